@@ -1,0 +1,130 @@
+"""Commands made from settings: flags, ``--config``, ``--print-config``, and errors of one line.
+
+Every command of xltjax is ``command(SettingsClass, function)``; ``execute`` runs it with the error
+contract: a user's mistake prints ``error: ...`` on stderr and exits with code 2, without a traceback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from xltjax.config import build, read_config_files, to_yaml
+from xltjax.errors import UserError
+
+
+class _SectionedCommand(click.Command):
+    """A click command whose ``--help`` groups flags under the sections of the settings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", "General"), []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+def command(
+    config_class: type[Any], function: Callable[[Any], None], *, name: str, help: str
+) -> click.Command:
+    """A click command with one flag per field of ``config_class``, calling ``function(config)``."""
+
+    def callback(config: tuple[str, ...], print_config: bool, **flags: Any) -> None:
+        given = {key: value for key, value in flags.items() if value is not None and value != ()}
+        resolved = build(config_class, {**read_config_files(config), **given})
+        if print_config:
+            click.echo(to_yaml(resolved), nl=False)
+        else:
+            function(resolved)
+
+    hints = typing.get_type_hints(config_class)
+    parameters = [_parameter(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    parameters += [
+        click.Option(
+            ["--config"],
+            multiple=True,
+            metavar="FILE",
+            help="YAML file of settings, or the name of a shipped one (repeatable, later wins; flags win over files).",
+        ),
+        click.Option(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
+    ]
+    return _SectionedCommand(
+        name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
+    )
+
+
+def _parameter(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
+    many = typing.get_origin(hint) is tuple
+    if field.metadata["positional"]:
+        return click.Argument(
+            [field.name], nargs=-1 if many else 1, required=False, metavar=field.name.upper()
+        )
+    flag = "--" + field.name.replace("_", "-")
+    default = field.default
+    shown = ",".join(map(str, default)) if many else default
+    help = field.metadata["help"]
+    if default not in (None, (), ""):
+        help += f"  [default: {str(shown).lower() if isinstance(shown, bool) else shown}]"
+    if hint is bool:
+        option = click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help)
+    elif many and field.metadata["paths"]:
+        option = click.Option([flag], multiple=True, metavar="PATH", help=help)
+    else:
+        option = click.Option([flag], metavar=_metavar(hint), help=help)
+    option.section = field.metadata["section"]  # type: ignore[attr-defined]
+    return option
+
+
+def _metavar(hint: Any) -> str:
+    choices = [a for a in typing.get_args(hint) if isinstance(a, str)]
+    if choices:
+        return "|".join(choices)
+    base = next((a for a in typing.get_args(hint) if a is not type(None)), hint)
+    many = typing.get_origin(hint) is tuple
+    return {int: "N", float: "X", str: "TEXT"}.get(base, "VALUE") + (",..." if many else "")
+
+
+def execute(command: click.Command, arguments: Sequence[str] | None = None, program: str = "") -> NoReturn:
+    """Run ``command`` and exit: 0 when done, 2 after a user's mistake, 130 when interrupted."""
+    try:
+        code = command.main(args=arguments, prog_name=program or None, standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as mistake:
+        code = _complain(mistake.format_message())
+    except UserError as mistake:
+        code = _complain(str(mistake))
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except MemoryError:
+        code = _complain("out of memory; use a smaller batch, a smaller model or a larger mesh")
+    except BrokenPipeError:
+        code = 0
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        code = _complain(f"{problem.strerror}: {problem.filename or 'while writing'}")
+    except Exception as problem:
+        # The accelerator's allocator raises its own type, which must not be imported here.
+        if "RESOURCE_EXHAUSTED" not in str(problem):
+            raise
+        code = _complain(
+            "the device is out of memory; lower --batch-size or --rows-per-device, or use more devices "
+            f"({str(problem).splitlines()[0][:160]})"
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
