@@ -1,0 +1,49 @@
+"""The one table of names: ours on the left, Hugging Face's on the right.
+
+Loading, export, adapters and the check all read it. ``{}`` stands for the layer's index.
+"""
+
+from __future__ import annotations
+
+import re
+
+MODULES = {
+    "embed": "model.embed_tokens",
+    "layers.{}.attention_norm": "model.layers.{}.input_layernorm",
+    "layers.{}.attention.q_proj": "model.layers.{}.self_attn.q_proj",
+    "layers.{}.attention.k_proj": "model.layers.{}.self_attn.k_proj",
+    "layers.{}.attention.v_proj": "model.layers.{}.self_attn.v_proj",
+    "layers.{}.attention.o_proj": "model.layers.{}.self_attn.o_proj",
+    "layers.{}.mlp_norm": "model.layers.{}.post_attention_layernorm",
+    "layers.{}.mlp.gate_proj": "model.layers.{}.mlp.gate_proj",
+    "layers.{}.mlp.up_proj": "model.layers.{}.mlp.up_proj",
+    "layers.{}.mlp.down_proj": "model.layers.{}.mlp.down_proj",
+    "norm": "model.norm",
+    "head": "lm_head",
+}
+VARIABLES = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight"}
+PEFT_PREFIX = "base_model.model."
+
+_ORDER = {ours: rank for rank, ours in enumerate(MODULES)}
+
+
+def hf_name(path: str) -> str:
+    """``layers.0.mlp.up_proj.weight`` -> ``model.layers.0.mlp.up_proj.weight``."""
+    module, variable = path.rsplit(".", 1)
+    layer = re.search(r"\d+", module)
+    pattern = MODULES[re.sub(r"\d+", "{}", module)]
+    return f"{pattern.format(layer[0] if layer else '')}.{VARIABLES.get(variable, variable)}"
+
+
+def peft_name(path: str) -> str:
+    """``layers.0.mlp.up_proj.lora_a`` -> ``base_model.model.model.layers.0.mlp.up_proj.lora_A.weight``."""
+    return PEFT_PREFIX + hf_name(path)
+
+
+def export_order(path: str) -> tuple[int, int, str]:
+    """Sort key that writes tensors as the model runs: embedding, layers in turn, norm, head."""
+    module, variable = path.rsplit(".", 1)
+    layer = re.search(r"\d+", module)
+    stage = {"embed": 0, "norm": 2, "head": 3}.get(module, 1)
+    rank = _ORDER[re.sub(r"\d+", "{}", module)]
+    return (stage, int(layer[0]) * len(_ORDER) + rank if layer else rank, variable)

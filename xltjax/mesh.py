@@ -1,0 +1,95 @@
+"""The device mesh and how logical axes of arrays lie on it.
+
+A mesh ``DxT`` (or ``RxDxT``) has the axes ``replica``, ``data`` and ``tensor``: the batch is split over
+``replica`` and ``data``, stored parameters over ``data`` (FSDP: gathered where they are used) and
+``tensor`` (matrix parallelism). All axes are explicit: every array's type says how it is sharded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from xltjax.errors import UserError
+
+AXES = ("replica", "data", "tensor")
+BATCH = ("replica", "data")  # the mesh axes over which a batch is split
+
+# Logical axis of a parameter -> mesh axis on which it is stored. What lies on ``data`` is gathered for use.
+STORED = {
+    "embed": "data",
+    "table_rows": "data",
+    "table_columns": "tensor",
+    "vocab": "tensor",
+    "heads": "tensor",
+    "mlp": "tensor",
+}
+
+
+def parse_mesh(spec: str) -> tuple[int, int, int]:
+    """``"2x1"`` -> (1, 2, 1); ``"2x2x1"`` -> (2, 2, 1): sizes of (replica, data, tensor).
+
+    Raises:
+        UserError: when ``spec`` is not two or three positive whole numbers joined by ``x``.
+    """
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", spec):
+        raise UserError(f"mesh {spec!r} is not of the form DxT or RxDxT, such as 2x1 (data x tensor)")
+    sizes = tuple(int(size) for size in spec.split("x"))
+    return (1, *sizes) if len(sizes) == 2 else sizes  # type: ignore[return-value]
+
+
+def make_mesh(spec: str) -> Mesh:
+    """The mesh ``spec`` over the first devices, with explicit axes.
+
+    On a machine without accelerators the CPU is divided into the devices the mesh needs, unless
+    JAX has already started or the user fixed their number.
+
+    Raises:
+        UserError: when there are fewer devices than the mesh needs.
+    """
+    sizes = parse_mesh(spec)
+    needed = sizes[0] * sizes[1] * sizes[2]
+    _divide_cpu(needed)
+    devices = jax.devices()
+    if len(devices) < needed:
+        raise UserError(
+            f"mesh {spec} needs {needed} devices and this machine has {len(devices)}; "
+            f"use --mesh {len(devices)}x1 or 1x{len(devices)}"
+        )
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices[:needed])
+
+
+def _divide_cpu(count: int) -> None:
+    fixed = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get(
+        "XLA_FLAGS", ""
+    )
+    if not fixed:
+        try:
+            jax.config.update("jax_num_cpu_devices", count)
+        except RuntimeError:
+            return  # JAX has started: its devices are what they are
+
+
+def batch_size(mesh: Mesh) -> int:
+    """Number of parts into which a batch is split: a batch must be a multiple of it."""
+    return mesh.shape["replica"] * mesh.shape["data"]
+
+
+def stored_spec(axes: tuple[str | None, ...]) -> P:
+    """Where a parameter with these logical axes is stored: split over ``data`` and ``tensor``."""
+    return P(*(STORED.get(axis or "") for axis in axes))
+
+
+def used_spec(axes: tuple[str | None, ...]) -> P:
+    """Where the same parameter lies while it is used: gathered over ``data``, split over ``tensor``."""
+    return P(*(None if axis == "data" else axis for axis in stored_spec(axes)))
+
+
+def sharding(mesh: Mesh, *spec: Any) -> NamedSharding:
+    """``NamedSharding(mesh, P(*spec))``."""
+    return NamedSharding(mesh, P(*spec))
