@@ -53,12 +53,41 @@ def command(
             ["--config"],
             multiple=True,
             metavar="FILE",
-            help="YAML file of settings, or the name of a shipped one (repeatable, later wins; flags win over files).",
+            help="YAML file of settings or name of a shipped one; repeatable, later wins, flags win over all.",
         ),
         click.Option(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
     ]
     return _SectionedCommand(
         name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
+    )
+
+
+class _Group(click.Group):
+    """A click group whose error for an unknown command names the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in self.commands:
+            raise UserError(f"unknown command {args[0]!r}; {did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.Group:
+    """Several commands under one name; the name alone prints their list."""
+
+    @click.pass_context
+    def callback(ctx: click.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            click.echo(ctx.get_help())
+
+    return _Group(
+        name,
+        commands=commands,
+        callback=callback,
+        help=help,
+        invoke_without_command=True,
+        context_settings={"max_content_width": 110},
     )
 
 

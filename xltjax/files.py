@@ -52,14 +52,20 @@ def read_jsonl(path: Path) -> list[Any]:
     Raises:
         UserError: naming the file and line that is not JSON, or the file that cannot be read.
     """
-    rows = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as problem:
-                raise UserError(f"{path}, line {number}: not JSON ({problem.msg})") from None
-    return rows
+    return [row for _, row in iterate_jsonl(path)]
+
+
+def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    """``read_jsonl`` as a stream of (line number from 1, row): one line in memory at a time."""
+    with _reading(path), path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except (json.JSONDecodeError, RecursionError) as problem:
+                    reason = getattr(problem, "msg", "nested too deeply")
+                    raise UserError(f"{path}, line {number}: not JSON ({reason})") from None
+                yield number, row
 
 
 def read_text(path: Path) -> str:
@@ -68,8 +74,14 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: when it is missing, a directory, or not UTF-8.
     """
-    try:
+    with _reading(path):
         return path.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except IsADirectoryError:

@@ -1,0 +1,227 @@
+"""Scores: one value per response and metric, their files, and their summary per model and language."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xltjax.errors import UserError
+from xltjax.eval.responses import Response
+from xltjax.eval.statistics import wilson_interval
+from xltjax.files import atomic_write, iterate_jsonl, json_line, read_text
+
+Z_95 = 1.959963984540054  # normal quantile of a 95 % interval
+
+
+class Unavailable(Exception):
+    """A model, dictionary or module that a metric needs is not there; the metric abstains and says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The verdict of one metric on one response.
+
+    Attributes:
+        id: of the response.
+        metric: its name.
+        value: a finite number, or None unless ``state`` is ``ok``.
+        state: ``ok``; ``abstain`` when the metric is not defined for this response or something it needs
+            is not installed (``detail["reason"]`` says which); ``failed:<why>`` when the response lacks
+            what the metric must be told. A failure is never a score.
+        detail: evidence, ready for JSON.
+    """
+
+    id: str
+    metric: str
+    value: float | None
+    state: str = "ok"
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.state == "ok":
+            valid = self.value is not None and math.isfinite(self.value)
+        else:
+            valid = self.value is None and (self.state == "abstain" or self.state.startswith("failed:"))
+        if not valid:
+            raise ValueError(f"a score of {self.value} cannot be {self.state!r}")
+
+
+def abstain(id: str, metric: str, reason: str, **detail: Any) -> Score:
+    """The metric does not decide, because of ``reason``."""
+    return Score(id, metric, None, "abstain", {"reason": reason, **detail})
+
+
+def failed(id: str, metric: str, why: str) -> Score:
+    """The metric cannot be computed for this response."""
+    return Score(id, metric, None, f"failed:{why}")
+
+
+def read_scores(path: Path) -> Iterator[Score]:
+    """Stream the scores of a ``scores.jsonl``.
+
+    Raises:
+        UserError: naming the line that is not a score.
+    """
+    for line, row in iterate_jsonl(path):
+        try:
+            yield Score(**row)
+        except (TypeError, ValueError):
+            raise UserError(f"{path}, line {line}: not a score (id, metric, value, state, detail)") from None
+
+
+@dataclass
+class _Cell:
+    values: Counter[float] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    abstained: int = 0
+    failed: int = 0
+
+
+class Summary:
+    """Counts, mean and 95 % interval of every metric per model and language, gathered as scores pass by.
+
+    The mean is over the scores that are ``ok``. Metrics of 0 and 1 get the Wilson interval; other shares the
+    normal one, mean ± 1.96 s/√n cut to [0, 1], with s the sample standard deviation. Both take responses as
+    independent. Values are counted, not kept, so the result does not depend on their order.
+    """
+
+    def __init__(self) -> None:
+        self._cells: defaultdict[tuple[str, str, str], _Cell] = defaultdict(_Cell)
+
+    def add(self, response: Response, score: Score) -> None:
+        """Take in one score of ``response``."""
+        cell = self._cells[response.model, response.language, score.metric]
+        if score.value is not None:
+            cell.values[score.value] += 1
+        elif score.state == "abstain":
+            cell.abstained += 1
+            cell.reasons[score.detail["reason"]] += 1
+        else:
+            cell.failed += 1
+            cell.reasons[score.state] += 1
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per model, language and metric, in the order they first came within each model."""
+        order = {model: n for n, model in enumerate(dict.fromkeys(model for model, _, _ in self._cells))}
+        cells = sorted(self._cells.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+        return [_summary_row(*key, cell) for key, cell in cells]
+
+
+def _summary_row(model: str, language: str, metric: str, cell: _Cell) -> dict[str, Any]:
+    ok = cell.values.total()
+    n = ok + cell.abstained + cell.failed
+    mean = math.fsum(value * count for value, count in cell.values.items()) / ok if ok else None
+    low, high, method = _interval(cell.values, mean, ok)
+    return {
+        "model": model,
+        "language": language,
+        "metric": metric,
+        "n": n,
+        "ok": ok,
+        "abstain": cell.abstained,
+        "failed": cell.failed,
+        "coverage": ok / n,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "interval": method,
+        "reasons": dict(sorted(cell.reasons.items())),
+    }
+
+
+def _interval(
+    values: Mapping[float, int], mean: float | None, n: int
+) -> tuple[float | None, float | None, str | None]:
+    if mean is None:
+        return None, None, None
+    if values.keys() <= {0.0, 1.0}:
+        return *wilson_interval(values.get(1.0, 0), n), "wilson"
+    if n < 2:
+        return None, None, None
+    variance = math.fsum(count * (value - mean) ** 2 for value, count in values.items()) / (n - 1)
+    half = Z_95 * math.sqrt(variance / n)
+    return max(0.0, mean - half), min(1.0, mean + half), "normal"
+
+
+SUMMARY_COLUMNS = (
+    "model", "language", "metric", "n", "ok", "abstain", "failed", "coverage", "mean", "low", "high", "interval",
+)  # fmt: skip
+
+
+def save_results(
+    out: Path,
+    scored: Iterable[tuple[Response, Score]],
+    metrics: Collection[str],
+    command: str,
+    provenance: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Write ``scores.jsonl`` and ``summary.{json,csv,md}`` under ``out``, each whole or not at all.
+
+    Scores of other metrics that are already there stay, so that commands can share a directory.
+
+    Args:
+        out: an existing directory.
+        scored: scores with their responses, consumed as a stream.
+        metrics: every metric that ``scored`` may hold; their old scores are replaced.
+        command: the name under which ``provenance`` is kept in ``summary.json``.
+        provenance: what the scores depend on besides the responses: models, dictionaries, settings.
+
+    Returns:
+        The summary's rows for ``metrics``.
+    """
+    scores_path, summary_path = out / "scores.jsonl", out / "summary.json"
+    earlier = _read_summary(summary_path)
+    summary = Summary()
+    with atomic_write(scores_path) as file:
+        if scores_path.exists():
+            for score in read_scores(scores_path):
+                if score.metric not in metrics:
+                    file.write(json_line(asdict(score)))
+        for response, score in scored:
+            file.write(json_line(asdict(score)))
+            summary.add(response, score)
+    rows = summary.rows()
+    all_rows = [row for row in earlier["rows"] if row["metric"] not in metrics] + rows
+    document = {"rows": all_rows, "provenance": {**earlier["provenance"], command: provenance}}
+    with atomic_write(summary_path) as file:
+        file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
+    with atomic_write(out / "summary.csv") as file:
+        writer = csv.DictWriter(file, SUMMARY_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _plain(value) for key, value in row.items()} for row in all_rows)
+    with atomic_write(out / "summary.md") as file:
+        file.write(_markdown(all_rows))
+    return rows
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {"rows": [], "provenance": {}}
+    try:
+        document = json.loads(read_text(path))
+        if all("metric" in row for row in document["rows"]) and isinstance(document["provenance"], dict):
+            return document
+    except (json.JSONDecodeError, KeyError, TypeError):
+        pass
+    raise UserError(f"{path} is not a summary of ours; choose another --out")
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as it can stand in a table: encodable, with four decimals."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    lines = ["| " + " | ".join(SUMMARY_COLUMNS) + " |", "|" + " --- |" * len(SUMMARY_COLUMNS)]
+    for row in rows:
+        cells = ("" if row[key] is None else str(_plain(row[key])) for key in SUMMARY_COLUMNS)
+        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
