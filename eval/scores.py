@@ -107,9 +107,8 @@ class Summary:
             cell.reasons[score.state] += 1
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per model, language and metric, in the order they first came within each model."""
-        order = {model: n for n, model in enumerate(dict.fromkeys(model for model, _, _ in self._cells))}
-        cells = sorted(self._cells.items(), key=lambda item: (order[item[0][0]], item[0][1]))
+        """One row per model, language and metric; metrics in the order they were added."""
+        cells = sorted(self._cells.items(), key=lambda item: item[0][:2])
         return [_summary_row(*key, cell) for key, cell in cells]
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from xltjax.config import build, read_config_files, to_yaml
-from xltjax.errors import UserError
+from xltjax.errors import UserError, did_you_mean
 
 
 class _SectionedCommand(click.Command):
