@@ -79,6 +79,32 @@ def cached_attention(
     return out, (keys, values)
 
 
+def write_prompts(cache: tuple[Array, Array], k: Array, v: Array, slots: Array) -> tuple[Array, Array]:
+    """Put the keys and values of freshly read prompts into rows of the cache.
+
+    Args:
+        cache: keys and values, each [B, K, S, H].
+        k: keys [R, T, K, H] of R prompts; T is at most S.
+        v: values [R, T, K, H].
+        slots: [R] int32, the row of each prompt among those of its own part of the batch; a number
+            beyond them drops the prompt.
+
+    Returns:
+        The cache with those rows begun anew.
+    """
+
+    def kernel(keys: Array, values: Array, k: Array, v: Array, slots: Array) -> tuple[Array, Array]:
+        length = k.shape[1]
+        return tuple(
+            old.at[slots, :, :length].set(new.swapaxes(1, 2).astype(old.dtype), mode="drop")
+            for old, new in ((keys, k), (values, v))
+        )  # type: ignore[return-value]
+
+    return jax.shard_map(kernel, in_specs=(CACHE, CACHE, HEADS, HEADS, P(BATCH)), out_specs=(CACHE, CACHE))(
+        *cache, k, v, slots
+    )
+
+
 def _visible(query: Array, key: Array, window: int | None) -> Array:
     """Whether the token at position ``key`` is seen from position ``query``."""
     causal = key <= query

@@ -34,12 +34,28 @@ class _SectionedCommand(click.Command):
 
 
 def command(
-    config_class: type[Any], function: Callable[[Any], None], *, name: str, help: str
+    config_class: type[Any],
+    function: Callable[[Any], None],
+    *,
+    name: str,
+    help: str,
+    fallback: tuple[str, str] | None = None,
 ) -> click.Command:
-    """A click command with one flag per field of ``config_class``, calling ``function(config)``."""
+    """A click command with one flag per field of ``config_class``, calling ``function(config)``.
+
+    Args:
+        config_class: a frozen dataclass whose fields are made by ``config.setting``.
+        function: what the command does.
+        name: of the command.
+        help: its first line in ``--help``.
+        fallback: (config, setting): the shipped config that holds when no ``--config`` is given and
+            the setting is not either.
+    """
 
     def callback(config: tuple[str, ...], print_config: bool, **flags: Any) -> None:
         given = {key: value for key, value in flags.items() if value is not None and value != ()}
+        if fallback and not config and fallback[1] not in given:
+            config = fallback[:1]
         resolved = build(config_class, {**read_config_files(config), **given})
         if print_config:
             click.echo(to_yaml(resolved), nl=False)

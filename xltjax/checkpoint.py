@@ -1,0 +1,201 @@
+"""Training state on disk (Orbax), and one way to load a model wherever it comes from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+import yaml
+from jax import Array
+from jax.sharding import Mesh, NamedSharding
+
+from xltjax.converters import load_hf
+from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.load import abstract_llama
+from xltjax.errors import UserError
+from xltjax.files import read_text
+from xltjax.llama import Llama, parameters
+from xltjax.lora import add_lora
+from xltjax.mesh import stored_spec
+from xltjax.step import TrainState
+
+log = logging.getLogger("xltjax")
+
+BASE = "base"  # inside a run: the base model's config and tokenizer, which travel with every export
+CHECKPOINTS = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run, ``<run>/checkpoints/<step>``: complete or absent, never half there."""
+
+    def __init__(self, directory: Path, keep: int = 2):
+        """``keep`` is how many of the newest are kept."""
+        policy = ocp.training.preservation_policies.LatestN(keep)
+        self._checkpointer = ocp.training.Checkpointer(
+            directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=True
+        )
+
+    def steps(self) -> list[int]:
+        """Updates done at each complete checkpoint, oldest first."""
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+
+    def save(self, state: TrainState) -> None:
+        """Write ``state`` under its step."""
+        step = int(state.step)
+        optimizer = _flatten(state.optimizer)
+        self._checkpointer.save_checkpointables(
+            step, {"weights": state.weights, "optimizer": optimizer}, force=True, overwrite=True
+        )
+
+    def restore_latest(self, like: TrainState) -> TrainState | None:
+        """The newest checkpoint that can be read, on the mesh of ``like``; None when there is none.
+
+        A damaged checkpoint is named in a warning and the one before it is used.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return self._restore(step, like)
+            except Exception as problem:
+                reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+                log.warning("warning: checkpoint %d is damaged and passed over: %s", step, reason)
+        return None
+
+    def _restore(self, step: int, like: TrainState) -> TrainState:
+        weights = self.read(step, "weights", like.weights)
+        optimizer = self.read(step, "optimizer", _flatten(like.optimizer))
+        leaves = [optimizer[key] for key in _flatten(like.optimizer)]
+        restored = jax.tree.unflatten(jax.tree.structure(like.optimizer), leaves)
+        count = jax.device_put(jnp.int32(step), like.step.sharding)
+        return TrainState(count, weights, restored)
+
+    def read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
+        """One part (``weights`` or ``optimizer``) of a checkpoint, laid out as the arrays of ``like``.
+
+        Vocabulary tables are padded to what the mesh divides, so that their rows may differ from the
+        saved ones; what is missing is zero, as padding is.
+        """
+        saved = self._checkpointer.checkpointables_metadata(step).metadata[part]
+        direct, resized = {}, {}
+        for key, wanted in like.items():
+            group = direct if tuple(saved[key].shape) == tuple(wanted.shape) else resized
+            group[key] = wanted
+        targets: dict[str, Any] = {k: _abstract(v) for k, v in direct.items()}
+        targets |= {k: np.zeros(saved[k].shape, v.dtype) for k, v in resized.items()}
+        loaded = self._checkpointer.load_checkpointables(step, {part: targets})[part]
+        for key, wanted in resized.items():
+            rows = np.zeros(wanted.shape, wanted.dtype)
+            shared = min(len(rows), len(loaded[key]))
+            rows[:shared] = loaded[key][:shared]
+            loaded[key] = jax.device_put(rows, wanted.sharding)
+        return {key: loaded[key] for key in like}
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._checkpointer.close()
+
+
+def _abstract(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+
+
+def _flatten(tree: Any) -> dict[str, Any]:
+    """Leaves by their path in the tree, as text."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def find_model(name: str) -> Path:
+    """The directory of a model: a path, the miniature, or a Hugging Face id (fetched into the hub's cache).
+
+    Raises:
+        UserError: when there is no such directory and the hub does not answer.
+    """
+    if name == "miniature":
+        from xltjax.miniature.build import ensure
+
+        return ensure() / "model"
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{name} is a file; a model is a directory")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"model directory {name} does not exist")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja"]))
+    except Exception as problem:
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise UserError(f"{name} is neither a directory nor a model within reach: {reason}") from None
+
+
+def run_of(path: Path) -> tuple[Path, int | None] | None:
+    """The run directory that ``path`` is, or is a checkpoint of (with its step); None for anything else."""
+    if (path / "config.yaml").is_file() and (path / CHECKPOINTS).is_dir():
+        return path, None
+    if path.parent.name == CHECKPOINTS and path.name.isdigit():
+        return path.parent.parent, int(path.name)
+    return None
+
+
+def companions(path: Path) -> Path:
+    """Where the tokenizer and config of a model directory or run lie."""
+    run = run_of(path)
+    return run[0] / BASE if run else path
+
+
+def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None) -> Llama:
+    """A model from a Hugging Face directory, a run of ours, or one of its checkpoints.
+
+    The adapters of a LoRA run come unmerged, upon their base.
+
+    Args:
+        path: from ``find_model``.
+        mesh: on which the parameters are laid.
+        dtype: of the parameters.
+        compute_dtype: of activations; ``dtype`` when not given.
+
+    Raises:
+        UserError: when the model cannot be read.
+    """
+    run = run_of(path)
+    if run is None:
+        return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype)
+    directory, step = run
+    checkpoints = Checkpoints(directory / CHECKPOINTS, keep=1 << 30)
+    steps = checkpoints.steps()
+    if not steps or (step is not None and step not in steps):
+        raise UserError(f"{directory} has no complete checkpoint{'' if step is None else f' {step}'}")
+    settings = yaml.safe_load(read_text(directory / "config.yaml"))
+    rank = settings.get("lora_rank", 0)
+    if rank:
+        model = load_hf(find_model(settings["model"]), mesh, dtype=dtype, compute_dtype=compute_dtype)
+        add_lora(
+            model,
+            mesh,
+            None,
+            rank=rank,
+            alpha=settings["lora_alpha"],
+            targets=settings["lora_targets"],
+        )
+    else:
+        model = abstract_llama(llama_config(read_hf_config(directory / BASE)), mesh, compute_dtype or dtype)
+    wanted = {
+        name: variable
+        for name, variable in parameters(model).items()
+        if isinstance(variable.get_value(), jax.ShapeDtypeStruct)
+    }
+    like = {
+        name: jax.ShapeDtypeStruct(v.shape, dtype, sharding=NamedSharding(mesh, stored_spec(v.axes)))
+        for name, v in wanted.items()
+    }
+    for name, array in checkpoints.read(step or steps[-1], "weights", like).items():
+        wanted[name].set_value(array)
+    checkpoints.close()
+    return model

@@ -1,0 +1,189 @@
+"""Tokenized examples packed into static shapes; ``batch_at(step)`` is a pure function of (data, seed, step).
+
+There is no loader state: resuming needs only the step, and every process can build its own rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from xltjax.chat import ChatTokenizer, Tokens
+from xltjax.errors import UserError
+from xltjax.rows import read_conversations
+
+LOOKAHEAD = 256  # examples among which the packer seeks one that fits
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """One update's rows, every array [A, B, T]: A micro-batches of B rows of T tokens.
+
+    Attributes:
+        tokens: int32 inputs.
+        targets: int32, the token that follows each input.
+        loss_mask: float32, 1 where the target is learned.
+        segment_ids: int32, counted from 1 in each row; 0 is padding.
+        positions: int32, counted from 0 in each segment.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    loss_mask: np.ndarray
+    segment_ids: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The examples of one data source and how often it is drawn relative to the others."""
+
+    examples: Sequence[Tokens]
+    weight: float
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """Static shape of an update.
+
+    Attributes:
+        micro_batches: A, accumulated into one update.
+        rows: B, rows of a micro-batch.
+        length: T, tokens of a row.
+        tokens: most tokens a micro-batch holds; at most rows * length.
+    """
+
+    micro_batches: int
+    rows: int
+    length: int
+    tokens: int
+
+
+def load_corpora(
+    sources: Sequence[str], weights: Sequence[float], tokenizer: ChatTokenizer, max_length: int
+) -> tuple[list[Corpus], int]:
+    """Read and tokenize ``sources``; examples of more than ``max_length`` tokens are left out.
+
+    Returns:
+        The corpora, and how many examples were too long.
+
+    Raises:
+        UserError: when weights do not fit the sources or a source has no usable example.
+    """
+    if weights and len(weights) != len(sources):
+        raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
+    if any(weight <= 0 for weight in weights):
+        raise UserError("data_weights must be positive")
+    corpora, skipped = [], 0
+    for index, source in enumerate(sources):
+        examples = tokenizer.examples(read_conversations(source))
+        kept = [e for e in examples if len(e.ids) <= max_length and e.loss_mask[1:].any()]
+        skipped += len(examples) - len(kept)
+        if not kept:
+            raise UserError(
+                f"{source}: none of its {len(examples)} rows is usable: each has more than {max_length} "
+                "tokens or no answer"
+            )
+        corpora.append(Corpus(kept, weights[index] if weights else len(kept)))
+    return corpora, skipped
+
+
+class PackedData:
+    """Endless shuffled examples, packed.
+
+    Each corpus is walked in a fresh permutation per epoch; the next corpus is drawn by weight.
+    """
+
+    def __init__(self, corpora: Sequence[Corpus], shape: BatchShape, seed: int):
+        self.shape = shape
+        self._examples = [example for corpus in corpora for example in corpus.examples]
+        self._sizes = [len(example.ids) - 1 for example in self._examples]
+        self._packer = _pack(_stream(corpora, seed), self._sizes, shape)
+        self._micro_batches: list[list[list[int]]] = []  # what the packer has dealt so far
+
+    def examples_at(self, step: int) -> list[list[list[int]]]:
+        """Indices of the examples in each row of each micro-batch of update ``step``, counted from 0."""
+        count = self.shape.micro_batches
+        while len(self._micro_batches) < (step + 1) * count:
+            self._micro_batches.append(next(self._packer))
+        return self._micro_batches[step * count : (step + 1) * count]
+
+    def batch_at(self, step: int, rows: slice = slice(None)) -> Batch:
+        """The batch of update ``step``, counted from 0.
+
+        Args:
+            step: which update.
+            rows: which rows of each micro-batch to build (those of this process).
+        """
+        dealt = [micro_batch[rows] for micro_batch in self.examples_at(step)]
+        shape = (len(dealt), len(dealt[0]), self.shape.length)
+        batch = Batch(
+            tokens=np.zeros(shape, np.int32),
+            targets=np.zeros(shape, np.int32),
+            loss_mask=np.zeros(shape, np.float32),
+            segment_ids=np.zeros(shape, np.int32),
+            positions=np.zeros(shape, np.int32),
+        )
+        for a, micro_batch in enumerate(dealt):
+            for b, row in enumerate(micro_batch):
+                start = 0
+                for segment, index in enumerate(row, start=1):
+                    example, size = self._examples[index], self._sizes[index]
+                    place = (a, b, slice(start, start + size))
+                    batch.tokens[place] = example.ids[:-1]
+                    batch.targets[place] = example.ids[1:]
+                    batch.loss_mask[place] = example.loss_mask[1:]
+                    batch.segment_ids[place] = segment
+                    batch.positions[place] = np.arange(size)
+                    start += size
+        return batch
+
+
+def _stream(corpora: Sequence[Corpus], seed: int) -> Iterator[int]:
+    """Example indices without end, over all corpora counted through."""
+    starts = np.cumsum([0] + [len(corpus.examples) for corpus in corpora])
+    weights = np.array([corpus.weight for corpus in corpora])
+    walks = [_walk(len(c.examples), int(s), (seed, i)) for i, (c, s) in enumerate(zip(corpora, starts))]  # noqa: B905
+    draw = np.random.default_rng((seed, len(corpora)))
+    while True:
+        for chosen in draw.choice(len(corpora), size=1024, p=weights / weights.sum()):
+            yield next(walks[chosen])
+
+
+def _walk(count: int, start: int, seed: tuple[int, int]) -> Iterator[int]:
+    """Indices start .. start + count in a fresh permutation per epoch."""
+    random = np.random.default_rng((*seed, 1))
+    while True:
+        yield from (start + random.permutation(count)).tolist()
+
+
+def _pack(stream: Iterator[int], sizes: Sequence[int], shape: BatchShape) -> Iterator[list[list[int]]]:
+    """Deal examples into micro-batches: rows of example indices.
+
+    The oldest waiting example that fits goes into the fullest row that holds it, so none waits longer
+    than one micro-batch once it is the oldest.
+    """
+    waiting: list[int] = []
+    while True:
+        rows: list[list[int]] = [[] for _ in range(shape.rows)]
+        space = [shape.length] * shape.rows
+        budget = shape.tokens
+        position = 0
+        while True:
+            while len(waiting) < LOOKAHEAD:
+                waiting.append(next(stream))
+            room = min(budget, max(space))
+            position = next((p for p in range(position, LOOKAHEAD) if sizes[waiting[p]] <= room), LOOKAHEAD)
+            if position == LOOKAHEAD:
+                break
+            index = waiting.pop(position)
+            size = sizes[index]
+            row = min((r for r in range(shape.rows) if space[r] >= size), key=lambda r: space[r])
+            rows[row].append(index)
+            space[row] -= size
+            budget -= size
+        yield rows

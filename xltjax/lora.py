@@ -1,0 +1,110 @@
+"""Low-rank adapters: add them to a model, tell trained from frozen parameters, merge them into the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.sharding import Mesh, NamedSharding
+
+from xltjax.errors import UserError, did_you_mean
+from xltjax.llama import Linear, Llama
+from xltjax.mesh import stored_spec
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def linears(model: Llama) -> Iterator[tuple[str, Linear]]:
+    """Every adaptable product of the model with its path, such as ``layers.0.mlp.up_proj``."""
+    for index, layer in enumerate(model.layers):
+        for name in TARGETS:
+            part = "attention" if hasattr(layer.attention, name) else "mlp"
+            yield f"layers.{index}.{part}.{name}", getattr(getattr(layer, part), name)
+
+
+def add_lora(
+    model: Llama,
+    mesh: Mesh,
+    key: Array | None,
+    *,
+    rank: int,
+    alpha: float,
+    targets: Sequence[str] = TARGETS,
+    dtype: Any = jnp.float32,
+) -> None:
+    """Give every product named in ``targets`` an adapter: W x + (alpha / rank) B A x.
+
+    A [rank, in] starts uniform in +-1/sqrt(in) (torch's kaiming_uniform with a = sqrt(5)), B [out, rank]
+    at zero, so that the model is at first unchanged.
+
+    Args:
+        model: whose ``Linear`` modules are changed in place.
+        mesh: on which the model lies.
+        key: of the random start; None leaves the adapters abstract, to be filled by a checkpoint.
+        rank: inner size r.
+        alpha: the adapter's output is scaled by alpha / rank.
+        targets: names out of ``TARGETS``.
+        dtype: of the adapters.
+
+    Raises:
+        UserError: for a target that matches nothing.
+    """
+    for target in targets:
+        if target not in TARGETS:
+            raise UserError(
+                f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
+            )
+    with jax.set_mesh(mesh):
+        for index, (path, linear) in enumerate(linears(model)):
+            if path.rsplit(".", 1)[1] not in targets:
+                continue
+            (out_size, in_size), (out_axis, in_axis) = linear.weight.shape, linear.weight.axes
+            linear.lora_a = _adapter((rank, in_size), (None, in_axis), mesh, dtype)
+            linear.lora_b = _adapter((out_size, rank), (out_axis, None), mesh, dtype)
+            linear.lora_scale = alpha / rank
+            if key is not None:
+                bound = in_size**-0.5
+                sharding_a = NamedSharding(mesh, stored_spec(linear.lora_a.axes))
+                sharding_b = NamedSharding(mesh, stored_spec(linear.lora_b.axes))
+                start = _uniform(jax.random.fold_in(key, index), (rank, in_size), bound, dtype, sharding_a)
+                linear.lora_a.set_value(start)
+                linear.lora_b.set_value(jnp.zeros((out_size, rank), dtype, out_sharding=sharding_b))
+
+
+def _uniform(key: Array, shape: tuple[int, int], bound: float, dtype: Any, sharding: NamedSharding) -> Array:
+    return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=sharding)
+
+
+def _adapter(shape: tuple[int, int], axes: tuple[str | None, ...], mesh: Mesh, dtype: Any) -> nnx.LoRAParam:
+    return nnx.LoRAParam(jax.ShapeDtypeStruct(shape, dtype), axes=axes, init="zeros")
+
+
+def has_lora(model: Llama) -> bool:
+    """Whether any product has an adapter."""
+    return any(linear.lora_a is not None for _, linear in linears(model))
+
+
+def merge(model: Llama) -> None:
+    """Add every adapter to its weight, in float32, and remove it."""
+    for _, linear in linears(model):
+        if linear.lora_a is None:
+            continue
+        weight = linear.weight[...]
+        linear.weight.set_value(
+            _merged(weight, linear.lora_a[...], linear.lora_b[...], np.float32(linear.lora_scale))
+        )
+        linear.lora_a = linear.lora_b = nnx.data(None)
+        linear.lora_scale = 0.0
+
+
+@jax.jit
+def _merged(weight: Array, a: Array, b: Array, scale: Array) -> Array:
+    spec = jax.typeof(weight).sharding.spec
+    delta = jnp.einsum("or,ri->oi", b.astype(jnp.float32), a.astype(jnp.float32), out_sharding=spec,
+                       precision=jax.lax.Precision.HIGHEST)  # fmt: skip
+    return (weight.astype(jnp.float32) + scale * delta).astype(weight.dtype)

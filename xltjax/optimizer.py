@@ -1,0 +1,70 @@
+"""Learning-rate schedules and AdamW as the paper's and the release's protocols use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+Schedule = Callable[[Any], Any]  # update number n = 1, 2, ... -> learning rate
+
+
+def inverse_sqrt(peak: float, timescale: float = 1.0) -> Schedule:
+    """lr(n) = peak * sqrt(t / (t + n - 1)); with t = 1 this is the paper's peak / sqrt(n) (Appendix B)."""
+    return lambda n: peak * jnp.sqrt(timescale / (timescale + n - 1))
+
+
+def linear(peak: float, end: float, steps: int) -> Schedule:
+    """lr(n) = peak + (end - peak) (n - 1) / steps, never beyond ``end``: the released configs' schedule."""
+    return lambda n: peak + (end - peak) * jnp.minimum((n - 1) / steps, 1.0)
+
+
+def cosine(peak: float, end: float, steps: int) -> Schedule:
+    """lr(n) = end + (peak - end) (1 + cos(pi (n - 1) / steps)) / 2, then ``end``."""
+    return lambda n: end + (peak - end) * (1 + jnp.cos(jnp.pi * jnp.minimum((n - 1) / steps, 1.0))) / 2
+
+
+def constant(peak: float) -> Schedule:
+    """lr(n) = peak."""
+    return lambda n: jnp.full_like(jnp.asarray(n, jnp.float32), peak)
+
+
+def with_warmup(schedule: Schedule, warmup: int) -> Schedule:
+    """``schedule`` times min(n / warmup, 1)."""
+    return lambda n: schedule(n) * jnp.minimum(n / max(warmup, 1), 1.0)
+
+
+def make_schedule(
+    name: str, peak: float, *, end: float, steps: int, timescale: float, warmup: int
+) -> Schedule:
+    """The schedule called ``name``; see the functions of that name."""
+    schedule = {
+        "inverse_sqrt": lambda: inverse_sqrt(peak, timescale),
+        "linear": lambda: linear(peak, end, steps),
+        "cosine": lambda: cosine(peak, end, steps),
+        "constant": lambda: constant(peak),
+    }[name]()
+    return with_warmup(schedule, warmup)
+
+
+def adamw(
+    *, beta1: float, beta2: float, eps: float, weight_decay: float, clip_norm: float
+) -> optax.GradientTransformation:
+    """AdamW without its learning rate: updates are to be multiplied by -lr(n).
+
+    Gradients are first scaled to a global norm of at most ``clip_norm``. Weight decay is decoupled and
+    falls on every trained parameter, as in the release.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
+        optax.add_decayed_weights(weight_decay),
+    )
+
+
+def apply_updates(params: Any, updates: Any, learning_rate: Array) -> Any:
+    """Params - lr * updates, computed in float32 and rounded to the parameters' dtype."""
+    return optax.apply_updates(params, optax.tree.scale(-learning_rate, updates))

@@ -1,0 +1,148 @@
+"""One update: summed losses over micro-batches, one token mean, AdamW. Jitted once, state donated."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from xltjax.data import Batch
+from xltjax.llama import Llama, parameters
+from xltjax.mesh import BATCH, sharding
+from xltjax.optimizer import Schedule, apply_updates
+
+Weights = dict[str, Array]  # by dotted path
+LOGIT_BYTES = 1 << 29  # logits of one device are made in chunks of at most this size
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """What an update changes: the number of updates done (int32), trained weights, optimizer state."""
+
+    step: Array
+    weights: Weights
+    optimizer: Any
+
+
+class Bound:
+    """A model taken apart into trained and frozen weights, and put together again inside a jitted function."""
+
+    def __init__(self, model: Llama):
+        """Adapters are trained where there are any, otherwise everything."""
+        self._graph, state = nnx.split(model)
+        self._variables = dict(nnx.to_flat_state(state))
+        kind = (
+            nnx.LoRAParam
+            if any(isinstance(v, nnx.LoRAParam) for v in self._variables.values())
+            else nnx.Param
+        )
+        named = parameters(model)
+        self.trained: Weights = {k: v[...] for k, v in named.items() if isinstance(v, kind)}
+        self.frozen: Weights = {k: v[...] for k, v in named.items() if not isinstance(v, kind)}
+        # Shapes instead of arrays, so that no weight is baked into a compiled program.
+        self._variables = {
+            path: v.replace(jax.ShapeDtypeStruct(v.shape, v.dtype)) for path, v in self._variables.items()
+        }
+
+    def model(self, trained: Weights, frozen: Weights) -> Llama:
+        """The model with these weights."""
+        values = {**frozen, **trained}
+        flat = [(path, v.replace(values[".".join(map(str, path))])) for path, v in self._variables.items()]
+        return nnx.merge(self._graph, nnx.from_flat_state(flat))
+
+
+def token_losses(model: Llama, batch: Batch) -> Array:
+    """Cross entropy [B, T] float32 of each target of a micro-batch (fields [B, T]), learned or not."""
+    hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions)
+    rows, length, vocab = *batch.tokens.shape, model.embed.weight.shape[0]
+    mesh = jax.sharding.get_abstract_mesh()
+    logit_bytes = 4 * rows * length * vocab // max(mesh.size, 1)
+    chunks = 1
+    while logit_bytes > chunks * LOGIT_BYTES and length % (2 * chunks) == 0:
+        chunks *= 2
+    if chunks == 1:
+        return _cross_entropy(model, hidden, batch.targets)
+
+    def split(x: Array) -> Array:
+        return x.reshape(rows, chunks, length // chunks, *x.shape[2:]).swapaxes(0, 1)
+
+    # Recomputing a chunk's logits in the backward pass keeps only one chunk alive.
+    one = jax.checkpoint(partial(_cross_entropy, model))
+    losses = jax.lax.map(lambda chunk: one(*chunk), (split(hidden), split(batch.targets)))
+    return losses.swapaxes(0, 1).reshape(rows, length)
+
+
+def _cross_entropy(model: Llama, hidden: Array, targets: Array) -> Array:
+    """logsumexp(logits) - logit of the target; the vocabulary may be split over ``tensor``."""
+    logits = model.logits(hidden)
+    index = jnp.arange(logits.shape[-1], out_sharding=P("tensor"))
+    chosen = jnp.where(index == targets[..., None], logits, 0.0).sum(axis=-1)
+    return jax.nn.logsumexp(logits, axis=-1) - chosen
+
+
+def make_train_step(
+    bound: Bound, transform: optax.GradientTransformation, schedule: Schedule
+) -> Callable[[TrainState, Weights, Batch], tuple[TrainState, dict[str, Array]]]:
+    """A jitted ``(state, frozen, batch) -> (state, metrics)``; the state's buffers are reused.
+
+    The gradient is that of the token mean over all micro-batches of the update, however they are split.
+    Metrics: loss, grad_norm, learning_rate, learned_tokens, tokens.
+    """
+
+    def summed_loss(weights: Weights, frozen: Weights, micro: Batch) -> Array:
+        return (token_losses(bound.model(weights, frozen), micro) * micro.loss_mask).sum()
+
+    @partial(jax.jit, donate_argnums=0)
+    def train_step(state: TrainState, frozen: Weights, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        def accumulate(total: tuple[Array, Weights], micro: Batch) -> tuple[tuple[Array, Weights], None]:
+            loss, grads = jax.value_and_grad(summed_loss)(state.weights, frozen, micro)
+            return (
+                total[0] + loss,
+                jax.tree.map(lambda sum, g: sum + g.astype(sum.dtype), total[1], grads),
+            ), None
+
+        zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), state.weights)
+        (loss, grads), _ = jax.lax.scan(accumulate, (jnp.zeros(()), zeros), batch)
+        learned = batch.loss_mask.sum()
+        grads = jax.tree.map(lambda g: g / learned, grads)
+        updates, optimizer = transform.update(grads, state.optimizer, state.weights)
+        learning_rate = schedule(state.step + 1)
+        new = TrainState(state.step + 1, apply_updates(state.weights, updates, learning_rate), optimizer)
+        metrics = {
+            "loss": loss / learned,
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": learning_rate,
+            "learned_tokens": learned,
+            "tokens": (batch.segment_ids > 0).sum(),
+        }
+        return new, metrics
+
+    return train_step
+
+
+def start_state(bound: Bound, transform: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Step 0 with float32 moments, which lie where their weights lie."""
+    with jax.set_mesh(mesh):
+        # The state is donated at every step; copies keep the model's own arrays alive.
+        weights = jax.tree.map(jnp.copy, bound.trained)
+        optimizer = jax.jit(lambda w: transform.init(jax.tree.map(lambda x: x.astype(jnp.float32), w)))(
+            weights
+        )
+        return TrainState(jax.device_put(jnp.int32(0), sharding(mesh)), weights, optimizer)
+
+
+def place(batch: Batch, mesh: Mesh) -> Batch:
+    """The host's batch [A, B, T] on the mesh, rows split over the batch axes."""
+    target = sharding(mesh, None, BATCH, None)
+    return Batch(*(jax.device_put(getattr(batch, f.name), target) for f in dataclasses.fields(batch)))

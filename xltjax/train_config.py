@@ -1,0 +1,133 @@
+"""Settings of ``python -m xltjax.train``: one field per YAML key and flag, defaults from the paper's protocol."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from xltjax.chat import TEMPLATES
+from xltjax.config import setting
+from xltjax.data import BatchShape
+from xltjax.errors import UserError, did_you_mean
+from xltjax.lora import TARGETS
+from xltjax.mesh import parse_mesh
+
+Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
+Precision = Literal["mixed", "bfloat16", "float32"]
+Remat = Literal["none", "dots", "block"]
+
+MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
+OPTIMISATION, LORA, RUN = "Optimisation", "LoRA", "Run"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Instruction tuning of one model (paper, Section 4 and Appendix B)."""
+
+    model: str = setting("", "Hugging Face directory or id, a run of ours, or 'miniature'.", section=MODEL)
+    mesh: str = setting("1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", section=MODEL)
+    precision: Precision = setting(
+        "mixed",
+        "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; float32: both.",
+        section=MODEL,
+    )
+    remat: Remat = setting(
+        "block", "What the backward pass recomputes: block all, dots all but products.", section=MODEL
+    )
+    data: tuple[str, ...] = setting(
+        (), "Instruction data: file, directory, glob or dataset id (repeatable).", section=DATA, paths=True
+    )
+    data_weights: tuple[float, ...] = setting(
+        (), "Relative sampling weight of each data source; by size when not given.", section=DATA
+    )
+    template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
+    max_length: int = setting(
+        2048, "Longest example in tokens; longer ones are skipped and counted.", section=DATA
+    )
+    sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
+    tokens_per_batch: int = setting(4000, "Most tokens of a mini-batch.", section=BATCH)
+    accumulation: int = setting(4, "Mini-batches per update.", section=BATCH)
+    steps: int = setting(1000, "Updates.", section=OPTIMISATION)
+    learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMISATION)
+    schedule: Schedule = setting(
+        "inverse_sqrt", "lr / sqrt(n) at update n; linear and cosine end at --end-learning-rate.",
+        section=OPTIMISATION,
+    )  # fmt: skip
+    timescale: float = setting(
+        1.0, "t of inverse_sqrt: lr * sqrt(t / (t + n - 1)), in updates.", section=OPTIMISATION
+    )
+    warmup: int = setting(0, "Updates of linear warm-up.", section=OPTIMISATION)
+    end_learning_rate: float | None = setting(
+        None, "Learning rate at the end of linear and cosine; a tenth of the peak when not given.",
+        section=OPTIMISATION,
+    )  # fmt: skip
+    beta1: float = setting(0.9, "AdamW beta 1.", section=OPTIMISATION)
+    beta2: float = setting(0.95, "AdamW beta 2.", section=OPTIMISATION)
+    epsilon: float = setting(1e-8, "AdamW epsilon.", section=OPTIMISATION)
+    weight_decay: float = setting(
+        0.1, "Decoupled weight decay, on every trained weight.", section=OPTIMISATION
+    )
+    clip_norm: float = setting(1.0, "Largest global gradient norm.", section=OPTIMISATION)
+    lora_rank: int = setting(0, "Rank of the adapters; 0 is full fine-tuning.", section=LORA)
+    lora_alpha: float = setting(8.0, "Adapters are scaled by alpha / rank.", section=LORA)
+    lora_targets: tuple[str, ...] = setting(TARGETS, "Products that get an adapter.", section=LORA)
+    seed: int = setting(0, "Seed of data order and adapters.", section=RUN)
+    out: str = setting("runs/train", "Run directory; an unfinished run in it is resumed.", section=RUN)
+    save_every: int = setting(200, "Updates between checkpoints.", section=RUN)
+    keep: int = setting(2, "Checkpoints kept.", section=RUN)
+    log_every: int = setting(1, "Updates between lines of metrics.jsonl.", section=RUN)
+    force: bool = setting(False, "Resume although model, data or schedule changed.", section=RUN)
+    plan: bool = setting(False, "Print memory and time per device, and stop.", section=RUN)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            UserError: naming the setting and what it accepts.
+        """
+        for name in ("max_length", "sequence_length", "tokens_per_batch", "accumulation", "steps",
+                     "save_every", "keep", "log_every"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "timescale", "clip_norm", "lora_alpha"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise UserError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.template not in TEMPLATES:
+            raise UserError(
+                f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
+            )
+        if self.lora_rank < 0:
+            raise UserError(f"lora_rank must be 0 (full fine-tuning) or more, not {self.lora_rank}")
+        parse_mesh(self.mesh)
+
+    def batch_shape(self) -> BatchShape:
+        """The static shape of an update on the mesh.
+
+        A mini-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. When the mesh does not
+        divide those rows, mini-batches of the same update are joined until it does; the loss is one token
+        mean over the update, so this changes nothing else.
+
+        Raises:
+            UserError: when no grouping works, naming sizes that do.
+        """
+        replicas, data, _ = parse_mesh(self.mesh)
+        parts = replicas * data
+        rows = math.ceil(self.tokens_per_batch / self.sequence_length)
+        for joined in range(1, self.accumulation + 1):
+            if self.accumulation % joined == 0 and rows * joined % parts == 0:
+                return BatchShape(
+                    micro_batches=self.accumulation // joined,
+                    rows=rows * joined,
+                    length=self.sequence_length,
+                    tokens=self.tokens_per_batch * joined,
+                )
+        fitting = math.ceil(rows / parts) * parts * self.sequence_length
+        raise UserError(
+            f"{rows} rows x {self.accumulation} mini-batches cannot be split over {parts} data devices; "
+            f"use --tokens-per-batch {fitting} or --accumulation {self.accumulation * parts}"
+        )
+
+    def longest_example(self) -> int:
+        """Most tokens of an example that fits a row and a mini-batch (the last token is only a target)."""
+        return min(self.max_length, self.sequence_length + 1, self.tokens_per_batch + 1)
