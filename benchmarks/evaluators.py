@@ -1,0 +1,136 @@
+"""Speed and memory of the surface metrics: ``python benchmarks/evaluators.py``.
+
+The answers are made of words drawn from the installed dictionaries with Zipf's frequencies (so that word
+verdicts are cached about as often as in real text), one in twenty from another language, every third answer
+with a list, a link and a block of code. Prints answers per second of each metric in one process, then the
+time and peak memory of the whole command.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from xltjax.cli import command, execute
+from xltjax.config import setting
+from xltjax.errors import UserError
+from xltjax.eval.language import (
+    EnglishDictionary,
+    LanguageIdentifier,
+    benchmark_scores,
+    language_correct,
+    line_language,
+)
+from xltjax.eval.markup import prose
+from xltjax.eval.responses import Response, read_responses
+from xltjax.eval.scores import Unavailable
+from xltjax.eval.spelling import Dictionaries, Dictionary, dictionary_folders, spelling_scores
+from xltjax.files import write_jsonl
+
+LANGUAGES = ("en", "fr", "pt", "ru")
+VOCABULARY = 40_000
+WORDS_PER_LINE = 25
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Settings of the benchmark."""
+
+    answers: int = setting(10_000, "answers, over four languages")
+    words: int = setting(200, "words of an answer")
+    workers: int = setting(2, "processes of the whole command")
+
+
+def main(config: BenchmarkConfig) -> None:
+    """Print the figures."""
+    dictionaries = Dictionaries(dictionary_folders())
+    vocabularies = {language: _vocabulary(dictionaries, language) for language in LANGUAGES}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "responses.jsonl"
+        write_jsonl(path, _answers(vocabularies, config))
+        responses = read_responses([path])
+        identify = LanguageIdentifier()
+        english = dictionaries.find("en")
+        words = EnglishDictionary(english.accepts) if isinstance(english, Dictionary) else english
+
+        def spelling(r: Response) -> object:
+            return spelling_scores(r.id, r.response, r.language, dictionaries, LANGUAGES)
+
+        _rate(
+            "language_correct", responses, lambda r: language_correct(r.id, r.response, r.language, identify)
+        )
+        _rate("line_language", responses, lambda r: line_language(r.id, r.response, r.language, identify))
+        _rate(
+            "lpr, line_accuracy, wpr",
+            responses,
+            lambda r: benchmark_scores(r.id, r.response, r.language, identify, words),
+        )
+        _rate("taking out markup", responses, lambda r: prose.__wrapped__(r.response))
+        _rate("spelling, four metrics, cold cache", responses, spelling)
+        _rate("spelling, four metrics, warm cache", responses, spelling)
+        _whole_command(path, Path(folder) / "scores", config)
+
+
+def _rate(name: str, responses: list[Response], metric: Callable[[Response], object]) -> None:
+    begin = time.perf_counter()
+    for response in responses:
+        metric(response)
+    print(f"{name:<36}{len(responses) / (time.perf_counter() - begin):>10,.0f} answers/s", flush=True)
+
+
+def _whole_command(path: Path, out: Path, config: BenchmarkConfig) -> None:
+    begin = time.perf_counter()
+    arguments = ["surface", str(path), "--out", str(out), "--workers", str(config.workers)]
+    subprocess.run([sys.executable, "-m", "xltjax.eval", *arguments], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - begin
+    # The largest single process of the command; each worker holds its own dictionaries.
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        f"python -m xltjax.eval surface, {config.answers} answers of {config.words} words, "
+        f"{config.workers} workers: {seconds:.1f} s, largest process {largest:.0f} MB "
+        f"({config.workers + 1} processes)"
+    )
+
+
+def _vocabulary(dictionaries: Dictionaries, language: str) -> list[str]:
+    """Stems of the language's dictionary, in an order drawn once."""
+    found = dictionaries.find(language)
+    if isinstance(found, Unavailable):
+        raise UserError(str(found))
+    lines = found.paths[0].read_text(encoding="utf-8-sig").split("\n")[1:]
+    stems = sorted({line.split("/")[0].split("\t")[0] for line in lines})
+    stems = [stem for stem in stems if stem.isalpha() and stem.islower()]
+    random.Random(language).shuffle(stems)
+    return stems[:VOCABULARY]
+
+
+def _answers(vocabularies: dict[str, list[str]], config: BenchmarkConfig) -> Iterable[dict[str, str]]:
+    draw = random.Random(0)
+    weights = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
+    for number in range(config.answers):
+        language = LANGUAGES[number % len(LANGUAGES)]
+        own = vocabularies[language]
+        words = draw.choices(own, cum_weights=weights[: len(own)], k=config.words)
+        other = vocabularies[draw.choice(LANGUAGES)]
+        for place in draw.sample(range(config.words), config.words // 20):
+            words[place] = draw.choice(other)
+        lines = [
+            " ".join(words[start : start + WORDS_PER_LINE]).capitalize() + "."
+            for start in range(0, config.words, WORDS_PER_LINE)
+        ]
+        if number % 3 == 0:
+            lines = [f"- **{line}**" for line in lines]
+            lines += ["[link](https://example.org/page)", "```python", "print('hello')", "```"]
+        yield {"id": str(number), "model": "random", "language": language, "response": "\n".join(lines)}
+
+
+if __name__ == "__main__":
+    execute(command(BenchmarkConfig, main, name="evaluators", help=(__doc__ or "").split("\n")[0]))

@@ -1,0 +1,22 @@
+"""``python -m xltjax.eval COMMAND``: score responses of any model."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from xltjax.cli import execute, group
+from xltjax.eval import surface
+
+COMMANDS = (surface.COMMAND,)
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    execute(
+        group(COMMANDS, name="eval", help="Score responses of any model: files in, files out."),
+        program="python -m xltjax.eval",
+    )
+
+
+if __name__ == "__main__":
+    main()

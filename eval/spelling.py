@@ -1,0 +1,319 @@
+"""Spelling: the share of an answer's words that the Hunspell dictionaries of its language accept.
+
+The share alone mixes three things, so every unknown word is also counted as one of: a name, a word of another
+evaluated language (code-switching), or a word of none (the paper's two explanations of low spelling scores,
+section 4, are the last two).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from xltjax.errors import UserError
+from xltjax.eval.markup import prose
+from xltjax.eval.scores import Score, Unavailable, abstain
+from xltjax.eval.segmentation import words as word_spans
+
+Accepts = Callable[[str], bool]
+
+SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
+
+# Every dictionary named here counts: Portuguese is right in either spelling.
+_FILES = {
+    "en": ("en_US",),
+    "fr": ("fr_FR", "fr"),
+    "pt": ("pt_BR", "pt_PT"),
+    "ru": ("ru_RU",),
+    "de": ("de_DE",),
+}
+_EITHER = {"pt"}
+_PACKAGES = {
+    "en": "hunspell-en-us",
+    "pt": "hunspell-pt-br hunspell-pt-pt",
+    "de": "hunspell-de-de",
+    "uk": "hunspell-uk",
+}
+_SYSTEM_FOLDERS = (
+    "/usr/share/hunspell",
+    "/usr/share/myspell",
+    "/usr/share/myspell/dicts",
+    "/usr/local/share/hunspell",
+    "/opt/homebrew/share/hunspell",
+    "~/.local/share/hunspell",
+    "~/Library/Spelling",
+    "/Library/Spelling",
+)
+
+CAPITALISED_NOUNS = frozenset(("de", "lb"))
+LONGEST_WORD = 99  # characters; Hunspell accepts none longer
+CACHED_WORDS = 1 << 18  # verdicts kept per dictionary, some 40 MB when full
+LISTED_WORDS = 50  # unknown words kept as evidence, the most frequent first
+
+_NORMAL = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "‐": "-", "‑": "-", "\u0301": None})  # stress marks
+_LETTER = regex.compile(r"\p{L}")
+_NOT_WORD = regex.compile(r"[\p{N}_]")
+_PIECES = regex.compile(r"['\-]")
+_INNER_CAPITAL = regex.compile(r"\p{L}.*\p{Lu}", regex.DOTALL)
+_WITHIN_SENTENCE = regex.compile(r"[\p{Zs},]+")
+
+
+@dataclass
+class WordClasses:
+    """The words of one text: how many there are, and those that the language's dictionary does not accept."""
+
+    total: int = 0
+    names: Counter[str] = field(default_factory=Counter)
+    foreign: dict[str, Counter[str]] = field(default_factory=dict)
+    nonwords: Counter[str] = field(default_factory=Counter)
+
+
+def tokenize(text: str) -> Iterator[tuple[str, bool]]:
+    """The words of ``text`` for a dictionary, each with whether it stands inside a sentence.
+
+    Apostrophes and hyphens inside a word stay ("l'homme", "peut-être"), written ' and -. Tokens with a digit
+    are no words. A word is inside a sentence when only blanks or commas part it from the token before.
+    """
+    text = text.translate(_NORMAL)
+    previous = None
+    for start, stop in word_spans(text):
+        token = text[start:stop]
+        if token.isalpha() or (_LETTER.search(token) and not _NOT_WORD.search(token)):
+            within = previous is not None and _WITHIN_SENTENCE.fullmatch(text, previous, start) is not None
+            yield token, within
+        previous = stop
+
+
+def classify_words(text: str, language: str, dictionaries: Mapping[str, Accepts]) -> WordClasses:
+    """Sort the words of ``text`` into accepted ones, names, foreign words and non-words.
+
+    An unknown word is judged by its longest unknown piece between apostrophes and hyphens ("Macron's",
+    "l'email"). In this order it is
+
+    1. a name, if a capital stands after its first letter ("NASA", "iPhone");
+    2. a name, if it begins with a capital inside a sentence ("Larry Page"), here or elsewhere in the text, and
+       no lower-case foreign word stands beside it (as in "The Lord of the Rings");
+    3. foreign, if another dictionary accepts it in lower case; a name, if it accepts it with its capital only
+       ("London"), but foreign where that language writes its nouns so ("Haus");
+    4. a non-word.
+
+    Capitals do not make names (1 and 2) in a text where half the words or more begin with one; 2 does not
+    hold in languages that capitalise nouns.
+
+    Args:
+        text: prose, without markup.
+        language: whose dictionary must accept the words.
+        dictionaries: by language; the others than ``language`` tell foreign words, in their order.
+    """
+    accepts = dictionaries[language]
+    others = {name: other for name, other in dictionaries.items() if name != language}
+    tokens = list(tokenize(text))
+    classes = WordClasses(total=len(tokens))
+    titled = 2 * sum(word[0].isupper() for word, _ in tokens) >= len(tokens)
+    unknown = {n: _core(word, accepts) for n, (word, _) in enumerate(tokens) if not accepts(word)}
+    foreign = {n: _foreign_language(core, others) for n, core in unknown.items()}
+    switched = {n for n, core in unknown.items() if foreign[n] and core[0].islower()}
+    alone = {n: core for n, core in unknown.items() if not {n - 1, n + 1} & switched}
+    named = {core for n, core in alone.items() if core[0].isupper() and tokens[n][1]}
+    if titled or language in CAPITALISED_NOUNS:
+        named = set()
+    for n, core in unknown.items():
+        word = tokens[n][0]
+        of = foreign[n]
+        if of == "" or (n in alone and core in named) or (not titled and _INNER_CAPITAL.match(core)):
+            classes.names[word] += 1
+        elif of is not None:
+            classes.foreign.setdefault(of, Counter())[word] += 1
+        else:
+            classes.nonwords[word] += 1
+    return classes
+
+
+def _core(word: str, accepts: Accepts) -> str:
+    pieces = [piece for piece in _PIECES.split(word) if not accepts(piece)]
+    return max(pieces, key=len, default=word)
+
+
+def _foreign_language(word: str, others: Mapping[str, Accepts]) -> str | None:
+    """The language whose word this is, "" for a name that some language knows, None otherwise."""
+    lower = word.lower()
+    for language, accepts in others.items():
+        if accepts(lower) or (language in CAPITALISED_NOUNS and accepts(word)):
+            return language
+    return "" if any(accepts(word) for accepts in others.values()) else None
+
+
+class Dictionary:
+    """The Hunspell dictionaries of one language; a word is accepted when any of them accepts it.
+
+    Attributes:
+        paths: the ``.dic`` files.
+
+    Raises:
+        Unavailable: when the module ``hunspell`` or the dictionary is not installed, or the file is not a
+            Hunspell dictionary.
+    """
+
+    def __init__(self, language: str, folders: Sequence[Path]) -> None:
+        self.paths = find_dictionaries(language, folders)
+        spellers = [_open(path) for path in self.paths]
+
+        @functools.lru_cache(maxsize=CACHED_WORDS)
+        def accepts(word: str) -> bool:
+            return len(word) <= LONGEST_WORD and any(_spell(speller, word) for speller in spellers)
+
+        self.accepts: Accepts = accepts
+
+    def provenance(self) -> list[dict[str, str]]:
+        """What the verdicts depend on."""
+        return [
+            {
+                "path": str(path),
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "affix_sha256": hashlib.sha256(path.with_suffix(".aff").read_bytes()).hexdigest(),
+            }
+            for path in self.paths
+        ]
+
+
+def _open(path: Path) -> Any:
+    """A Hunspell object, by whichever of the packages that install a module ``hunspell`` is there."""
+    try:
+        import hunspell
+    except ImportError:
+        raise Unavailable("no module hunspell: pip install chunspell") from None
+    _check_dictionary(path)
+    if hasattr(hunspell, "HunSpell"):  # pyhunspell
+        return hunspell.HunSpell(str(path), str(path.with_suffix(".aff")))
+    return hunspell.Hunspell(path.stem, hunspell_data_dir=str(path.parent))
+
+
+def _check_dictionary(path: Path) -> None:
+    """Refuse what Hunspell would load in silence as a dictionary that accepts nothing.
+
+    A dictionary begins with its number of entries; a pointer file or a web page saved in its place does not.
+    """
+    with path.open("rb") as file:
+        head = file.readline(100).removeprefix(b"\xef\xbb\xbf").split()
+    if not (head and head[0].isdigit() and int(head[0]) > 0):
+        raise Unavailable(f"{path} is not a Hunspell dictionary")
+
+
+def _spell(speller: Any, word: str) -> bool:
+    try:
+        return bool(speller.spell(word))
+    except UnicodeEncodeError:  # a letter that the dictionary's 8-bit encoding does not have
+        return False
+
+
+def find_dictionaries(language: str, folders: Sequence[Path]) -> list[Path]:
+    """The ``.dic`` files of ``language`` in the first of ``folders`` that has any.
+
+    Raises:
+        Unavailable: naming the Debian package, when there are none.
+    """
+    preferred = _FILES.get(language, ())
+    for folder in folders:
+        named = [folder / f"{name}.dic" for name in preferred]
+        others = sorted(folder.glob(f"{language}_*.dic"))
+        found = [path for path in named if _is_complete(path)]
+        if found and language in _EITHER:
+            return found
+        found += [path for path in (folder / f"{language}.dic", *others) if _is_complete(path)]
+        if found:
+            return found[:1]
+    package = _PACKAGES.get(language, f"hunspell-{language}")
+    example = (*preferred, language)[0]
+    raise Unavailable(
+        f"no dictionary for {language}: apt install {package}, "
+        f"or --dictionaries FOLDER with {example}.dic and {example}.aff"
+    )
+
+
+def _is_complete(path: Path) -> bool:
+    return path.is_file() and path.with_suffix(".aff").is_file()
+
+
+def dictionary_folders(first: Sequence[Path | str] = ()) -> list[Path]:
+    """Where dictionaries are looked for: ``first``, then ``$DICPATH``, then the system's folders.
+
+    Raises:
+        UserError: when a folder of ``first`` does not exist.
+    """
+    for folder in map(Path, first):
+        if not folder.is_dir():
+            raise UserError(f"--dictionaries {folder}: no such folder")
+    path = [part for part in os.environ.get("DICPATH", "").split(os.pathsep) if part]
+    return [Path(part).expanduser() for part in (*first, *path, *_SYSTEM_FOLDERS)]
+
+
+class Dictionaries:
+    """The dictionaries in ``folders``, each loaded when first asked for."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self._known: dict[str, Dictionary | Unavailable] = {}
+
+    def find(self, language: str) -> Dictionary | Unavailable:
+        """The dictionary of ``language``, or why there is none."""
+        if language not in self._known:
+            try:
+                self._known[language] = Dictionary(language, self.folders)
+            except Unavailable as reason:
+                self._known[language] = reason
+        return self._known[language]
+
+
+def spelling_scores(
+    id: str, text: str, language: str, dictionaries: Dictionaries, languages: Sequence[str]
+) -> list[Score]:
+    """The shares of the answer's words that are accepted, names, foreign and non-words; they sum to 1.
+
+    Code, tags, addresses and formulas are taken out first. All four abstain on an answer without words or a
+    language without a dictionary. The last three are defined by the dictionaries of ``languages`` together and
+    abstain when one of those is missing.
+
+    Args:
+        id: of the response.
+        text: the whole answer.
+        language: the expected one, as an ISO 639-1 code.
+        dictionaries: where to look words up.
+        languages: the evaluated languages, which tell foreign words.
+    """
+    own = dictionaries.find(language)
+    if isinstance(own, Unavailable):
+        return [abstain(id, metric, str(own)) for metric in SPELLING_METRICS]
+    found = {other: dictionaries.find(other) for other in languages}
+    present = {other: it.accepts for other, it in found.items() if isinstance(it, Dictionary)}
+    classes = classify_words(prose(text), language, present | {language: own.accepts})
+    if classes.total == 0:
+        return [abstain(id, metric, "no words") for metric in SPELLING_METRICS]
+    foreign = sum(counts.total() for counts in classes.foreign.values())
+    unknown = foreign + classes.names.total() + classes.nonwords.total()
+    spelling = Score(id, "spelling", 1 - unknown / classes.total, detail={"words": classes.total})
+    missing = next((str(it) for it in found.values() if isinstance(it, Unavailable)), None)
+    if missing is not None:
+        return [spelling, *(abstain(id, metric, missing) for metric in SPELLING_METRICS[1:])]
+    by_language = {name: _listed(counts) for name, counts in sorted(classes.foreign.items())}
+    shares = (
+        ("spelling_name", classes.names.total(), _listed(classes.names)),
+        ("spelling_foreign", foreign, by_language),
+        ("spelling_nonword", classes.nonwords.total(), _listed(classes.nonwords)),
+    )
+    return [
+        spelling,
+        *(Score(id, name, n / classes.total, detail={"words": listed}) for name, n, listed in shares),
+    ]
+
+
+def _listed(counts: Counter[str]) -> dict[str, int]:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:LISTED_WORDS])

