@@ -154,7 +154,8 @@ def sign_flip_test(
         return 1.0, True
     values, observed = values / values[-1], observed / values[-1]
     tolerance = 1e-12 * len(values)  # sums are rounded to 12 decimals, so that equal ones meet
-    sums, shares = np.zeros(1), np.ones(1)
+    sums: np.ndarray = np.zeros(1)
+    shares: np.ndarray = np.ones(1)
     for value in values:
         reached = np.round(np.concatenate([sums + value, sums - value]), 12)
         sums, inverse = np.unique(reached, return_inverse=True)

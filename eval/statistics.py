@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
 
-Item = Hashable
+Item = Any  # whatever is hashable; Mapping[str, float | None] would not be a Mapping[Hashable, float | None]
 Cell = Mapping[Item, float | None]
 Key = TypeVar("Key", bound=Hashable)
 
@@ -226,7 +226,7 @@ def _sum_by_unit(cell: Cell, index: Mapping[str, int], cluster: Mapping[Item, st
         if not math.isfinite(value):
             raise ValueError(f"the score of {item!r} is {value}; a missing score is None")
         unit = item if cluster is None else cluster[item]
-        scores[index[unit]].append(float(value))  # type: ignore[index]
+        scores[index[unit]].append(float(value))
     present = [value for unit_scores in scores for value in unit_scores]
     return _Sums(
         np.array([math.fsum(unit_scores) for unit_scores in scores]),

@@ -1,0 +1,281 @@
+"""``agreement``: how far judges, annotators and programs agree on the same answers.
+
+Each ``scores.jsonl`` is one rater. Scores are joined by response and metric, so a person may have rated a
+sample only; what a rater could not score (state not ``ok``) is missing, never a rating.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xltjax.cli import command
+from xltjax.config import setting
+from xltjax.errors import UserError, did_you_mean
+from xltjax.eval.coefficients import Agreement, agreement, system_tau
+from xltjax.eval.responses import iterate_responses
+from xltjax.eval.scores import read_scores
+from xltjax.eval.statistics import Interval, resample
+from xltjax.files import atomic_write, make_output_directory
+
+Ratings = Mapping[str, Mapping[str, float | None]]  # by metric and response id; None: no score
+
+
+@dataclass(frozen=True)
+class AgreementSettings:
+    """Settings of ``agreement``."""
+
+    scores: tuple[str, ...] = setting(
+        (),
+        "Two or more scores.jsonl, or directories with one; the first is the reference.",
+        positional=True,
+        paths=True,
+    )
+    responses: tuple[str, ...] = setting(
+        (),
+        "The rated responses. They tell language, model, task and instruction, for rows per language, "
+        "the ranking of models, and intervals that count translations of one instruction once.",
+        paths=True,
+    )
+    out: str = setting("", "Directory in which to write agreement.json.")
+    metrics: tuple[str, ...] = setting((), "Metrics to compare; all that two raters share by default.")
+    scale: tuple[float, ...] = setting(
+        (), "Ratings that could be given, such as 0,1,2; by default the whole numbers from least to greatest."
+    )
+    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known of a rated response."""
+
+    unit: str
+    language: str = ""
+    model: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The agreement of some raters on one metric; ``language`` is empty for all languages together."""
+
+    metric: str
+    language: str
+    raters: tuple[str, ...]
+    agreement: Agreement
+    tau: Interval | None
+
+
+def run(config: AgreementSettings) -> None:
+    """Compare the raters, print the table and write ``agreement.json``.
+
+    Raises:
+        UserError: for settings or files that cannot be compared.
+    """
+    if len(config.scores) < 2:
+        raise UserError("agreement compares two or more scores.jsonl; give them after the command")
+    if not config.out:
+        raise UserError("--out is missing; name the directory for agreement.json")
+    if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
+        raise UserError("--level must lie between 0 and 1, --draws be at least 1 and --seed at least 0")
+    paths = [_scores_file(Path(name)) for name in config.scores]
+    raters = dict(zip(_names(paths), map(read_ratings, paths), strict=True))
+    metrics = _shared_metrics(raters, config.metrics)
+    scale = tuple(sorted(set(config.scale))) or None
+    _check_scale(raters, metrics, scale)
+    subjects = _subjects(config.responses, raters)
+    rows = list(_rows(raters, metrics, subjects, scale, config))
+    if not any(row.agreement.n for row in rows):
+        raise UserError("no response is rated twice; the ids of the files have nothing in common")
+
+    _print(rows, config.level)
+    document = {
+        "raters": {name: str(path) for name, path in zip(raters, paths, strict=True)},
+        "responses": list(config.responses),
+        "level": config.level,
+        "draws": config.draws,
+        "seed": config.seed,
+        "rows": [_plain(row) for row in rows],
+    }
+    with atomic_write(make_output_directory(Path(config.out)) / "agreement.json") as file:
+        file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+COMMAND = command(
+    AgreementSettings,
+    run,
+    name="agreement",
+    help="Agreement of raters (judges, annotators, programs) on the same responses: exact, kappa, alpha, AC2. "
+    "SCORES are two or more scores.jsonl, or directories with one; the first is the reference.",
+)
+
+
+def read_ratings(path: Path) -> dict[str, dict[str, float | None]]:
+    """The scores of a file by metric and response id.
+
+    Raises:
+        UserError: for a line that is not a score, or a response scored twice on one metric.
+    """
+    ratings: dict[str, dict[str, float | None]] = {}
+    for score in read_scores(path):
+        cell = ratings.setdefault(score.metric, {})
+        if score.id in cell:
+            raise UserError(f"{path}: {score.id!r} has two scores for {score.metric}; one rater, one score")
+        cell[score.id] = score.value
+    if not ratings:
+        raise UserError(f"{path} holds no scores")
+    return ratings
+
+
+def _scores_file(path: Path) -> Path:
+    return path / "scores.jsonl" if path.is_dir() else path
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """A name for each rater: its file's, or its directory's when all are called ``scores.jsonl``."""
+    for names in ([path.stem for path in paths], [path.absolute().parent.name for path in paths]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}:{name}" for number, name in enumerate(names, start=1)]
+
+
+def _shared_metrics(raters: Mapping[str, Ratings], wanted: Sequence[str]) -> list[str]:
+    counts: dict[str, int] = {}
+    for metric in itertools.chain.from_iterable(raters.values()):
+        counts[metric] = counts.get(metric, 0) + 1
+    shared = [metric for metric, count in counts.items() if count > 1]
+    for metric in wanted:
+        if metric not in shared:
+            raise UserError(f"metric {metric!r} is not in two of the files; {did_you_mean(metric, shared)}")
+    if not shared:
+        raise UserError(f"no metric is in two of the files; they hold {', '.join(sorted(counts))}")
+    return list(wanted) or shared
+
+
+def _check_scale(
+    raters: Mapping[str, Ratings], metrics: Sequence[str], scale: Sequence[float] | None
+) -> None:
+    for (name, ratings), metric in itertools.product(raters.items(), metrics):
+        for item, value in ratings.get(metric, {}).items():
+            if scale and value is not None and value not in scale:
+                raise UserError(
+                    f"{name} rates {item!r} {value:g} on {metric}, which is not on --scale "
+                    f"{','.join(f'{v:g}' for v in scale)}; mend it or choose --metrics"
+                )
+
+
+def _subjects(responses: Sequence[str], raters: Mapping[str, Ratings]) -> dict[str, Subject]:
+    """What is known of every rated response."""
+    rated = {item for ratings in raters.values() for cell in ratings.values() for item in cell}
+    if not responses:
+        return {item: Subject(unit=item) for item in rated}
+    subjects = {
+        response.id: Subject(
+            response.instruction_id or response.id, response.language, response.model, response.task
+        )
+        for response in iterate_responses(responses)
+        if response.id in rated
+    }
+    unknown = sorted(rated - subjects.keys())
+    if unknown:
+        raise UserError(f"{len(unknown)} rated ids are not among the responses, such as {unknown[0]!r}")
+    return subjects
+
+
+def _rows(
+    raters: Mapping[str, Ratings],
+    metrics: Sequence[str],
+    subjects: Mapping[str, Subject],
+    scale: Sequence[float] | None,
+    config: AgreementSettings,
+) -> Iterator[Row]:
+    """All raters together when they are more than two, and each pair; all languages, and each."""
+    languages = sorted({subject.language for subject in subjects.values()} - {""})
+    for metric, language in itertools.product(metrics, ["", *(languages if len(languages) > 1 else ())]):
+        cells = {
+            name: {
+                item: value
+                for item, value in ratings.get(metric, {}).items()
+                if value is not None and language in ("", subjects[item].language)
+            }
+            for name, ratings in raters.items()
+        }
+        present = [name for name, cell in cells.items() if cell]
+        together = [tuple(present)] if len(present) > 2 else []
+        for names in [*together, *itertools.combinations(present, 2)]:
+            yield _row(metric, language, {name: cells[name] for name in names}, subjects, scale, config)
+
+
+def _row(
+    metric: str,
+    language: str,
+    cells: Mapping[str, Mapping[str, float]],
+    subjects: Mapping[str, Subject],
+    scale: Sequence[float] | None,
+    config: AgreementSettings,
+) -> Row:
+    items = {item: subjects[item] for cell in cells.values() for item in cell}
+    cluster = {item: subject.unit for item, subject in items.items()}
+    tasks = {subject.unit: subject.task for subject in items.values()}
+    models = {item: subject.model for item, subject in items.items()}
+    resamples = resample(tasks, tasks, draws=config.draws, seed=config.seed)
+    found = agreement(list(cells.values()), resamples, scale=scale, cluster=cluster, level=config.level)
+    tau = None
+    if len(cells) == 2 and len(set(models.values())) > 1:
+        first, second = cells.values()
+        tau = system_tau(first, second, models, resamples, cluster=cluster, level=config.level)
+    return Row(metric, language, tuple(cells), found, tau)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """The row as JSON, flat."""
+    values = asdict(row)
+    return {
+        **{key: values[key] for key in ("metric", "language", "raters")},
+        **values["agreement"],
+        "tau": values["tau"],
+    }
+
+
+def _print(rows: Sequence[Row], level: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file has no width to fit
+    headings = ("exact", "kappa", "alpha", "AC2", "difference", "tau")
+    table = Table("metric", "language", "raters", "n", *headings)
+    notes: dict[str, None] = {}
+    for row in rows:
+        a = row.agreement
+        intervals = (a.exact, a.kappa, a.alpha, a.ac2, a.mean_difference, row.tau)
+        notes.update((i.note, None) for i in intervals if i is not None and i.note)
+        table.add_row(
+            row.metric, row.language or "all", " ~ ".join(row.raters), str(a.n), *map(_cell, intervals)
+        )
+    console.print(table)
+    console.print(
+        "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; difference: second rater "
+        f"minus first; tau: Kendall, ranking of models.\n{100 * level:g} % bootstrap intervals over instructions.",
+        highlight=False,
+    )
+    for note in notes:
+        console.print(f"* {note}", highlight=False)
+
+
+def _cell(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    mark = "*" if interval.note else ""
+    if interval.estimate is None:
+        return f"-{mark}"
+    if interval.low is None or interval.high is None:
+        return f"{interval.estimate:.2f}{mark}"
+    return f"{interval.estimate:.2f} ({interval.low:.2f} to {interval.high:.2f}){mark}"
