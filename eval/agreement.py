@@ -247,30 +247,32 @@ def _print(rows: Sequence[Row], level: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = 200  # a file has no width to fit
-    headings = ("exact", "kappa", "alpha", "AC2", "difference", "tau")
-    table = Table("metric", "language", "raters", "n", *headings)
+        console.width = 160  # a file has no width to fit
     notes: dict[str, None] = {}
-    for row in rows:
-        a = row.agreement
-        intervals = (a.exact, a.kappa, a.alpha, a.ac2, a.mean_difference, row.tau)
-        notes.update((i.note, None) for i in intervals if i is not None and i.note)
-        table.add_row(
-            row.metric, row.language or "all", " ~ ".join(row.raters), str(a.n), *map(_cell, intervals)
-        )
-    console.print(table)
+    for names in dict.fromkeys(row.raters for row in rows):
+        title = "agreement of " + ", ".join(names)
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        for heading in ("metric", "lang", "n", "exact", "kappa", "alpha", "AC2", "diff", "tau"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            if row.raters == names:
+                a = row.agreement
+                intervals = (a.exact, a.kappa, a.alpha, a.ac2, a.mean_difference, row.tau)
+                notes.update((i.note, None) for i in intervals if i is not None and i.note)
+                table.add_row(row.metric, row.language or "all", str(a.n), *map(_cell, intervals))
+        console.print(table)
     console.print(
-        "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; difference: second rater "
-        f"minus first; tau: Kendall, ranking of models.\n{100 * level:g} % bootstrap intervals over instructions.",
-        highlight=False,
+        "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; diff: second rater minus "
+        f"first; tau: Kendall, ranking of models. {100 * level:g} % bootstrap intervals over instructions."
     )
     for note in notes:
-        console.print(f"* {note}", highlight=False)
+        console.print(f"* {note}")
 
 
 def _cell(interval: Interval | None) -> str:
+    """The estimate and its limits, which stand on a line of their own where the terminal is narrow."""
     if interval is None:
         return ""
     mark = "*" if interval.note else ""
@@ -278,4 +280,4 @@ def _cell(interval: Interval | None) -> str:
         return f"-{mark}"
     if interval.low is None or interval.high is None:
         return f"{interval.estimate:.2f}{mark}"
-    return f"{interval.estimate:.2f} ({interval.low:.2f} to {interval.high:.2f}){mark}"
+    return f"{interval.estimate:.2f}{mark} {interval.low:.2f}–{interval.high:.2f}"

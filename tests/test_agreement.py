@@ -363,7 +363,7 @@ def test_command_joins_files_and_writes_the_table(tmp_path: Path) -> None:
     assert rows["harmlessness", ""]["tau"] == {
         "estimate": None, "low": None, "high": None, "n": 2, "total": 2, "note": "all models tie",
     }  # fmt: skip
-    assert "human ~ judge" in output
+    assert "agreement of human, judge" in output
     assert "* all models tie" in output
     run(*arguments)
     assert (tmp_path / "out" / "agreement.json").read_text(encoding="utf-8") == written
