@@ -118,7 +118,7 @@ def _is_document(path: Path) -> bool:
         _, head = next(iterate_jsonl(path), (0, None))
     except UserError:
         # Not JSON by the line: a list printed over several lines, or a mistake to be reported.
-        return path.is_file() and read_text(path).lstrip("\ufeff \t\r\n").startswith("[")
+        return path.is_file() and read_text(path).lstrip().startswith("[")
     return isinstance(head, list) and not _is_chat(head)
 
 

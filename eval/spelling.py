@@ -42,7 +42,7 @@ _PACKAGES = {
     "de": "hunspell-de-de",
     "uk": "hunspell-uk",
 }
-_SYSTEM_FOLDERS = (
+SYSTEM_FOLDERS = (
     "/usr/share/hunspell",
     "/usr/share/myspell",
     "/usr/share/myspell/dicts",
@@ -252,7 +252,7 @@ def dictionary_folders(first: Sequence[Path | str] = ()) -> list[Path]:
         if not folder.is_dir():
             raise UserError(f"--dictionaries {folder}: no such folder")
     path = [part for part in os.environ.get("DICPATH", "").split(os.pathsep) if part]
-    return [Path(part).expanduser() for part in (*first, *path, *_SYSTEM_FOLDERS)]
+    return [Path(part).expanduser() for part in (*first, *path, *SYSTEM_FOLDERS)]
 
 
 class Dictionaries:

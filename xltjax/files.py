@@ -75,7 +75,7 @@ def read_text(path: Path) -> str:
         UserError: when it is missing, a directory, or not UTF-8.
     """
     with _reading(path):
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
 
 
 @contextlib.contextmanager

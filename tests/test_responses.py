@@ -1,0 +1,198 @@
+"""Reading responses: every accepted form, and one-line errors for the rest."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xltjax.errors import UserError
+from xltjax.eval.responses import Response, iterate_responses, language_code, read_responses
+from xltjax.files import json_line
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_our_rows_keep_every_key(tmp_path):
+    row = {
+        "id": "a",
+        "model": "m",
+        "language": "pt-BR",
+        "task": "email",
+        "instruction": "Escreva.",
+        "response": "Olá.",
+        "finish_reason": "stop",
+        "modifier": {"name": "brief", "params": {}},
+        "instruction_id": "i7",
+        "prompt_tokens": 12,
+        "response_tokens": 4,
+        "seed": 3,
+        "notes": ["x"],
+    }
+    (response,) = read_responses([write(tmp_path / "r.jsonl", [row])])
+    assert response == Response(
+        id="a",
+        model="m",
+        language="pt",
+        task="email",
+        instruction="Escreva.",
+        response="Olá.",
+        finish_reason="stop",
+        modifier={"name": "brief", "params": {}},
+        instruction_id="i7",
+        prompt_tokens=12,
+        response_tokens=4,
+        extra={"seed": 3, "notes": ["x"]},
+    )
+
+
+def test_the_given_language_fills_only_rows_that_name_none(tmp_path):
+    rows = [{"id": 1, "response": "a", "language": "ru"}, {"id": 2, "response": "b"}]
+    responses = read_responses([write(tmp_path / "r.jsonl", rows)], language="FR")
+    assert [(r.id, r.language) for r in responses] == [("1", "ru"), ("2", "fr")]
+
+
+def test_without_any_language_it_stays_empty(tmp_path):
+    (response,) = read_responses([write(tmp_path / "r.jsonl", [{"id": "a", "response": "b"}])])
+    assert response.language == ""
+
+
+def test_a_null_answer_is_an_empty_one(tmp_path):
+    rows = [{"id": "a", "response": None, "finish_reason": None}]
+    (response,) = read_responses([write(tmp_path / "r.jsonl", rows)])
+    assert (response.response, response.finish_reason) == ("", "")
+
+
+@pytest.mark.parametrize("indent", [None, 2], ids=["one line", "many lines"])
+def test_alpacaeval_output_files_are_read(tmp_path, indent):
+    rows = [
+        {"dataset": "koala", "instruction": "Hi?", "output": "Hello.", "generator": "davinci"},
+        {"dataset": "vicuna", "instruction": "Why?", "output": "Because.", "generator": "davinci"},
+    ]
+    path = tmp_path / "outputs.json"
+    path.write_text(json.dumps(rows, indent=indent), encoding="utf-8")
+    first, second = read_responses([path], language="en")
+    assert (first.id, first.model, first.language) == ("outputs/1", "davinci", "en")
+    assert (second.instruction, second.response, second.extra) == ("Why?", "Because.", {"dataset": "vicuna"})
+
+
+CHAT = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Bonjour ?"},
+    {"role": "assistant", "content": "Bonjour !"},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(CHAT) + "\n" + json.dumps(CHAT) + "\n",
+        json.dumps([CHAT, CHAT]),
+        json.dumps([CHAT, CHAT], indent=1),
+        json.dumps({"messages": CHAT}) + "\n" + json.dumps({"messages": CHAT}),
+        json.dumps([{"messages": CHAT}, {"messages": CHAT}], indent=1),
+    ],
+    ids=["a chat a line", "list of chats", "indented list of chats", "messages a line", "list of messages"],
+)
+def test_chats_end_with_the_answer(tmp_path, text):
+    path = tmp_path / "llama.json"
+    path.write_text(text, encoding="utf-8")
+    responses = read_responses([path], language="fr")
+    assert [(r.id, r.model) for r in responses] == [("llama/1", "llama"), ("llama/2", "llama")]
+    assert {(r.instruction, r.response) for r in responses} == {("Bonjour ?", "Bonjour !")}
+
+
+def test_one_indented_chat_is_one_response(tmp_path):
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps(CHAT, indent=1), encoding="utf-8")
+    assert [r.response for r in read_responses([path])] == ["Bonjour !"]
+
+
+def test_a_repeated_id_is_refused_across_files(tmp_path):
+    one = write(tmp_path / "one.jsonl", [{"id": "a", "response": "x"}])
+    two = write(tmp_path / "two.jsonl", [{"id": "a", "response": "y"}])
+    with pytest.raises(UserError, match=r"two\.jsonl, line 1: the id 'a' comes twice"):
+        read_responses([one, two])
+
+
+def test_rows_are_read_as_a_stream(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"id": "a", "response": "x"}\nnot json\n', encoding="utf-8")
+    stream = iterate_responses([path])
+    assert next(stream).id == "a"
+    with pytest.raises(UserError, match="line 2: not JSON"):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no responses"),
+        ("[]", "holds no responses"),
+        ("\n \n", "holds no responses"),
+        ("hello", "line 1: not JSON"),
+        ('[{"id": "a", "response": "b"},\n', "is not JSON"),
+        ("[" * 100_000, "nested too deeply|not JSON"),
+        ('{"id": "a", "answer": "b"}', "keys answer, id are not a response; expected id and response"),
+        ('{"response": "b"}', "the response has no id"),
+        ('{"id": "a", "response": 3}', "response must be text, not 3"),
+        ('{"id": "a", "response": "b", "task": {}}', "task must be text"),
+        ('{"id": "a", "response": "b", "prompt_tokens": "9"}', "prompt_tokens must be a whole number"),
+        ('{"id": "a", "response": "b", "modifier": "brief"}', "modifier must be"),
+        ('{"id": "a", "response": "b", "language": "French"}', "line 1: language 'French' is not a code"),
+        ('[{"role": "user", "content": "Hi"}]', "does not end with an assistant's answer"),
+        ("7", "not 7"),
+        ("[7]", "not 7"),
+        ('{"id": "a", "response": "b"}\n[1, 2]', r"line 2: .* not \[1, 2\]"),
+    ],
+)
+def test_what_is_no_response_is_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "r.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as mistake:
+        read_responses([path])
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"\xff\xfe", "not UTF-8"), (None, "does not exist")], ids=["binary", "missing"]
+)
+def test_unreadable_files_are_named(tmp_path, content, message):
+    path = tmp_path / "r.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_responses([path])
+    with pytest.raises(UserError, match="is a directory"):
+        read_responses([tmp_path])
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id": "a", "response": "b"}\n')
+    assert read_responses([path])[0].response == "b"
+    path.write_bytes(b'\xef\xbb\xbf[\n{"id": "a", "response": "b"}\n]\n')
+    assert read_responses([path])[0].response == "b"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("fr", "fr"), ("pt_PT", "pt"), ("PT-br", "pt"), (" ru ", "ru"), ("zh-Hant-TW", "zh")]
+)
+def test_language_codes_lose_their_region(name, code):
+    assert language_code(name) == code
+
+
+@pytest.mark.parametrize("name", ["", "f", "French", "fr fr", "12", "../x"])
+def test_other_language_names_are_refused(name):
+    with pytest.raises(UserError, match="is not a code"):
+        language_code(name)
+
+
+@given(text=st.text(st.characters(exclude_categories=())))
+def test_any_text_survives_the_file(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("any") / "r.jsonl"
+    path.write_text(json_line({"id": "a", "response": text}), encoding="utf-8", newline="\n")
+    assert read_responses([path])[0].response == text
