@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from xltjax.errors import UserError
 from xltjax.eval.instruction_sets import Instruction, compose, load_set, shipped_sets
 from xltjax.eval.language import LanguageIdentifier
+from xltjax.eval.released import params_from_instruction
 from xltjax.eval.spelling import Dictionary, dictionary_folders
 from xltjax.files import write_jsonl
 
@@ -196,6 +197,14 @@ def test_list_n_states_its_number_and_needs_no_other_plural_in_russian() -> None
                 n = item.modifier["params"]["n"]
                 assert re.findall(r"\d+", instruction_text(item)) == [str(n)]
                 assert 5 <= n <= 20  # "вариантов" from 5 to 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_parameters_can_be_read_from_the_text_alone(language: str) -> None:
+    for item in modified(language):
+        if item.modifier and item.modifier["name"] in ("list_n", "answer_in"):
+            read = params_from_instruction(item.modifier["name"], item.instruction, language)
+            assert read == item.modifier["params"], item.id
 
 
 def test_two_hop_asks_about_serving_the_weather_and_the_area_of_mathematics() -> None:
