@@ -355,7 +355,8 @@ def line_language(id: str, text: str, language: str, identify: Identify) -> Scor
 
 def _passages(text: str) -> list[str]:
     """Long lines, and runs of short ones joined, that have enough letters and words to be identified."""
-    passages, short = [], []
+    passages: list[str] = []
+    short: list[str] = []
     for line in text.split("\n"):
         if _long_enough(line):
             passages += [" ".join(short), line]

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -174,7 +175,7 @@ def _score_all(
         return
     pending: deque[tuple[list[Response], Future[list[list[Score]]]]] = deque()
     with ExitStack() as stack:
-        # Not forked: a copied fastText model or dictionary would be a copy of the parent's memory too.
+        # Not forked: a fork of a process with threads, as the progress bar's, can hang.
         pool = ProcessPoolExecutor(config.workers, get_context("spawn"), _start_worker, (config,))
         stack.callback(pool.shutdown, cancel_futures=True)
         while chunk := list(islice(responses, CHUNK)):
@@ -188,7 +189,10 @@ def _score_all(
 def _collect(
     chunk: list[Response], future: Future[list[list[Score]]]
 ) -> Iterator[tuple[Response, list[Score]]]:
-    return zip(chunk, future.result(), strict=True)
+    try:
+        return zip(chunk, future.result(), strict=True)
+    except BrokenProcessPool:
+        raise UserError("a worker process died, probably for want of memory; use fewer --workers") from None
 
 
 _worker_metrics: SurfaceMetrics

@@ -1,0 +1,342 @@
+"""The surface command end to end, its files and summary, and the defined result of every odd answer."""
+
+import csv
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from xltjax.errors import UserError
+from xltjax.eval import __main__ as program
+from xltjax.eval import spelling
+from xltjax.eval.responses import Response
+from xltjax.eval.scores import Score, Summary, abstain, failed, read_scores, save_results
+from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
+
+FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
+RUSSIAN = "Кошка спит на диване, пока на улице идёт дождь."
+ENGLISH = "The cat sleeps on the sofa while the rain falls outside."
+WORDS = {
+    "en_US": ENGLISH.strip("."),
+    "fr_FR": FRENCH.strip("."),
+    "pt_BR": "o gato dorme no sofá",
+    "ru_RU": RUSSIAN.replace(",", "").strip("."),
+}
+
+
+@pytest.fixture(autouse=True)
+def only_our_dictionaries(monkeypatch):
+    """What the machine has installed must not decide a test."""
+    monkeypatch.setattr(spelling, "SYSTEM_FOLDERS", ())
+    monkeypatch.delenv("DICPATH", raising=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dictionaries")
+    for name, words in WORDS.items():
+        words = words.split()
+        (folder / f"{name}.aff").write_text("SET UTF-8\n")
+        (folder / f"{name}.dic").write_text("\n".join([str(len(words)), *words, ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(folder):
+    return SurfaceMetrics(SurfaceConfig(dictionaries=(str(folder),)))
+
+
+@pytest.fixture
+def responses(tmp_path):
+    rows = [
+        {"id": "1", "model": "a", "language": "fr", "response": FRENCH},
+        {"id": "2", "model": "a", "language": "fr", "response": ENGLISH},
+        {"id": "3", "model": "a", "language": "ru", "response": RUSSIAN},
+        {"id": "4", "model": "b", "language": "ru", "response": ""},
+        {"id": "5", "model": "b", "response": RUSSIAN},
+    ]
+    path = tmp_path / "responses.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(capsys, monkeypatch, *arguments):
+    """Exit code, standard output and standard error of the command."""
+    monkeypatch.setattr(sys, "argv", ["eval", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        program.main()
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+def values(scores):
+    return {score.metric: score.value for score in scores}
+
+
+def score(metrics, text, language="fr"):
+    return {s.metric: s for s in metrics(Response(id="a", language=language, response=text))}
+
+
+# Odd answers. "-" is an abstention; the metrics come in the order of their names below.
+
+LINE_OF_100_000 = f"{FRENCH} " * 1_613
+NAMES = ("language_correct", "line_language", "lpr", "spelling")
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("", "fr", ("-", "-", "-", "-")),
+        (" \n\t\u200b", "fr", ("-", "-", "-", "-")),
+        ("1 2 3 4 5 6 7 8 9 10", "fr", ("-", "-", 0.0, "-")),
+        ("🙂 🎉 🙂 🎉 🙂 🎉", "fr", ("-", "-", 0.0, "-")),
+        (LINE_OF_100_000, "fr", (1.0, 1.0, 1.0, 1.0)),
+        ("x" * 100_000, "fr", (0.0, "-", "-", 0.0)),
+        ("\0" + FRENCH.replace(" ", "\0 ") + "\0", "fr", (1.0, 1.0, 1.0, 1.0)),
+        ("\ud800 " + FRENCH + " \udfff", "fr", (1.0, 1.0, 1.0, 1.0)),
+        ("\u202bالقط ينام على الأريكة، بينما يهطل المطر في الخارج.\u202c", "ar", (1.0, 1.0, 1.0, "-")),
+        ("החתול ישן על הספה בזמן שהגשם יורד בחוץ.", "he", (1.0, 1.0, 1.0, "-")),
+        ("```python\nfor cat in sofa: print('the rain falls outside')\n```", "fr", (0.0, "-", 0.0, "-")),
+        ("<html><head><style>p { color: red; margin: 0 auto; }</style></head></html>", "fr", (0.0, "-", 0.0, "-")),
+    ],
+    ids=[
+        "empty", "blanks", "digits", "emoji", "a line of 100,000", "a word of 100,000", "NUL", "lone surrogates",
+        "Arabic", "Hebrew", "all code", "all tags",
+    ],
+)  # fmt: skip
+def test_odd_answers_have_a_defined_result(metrics, text, language, expected):
+    got = score(metrics, text, language)
+    assert tuple("-" if got[name].state == "abstain" else got[name].value for name in NAMES) == expected
+    assert {s.state for s in got.values()} <= {"ok", "abstain"}
+
+
+def test_scores_do_not_depend_on_order_batch_or_repetition(metrics, folder):
+    draw = random.Random(1)
+    lines = [FRENCH, ENGLISH, RUSSIAN, "Gribouille", "```\ncode\n```", "• un\n• deux", ""]
+    responses = [
+        Response(
+            id=str(n), language=draw.choice(["fr", "ru", "en"]), response="\n".join(draw.choices(lines, k=4))
+        )
+        for n in range(60)
+    ]
+    once = {r.id: metrics(r) for r in responses}
+    shuffled = draw.sample(responses, len(responses))
+    fresh = SurfaceMetrics(SurfaceConfig(dictionaries=(str(folder),)))
+    assert {r.id: fresh(r) for r in shuffled} == once
+    assert {r.id: fresh(r) for r in shuffled[:7]} == {r.id: once[r.id] for r in shuffled[:7]}
+
+
+def test_without_an_expected_language_every_metric_fails(metrics):
+    got = score(metrics, FRENCH, "")
+    assert {s.state for s in got.values()} == {"failed:the expected language is not given"}
+    assert set(got) == set(METRICS) - {"wpr"}
+
+
+def test_without_a_language_model_or_dictionaries_everything_abstains(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    bare = SurfaceMetrics(SurfaceConfig())
+    got = score(bare, RUSSIAN, "ru")
+    assert {s.state for s in got.values()} == {"abstain"}
+    assert set(got) == set(METRICS)
+    assert bare.provenance({"ru"})["language_model"] is None
+
+
+# The command.
+
+
+def test_the_command_writes_scores_and_summary_and_prints_the_table(
+    tmp_path, folder, responses, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    code, printed, _ = run(
+        capsys, monkeypatch, "surface", responses, "--out", out, "--dictionaries", folder, "--language", "ru"
+    )
+    assert code == 0
+    scores = {(s.id, s.metric): s for s in read_scores(out / "scores.jsonl")}
+    assert len(scores) == 2 * 8 + 3 * 9
+    correct = {id: scores[id, "language_correct"].value for id in "12345"}
+    assert correct == {"1": 1.0, "2": 0.0, "3": 1.0, "4": None, "5": 1.0}
+    assert scores["2", "spelling_foreign"].detail["words"]["en"]["the"] == 2
+    assert scores["4", "spelling"].detail == {"reason": "no words"}
+    summary = json.loads((out / "summary.json").read_text())
+    row = next(r for r in summary["rows"] if (r["model"], r["metric"]) == ("b", "language_correct"))
+    assert (row["n"], row["ok"], row["abstain"], row["failed"], row["coverage"]) == (2, 1, 1, 0, 0.5)
+    assert row["reasons"] == {"empty": 1}
+    with (out / "summary.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(summary["rows"]) == 8 + 9 + 9
+    assert (out / "summary.md").read_text().count("\n") == len(summary["rows"]) + 2
+    tools = summary["provenance"]["surface"]
+    assert len(tools["language_model"]["sha256"]) == 64
+    assert tools["dictionaries"]["fr"][0]["path"].endswith("fr_FR.dic")
+    assert "100.0" in printed
+    assert "not scored: empty (language_correct 1)" in printed
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_more_processes_give_the_same_files(tmp_path, folder, responses, capsys, monkeypatch):
+    for workers in (1, 2):
+        arguments = ("--dictionaries", folder, "--language", "ru", "--workers", workers)
+        code, *_ = run(
+            capsys, monkeypatch, "surface", responses, "--out", tmp_path / str(workers), *arguments
+        )
+        assert code == 0
+    for name in ("scores.jsonl", "summary.json"):
+        assert (tmp_path / "1" / name).read_text() == (tmp_path / "2" / name).read_text()
+
+
+def test_importing_the_evaluators_does_not_import_jax():
+    code = "import sys, xltjax.eval.__main__; sys.exit('jax' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("surfac",), "unknown command 'surfac'; did you mean 'surface'?"),
+        (("surface", "{r}", "--ouT", "x"), "--out"),
+        (("surface", "{r}"), "give --out FOLDER"),
+        (("surface", "--out", "{o}"), "no responses given"),
+        (("surface", "none.jsonl", "--out", "{o}"), "none.jsonl does not exist"),
+        (("surface", "{r}", "--out", "{r}"), "a file stands in its way"),
+        (("surface", "{r}", "--out", "{o}", "--lid-model", "none.bin"), "none.bin does not exist"),
+        (("surface", "{r}", "--out", "{o}", "--dictionaries", "none"), "none: no such folder"),
+        (("surface", "{r}", "--out", "{o}", "--english-words", "absent"), "absent does not exist"),
+        (("surface", "{r}", "--out", "{o}", "--languages", "english"), "'english' is not a code"),
+        (("surface", "{r}", "--out", "{o}", "--language", "French"), "'French' is not a code"),
+        (("surface", "{r}", "--out", "{o}", "--workers", "0"), "workers: 0 is not at least 1"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2_and_write_nothing(
+    tmp_path, responses, capsys, monkeypatch, arguments, message
+):
+    given = [argument.format(r=responses, o=tmp_path / "out") for argument in arguments]
+    before = responses.read_text()
+    code, _, errors = run(capsys, monkeypatch, *given)
+    assert code == 2
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert responses.read_text() == before
+
+
+def test_responses_without_any_language_ask_for_the_flag(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"id": "a", "response": "b"}\n')
+    code, _, errors = run(capsys, monkeypatch, "surface", path, "--out", tmp_path / "out")
+    assert (code, "give --language" in errors) == (2, True)
+
+
+def test_help_lists_the_commands_and_their_flags(capsys, monkeypatch):
+    assert "surface" in run(capsys, monkeypatch)[1]
+    code, printed, _ = run(capsys, monkeypatch, "surface", "--help")
+    assert code == 0
+    for flag in ("--out", "--language", "--languages", "--lid-model", "--dictionaries", "--workers"):
+        assert flag in printed
+
+
+# Scores and their summary.
+
+
+@pytest.mark.parametrize(
+    ("value", "state"),
+    [
+        (None, "ok"),
+        (math.nan, "ok"),
+        (math.inf, "ok"),
+        (0.0, "abstain"),
+        (1.0, "failed:x"),
+        (None, "skipped"),
+    ],
+)
+def test_a_score_without_a_value_is_never_ok_nor_the_reverse(value, state):
+    with pytest.raises(ValueError, match="cannot be"):
+        Score("a", "m", value, state)
+
+
+def summarise(*scores):
+    summary = Summary()
+    for item in scores:
+        summary.add(Response(id=item.id, model="m", language="fr"), item)
+    return {row["metric"]: row for row in summary.rows()}
+
+
+def test_proportions_get_the_wilson_interval():
+    row = summarise(*(Score(str(n), "x", float(n < 13)) for n in range(14)))["x"]
+    # Wilson, 1927, for 13 of 14, worked out by hand with z = 1.96: 69 % to 99 %.
+    assert (row["mean"], row["interval"]) == (pytest.approx(13 / 14), "wilson")
+    assert (row["low"], row["high"]) == (pytest.approx(0.6853, abs=1e-4), pytest.approx(0.9873, abs=1e-4))
+
+
+def test_shares_get_the_normal_interval_of_their_mean():
+    shares = [0.5, 0.9, 0.75, 1.0, 0.9]
+    row = summarise(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
+    half = 1.959964 * statistics.stdev(shares) / math.sqrt(5)
+    assert row["mean"] == pytest.approx(statistics.mean(shares))
+    assert row["low"] == pytest.approx(statistics.mean(shares) - half)
+    assert row["high"] == pytest.approx(min(1.0, statistics.mean(shares) + half))
+
+
+def test_one_share_or_none_has_no_interval():
+    assert summarise(Score("a", "x", 0.5))["x"]["low"] is None
+    row = summarise(abstain("a", "x", "why"), failed("b", "x", "lost"))["x"]
+    assert (row["mean"], row["low"], row["ok"], row["abstain"], row["failed"]) == (None, None, 0, 1, 1)
+    assert row["reasons"] == {"why": 1, "failed:lost": 1}
+
+
+def test_the_summary_does_not_depend_on_the_order():
+    draw = random.Random(0)
+    scores = [Score(str(n), "x", draw.random()) for n in range(500)]
+    assert summarise(*scores) == summarise(*draw.sample(scores, 500))
+
+
+def test_commands_share_a_directory_without_touching_each_others_scores(tmp_path):
+    one = Response(id="a", model="m", language="fr")
+    save_results(tmp_path, [(one, Score("a", "x", 1.0))], ["x"], "first", {"tool": 1})
+    save_results(tmp_path, [(one, Score("a", "y", 0.0))], ["y"], "second", {"tool": 2})
+    save_results(tmp_path, [(one, Score("a", "x", 0.0))], ["x"], "first", {"tool": 3})
+    assert {s.metric: s.value for s in read_scores(tmp_path / "scores.jsonl")} == {"x": 0.0, "y": 0.0}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert {row["metric"]: row["mean"] for row in summary["rows"]} == {"x": 0.0, "y": 0.0}
+    assert summary["provenance"] == {"first": {"tool": 3}, "second": {"tool": 2}}
+
+
+def test_an_interrupted_run_leaves_the_earlier_files(tmp_path):
+    one = Response(id="a", model="m", language="fr")
+    save_results(tmp_path, [(one, Score("a", "x", 1.0))], ["x"], "first", {})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def interrupted():
+        yield one, Score("a", "x", 0.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_results(tmp_path, interrupted(), ["x"], "first", {})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scores.jsonl", '{"id": "a", "score": 1}\n'),
+        ("scores.jsonl", '{"id": "a", "metric": "z", "value": null, "state": "ok", "detail": {}}\n'),
+        ("scores.jsonl", "7\n"),
+        ("summary.json", "[]"),
+        ("summary.json", "{"),
+    ],
+)
+def test_foreign_files_are_not_overwritten(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError):
+        save_results(tmp_path, [], ["x"], "first", {})
+    assert (tmp_path / name).read_text() == content
+
+
+def test_tables_hold_any_model_name(tmp_path):
+    odd = Response(id="a", model="a|b\n[bold]\ud800", language="fr")
+    save_results(tmp_path, [(odd, Score("a", "x", 1.0))], ["x"], "first", {})
+    assert "a\\|b [bold]?" in (tmp_path / "summary.md").read_text(encoding="utf-8")
