@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -54,7 +55,7 @@ def save_hf(
         model: on any mesh; adapters must have been merged (``xltjax.lora.merge``).
         path: the directory to create.
         base: the directory whose config, tokenizer, generation config and chat template travel along;
-            without it a ``config.json`` is written from the model's architecture.
+            a ``config.json`` that it lacks is written from the model's architecture.
         max_shard_bytes: largest size of one safetensors file, in bytes.
         dtype: of the tensors written; that of the parameters when not given.
         overwrite: replace a directory that is not empty.
@@ -62,25 +63,46 @@ def save_hf(
     Raises:
         UserError: when ``path`` is a file or a directory that is not empty, or adapters are not merged.
     """
+    if any(isinstance(v, nnx.LoRAParam) for v in parameters(model).values()):
+        raise UserError("the model still has adapters; merge them first (--merge-lora)")
     target = Path(path)
+    refuse_existing(target, overwrite)
+    with staging_directory(target) as staging:
+        _write_config(model.config, staging, Path(base) if base else None, dtype or _dtype(model))
+        _write_weights(model, staging, max_shard_bytes, dtype)
+        finish_directory(staging, target)
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        UserError: when ``target`` is a file, or a directory that is not empty and must not be replaced.
+    """
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file; give a directory")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise UserError(f"{target} is not empty; give --overwrite to replace it")
-    if any(isinstance(v, nnx.LoRAParam) for v in parameters(model).values()):
-        raise UserError("the model still has adapters; merge them first (--merge-lora)")
+
+
+@contextlib.contextmanager
+def staging_directory(target: Path) -> Iterator[Path]:
+    """A directory beside ``target`` to write in; removed unless ``finish_directory`` moved it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        staging.mkdir(parents=True)
-        _write_config(model.config, staging, Path(base) if base else None, dtype or _dtype(model))
-        _write_weights(model, staging, max_shard_bytes, dtype)
-        if target.exists():
-            shutil.rmtree(target)
-        staging.rename(target)
-    except BaseException:
+        staging.mkdir()
+        yield staging
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        raise
+
+
+def finish_directory(staging: Path, target: Path) -> None:
+    """Give a complete directory its final name."""
+    if target.exists():
+        shutil.rmtree(target)
+    staging.rename(target)
 
 
 def copy_companions(base: Path, target: Path) -> None:
@@ -98,9 +120,7 @@ def _dtype(model: Llama) -> np.dtype:
 def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: Any) -> None:
     if base is not None:
         copy_companions(base, target)
-        values = read_hf_config(target)
-    else:
-        values = hf_config(config)
+    values = read_hf_config(target) if (target / "config.json").is_file() else hf_config(config)
     values.pop("torch_dtype", None)
     values["dtype"] = np.dtype(dtype).name
     (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -153,7 +173,7 @@ def _write_weights(model: Llama, target: Path, max_shard_bytes: int, dtype: Any)
             hf_name(name): (_stored(variables[name], dtype), true_shape(variables[name], model.config))
             for name in shard
         }
-        write_safetensors(target / file, _fetch(shard, variables, model.config, dtype), header)
+        write_safetensors(target / file, _tensors(shard, variables, model.config, dtype), header)
         index.update(dict.fromkeys(header, file))
         total += sum(int(np.prod(shape)) * kind.itemsize for kind, shape in header.values())
     if len(shards) > 1:
@@ -165,14 +185,17 @@ def _stored(variable: nnx.Variable, dtype: Any) -> np.dtype:
     return np.dtype(dtype or variable.dtype)
 
 
-def _fetch(
+def fetch(variable: nnx.Variable) -> np.ndarray:
+    """One parameter, whole, in host memory."""
+    array = variable[...]
+    with jax.set_mesh(array.sharding.mesh):
+        return np.asarray(jax.device_get(jax.sharding.reshard(array, P(*[None] * array.ndim))))
+
+
+def _tensors(
     names: list[str], variables: dict[str, nnx.Variable], config: LlamaConfig, dtype: Any
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each tensor on the host in turn, without vocabulary padding."""
+    """Each tensor in turn, without vocabulary padding, in the dtype to be written."""
     for name in names:
-        variable = variables[name]
-        array = variable[...]
-        with jax.set_mesh(array.sharding.mesh):
-            whole = np.asarray(jax.device_get(jax.sharding.reshard(array, P(*[None] * array.ndim))))
-        rows = true_shape(variable, config)[0]
-        yield hf_name(name), whole[:rows].astype(_stored(variable, dtype), copy=False)
+        rows = true_shape(variables[name], config)[0]
+        yield hf_name(name), fetch(variables[name])[:rows].astype(_stored(variables[name], dtype), copy=False)

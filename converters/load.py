@@ -29,8 +29,9 @@ def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_
     Args:
         path: directory with ``config.json`` and safetensors (one file, or shards with an index).
         mesh: from ``xltjax.mesh.make_mesh``.
-        dtype: in which the parameters are stored; sources of another dtype are cast.
-        compute_dtype: of activations; ``dtype`` when not given.
+        dtype: in which the parameters are stored; sources of another dtype are cast. None keeps each
+            tensor's own.
+        compute_dtype: of activations; ``dtype``, or that of the embedding, when not given.
 
     Raises:
         UserError: for an unsupported model, damaged files, tensors that are missing, unknown or of the
@@ -39,12 +40,15 @@ def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_
     directory = Path(path)
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
-    model = abstract_llama(llama_config(read_hf_config(directory)), mesh, compute_dtype or dtype)
+    config = llama_config(read_hf_config(directory))
     source = TensorDirectory(directory)
+    computed = compute_dtype or dtype or source.dtypes.get(hf_name("embed.weight"), jnp.float32)
+    model = abstract_llama(config, mesh, computed)
     variables = {hf_name(name): variable for name, variable in parameters(model).items()}
     _check_names(directory, source, variables, model.config)
     for name, variable in variables.items():
-        variable.set_value(_read(source, name, variable, mesh, np.dtype(dtype)))
+        stored = np.dtype(dtype) if dtype is not None else source.dtypes[name]
+        variable.set_value(read_variable(source, name, variable, mesh, stored))
     _warn_of_nan(variables)
     return model
 
@@ -85,7 +89,9 @@ def true_shape(variable: nnx.Variable, config: LlamaConfig) -> tuple[int, ...]:
     return tuple(variable.shape)
 
 
-def _read(source: TensorDirectory, name: str, variable: nnx.Variable, mesh: Mesh, dtype: np.dtype) -> Array:
+def read_variable(
+    source: TensorDirectory, name: str, variable: nnx.Variable, mesh: Mesh, dtype: np.dtype
+) -> Array:
     """One parameter, each device's part read straight from the file."""
     rows = source.shapes[name][0]
 

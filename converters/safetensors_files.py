@@ -34,8 +34,12 @@ class TensorDirectory:
         dtypes: tensor name -> numpy dtype.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, single: str = SINGLE):
         """Open every shard and read its header.
+
+        Args:
+            directory: holding an index of shards, or one file.
+            single: the name of that one file.
 
         Raises:
             UserError: for a directory without safetensors (pickled ``.bin`` files are refused, never
@@ -44,8 +48,8 @@ class TensorDirectory:
         self._handles: dict[str, Any] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, np.dtype] = {}
-        index = _read_index(directory)
-        for file in sorted(set(index.values())) if index else [SINGLE]:
+        index = _read_index(directory, single)
+        for file in sorted(set(index.values())) if index else [single]:
             self._open(directory, file)
         for name, file in (index or {}).items():
             if name not in self._handles:
@@ -79,19 +83,19 @@ class TensorDirectory:
         return self._handles[name].get_slice(name)[index]
 
 
-def _read_index(directory: Path) -> dict[str, str] | None:
+def _read_index(directory: Path, single: str) -> dict[str, str] | None:
     """Tensor name -> file of the index, or None for a directory of one file."""
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
     if not (directory / INDEX).exists():
-        if (directory / SINGLE).exists():
+        if (directory / single).exists():
             return None
         if any(directory.glob("*.bin")) or any(directory.glob("*.pt")) or any(directory.glob("*.pth")):
             raise UserError(
                 f"{directory} holds only pickled weights (.bin), which can run code and are never opened; "
                 "convert them with transformers: from_pretrained(...).save_pretrained(...)"
             )
-        raise UserError(f"{directory} holds neither {SINGLE} nor {INDEX}")
+        raise UserError(f"{directory} holds neither {single} nor {INDEX}")
     try:
         index = json.loads(read_text(directory / INDEX))["weight_map"]
         if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 import yaml
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
+from orbax.checkpoint import v1 as ocp
 
 from xltjax.converters import load_hf
 from xltjax.converters.hf_config import llama_config, read_hf_config
@@ -47,11 +47,14 @@ class Checkpoints:
 
     def save(self, state: TrainState) -> None:
         """Write ``state`` under its step."""
-        step = int(state.step)
-        optimizer = _flatten(state.optimizer)
-        self._checkpointer.save_checkpointables(
-            step, {"weights": state.weights, "optimizer": optimizer}, force=True, overwrite=True
-        )
+        self._save(int(state.step), weights=state.weights, optimizer=_flatten(state.optimizer))
+
+    def save_weights(self, step: int, weights: Mapping[str, Array]) -> None:
+        """Write weights alone, for a model that is not in training."""
+        self._save(step, weights=dict(weights))
+
+    def _save(self, step: int, **parts: Any) -> None:
+        self._checkpointer.save_checkpointables(step, parts, force=True, overwrite=True)
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
         """The newest checkpoint that can be read, on the mesh of ``like``; None when there is none.
@@ -94,6 +97,11 @@ class Checkpoints:
             rows[:shared] = loaded[key][:shared]
             loaded[key] = jax.device_put(rows, wanted.sharding)
         return {key: loaded[key] for key in like}
+
+    def dtypes(self, step: int) -> dict[str, Any]:
+        """The dtype in which each weight of a checkpoint is stored."""
+        saved = self._checkpointer.checkpointables_metadata(step).metadata["weights"]
+        return {name: array.dtype for name, array in saved.items()}
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -158,7 +166,7 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
     Args:
         path: from ``find_model``.
         mesh: on which the parameters are laid.
-        dtype: of the parameters.
+        dtype: of the parameters; None keeps what is stored.
         compute_dtype: of activations; ``dtype`` when not given.
 
     Raises:
@@ -191,8 +199,11 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
         for name, variable in parameters(model).items()
         if isinstance(variable.get_value(), jax.ShapeDtypeStruct)
     }
+    stored = checkpoints.dtypes(step or steps[-1])
     like = {
-        name: jax.ShapeDtypeStruct(v.shape, dtype, sharding=NamedSharding(mesh, stored_spec(v.axes)))
+        name: jax.ShapeDtypeStruct(
+            v.shape, dtype or stored[name], sharding=NamedSharding(mesh, stored_spec(v.axes))
+        )
         for name, v in wanted.items()
     }
     for name, array in checkpoints.read(step or steps[-1], "weights", like).items():

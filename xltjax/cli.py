@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -168,6 +169,14 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
             f"({str(problem).splitlines()[0][:160]})"
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def log_to_stderr() -> None:
+    """Print what xltjax logs as plain lines on stderr, whatever other libraries do with logging."""
+    log = logging.getLogger("xltjax")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [logging.StreamHandler()]
 
 
 def _complain(message: str) -> int:

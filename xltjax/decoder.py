@@ -175,7 +175,7 @@ class Decoder:
         share = self.read_rows // self.parts
         taken, used = [], []
         per_part = self.slots // self.parts
-        room = {part: share for part in range(self.parts)}
+        room = dict.fromkeys(range(self.parts), share)
         for slot in free:
             if not queue:
                 break
@@ -270,7 +270,7 @@ def _padded_prompt(length: int) -> int:
     return SMALLEST_PROMPT * 2 ** max(0, math.ceil(math.log2(length / SMALLEST_PROMPT)))
 
 
-@partial(jax.jit, static_argnums=1, donate_argnums=0)
+@partial(jax.jit, static_argnums=1)
 def _grow(state: Slots, more: int) -> Slots:
     """``state`` with ``more`` empty positions at the end of its caches."""
     widths = ((0, 0), (0, 0), (0, more), (0, 0))

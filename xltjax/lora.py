@@ -94,10 +94,9 @@ def merge(model: Llama) -> None:
     for _, linear in linears(model):
         if linear.lora_a is None:
             continue
-        weight = linear.weight[...]
-        linear.weight.set_value(
-            _merged(weight, linear.lora_a[...], linear.lora_b[...], np.float32(linear.lora_scale))
-        )
+        weight, scale = linear.weight[...], np.float32(linear.lora_scale)
+        with jax.set_mesh(weight.sharding.mesh):
+            linear.weight.set_value(_merged(weight, linear.lora_a[...], linear.lora_b[...], scale))
         linear.lora_a = linear.lora_b = nnx.data(None)
         linear.lora_scale = 0.0
 

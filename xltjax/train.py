@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import signal
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -265,8 +264,7 @@ def _drop_metrics_after(path: Path, step: int) -> None:
 
 
 def _command(config: TrainConfig) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log.setLevel(logging.INFO)
+    cli.log_to_stderr()
     out = fit(config)
     print(f"trained: {out}")
     print(f"next:    python -m xltjax.generate --model {out} --prompts xlt113 --out {out}/responses.jsonl")

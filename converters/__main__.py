@@ -1,0 +1,187 @@
+"""``python -m xltjax.converters to-flax | to-hf | to-peft | check``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import jax.numpy as jnp
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from xltjax import cli
+from xltjax.checkpoint import BASE, CHECKPOINTS, Checkpoints, companions, find_model, load_model, run_of
+from xltjax.config import setting
+from xltjax.converters.check import compare_models
+from xltjax.converters.export_hf import (
+    copy_companions,
+    finish_directory,
+    refuse_existing,
+    save_hf,
+    staging_directory,
+)
+from xltjax.converters.hf_config import read_hf_config
+from xltjax.converters.peft import load_peft, save_peft
+from xltjax.errors import UserError
+from xltjax.files import read_text
+from xltjax.llama import parameters
+from xltjax.lora import has_lora, merge
+from xltjax.mesh import make_mesh
+
+Dtype = Literal["own", "bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True)
+class ToHf:
+    """Settings of ``to-hf``."""
+
+    src: str = setting("", "A run or checkpoint of ours, or a Hugging Face directory.", positional=True)
+    dst: str = setting("", "The Hugging Face directory to create.", positional=True)
+    adapter: str = setting("", "PEFT adapter directory to merge in.")
+    merge_lora: bool = setting(False, "Merge the adapters of a LoRA run into the weights.")
+    dtype: Dtype = setting("own", "Of the tensors; own is that of the base model.")
+    max_shard_gib: float = setting(5.0, "Largest size of one file, in GiB.")
+    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
+    overwrite: bool = setting(False, "Replace a directory that is not empty.")
+
+
+@dataclass(frozen=True)
+class ToPeft:
+    """Settings of ``to-peft``."""
+
+    src: str = setting("", "A LoRA run or checkpoint of ours.", positional=True)
+    dst: str = setting("", "The PEFT directory to create.", positional=True)
+    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
+    overwrite: bool = setting(False, "Replace a directory that is not empty.")
+
+
+@dataclass(frozen=True)
+class ToFlax:
+    """Settings of ``to-flax``."""
+
+    src: str = setting("", "A Hugging Face directory or id.", positional=True)
+    dst: str = setting("", "The directory to create.", positional=True)
+    dtype: Dtype = setting("own", "Of the parameters.")
+    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
+    overwrite: bool = setting(False, "Replace a directory that is not empty.")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Settings of ``check``."""
+
+    a: str = setting("", "Hugging Face directory, run or checkpoint; DIRECTORY+ADAPTER adds an adapter.",
+                     positional=True)  # fmt: skip
+    b: str = setting("", "The other.", positional=True)
+    tolerance: float = setting(0.0, "Largest absolute difference that counts as equal.")
+    mesh: str = setting("1x1", "Devices over which the models are laid, as DxT.")
+
+
+def to_hf(config: ToHf) -> None:
+    """Write a model as a Hugging Face directory."""
+    _need(config.src, config.dst)
+    refuse_existing(Path(config.dst), config.overwrite)
+    source = find_model(config.src)
+    model = load_model(source, make_mesh(config.mesh), dtype=None)
+    if config.adapter:
+        load_peft(model, config.adapter)
+    if has_lora(model):
+        if not (config.merge_lora or config.adapter):
+            raise UserError(
+                f"{config.src} is a LoRA run: give --merge-lora, or write its adapters with to-peft"
+            )
+        merge(model)
+    dtype = _base_dtype(source) if config.dtype == "own" else np.dtype(config.dtype)
+    save_hf(
+        model,
+        config.dst,
+        base=companions(source),
+        max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
+        dtype=dtype,
+        overwrite=config.overwrite,
+    )
+    print(f"Hugging Face directory: {config.dst}")
+
+
+def to_peft(config: ToPeft) -> None:
+    """Write the adapters of a LoRA run as a PEFT directory."""
+    _need(config.src, config.dst)
+    source = find_model(config.src)
+    run = run_of(source)
+    if run is None:
+        raise UserError(f"{config.src} is not a run or checkpoint of ours")
+    model = load_model(source, make_mesh(config.mesh), dtype=None)
+    base = yaml.safe_load(read_text(run[0] / "config.yaml"))["model"]
+    save_peft(model, config.dst, base_name=base, overwrite=config.overwrite)
+    print(f"PEFT directory: {config.dst}")
+
+
+def to_flax(config: ToFlax) -> None:
+    """Write an Orbax copy of a model: an optional cache, laid out like a run without training."""
+    _need(config.src, config.dst)
+    target = Path(config.dst)
+    refuse_existing(target, config.overwrite)
+    source = find_model(config.src)
+    dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
+    model = load_model(source, make_mesh(config.mesh), dtype=dtype)
+    with staging_directory(target) as staging:
+        copy_companions(companions(source), staging / BASE)
+        settings = {"model": config.src, "template": "llama-2", "lora_rank": 0}
+        (staging / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        checkpoints = Checkpoints(staging / CHECKPOINTS)
+        checkpoints.save_weights(0, {name: v[...] for name, v in parameters(model).items()})
+        checkpoints.close()
+        finish_directory(staging, target)
+    print(f"Orbax copy: {target}")
+
+
+def check(config: Check) -> None:
+    """Print what differs between two models; exit code 0 when nothing does within the tolerance, else 1."""
+    _need(config.a, config.b)
+    differences = list(compare_models(config.a, config.b, make_mesh(config.mesh)))
+    beyond = [d for d in differences if not d.largest <= config.tolerance]
+    if differences:
+        table = Table("tensor", "dtype or reason", "largest difference", "within tolerance")
+        for d in differences:
+            table.add_row(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes")
+        Console().print(table)
+    verdict = "equal, bit for bit" if not differences else f"equal within {config.tolerance:g}"
+    print(f"{len(beyond)} differences beyond {config.tolerance:g}" if beyond else verdict)
+    if beyond:
+        sys.exit(1)
+
+
+def _need(source: str, target: str) -> None:
+    if not source or not target:
+        raise UserError("two paths are needed: see --help")
+
+
+def _base_dtype(source: Path) -> np.dtype | None:
+    """The dtype that the base model's config names; None keeps each tensor's own."""
+    if run_of(source) is None:
+        return None
+    values = read_hf_config(companions(source))
+    return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
+
+
+COMMANDS = (
+    cli.command(ToFlax, to_flax, name="to-flax", help="Copy a model into an Orbax checkpoint (optional)."),
+    cli.command(ToHf, to_hf, name="to-hf", help="Write a run as a Hugging Face directory."),
+    cli.command(ToPeft, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
+    cli.command(Check, check, name="check", help="Compare two models bit for bit, and their logits."),
+)
+
+
+def main() -> NoReturn:
+    """Entry point of ``python -m xltjax.converters``."""
+    cli.log_to_stderr()
+    group = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT and our checkpoints.")
+    cli.execute(group, program="python -m xltjax.converters")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""LoRA adapters to and from PEFT's directory format (``adapter_config.json``, ``adapter_model.safetensors``)."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from xltjax.converters.export_hf import fetch, finish_directory, refuse_existing, staging_directory
+from xltjax.converters.load import read_variable
+from xltjax.converters.names import export_order, peft_name
+from xltjax.converters.safetensors_files import TensorDirectory, write_safetensors
+from xltjax.errors import UserError
+from xltjax.files import read_text
+from xltjax.llama import Llama, parameters
+from xltjax.lora import TARGETS, add_lora, linears
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+# Keys of adapter_config.json that are honoured or change nothing; any other that is set is refused by name.
+HONOURED = frozenset((
+    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules",
+    "init_lora_weights", "lora_dropout", "inference_mode", "peft_version", "auto_mapping", "revision",
+    "megatron_core", "qalora_group_size", "loftq_config", "runtime_config",
+))  # fmt: skip
+UNSET = (None, False, "none", [], {})
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")  # starts that leave the base's weights alone
+
+
+def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool = False) -> None:
+    """Write the adapters of ``model`` as a directory that ``peft`` loads.
+
+    Args:
+        model: with adapters of one rank and scale.
+        path: the directory to create.
+        base_name: what ``base_model_name_or_path`` says.
+        overwrite: replace a directory that is not empty.
+
+    Raises:
+        UserError: when the model has no adapters, or ``path`` is taken.
+    """
+    adapted = [(name, linear) for name, linear in linears(model) if linear.lora_a is not None]
+    if not adapted:
+        raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
+    rank = adapted[0][1].lora_a.shape[0]
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "r": rank,
+        "lora_alpha": _plain_number(adapted[0][1].lora_scale * rank),
+        "lora_dropout": 0.0,
+        "target_modules": sorted({name.rsplit(".", 1)[1] for name, _ in adapted}),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+    target = Path(path)
+    refuse_existing(target, overwrite)
+    with staging_directory(target) as staging:
+        (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        variables = parameters(model, nnx.LoRAParam)
+        names = sorted(variables, key=export_order)
+        header = {peft_name(n): (np.dtype(variables[n].dtype), tuple(variables[n].shape)) for n in names}
+        tensors = ((peft_name(n), fetch(variables[n])) for n in names)
+        write_safetensors(staging / WEIGHTS, tensors, header)
+        finish_directory(staging, target)
+
+
+def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> None:
+    """Add the adapter in ``path``, trained by ``peft`` or by us, to ``model``.
+
+    Rank, alpha and targets come from its config and tensors.
+
+    Args:
+        model: without adapters, on any mesh.
+        path: directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
+        dtype: of the adapters' parameters.
+
+    Raises:
+        UserError: for an option that is not supported (named), or tensors that do not fit the model.
+    """
+    directory = Path(path)
+    config = _read_config(directory)
+    source = TensorDirectory(directory, single=WEIGHTS)
+    targets = _targets(directory, source)
+    mesh: Mesh = model.embed.weight[...].sharding.mesh
+    add_lora(model, mesh, None, rank=config["r"], alpha=config["lora_alpha"], targets=targets, dtype=dtype)
+    variables = {peft_name(name): v for name, v in parameters(model, nnx.LoRAParam).items()}
+    problems = sorted(variables.keys() ^ set(source.names()))
+    problems += [n for n, v in variables.items() if source.shapes.get(n, tuple(v.shape)) != tuple(v.shape)]
+    if problems:
+        raise UserError(f"{directory}: the adapter does not fit the model; see {problems[0]}")
+    for name, variable in variables.items():
+        variable.set_value(read_variable(source, name, variable, mesh, np.dtype(dtype)))
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    if not directory.is_dir():
+        raise UserError(f"adapter directory {directory} does not exist")
+    try:
+        config: dict[str, Any] = json.loads(read_text(directory / CONFIG))
+    except json.JSONDecodeError as problem:
+        raise UserError(f"{directory / CONFIG} is not JSON ({problem.msg})") from None
+    if config.get("peft_type") != "LORA":
+        raise UserError(
+            f"{directory}: peft_type {config.get('peft_type')!r} is not supported; supported: LORA"
+        )
+    scaled = config.get("use_rslora", False)
+    for key, value in config.items():
+        if key not in HONOURED and key != "use_rslora" and value not in UNSET:
+            raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
+    start = config.get("init_lora_weights", True)
+    if start not in PLAIN_STARTS:
+        raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")
+    if scaled:
+        # Rank-stabilised LoRA divides by the root of the rank: the same as a larger alpha.
+        config["lora_alpha"] *= config["r"] ** 0.5
+    return config
+
+
+def _targets(directory: Path, source: TensorDirectory) -> tuple[str, ...]:
+    """Which products the adapter's tensors belong to."""
+    found = {
+        match[1] for name in source.names() if (match := re.search(r"\.(\w+)\.lora_[AB]\.weight$", name))
+    }
+    unknown = found - set(TARGETS)
+    if unknown or not found:
+        raise UserError(
+            f"{directory}: adapters on {', '.join(sorted(unknown)) or 'nothing'} are not supported"
+        )
+    return tuple(target for target in TARGETS if target in found)
+
+
+def _plain_number(value: float) -> float | int:
+    """8 rather than 8.0: ``peft`` declares alpha as a whole number."""
+    return round(value) if abs(value - round(value)) < 1e-9 else value
