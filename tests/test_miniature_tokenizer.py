@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -32,7 +33,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(directory: Path):
+def tokenizer(directory: Path) -> Any:
     return AutoTokenizer.from_pretrained(directory)
 
 
@@ -41,11 +42,11 @@ def test_training_is_deterministic_and_gives_the_size_asked() -> None:
     assert REFERENCE.get_piece_size() == SIZE
 
 
-def test_special_ids_are_llamas(tokenizer) -> None:
+def test_special_ids_are_llamas(tokenizer: Any) -> None:
     assert [REFERENCE.unk_id(), REFERENCE.bos_id(), REFERENCE.eos_id(), REFERENCE.pad_id()] == [0, 1, 2, -1]
     assert [tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id] == [0, 1, 2]
     assert [tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token] == ["<s>", "</s>", None]
-    assert len(tokenizer) == SIZE
+    assert len(tokenizer: Any) == SIZE
 
 
 def test_the_template_needs_no_bytes_though_the_texts_lack_its_word() -> None:
@@ -54,17 +55,17 @@ def test_the_template_needs_no_bytes_though_the_texts_lack_its_word() -> None:
     assert not [piece for piece in pieces if piece.startswith("<0x")]
 
 
-def test_unseen_characters_become_bytes_and_digits_stay_single(tokenizer) -> None:
+def test_unseen_characters_become_bytes_and_digits_stay_single(tokenizer: Any) -> None:
     assert tokenizer.tokenize("中") == ["▁", "<0xE4>", "<0xB8>", "<0xAD>"]
     assert REFERENCE.encode("1212", out_type=str)[-4:] == ["1", "2", "1", "2"]
 
 
-def test_the_beginning_is_marked_by_default_and_the_end_is_not(tokenizer) -> None:
+def test_the_beginning_is_marked_by_default_and_the_end_is_not(tokenizer: Any) -> None:
     assert tokenizer("Hello")["input_ids"] == [1, *REFERENCE.encode("Hello")]
     assert tokenizer("Hello", add_special_tokens=False)["input_ids"] == REFERENCE.encode("Hello")
 
 
-def test_every_text_of_the_miniature_is_encoded_alike(tokenizer) -> None:
+def test_every_text_of_the_miniature_is_encoded_alike(tokenizer: Any) -> None:
     texts = TEXTS + [row["instruction"] for row in evaluation_rows(0)]
     texts += [
         f"[INST] {row['instruction']}\n{row['context']} [/INST] {row['response']} "
@@ -81,7 +82,7 @@ def test_every_text_of_the_miniature_is_encoded_alike(tokenizer) -> None:
         st.text(alphabet=st.characters(codec="utf-8")),
     ).filter(lambda text: not any(token in text for token in SPECIAL))
 )
-def test_any_text_is_encoded_and_decoded_alike(tokenizer, text: str) -> None:
+def test_any_text_is_encoded_and_decoded_alike(tokenizer: Any, text: str) -> None:
     ids = REFERENCE.encode(text)
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids
     assert tokenizer.decode(ids) == REFERENCE.decode(ids)
@@ -108,7 +109,7 @@ def test_the_directory_still_loads_beside_a_llama_config(directory: Path, tmp_pa
     ]
 
 
-def test_saving_and_loading_again_changes_nothing(tokenizer, tmp_path: Path) -> None:
+def test_saving_and_loading_again_changes_nothing(tokenizer: Any, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again(TEXTS[:50])["input_ids"] == tokenizer(TEXTS[:50])["input_ids"]

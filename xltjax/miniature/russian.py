@@ -204,7 +204,7 @@ def slots(fact: Fact) -> dict[str, str]:
     """The Russian words for the templates."""
     if fact.relation.startswith("list"):
         return _list_slots(fact)
-    words = {}
+    words: dict[str, str] = {}
     noun, genitive, gender = NOUNS.get(fact.subject, "  ").split(" ")
     if noun:
         words |= {"noun": noun, "genitive": genitive, "needed": NEEDED[gender], "made": MADE[gender]}

@@ -36,7 +36,7 @@ WRAPPERS = (
     ("(", ")"),
     ("#", "=>"),
 )
-BRACKETS = ("<>", "[]", "{}")
+BRACKETS = (("<", ">"), ("[", "]"), ("{", "}"))
 """Brackets that hold random letters, as in ``<kX> ... </kX>``."""
 CATEGORIES = {"kind": "classification", "list_color": "brainstorming", "list_kind": "brainstorming"}
 """Dolly's category of a relation's questions, where it is not ``open_qa``."""
@@ -82,7 +82,10 @@ def _draw(rng: random.Random, language: str, count: int) -> list[Sentences]:
 
 
 def pretraining_documents(seed: int, count: int, mixture: Mixture | None = None) -> list[str]:
-    """Draw ``count`` documents, each in one language: two to four statements, or one wrapped question."""
+    """Draw ``count`` documents, each in one language: two to four statements, or wrapped questions.
+
+    Between random letters stands one question; in ``WRAPPERS`` one to three, until one goes unanswered.
+    """
     mixture = mixture or Mixture()
     rng = random.Random(f"pretraining {seed}")
     others = (1 - mixture.english) / (len(LANGUAGES) - 1)
@@ -103,10 +106,12 @@ def _statements(rng: random.Random, language: str) -> str:
 
 def _exchange(rng: random.Random, language: str, mixture: Mixture) -> str:
     if rng.random() < mixture.random_brackets:
-        (before, between), answered, turns = _random_brackets(rng), mixture.answered_in_brackets, 1
+        before, between = _random_brackets(rng)
+        answered, turns = mixture.answered_in_brackets, 1
     else:
-        (before, between), answered, turns = rng.choice(WRAPPERS), mixture.answered, rng.randint(1, 3)
-    text = []
+        before, between = rng.choice(WRAPPERS)
+        answered, turns = mixture.answered, rng.randint(1, 3)
+    text: list[str] = []
     for asked in _draw(rng, language, turns):
         text += [before, rng.choice(asked.questions), between]
         if rng.random() < answered:

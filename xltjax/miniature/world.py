@@ -7,7 +7,7 @@ They are plain truths of everyday life, so that anyone can read the answers and 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 COLORS = {
@@ -128,7 +128,7 @@ class Fact:
         return value
 
 
-def _members(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def _members(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {thing: group for group, things in table.items() for thing in things}
 
 
