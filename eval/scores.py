@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,16 @@ class Score:
     value: float | None
     state: str = "ok"
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The score as a line of ``scores.jsonl``."""
+        return {
+            "id": self.id,
+            "metric": self.metric,
+            "value": self.value,
+            "state": self.state,
+            "detail": self.detail,
+        }
 
     def __post_init__(self) -> None:
         if self.state == "ok":
@@ -181,9 +191,9 @@ def save_results(
         if scores_path.exists():
             for score in read_scores(scores_path):
                 if score.metric not in metrics:
-                    file.write(json_line(asdict(score)))
+                    file.write(json_line(score.row()))
         for response, score in scored:
-            file.write(json_line(asdict(score)))
+            file.write(json_line(score.row()))
             summary.add(response, score)
     rows = summary.rows()
     all_rows = [row for row in earlier["rows"] if row["metric"] not in metrics] + rows
@@ -215,7 +225,12 @@ def _plain(value: Any) -> Any:
     """``value`` as it can stand in a table: encodable, with four decimals."""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return printable(value) if isinstance(value, str) else value
+
+
+def printable(text: str) -> str:
+    """``text`` with "?" for lone surrogates, which no file or terminal takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:

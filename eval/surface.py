@@ -14,8 +14,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xltjax.cli import command
 from xltjax.config import setting
@@ -29,7 +31,7 @@ from xltjax.eval.language import (
     read_english_words,
 )
 from xltjax.eval.responses import Response, iterate_responses, language_code
-from xltjax.eval.scores import Score, Unavailable, failed, save_results
+from xltjax.eval.scores import Score, Unavailable, failed, printable, save_results
 from xltjax.eval.spelling import (
     SPELLING_METRICS,
     Dictionaries,
@@ -207,59 +209,62 @@ def _score_chunk(chunk: list[Response]) -> list[list[Score]]:
     return [_worker_metrics(response) for response in chunk]
 
 
-_COLUMNS = {
-    "language_correct": "language",
-    "line_language": "lines",
-    "lpr": "LPR",
-    "wpr": "WPR",
-    "spelling": "spelling",
-    "spelling_name": "names",
-    "spelling_foreign": "foreign",
-    "spelling_nonword": "non-words",
+# Two tables, each of which fits 80 columns: metric, heading, whether its interval is shown.
+_TABLES = {
+    "Language": (
+        ("language_correct", "language", True),
+        ("line_language", "lines", True),
+        ("lpr", "LPR", True),
+        ("wpr", "WPR", False),
+    ),
+    "Spelling": (
+        ("spelling", "accepted", True),
+        ("spelling_name", "names", False),
+        ("spelling_foreign", "foreign", False),
+        ("spelling_nonword", "non-words", False),
+    ),
 }
-_WITH_INTERVAL = {"language_correct", "line_language", "lpr", "spelling"}
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print the summary per model and language, in per cent, and why any score is missing."""
-    table = Table(title="Surface metrics, % [95 % interval]", title_justify="left", caption_justify="left")
-    table.add_column("model", overflow="fold")
-    table.add_column("lang")
-    table.add_column("n", justify="right")
-    for heading in _COLUMNS.values():
-        table.add_column(heading, justify="right")
-    table.add_column("abstain", justify="right")
-    table.add_column("failed", justify="right")
+    console = Console(width=None if sys.stdout.isatty() else 120)
     groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
-    for (model, language), by_metric in groups.items():
-        table.add_row(
-            model,
-            language or "?",
-            str(by_metric["language_correct"]["n"]),
-            *(_cell(by_metric.get(metric)) for metric in _COLUMNS),
-            str(sum(row["abstain"] for row in by_metric.values())),
-            str(sum(row["failed"] for row in by_metric.values())),
-        )
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    for reason, metrics in _reasons(rows).items():
-        console.print(f"not scored: {reason} ({', '.join(metrics)})", markup=False, highlight=False)
+    for title, columns in _TABLES.items():
+        table = Table(title=f"{title}, % [95 % interval]", title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("model", overflow="fold")
+        table.add_column("lang")
+        table.add_column("n", justify="right")
+        for _, heading, _ in columns:
+            table.add_column(heading, justify="right")
+        for (model, language), by_metric in groups.items():
+            cells = [_cell(by_metric.get(metric), interval) for metric, _, interval in columns]
+            table.add_row(
+                Text(printable(model)), language or "?", str(by_metric["language_correct"]["n"]), *cells
+            )
+        console.print(table)
+    abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
+    if abstained or lost:
+        scores = sum(row["n"] for row in rows)
+        print(f"not scored: {abstained} abstained and {lost} failed of {scores} scores")
+        for reason, metrics in _reasons(rows).items():
+            print(f"  {reason}: {', '.join(metrics)}")
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(row: dict[str, Any] | None, interval: bool) -> str:
     if row is None or row["mean"] is None:
         return "-"
     text = f"{100 * row['mean']:.1f}"
-    if row["metric"] in _WITH_INTERVAL and row["low"] is not None:
+    if interval and row["low"] is not None:
         # No blank inside, so that a narrow terminal breaks the line before the bracket.
-        text += f" [{100 * row['low']:.1f}–{100 * row['high']:.1f}]"
+        text += f" \\[{100 * row['low']:.1f}–{100 * row['high']:.1f}]"
     return text
 
 
 def _reasons(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Which metrics each reason kept from how many answers."""
+    """The metrics that each reason kept from a score, with how many answers."""
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
         for reason, count in row["reasons"].items():

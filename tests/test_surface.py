@@ -173,8 +173,20 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     assert len(tools["language_model"]["sha256"]) == 64
     assert tools["dictionaries"]["fr"][0]["path"].endswith("fr_FR.dic")
     assert "100.0" in printed
-    assert "not scored: empty (language_correct 1)" in printed
+    assert "  empty: language_correct 1\n" in printed
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_odd_model_names_are_printed(tmp_path, folder, capsys, monkeypatch):
+    path = tmp_path / "r.jsonl"
+    path.write_text(
+        json.dumps({"id": "1", "model": "[red]a\ud800", "language": "fr", "response": FRENCH}) + "\n"
+    )
+    code, printed, _ = run(
+        capsys, monkeypatch, "surface", path, "--out", tmp_path / "out", "--dictionaries", folder
+    )
+    assert code == 0
+    assert "[red]a?" in printed
 
 
 def test_more_processes_give_the_same_files(tmp_path, folder, responses, capsys, monkeypatch):
