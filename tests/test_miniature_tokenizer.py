@@ -46,7 +46,7 @@ def test_special_ids_are_llamas(tokenizer: Any) -> None:
     assert [REFERENCE.unk_id(), REFERENCE.bos_id(), REFERENCE.eos_id(), REFERENCE.pad_id()] == [0, 1, 2, -1]
     assert [tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id] == [0, 1, 2]
     assert [tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token] == ["<s>", "</s>", None]
-    assert len(tokenizer: Any) == SIZE
+    assert len(tokenizer) == SIZE
 
 
 def test_the_template_needs_no_bytes_though_the_texts_lack_its_word() -> None:
