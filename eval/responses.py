@@ -131,9 +131,10 @@ def _is_chat(row: Any) -> bool:
 
 
 def _response(row: Any, place: str, stem: str, number: int, language: str) -> Response:
-    values = {"id": f"{stem}/{number}", "model": stem, **_values(row, place)}
-    extra = {key: value for key, value in values.items() if key not in _FIELDS}
-    values = {key: value for key, value in values.items() if key in _FIELDS and value is not None}
+    given = _values(row, place)
+    extra = {key: value for key, value in given.items() if key not in _FIELDS}
+    values = {"id": f"{stem}/{number}", "model": stem}
+    values |= {key: value for key, value in given.items() if key in _FIELDS and value is not None}
     if isinstance(values["id"], int):
         values["id"] = str(values["id"])
     for key in _TEXT_FIELDS:
@@ -179,4 +180,4 @@ def _values(row: Any, place: str) -> dict[str, Any]:
             f"{place}: keys {', '.join(sorted(map(str, row)))} are not a response; expected "
             "id and response, or instruction and output, or messages"
         )
-    return {key: value for key, value in values.items() if value is not None}
+    return values

@@ -61,9 +61,10 @@ def test_without_any_language_it_stays_empty(tmp_path):
 
 
 def test_a_null_answer_is_an_empty_one(tmp_path):
-    rows = [{"id": "a", "response": None, "finish_reason": None}]
+    rows = [{"id": "a", "response": None, "finish_reason": None, "model": None, "note": None}]
     (response,) = read_responses([write(tmp_path / "r.jsonl", rows)])
-    assert (response.response, response.finish_reason) == ("", "")
+    assert (response.response, response.finish_reason, response.model) == ("", "", "r")
+    assert response.extra == {"note": None}
 
 
 @pytest.mark.parametrize("indent", [None, 2], ids=["one line", "many lines"])
