@@ -133,7 +133,7 @@ def _is_chat(row: Any) -> bool:
 def _response(row: Any, place: str, stem: str, number: int, language: str) -> Response:
     given = _values(row, place)
     extra = {key: value for key, value in given.items() if key not in _FIELDS}
-    values = {"id": f"{stem}/{number}", "model": stem}
+    values: dict[str, Any] = {"id": f"{stem}/{number}", "model": stem}
     values |= {key: value for key, value in given.items() if key in _FIELDS and value is not None}
     if isinstance(values["id"], int):
         values["id"] = str(values["id"])

@@ -83,11 +83,13 @@ def tokenize(text: str) -> Iterator[tuple[str, bool]]:
     are no words. A word is inside a sentence when only blanks or commas part it from the token before.
     """
     text = text.translate(_NORMAL)
-    previous = None
+    previous: int | None = None
     for start, stop in word_spans(text):
         token = text[start:stop]
         if token.isalpha() or (_LETTER.search(token) and not _NOT_WORD.search(token)):
-            within = previous is not None and _WITHIN_SENTENCE.fullmatch(text, previous, start) is not None
+            # Most words are parted by one blank.
+            before = None if previous is None else text[previous:start]
+            within = before == " " or (before is not None and _WITHIN_SENTENCE.fullmatch(before) is not None)
             yield token, within
         previous = stop
 
