@@ -22,7 +22,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import attention, cached_attention
+from xltjax.attention import CACHE, HEADS, attention, cached_attention
 from xltjax.errors import UserError
 from xltjax.mesh import BATCH, stored_spec, used_spec
 
@@ -184,14 +184,15 @@ class Attention(nnx.Module):
     def project(self, x: Array, rope: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         """[B, T, D] -> rotated queries [B, T, N, H], rotated keys and values [B, T, K, H]."""
         q, k, v = (
-            projection(x).reshape(*x.shape[:2], -1, self.head_dim)
+            jnp.reshape(projection(x), (*x.shape[:2], -1, self.head_dim), out_sharding=HEADS)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         return rotate(q, *rope), rotate(k, *rope), v
 
     def merge(self, heads: Array) -> Array:
         """[B, T, N, H] -> [B, T, D]."""
-        return self.o_proj(heads.reshape(*heads.shape[:2], -1))
+        joined = P(BATCH, None, "tensor")
+        return self.o_proj(jnp.reshape(heads, (*heads.shape[:2], -1), out_sharding=joined))
 
 
 class MLP(nnx.Module):
@@ -324,14 +325,11 @@ class Llama(nnx.Module):
         """A cache for ``batch`` rows of up to ``length`` tokens, in the compute dtype."""
         config = self.config
         shape = (batch, config.num_kv_heads, length, config.head_dim)
-        spec = P(BATCH, "tensor", None, None)
-        return [
-            (
-                jnp.zeros(shape, self.compute_dtype, out_sharding=spec),
-                jnp.zeros(shape, self.compute_dtype, out_sharding=spec),
-            )
-            for _ in range(config.num_layers)
-        ]
+
+        def zeros() -> Array:
+            return jnp.zeros(shape, self.compute_dtype, out_sharding=CACHE)
+
+        return [(zeros(), zeros()) for _ in range(config.num_layers)]
 
     def cache_bytes(self, batch: int, length: int) -> int:
         """Bytes of ``empty_cache(batch, length)``: 2 layers B K S H itemsize."""

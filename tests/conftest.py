@@ -1,0 +1,111 @@
+"""Shared fixtures: eight CPU devices, tiny random models made by ``transformers``, a tiny tokenizer."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for a hub
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+TINY: dict[str, Any] = {
+    "vocab_size": 101,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "max_position_embeddings": 512,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+# Family member -> (class prefix in transformers, what its config.json changes), real shapes scaled down.
+FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama-2-7b": ("Llama", {"num_key_value_heads": 4, "rms_norm_eps": 1e-5}),
+    "llama-2-70b": ("Llama", {"num_attention_heads": 8, "num_key_value_heads": 1}),
+    "tower-7b": ("Llama", {"num_key_value_heads": 4, "vocab_size": 103}),
+    "code-llama": ("Llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    "llama-3.1": ("Llama", {"rope_parameters": LLAMA3_ROPE}),
+    "llama-3.2-tied": ("Llama", {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True, "head_dim": 16}),
+    "llama-with-biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
+    "tinyllama": ("Llama", {"num_attention_heads": 8, "num_key_value_heads": 2}),
+    "mistral": ("Mistral", {"sliding_window": 7, "head_dim": 16}),
+    "qwen2": ("Qwen2", {}),
+    "qwen2-window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}),
+}  # fmt: skip
+
+
+def make_hf_model(name: str, directory: Path, *, dtype: str = "float32", **changes: Any) -> Any:
+    """A random model of the family with weights large enough to matter, saved in ``directory``."""
+    import torch
+    import transformers
+
+    prefix, family = FAMILY[name]
+    config = getattr(transformers, f"{prefix}Config")(**{**TINY, **family, **changes})
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{prefix}ForCausalLM")(config)
+    for path, parameter in model.named_parameters():
+        noise = torch.randn_like(parameter)
+        parameter.data = 1 + 0.1 * noise if "norm" in path else 0.2 * noise
+    model = model.to(getattr(torch, dtype)).eval()
+    model.save_pretrained(directory)
+    return model
+
+
+@pytest.fixture(scope="session")
+def hf_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
+    """``hf_model(name)`` -> (directory, the transformers model), each made once."""
+    made: dict[str, tuple[Path, Any]] = {}
+
+    def make(name: str) -> tuple[Path, Any]:
+        if name not in made:
+            directory = tmp_path_factory.mktemp(name)
+            made[name] = (directory, make_hf_model(name, directory))
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tokens() -> np.ndarray:
+    """Random token ids [4, 40] for the tiny models."""
+    return np.random.default_rng(0).integers(3, 101, (4, 40)).astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaMA-like tokenizer of 700 pieces, trained on the miniature's text."""
+    from xltjax.miniature.text import pretraining_documents
+    from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
+
+    root = tmp_path_factory.mktemp("tokenizer")
+    model = root / "trained.model"
+    model.write_bytes(train_tokenizer(pretraining_documents(0, 2000), 700, "[]/INST"))
+    write_hf_tokenizer(model, root / "tokenizer")
+    return root / "tokenizer"
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_directory: Path) -> Path:
+    """A tiny random LLaMA with a tokenizer: everything a command needs."""
+    import shutil
+
+    directory = tmp_path_factory.mktemp("chat-model")
+    make_hf_model("llama-2-70b", directory, vocab_size=700)
+    for file in tokenizer_directory.iterdir():
+        shutil.copyfile(file, directory / file.name)
+    return directory

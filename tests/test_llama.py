@@ -1,0 +1,134 @@
+"""The model against ``transformers``, and against itself on other meshes and other packings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import FAMILY
+
+from xltjax.converters import load_hf
+from xltjax.data import Batch
+from xltjax.errors import UserError
+from xltjax.llama import Llama, LlamaConfig, initialize, parameters
+from xltjax.mesh import make_mesh
+from xltjax.step import token_losses
+
+HfModel = Callable[[str], tuple[Path, Any]]
+
+
+def logits_of(model: Llama, tokens: np.ndarray, mesh: jax.sharding.Mesh) -> np.ndarray:
+    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+    with jax.set_mesh(mesh):
+        return np.asarray(jax.jit(lambda m, t, p: m(t, jnp.ones_like(t), p))(model, tokens, positions))
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_float32_logits_equal_transformers(name: str, hf_model: HfModel, tokens: np.ndarray) -> None:
+    import torch
+
+    directory, reference = hf_model(name)
+    with torch.no_grad():
+        expected = reference(torch.tensor(tokens).long()).logits.numpy()
+    mesh = make_mesh("1x1")
+    got = logits_of(load_hf(directory, mesh, dtype=jnp.float32), tokens, mesh)
+    assert got.dtype == np.float32
+    assert np.abs(expected).max() > 1  # weights large enough for the comparison to mean something
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("spec", ["2x1", "1x2", "2x2", "2x2x1"])
+def test_logits_are_the_same_on_every_mesh_also_where_it_does_not_divide_the_vocabulary(
+    spec: str, hf_model: HfModel, tokens: np.ndarray
+) -> None:
+    directory, _ = hf_model("llama-with-biases")  # 101 words: no mesh above divides them
+    one, many = make_mesh("1x1"), make_mesh(spec)
+    expected = logits_of(load_hf(directory, one, dtype=jnp.float32), tokens, one)
+    got = logits_of(load_hf(directory, many, dtype=jnp.float32), tokens, many)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=2e-5, rtol=0)
+
+
+def test_a_token_sees_nothing_of_other_segments(hf_model: HfModel) -> None:
+    directory, _ = hf_model("mistral")
+    mesh = make_mesh("1x1")
+    model = load_hf(directory, mesh, dtype=jnp.float32)
+    random = np.random.default_rng(1)
+    lengths = [9, 5, 14]
+    pieces = [random.integers(3, 101, n).astype(np.int32) for n in lengths]
+    packed = np.zeros((1, 32), np.int32)
+    segments, positions, targets = np.zeros_like(packed), np.zeros_like(packed), np.zeros_like(packed)
+    start = 0
+    for number, piece in enumerate(pieces, start=1):
+        place = (0, slice(start, start + len(piece)))
+        packed[place], segments[place], positions[place] = piece, number, np.arange(len(piece))
+        targets[place] = np.roll(piece, -1)
+        start += len(piece)
+
+    def losses(
+        tokens: np.ndarray, targets: np.ndarray, segments: np.ndarray, positions: np.ndarray
+    ) -> np.ndarray:
+        batch = Batch(tokens, targets, np.ones(tokens.shape, np.float32), segments, positions)
+        with jax.set_mesh(mesh):
+            return np.asarray(jax.jit(token_losses)(model, jax.tree.map(jnp.asarray, batch)))
+
+    together = losses(packed, targets, segments, positions)[0]
+    start = 0
+    for piece in pieces:
+        row, here = piece[None], np.arange(len(piece), dtype=np.int32)[None]
+        alone = losses(row, np.roll(row, -1, axis=1), np.ones_like(row), here)[0]
+        np.testing.assert_allclose(together[start : start + len(piece)], alone, atol=2e-5)
+        start += len(piece)
+
+
+def test_mesh_that_does_not_divide_the_heads_is_refused_with_the_reason(hf_model: HfModel) -> None:
+    directory, _ = hf_model("llama-2-70b")  # one key-value head
+    with pytest.raises(UserError, match="1 key-value heads cannot be split over 2 tensor devices"):
+        load_hf(directory, make_mesh("1x2"))
+
+
+def test_logits_made_in_chunks_give_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    import xltjax.step
+
+    mesh = make_mesh("1x1")
+    config = LlamaConfig(50, 16, 32, 1, 2, 2, 8, 64)
+    model = initialize(Llama(config), mesh, jax.random.key(0))
+    random = np.random.default_rng(0)
+    tokens = random.integers(0, 50, (2, 16)).astype(np.int32)
+    positions = np.broadcast_to(np.arange(16, dtype=np.int32), (2, 16))
+    batch = Batch(
+        tokens, np.roll(tokens, -1, 1), np.ones((2, 16), np.float32), np.ones_like(tokens), positions
+    )
+
+    def run() -> tuple[np.ndarray, list[np.ndarray]]:
+        with jax.set_mesh(mesh):
+            placed = jax.tree.map(jnp.asarray, batch)
+            losses = np.asarray(jax.jit(lambda m, b: token_losses(m, b))(model, placed))
+            grads = jax.jit(jax.grad(lambda m, b: token_losses(m, b).sum()))(model, placed)
+            return losses, [np.asarray(leaf) for leaf in jax.tree.leaves(grads)]
+
+    whole = run()
+    monkeypatch.setattr(xltjax.step, "LOGIT_BYTES", 2 * 4 * 50 * 4)  # four chunks of four positions
+    chunked = run()
+    np.testing.assert_allclose(chunked[0], whole[0], rtol=1e-6)
+    for got, expected in zip(chunked[1], whole[1], strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_every_parameter_states_one_logical_axis_per_dimension() -> None:
+    model = Llama(LlamaConfig(50, 16, 32, 2, 2, 2, 8, 64, qkv_bias=True, mlp_bias=True))
+    for name, variable in parameters(model).items():
+        assert len(variable.axes) == len(variable.shape), name
+
+
+def test_number_of_parameters_and_flops_of_llama_2_7b_are_the_published_ones() -> None:
+    model = Llama(LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096), vocab_multiple=24)
+    assert model.num_parameters() == 6_738_415_616
+    # 6 per weight of the products, plus 12 layers * width * length for attention.
+    products = 6_738_415_616 - 32000 * 4096
+    assert model.flops_per_token(4096) == 6 * products + 12 * 32 * 4096 * 4096
