@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import regex
 
@@ -33,7 +34,7 @@ def briefly(response: str, language: str, truncated: bool, own: str | None) -> V
         own: the same model's unmodified answer to the same instruction, None when there is none.
     """
     word_spans, sentence_spans = words(response), sentences(response, language)
-    numbers = {
+    numbers: dict[str, Any] = {
         "sentences": len(sentence_spans),
         "words": len(word_spans),
         "truncated": truncated,
@@ -264,7 +265,4 @@ def _framed(text: str, total: int) -> Iterator[Span]:
 
 
 def _find_word(response: str, word: str) -> Span | None:
-    match = regex.search(
-        rf"(?<![\p{{L}}\p{{M}}\p{{N}}]){regex.escape(word)}(?![\p{{L}}\p{{M}}\p{{N}}])", response
-    )
-    return match.span() if match else None
+    return next((token.span() for token in _TOKEN.finditer(response) if token.group() == word), None)

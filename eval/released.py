@@ -103,7 +103,7 @@ def _pattern(name: str, language: str) -> regex.Pattern[str]:
         # Up to three words may stand between: "list exactly 5", "nennen Sie mir bitte 5". Numbers of several
         # words, "twenty-one", are no "twenty".
         text = (
-            rf"(?:{LIST_VERBS[language]})(?:[\s-]+(?!(?:{numbers})\b)\p{{L}}+){{0,3}}?\s+(?P<number>\d{{1,3}}|{numbers})"
+            rf"(?:{LIST_VERBS[language]})(?:[\s,-]+(?!(?:{numbers})\b)\p{{L}}+){{0,3}}?[\s,]+(?P<number>\d{{1,3}}|{numbers})"
             rf"(?!-|\s+(?:(?:et|e|and)\s+)?(?:{numbers})\b)"
         )
     else:

@@ -39,7 +39,7 @@ _INLINE_NAMES = {
 _HEADED = {
     "headings": regex.compile(
         r"(?m)^(?:(?:\#{1,6}[ \t]+|\*\*|__)+(?:\p{L}+[ \t]+)?(?P<marker>\p{Nd}{1,3})[ \t]*[.):–—-]"
-        r"|\p{L}+[ \t]+(?P<marker>\p{Nd}{1,3})[ \t]*[:.)–—]"
+        r"|(?:\p{L}+[°º.]?[ \t]+|№[ \t]*)(?P<marker>\p{Nd}{1,3})[ \t]*[:.)–—]"
         r"|(?P<marker>\p{Nd})\uFE0F?\u20E3)[ \t*_]*(?P<text>.+)$"
     )
 }
@@ -117,13 +117,12 @@ def markdown(response: str) -> Verdict:
             features[name] = features.get(name, 0) + 1
         if names and first is None and token.map:
             first = _span_of_lines(response, offsets, token.map)
+    if features:
+        return decided(True, True, first, grade="rich", features=features)
     lists = [each for each in _markdown_lists(response) if len(each.items) >= 2]
     if lists:
-        features["list"] = len(lists)
-    rich = features.keys() - {"list"} != set()
-    grade = "rich" if rich else "list-only" if lists else "none"
-    span = first if rich else lists[0].span if lists else None
-    return decided(rich, rich or bool(lists), span, grade=grade, features=features)
+        return decided(False, True, lists[0].span, grade="list-only", features={"list": len(lists)})
+    return decided(False, False, grade="none", features={})
 
 
 def _meant(children: Sequence[Token]) -> Iterator[Token]:

@@ -1,0 +1,379 @@
+"""The modifier checks against hand-written cases, and what they do with odd text."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xltjax.eval.language import LanguageIdentifier
+from xltjax.eval.modifiers import MODIFIERS, Answer, check, placebo
+from xltjax.eval.scores import Unavailable
+from xltjax.eval.segmentation import count_words, is_empty, sentences, words
+
+CASES = Path(__file__).parent / "modifier_cases"
+LANGUAGES = ("en", "fr", "pt", "ru", "de")
+CHECKED = ("briefly", "list_n", "answer_in", "markdown", "html_page", "arrow", "capitalise")
+EXPECTED = {
+    "pass": ("ok", True, True),
+    "fail": ("ok", False, None),
+    "loose": ("ok", False, True),
+    "abstain": ("abstain", None, None),
+}
+
+
+@functools.cache
+def identifier() -> LanguageIdentifier:
+    return LanguageIdentifier()
+
+
+def cases(name: str, language: str, outcome: str) -> Iterator[Answer]:
+    document = yaml.safe_load((CASES / f"{name}.yaml").read_text(encoding="utf-8"))
+    phrases = document.get("phrases", {}).get(language, {})
+    own = document["languages"].get(language, {}).get(outcome, [])
+    for case in [*document.get("templates", {}).get(outcome, []), *own]:
+        yield as_answer(name, language, case, phrases)
+
+
+def as_answer(name: str, language: str, case: Any, phrases: dict[str, str]) -> Answer:
+    params: dict[str, Any] = {"language": language} if name == "answer_in" else {}
+    if name == "list_n":
+        params["n"], case = case
+    if isinstance(case, str):
+        case = {"text": case}
+    text = case["text"] * case.get("times", 1)
+    for key, phrase in phrases.items():
+        text = text.replace(f"%{key}%", phrase)
+    return Answer(text, language, params, case.get("truncated", False), identify=identifier())
+
+
+def all_cases() -> list[Any]:
+    return [
+        pytest.param(name, answer, outcome, id=f"{name}-{language}-{outcome}-{number}")
+        for name in CHECKED
+        for language in LANGUAGES
+        for outcome in EXPECTED
+        for number, answer in enumerate(cases(name, language, outcome))
+    ]
+
+
+@pytest.mark.parametrize(("name", "answer", "outcome"), all_cases())
+def test_a_hand_written_case_gets_its_verdict(name: str, answer: Answer, outcome: str) -> None:
+    verdict = check(name, answer)
+    state, strict, loose = EXPECTED[outcome]
+    assert (verdict.state, verdict.strict) == (state, strict), (answer.response, verdict)
+    if loose is not None:
+        assert verdict.loose == loose, (answer.response, verdict)
+
+
+# How many cases there are, and that they are not easy.
+
+
+@pytest.mark.parametrize("outcome", ["pass", "fail"])
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", CHECKED)
+def test_every_checker_has_twenty_different_cases_of_each_kind_in_each_language(
+    name: str, language: str, outcome: str
+) -> None:
+    different = {(answer.response, str(answer.params)) for answer in cases(name, language, outcome)}
+    assert len(different) >= 20
+
+
+def test_the_examples_that_break_naive_checkers() -> None:
+    def strict(name: str, text: str, language: str = "en", **params: Any) -> bool | None:
+        return check(name, Answer(text, language, params, identify=identifier())).strict
+
+    assert count_words("L'homme qu'on aime n'est pas là.") == 6
+    assert strict("list_n", "1. a\n2. b", n=2)
+    assert strict("capitalise", "Don't Worry")
+    assert strict("html_page", "```html\n<html><body>Hi</body></html>\n```")
+    assert strict("markdown", "2*3=6") is False
+    assert strict("markdown", "2*3=6 and 4*5=20") is False
+    assert strict("markdown", "# Title")
+
+
+# Principles: fail closed, pure, never silently passed.
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("text", ["", " \n\t", "\0\0", "\u200b\ufeff", "\ud800"])
+def test_an_empty_answer_fulfils_nothing(name: str, text: str) -> None:
+    verdict = check(name, Answer(text, "en", {"n": 1, "language": "en"}, identify=identifier()))
+    assert (verdict.state, verdict.strict, verdict.loose, verdict.span) == ("ok", False, False, None)
+
+
+def test_an_unknown_modifier_fails_closed_and_names_the_nearest() -> None:
+    for verdict in (check("markdwon", Answer("# Title")), placebo("markdwon", Answer("", own=Answer("# T")))):
+        assert verdict.state == "failed:unknown modifier 'markdwon'; did you mean 'markdown'?"
+        assert verdict.strict is verdict.loose is None
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("list_n", {}),
+        ("list_n", {"n": 0}),
+        ("list_n", {"n": "many"}),
+        ("list_n", {"n": True}),
+        ("list_n", {"n": 2.5}),
+        ("answer_in", {}),
+        ("answer_in", {"language": None}),
+        ("answer_in", {"language": "French"}),
+        ("answer_in", {"language": "qq"}),
+    ],
+)
+def test_a_missing_or_impossible_parameter_is_failed_not_scored(name: str, params: dict[str, Any]) -> None:
+    verdict = check(name, Answer("1. a\n2. b", "en", params, identify=identifier()))
+    assert verdict.state.startswith("failed:")
+    assert verdict.strict is verdict.loose is None
+
+
+def test_without_language_identification_answer_in_abstains_and_says_why() -> None:
+    missing = Unavailable("no module fasttext: pip install fasttext-predict")
+    verdict = check("answer_in", Answer("Bonjour à tous", "fr", {"language": "fr"}, identify=missing))
+    assert (verdict.state, verdict.strict) == ("abstain", None)
+    assert verdict.detail["reason"] == str(missing)
+
+
+@pytest.mark.parametrize("name", ["scientific", "simple", "two_hop"])
+def test_style_and_two_hops_are_left_to_the_judge(name: str) -> None:
+    verdict = check(name, Answer("Some answer."))
+    assert (verdict.state, verdict.detail) == ("abstain", {"reason": "for the judge"})
+
+
+def test_there_are_the_eleven_modifiers_of_the_paper() -> None:
+    kinds = [modifier.kind for modifier in MODIFIERS.values()]
+    assert (kinds.count("program"), kinds.count("relative"), kinds.count("judge")) == (7, 1, 3)
+
+
+WORD = "word "
+
+
+@pytest.mark.parametrize(
+    ("words", "own_words", "strict", "loose"),
+    [
+        (125, 100, True, True),
+        (124, 100, False, True),
+        (101, 100, False, True),
+        (100, 100, False, False),
+        (60, 48, True, True),
+        (59, 10, False, False),
+        (60, 10, True, True),
+    ],
+)
+def test_detailed_is_a_quarter_longer_than_the_own_answer_and_sixty_words(
+    words: int, own_words: int, strict: bool, loose: bool
+) -> None:
+    verdict = check("detailed", Answer(WORD * words, own=Answer(WORD * own_words)))
+    assert (verdict.strict, verdict.loose) == (strict, loose)
+
+
+def test_detailed_abstains_where_lengths_cannot_be_compared() -> None:
+    long = WORD * 300
+    assert check("detailed", Answer(long)).state == "abstain"
+    assert check("detailed", Answer(long, own=Answer(""))).state == "abstain"
+    cut = Answer(WORD * 290, truncated=True)
+    assert check("detailed", Answer(long, truncated=True, own=cut)).state == "abstain"
+    assert check("detailed", Answer(long, truncated=True, own=Answer(WORD))).strict
+
+
+def test_seven_sentences_or_150_words_are_loosely_brief() -> None:
+    assert check("briefly", Answer("One. " * 7)).loose
+    assert not check("briefly", Answer("One. " * 8)).loose
+    assert check("briefly", Answer(WORD * 150)).loose
+    assert not check("briefly", Answer(WORD * 151)).loose
+    assert not check("briefly", Answer("One.", truncated=True)).loose
+
+
+def test_the_length_ratio_is_evidence_and_not_part_of_the_grade() -> None:
+    verdict = check("briefly", Answer("Three words here.", own=Answer("Two words")))
+    assert verdict.strict
+    assert verdict.detail["length_ratio"] == 1.5
+
+
+# The placebo.
+
+
+def test_the_placebo_is_the_same_check_with_the_same_parameters_on_the_own_answer() -> None:
+    own = Answer("1. a\n2. b\n3. c", "en")
+    assert placebo("list_n", Answer("no list", params={"n": 3}, own=own)).strict
+    assert placebo("list_n", Answer("no list", params={"n": 2}, own=own)).strict is False
+    cut = Answer("Short.", truncated=True)
+    assert placebo("briefly", Answer("Short.", own=cut)).strict is False
+    english = Answer("The train leaves from the main station.", "en")
+    asked = Answer("Le train part.", "fr", {"language": "fr"}, own=english, identify=identifier())
+    assert placebo("answer_in", asked).strict is False
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_without_an_own_answer_there_is_no_placebo(name: str) -> None:
+    verdict = placebo(name, Answer("# Title", params={"n": 1, "language": "en"}))
+    assert (verdict.state, verdict.strict) == ("abstain", None)
+
+
+def test_a_relative_check_has_no_placebo() -> None:
+    assert placebo("detailed", Answer(WORD * 99, own=Answer(WORD))).state == "abstain"
+
+
+# Evidence.
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "evidence"),
+    [
+        ("briefly", "One. Two. Three. Four. Five. Six. Seven.", "Six. Seven."),
+        ("list_n", "Sure:\n\n1. a\n2. b\n\nBye", "1. a\n2. b"),
+        ("markdown", "Plain.\n\nA **bold** word.\n\nPlain.", "A **bold** word."),
+        ("html_page", "Here:\n<html><body>Hi</body></html>\nBye", "<html><body>Hi</body></html>"),
+        ("arrow", "Steps:\n--> a\n- b\n--> c", "- b"),
+        ("arrow", "Steps:\r\n--> a\r\n--> b\r\n\r\nBye", "--> a\r\n--> b"),
+        ("capitalise", "The Quick brown Fox", "brown"),
+        ("answer_in", "Bonjour à tous !\nThe train leaves at seven.", "The train leaves at seven."),
+    ],
+)
+def test_the_span_points_at_what_fulfils_or_breaks_the_modifier(name: str, text: str, evidence: str) -> None:
+    verdict = check(name, Answer(text, "en", {"n": 2, "language": "fr"}, identify=identifier()))
+    assert verdict.span is not None
+    assert text[slice(*verdict.span)] == evidence
+
+
+# Odd text.
+
+ODD = {
+    "digits": "12345 67890",
+    "emoji": "🎉🎉 👍🏽",
+    "nul": "a\0b",
+    "lone surrogate": "abc \ud800 def",
+    "right to left": "הרכבת יוצאת מהתחנה המרכזית בכל שעה",
+    "all code": "```python\nprint(1)\n```",
+    "other line ends": "One\u2028Two\x85Three\x0bFour",
+}
+# (strict, loose), or None where the program abstains
+ODD_VERDICTS = {
+    "briefly": {"emoji": (False, False)} | dict.fromkeys(ODD.keys() - {"emoji"}, (True, True)),
+    "list_n": dict.fromkeys(ODD),
+    "markdown": {"all code": (True, True)} | dict.fromkeys(ODD.keys() - {"all code"}, (False, False)),
+    "html_page": dict.fromkeys(ODD, (False, False)),
+    "arrow": dict.fromkeys(ODD, (False, False)),
+    "capitalise": {
+        "digits": None,
+        "emoji": None,
+        "nul": (False, False),
+        "lone surrogate": (False, False),
+        "right to left": None,
+        "all code": None,
+        "other line ends": (True, True),
+    },
+    "answer_in": {
+        "digits": None,
+        "emoji": None,
+        "nul": None,
+        "lone surrogate": None,
+        "right to left": (False, False),
+        "all code": None,
+        "other line ends": None,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", CHECKED)
+def test_odd_text_has_a_defined_verdict(name: str, kind: str) -> None:
+    verdict = check(name, Answer(ODD[kind], "en", {"n": 2, "language": "fr"}, identify=identifier()))
+    expected = ODD_VERDICTS[name][kind]
+    assert verdict.state == ("ok" if expected else "abstain"), verdict
+    assert (verdict.strict, verdict.loose) == (expected or (None, None))
+
+
+@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize(
+    "text",
+    ["слово " * 16_667, "a" * 100_000, "." * 99_999 + "x", "! " * 50_000, "<a " * 33_334, "--> " * 25_000],
+    ids=["words", "one word", "dots", "marks", "tags", "arrows"],
+)
+def test_a_line_of_100000_characters_takes_no_more_than_seconds(name: str, text: str) -> None:
+    begin = time.perf_counter()
+    verdict = check(name, Answer(text, "ru", {"n": 2, "language": "ru"}, identify=identifier()))
+    assert verdict.state in ("ok", "abstain")
+    assert time.perf_counter() - begin < 10
+
+
+PIECES = st.sampled_from([
+    "# ", "- ", "1. ", "2) ", "--> ", "**", "`", "```", "<html>", "<body>", "</p>", "<!--", "\n", "\n\n", "\r\n",
+    " ", "Dr. ", "Don't", "слово", "L'été", "3.5", "…", "?!", "•", "|", "\0", "\ud800", "هذا", "🎉", "\u0301",
+    "B", "b",
+])  # fmt: skip
+TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    TEXTS, TEXTS, st.sampled_from(sorted(MODIFIERS)), st.sampled_from([*LANGUAGES, "ja", ""]), st.booleans()
+)
+def test_every_text_gets_a_sound_verdict_and_the_same_one_twice(
+    text: str, own: str, name: str, language: str, truncated: bool
+) -> None:
+    answer = Answer(
+        text, language, {"n": 2, "language": "fr"}, truncated, Answer(own, language), identifier()
+    )
+    verdict = check(name, answer)
+    assert check(name, answer) == verdict
+    assert verdict.state in ("ok", "abstain")
+    if verdict.state == "ok":
+        assert isinstance(verdict.strict, bool)
+        assert isinstance(verdict.loose, bool)
+        assert verdict.loose or not verdict.strict
+    else:
+        assert verdict.strict is verdict.loose is None
+        assert verdict.detail["reason"]
+    if verdict.span is not None:
+        start, stop = verdict.span
+        assert 0 <= start < stop <= len(text)
+    json.dumps(verdict.detail)
+    # The placebo of an answer that is its own is its verdict.
+    itself = placebo(name, dataclasses.replace(answer, own=dataclasses.replace(answer, own=None)))
+    if name != "detailed" and verdict.state == "ok" and not is_empty(text):
+        assert (itself.strict, itself.loose) == (verdict.strict, verdict.loose)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.sampled_from(LANGUAGES))
+def test_words_and_sentences_are_ordered_spans_of_the_text(text: str, language: str) -> None:
+    for spans in (words(text), sentences(text, language)):
+        assert all(0 <= start < stop <= len(text) for start, stop in spans)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    assert count_words(text) == len(words(text))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        (
+            "en",
+            "Dr. Smith met J. K. Rowling. He said no. Why?",
+            ["Dr. Smith met J. K. Rowling.", "He said no.", "Why?"],
+        ),
+        ("de", "Am 3. Oktober, z. B. in Köln. Schön.", ["Am 3. Oktober, z. B. in Köln.", "Schön."]),
+        ("fr", "« Ah ? » dit-il. C'est p. ex. vrai !", ["« Ah ? » dit-il.", "C'est p. ex. vrai !"]),
+        ("ru", "А. С. Пушкин, т. е. поэт. И т. д. Всё.", ["А. С. Пушкин, т. е. поэт.", "И т. д.", "Всё."]),
+        ("pt", "O Sr. Silva, nº 5. Sim!", ["O Sr. Silva, nº 5.", "Sim!"]),
+        ("ja", "Dr. Smith", ["Dr.", "Smith"]),
+        (
+            "en",
+            "1. First.\n2. Second, in lines\nthat go on.",
+            ["1. First.", "2. Second, in lines\nthat go on."],
+        ),
+    ],
+)
+def test_sentences_end_where_a_reader_ends_them(language: str, text: str, expected: list[str]) -> None:
+    assert [text[start:stop] for start, stop in sentences(text, language)] == expected
