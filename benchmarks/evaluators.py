@@ -2,8 +2,8 @@
 
 The answers are made of words drawn from the installed dictionaries with Zipf's frequencies (so that word
 verdicts are cached about as often as in real text), one in twenty from another language, every third answer
-with a list, a link and a block of code. Prints answers per second of each metric in one process, then the
-time and peak memory of the whole command.
+with a list, a link and a block of code. Prints answers per second of each metric on one core (by CPU time, so
+that other programs on the machine count little), then the time and peak memory of the whole command.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def main(config: BenchmarkConfig) -> None:
 
 
 def _rate(name: str, responses: list[Response], metric: Callable[[Response], object]) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     for response in responses:
         metric(response)
-    print(f"{name:<36}{len(responses) / (time.perf_counter() - begin):>10,.0f} answers/s", flush=True)
+    print(f"{name:<36}{len(responses) / (time.process_time() - begin):>10,.0f} answers/s", flush=True)
 
 
 def _whole_command(path: Path, out: Path, config: BenchmarkConfig) -> None:
@@ -91,12 +91,11 @@ def _whole_command(path: Path, out: Path, config: BenchmarkConfig) -> None:
     arguments = ["surface", str(path), "--out", str(out), "--workers", str(config.workers)]
     subprocess.run([sys.executable, "-m", "xltjax.eval", *arguments], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begin
-    # The largest single process of the command; each worker holds its own dictionaries.
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
         f"python -m xltjax.eval surface, {config.answers} answers of {config.words} words, "
-        f"{config.workers} workers: {seconds:.1f} s, largest process {largest:.0f} MB "
-        f"({config.workers + 1} processes)"
+        f"{config.workers} workers: {seconds:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of CPU), "
+        f"largest process {used.ru_maxrss / 1024:.0f} MB of {config.workers + (config.workers > 1)} processes"
     )
 
 

@@ -11,7 +11,6 @@ Three measures, because each is blind somewhere:
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 import string
@@ -26,7 +25,7 @@ import regex
 from xltjax.errors import UserError
 from xltjax.eval.markup import prose
 from xltjax.eval.scores import Score, Unavailable, abstain
-from xltjax.eval.segmentation import count_words, is_empty
+from xltjax.eval.segmentation import is_empty
 from xltjax.files import read_text
 
 Guess = tuple[str, float]  # language code (ISO 639-1 with lid.176), probability
@@ -46,7 +45,6 @@ CONFIDENCE = 0.5
 
 EXCERPT = 80  # characters of a line kept as evidence
 
-_LETTER = regex.compile(r"\p{L}")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DELETED = str.maketrans("", "", string.punctuation)
@@ -173,7 +171,7 @@ def language_correct(id: str, text: str, language: str, identify: Identify) -> S
     metric = "language_correct"
     if is_empty(text):
         return abstain(id, metric, "empty")
-    if not _LETTER.search(text):
+    if not any(map(str.isalpha, text)):
         return abstain(id, metric, "no letters")
     guess, probability = identify(text)
     return Score(id, metric, float(guess == language), detail=_evidence(guess, probability))
@@ -370,13 +368,12 @@ def _passages(text: str) -> list[str]:
 def _long_enough(text: str) -> bool:
     # Scripts without blanks have no words to count by them; there each letter weighs like a word.
     return _letters(text) >= MIN_LETTERS and (
-        count_words(text) >= MIN_WORDS or len(_UNSPACED.findall(text)) >= MIN_WORDS
+        len(text.split()) >= MIN_WORDS or len(_UNSPACED.findall(text)) >= MIN_WORDS
     )
 
 
-@functools.lru_cache(maxsize=64)
 def _letters(text: str) -> int:
-    return len(_LETTER.findall(text))
+    return sum(map(str.isalpha, text))
 
 
 def _evidence(language: str, probability: float, text: str | None = None) -> dict[str, Any]:
