@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NoReturn
 
 from xltjax.cli import execute, group
-from xltjax.eval import surface
+from xltjax.eval import modifiers, surface
 
-COMMANDS = (surface.COMMAND,)
+COMMANDS = (surface.COMMAND, modifiers.COMMAND)
 
 
 def main() -> NoReturn:
