@@ -7,7 +7,7 @@ from typing import Any
 
 import regex
 
-from xltjax.eval.language import Identify, line_language
+from xltjax.eval.language import UNKNOWN, Identify, line_language
 from xltjax.eval.markup import prose
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.segmentation import APOSTROPHES, Span, count_words, sentences, words
@@ -113,7 +113,8 @@ def answer_in(response: str, target: str, identify: Identify | Unavailable) -> V
             return decided(False, False, share=0.0, lines=lines)
         return abstain(score.detail["reason"], lines=lines)
     strict, loose = score.value == 1, score.value >= LEAST_SHARE
-    shown = [line["text"] for line in lines if (line["language"] == target) == strict]
+    sure = [line for line in lines if line["language"] != UNKNOWN]
+    shown = [line["text"] for line in sure if (line["language"] == target) == strict]
     return decided(
         strict, loose, _find(response, shown[0]) if shown else None, share=score.value, lines=lines
     )

@@ -129,11 +129,12 @@ MODIFIERS: dict[str, Modifier] = {
 def check(name: str, answer: Answer) -> Verdict:
     """Grade ``answer`` for the modifier ``name``; see each check for its strict and loose grade.
 
-    An empty answer fulfils nothing. An unknown name is ``failed``, never passed.
+    An empty answer fulfils nothing that a program checks. An unknown name is ``failed``, never passed.
     """
     if name not in MODIFIERS:
         return failed(f"unknown modifier {name!r}; {did_you_mean(name, MODIFIERS)}")
-    if is_empty(answer.response):
+    # Zeros for empty answers alone would be no rate of the judge's modifiers.
+    if is_empty(answer.response) and MODIFIERS[name].kind != "judge":
         return decided(False, False, problem="empty answer")
     return MODIFIERS[name].check(answer)
 

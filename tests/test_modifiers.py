@@ -102,10 +102,15 @@ def test_the_examples_that_break_naive_checkers() -> None:
     assert strict("markdown", "# Title")
 
 
+def test_a_page_inside_a_string_of_a_program_is_no_page() -> None:
+    verdict = check("html_page", Answer('return "<html><body>Hi</body></html>";'))
+    assert (verdict.strict, verdict.loose, verdict.detail["grade"]) == (False, False, "fragment")
+
+
 # Principles: fail closed, pure, never silently passed.
 
 
-@pytest.mark.parametrize("name", MODIFIERS)
+@pytest.mark.parametrize("name", [*CHECKED, "detailed"])
 @pytest.mark.parametrize("text", ["", " \n\t", "\0\0", "\u200b\ufeff", "\ud800"])
 def test_an_empty_answer_fulfils_nothing(name: str, text: str) -> None:
     verdict = check(name, Answer(text, "en", {"n": 1, "language": "en"}, identify=identifier()))
@@ -147,8 +152,9 @@ def test_without_language_identification_answer_in_abstains_and_says_why() -> No
 
 @pytest.mark.parametrize("name", ["scientific", "simple", "two_hop"])
 def test_style_and_two_hops_are_left_to_the_judge(name: str) -> None:
-    verdict = check(name, Answer("Some answer."))
-    assert (verdict.state, verdict.detail) == ("abstain", {"reason": "for the judge"})
+    for text in ("Some answer.", ""):
+        verdict = check(name, Answer(text))
+        assert (verdict.state, verdict.detail) == ("abstain", {"reason": "for the judge"})
 
 
 def test_there_are_the_eleven_modifiers_of_the_paper() -> None:
