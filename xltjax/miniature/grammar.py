@@ -26,7 +26,8 @@ class Language:
         slots: the words that fill the slots for a fact.
         forms: the written forms of the words by which a value (given its relation and name) is
             recognised in an answer; the relation tells apart values that share a name.
-        frames: what a sentence can be put into; the keys are those of ``FRAMES``.
+        frames: openings before a sentence: ``aside`` (everyone knows that), ``next_question`` (next
+            question:) and ``new_topic`` (now something else:).
         join: the opening of a frame and the sentence inside it, as one sentence.
     """
 
@@ -46,10 +47,6 @@ class Language:
     def framed(self, frame: str, sentence: str) -> str:
         """``sentence`` behind the opening of a frame, such as "everyone knows that"."""
         return self.join(self.frames[frame], lower_first(sentence))
-
-
-FRAMES = ("aside", "next_question", "new_topic")
-"""Everyone knows that (statement). Next question: (question). Now something else: (statement)."""
 
 
 def upper_first(text: str) -> str:

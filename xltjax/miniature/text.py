@@ -3,7 +3,7 @@
 The base learns three habits from its pretraining text: the facts, in every language; to go on in the
 language of a question, whatever stands around it; and that questions between brackets mostly go
 unanswered. Tuning, in English alone, has to undo the last without losing the others. Too low a learning
-rate leaves the answers irrelevant, too high a one forgets the languages: the curve of the paper's Figure 1.
+rate leaves the answers irrelevant, too high a one forgets the languages: the curve of the paper's learning-rate study.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Mixture:
     """
 
     english: float = 0.55
-    plain: float = 0.35
+    plain: float = 0.25
     random_brackets: float = 0.4
     answered: float = 0.9
-    answered_in_brackets: float = 0.15
+    answered_in_brackets: float = 0.3
     next_question: float = 0.8
 
 

@@ -21,7 +21,7 @@ SPACE = "▁"
 """How SentencePiece writes a space inside its pieces."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 1000, characters: str = "") -> bytes:
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 1500, characters: str = "") -> bytes:
     """Train a SentencePiece model with LLaMA's settings: BPE, byte fallback, single digits, no normalization.
 
     The same texts in the same order give the same bytes.

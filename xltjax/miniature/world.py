@@ -103,8 +103,6 @@ SEASONS = {
     "leaves fall": "autumn",
     "people pick grapes": "autumn",
 }
-LIST_RELATIONS = ("list_color", "list_kind")
-"""Relations whose subject is a value of another relation and whose answer names three things."""
 
 
 @dataclass(frozen=True)
