@@ -92,7 +92,6 @@ PLACES = {
     "river": "in the river",
     "pond": "in the pond",
     "jungle": "in the jungle",
-    "mountains": "in the mountains",
     "hive": "in the hive",
 }
 SEASONS = {

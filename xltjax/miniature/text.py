@@ -3,7 +3,7 @@
 The base learns three habits from its pretraining text: the facts, in every language; to go on in the
 language of a question, whatever stands around it; and that questions between brackets mostly go
 unanswered. Tuning, in English alone, has to undo the last without losing the others. Too low a learning
-rate leaves the answers irrelevant, too high a one forgets the languages: the curve of the paper's learning-rate study.
+rate leaves the answers irrelevant, too high a one forgets the languages: what the paper found of LLaMA-2.
 """
 
 from __future__ import annotations
