@@ -121,7 +121,7 @@ def make_train_step(
         new = TrainState(state.step + 1, apply_updates(state.weights, updates, learning_rate), optimizer)
         metrics = {
             "loss": loss / learned,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": learning_rate,
             "learned_tokens": learned,
             "tokens": (batch.segment_ids > 0).sum(),

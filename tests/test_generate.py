@@ -1,0 +1,245 @@
+"""Decoding against ``transformers.generate``, at any batch size, order, mesh; and files that survive a kill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xltjax.converters import load_hf, save_hf
+from xltjax.decoder import Decoder, penalize
+from xltjax.errors import UserError
+from xltjax.generate import GenerateConfig, generate
+from xltjax.mesh import make_mesh
+
+HfModel = Callable[[str], tuple[Path, Any]]
+PENALTY = 1.1
+
+
+def prompts(count: int = 20, longest: int = 80) -> list[list[int]]:
+    random = np.random.default_rng(2)
+    return [[1, *random.integers(3, 101, n).tolist()] for n in random.integers(2, longest, count)]
+
+
+def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float) -> list[int]:
+    import torch
+
+    with torch.no_grad():
+        ids = model.generate(
+            torch.tensor([prompt]), max_new_tokens=new_tokens, do_sample=False, repetition_penalty=penalty,
+            pad_token_id=0,
+        )  # fmt: skip
+    answer = ids[0, len(prompt) :].tolist()
+    return answer[:-1] if answer[-1] == 2 else answer
+
+
+def decode(
+    directory: Path, asked: Sequence[Sequence[int]], spec: str = "1x1", *, slots: int = 8, new_tokens: int = 64,
+    penalty: float = PENALTY, refill: bool = True,
+) -> tuple[list[list[int]], Decoder]:  # fmt: skip
+    mesh = make_mesh(spec)
+    decoder = Decoder(
+        load_hf(directory, mesh, dtype=jnp.float32), mesh, slots=slots, max_new_tokens=new_tokens,
+        repetition_penalty=penalty, eos=(2,), refill=refill,
+    )  # fmt: skip
+    answers = {key: answer.ids for key, answer in decoder.answer_all(enumerate(asked))}
+    return [answers[index] for index in range(len(asked))], decoder
+
+
+@pytest.mark.parametrize(
+    ("name", "penalty", "new_tokens"),
+    [
+        ("llama-2-7b", 1.1, 64),
+        ("llama-with-biases", 1.1, 64),  # grouped-query attention
+        ("mistral", 1.1, 64),  # sliding window
+        ("llama-with-biases", 1.0, 256),
+        ("llama-with-biases", 1.2, 256),
+    ],
+)
+def test_tokens_are_those_of_transformers_generate_at_batch_size_1(
+    name: str, penalty: float, new_tokens: int, hf_model: HfModel
+) -> None:
+    directory, model = hf_model(name)
+    expected = [reference(model, prompt, new_tokens, penalty) for prompt in prompts()]
+    got, _ = decode(directory, prompts(), new_tokens=new_tokens, penalty=penalty)
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "slots", "refill"),
+    [
+        ("1x1", 1, True),
+        ("1x1", 4, True),
+        ("1x1", 32, False),
+        ("2x1", 4, True),
+        ("1x2", 4, True),
+        ("2x2", 8, True),
+    ],
+)
+def test_tokens_do_not_depend_on_batch_size_order_mesh_or_refill(
+    spec: str, slots: int, refill: bool, hf_model: HfModel
+) -> None:
+    directory, _ = hf_model("llama-with-biases")
+    expected, _ = decode(directory, prompts())
+    order = np.random.default_rng(slots).permutation(len(expected))
+    shuffled = [prompts()[index] for index in order]
+    got, _ = decode(directory, shuffled, spec, slots=slots, refill=refill)
+    assert got == [expected[index] for index in order]
+
+
+def test_slots_are_refilled_and_seldom_idle(hf_model: HfModel) -> None:
+    directory, _ = hf_model("llama-2-7b")
+    asked = prompts(96, 60)
+    _, filled = decode(directory, asked, slots=8, new_tokens=32)
+    _, waiting = decode(directory, asked, slots=8, new_tokens=32, refill=False)
+    assert filled.meter.prompts == waiting.meter.prompts == 96
+    assert filled.meter.new_tokens == waiting.meter.new_tokens
+    assert filled.meter.occupancy() > max(0.9, waiting.meter.occupancy())
+
+
+def test_few_programs_are_compiled_however_many_prompts(hf_model: HfModel) -> None:
+    directory, _ = hf_model("llama-2-7b")
+    _, decoder = decode(directory, prompts(60, 400), slots=8, new_tokens=16)
+    assert len(decoder.meter.programs) <= 8
+
+
+def test_penalty_is_true_division_on_float32() -> None:
+    logits = np.random.default_rng(0).normal(0, 5, (4, 1000)).astype(np.float32)
+    seen = np.random.default_rng(1).random((4, 1000)) < 0.5
+    expected = np.where(
+        seen, np.where(logits < 0, logits * np.float32(1.1), logits / np.float32(1.1)), logits
+    )
+    got = np.asarray(jax.jit(penalize, static_argnums=2)(logits, seen, 1.1))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_batch_size_that_the_mesh_does_not_divide_is_refused(hf_model: HfModel) -> None:
+    directory, _ = hf_model("llama-2-7b")
+    with pytest.raises(UserError, match="batch size 3 cannot be split over 2"):
+        decode(directory, prompts(), "2x1", slots=3)
+
+
+def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: HfModel) -> None:
+    directory, _ = hf_model("llama-2-7b")
+    mesh = make_mesh("1x1")
+    model = load_hf(directory, mesh, dtype=jnp.float32)
+    decoder = Decoder(model, mesh, slots=64, max_new_tokens=64, repetition_penalty=1.1, eos=(2,))
+    with jax.set_mesh(mesh):
+        state = decoder._with_length(None, 2048)
+        cache = sum(array.nbytes for layer in state.cache for array in layer)
+        assert cache == model.cache_bytes(64, 2048)
+        analysis = decoder._write.lower(model, state, 0, 1).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes < 0.15 * cache
+    assert analysis.alias_size_in_bytes >= cache  # donated: written in place
+
+
+# The command
+
+
+def write_prompts(path: Path, count: int = 12) -> Path:
+    words = [
+        "Name",
+        "three",
+        "things",
+        "that",
+        "are",
+        "blue",
+        "and",
+        "tell",
+        "me",
+        "why",
+        "you",
+        "like",
+        "them",
+    ]
+    rows = [
+        {"id": f"p{n}", "instruction_id": f"p{n}", "language": "en", "instruction": " ".join(words[: n + 1])}
+        for n in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def settings(chat_model: Path, tmp_path: Path, **changes: Any) -> GenerateConfig:
+    values: dict[str, Any] = {
+        "model": str(chat_model), "prompts": str(write_prompts(tmp_path / "prompts.jsonl")),
+        "out": str(tmp_path / "responses.jsonl"), "max_new_tokens": 8, "batch_size": 4, "dtype": "float32",
+    }  # fmt: skip
+    return GenerateConfig(**{**values, **changes})
+
+
+def test_responses_carry_the_fields_of_the_contract_in_the_order_of_the_prompts(
+    chat_model: Path, tmp_path: Path
+) -> None:
+    out = generate(settings(chat_model, tmp_path))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"p{n}" for n in range(12)]
+    for row in rows:
+        assert {"id", "model", "language", "task", "instruction", "response", "finish_reason", "prompt_tokens",
+                "response_tokens", "instruction_id"} <= row.keys()  # fmt: skip
+        assert row["finish_reason"] in ("stop", "length")
+        assert row["response_tokens"] <= 8
+    assert (
+        json.loads(out.with_suffix(".provenance.json").read_text())["settings"]["repetition_penalty"] == 1.1
+    )
+
+
+def test_a_run_cut_anywhere_resumes_to_the_same_file(chat_model: Path, tmp_path: Path) -> None:
+    config = settings(chat_model, tmp_path)
+    out = generate(config)
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        kept = random.permutation(len(lines))[: random.integers(0, len(lines))]
+        torn = lines[random.integers(len(lines))][: random.integers(1, 40)]
+        out.write_bytes(b"".join(lines[index] for index in kept) + torn)
+        generate(config)
+        assert out.read_bytes() == whole
+
+
+def test_resuming_with_other_settings_or_foreign_answers_is_refused(chat_model: Path, tmp_path: Path) -> None:
+    out = generate(settings(chat_model, tmp_path))
+    with pytest.raises(UserError, match="repetition_penalty"):
+        generate(settings(chat_model, tmp_path, repetition_penalty=1.3))
+    rows = out.read_text().replace('"id": "p3"', '"id": "stranger"')
+    out.write_text(rows)
+    with pytest.raises(UserError, match="'stranger'"):
+        generate(settings(chat_model, tmp_path))
+
+
+def test_a_prompt_that_cannot_be_answered_is_reported_and_the_others_are_answered(
+    chat_model: Path, tmp_path: Path
+) -> None:
+    path = write_prompts(tmp_path / "odd.jsonl", 3)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["instruction"] = "blue " * 600
+    rows[1]["instruction"] = "   "
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = generate(settings(chat_model, tmp_path, prompts=str(path)))
+    reasons = [json.loads(line)["finish_reason"] for line in out.read_text().splitlines()]
+    assert reasons[0].startswith("failed: too long")
+    assert reasons[1] == "failed: empty instruction"
+    assert reasons[2] in ("stop", "length")
+
+
+def test_a_model_without_tokenizer_is_refused(hf_model: HfModel, tmp_path: Path) -> None:
+    directory, _ = hf_model("llama-2-7b")
+    with pytest.raises(UserError, match="has no tokenizer"):
+        generate(settings(directory, tmp_path))
+
+
+def test_the_exported_model_gives_the_same_tokens_in_transformers(hf_model: HfModel, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    directory, _ = hf_model("llama-with-biases")
+    save_hf(load_hf(directory, make_mesh("2x1"), dtype=jnp.float32), tmp_path / "out", base=directory)
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    got, _ = decode(directory, prompts(5), new_tokens=32)
+    assert got == [reference(exported, prompt, 32, PENALTY) for prompt in prompts(5)]

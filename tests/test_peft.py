@@ -1,0 +1,140 @@
+"""Adapters against ``peft``, in both directions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_hf_model
+from test_llama import logits_of
+
+from xltjax.converters import load_hf, load_peft, save_hf, save_peft
+from xltjax.errors import UserError
+from xltjax.lora import TARGETS, add_lora, linears, merge
+from xltjax.mesh import make_mesh
+
+HfModel = Callable[[str], tuple[Path, Any]]
+
+
+@pytest.fixture(scope="module")
+def trained_by_peft(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    """(base directory, adapter directory, peft model) with random adapters on every product."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    root = tmp_path_factory.mktemp("peft")
+    model = make_hf_model("llama-with-biases", root / "base")
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=list(TARGETS), task_type="CAUSAL_LM")
+    adapted = get_peft_model(model, config).eval()
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            parameter.data = 0.2 * torch.randn_like(parameter)
+    adapted.save_pretrained(root / "adapter")
+    return root / "base", root / "adapter", adapted
+
+
+def logits_in_torch(model: Any, tokens: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        return np.asarray(model(torch.tensor(tokens).long()).logits)
+
+
+@pytest.mark.parametrize("spec", ["1x1", "2x2"])
+def test_an_adapter_of_peft_gives_the_same_logits_here_and_merged(
+    spec: str, trained_by_peft: tuple[Path, Path, Any], tokens: np.ndarray
+) -> None:
+    base, adapter, reference = trained_by_peft
+    mesh = make_mesh(spec)
+    model = load_hf(base, mesh, dtype=jnp.float32)
+    plain = logits_of(model, tokens, mesh)
+    load_peft(model, adapter)
+    expected = logits_in_torch(reference, tokens)
+    assert np.abs(plain - expected).max() > 0.1
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5 * np.abs(expected).max())
+    merge(model)
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_our_adapter_loads_in_peft_with_the_same_logits_and_the_same_merged_model(
+    trained_by_peft: tuple[Path, Path, Any], tokens: np.ndarray, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from safetensors.numpy import load_file
+    from transformers import AutoModelForCausalLM
+
+    base, _, _ = trained_by_peft
+    mesh = make_mesh("2x1")
+    model = load_hf(base, mesh, dtype=jnp.float32)
+    add_lora(model, mesh, jax.random.key(0), rank=3, alpha=8, targets=("q_proj", "down_proj"))
+    for index, (_, linear) in enumerate(linears(model)):
+        if linear.lora_b is not None:
+            shape = linear.lora_b.shape
+            values = 0.1 * np.random.default_rng(index).normal(size=shape).astype(np.float32)
+            linear.lora_b.set_value(jax.device_put(values, linear.lora_b[...].sharding))
+    ours = logits_of(model, tokens, mesh)
+    save_peft(model, tmp_path / "adapter", base_name=str(base))
+    theirs = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter"
+    ).eval()
+    np.testing.assert_allclose(logits_in_torch(theirs, tokens), ours, atol=1e-5 * np.abs(ours).max())
+    merge(model)
+    save_hf(model, tmp_path / "merged", base=base)
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    for name, tensor in theirs.merge_and_unload().state_dict().items():
+        np.testing.assert_allclose(merged[name], tensor.numpy(), atol=1e-6)
+
+
+def test_a_fresh_adapter_changes_nothing(hf_model: HfModel, tokens: np.ndarray) -> None:
+    directory, _ = hf_model("llama-2-7b")
+    mesh = make_mesh("1x1")
+    model = load_hf(directory, mesh, dtype=jnp.float32)
+    before = logits_of(model, tokens, mesh)
+    add_lora(model, mesh, jax.random.key(0), rank=8, alpha=16)
+    np.testing.assert_array_equal(logits_of(model, tokens, mesh), before)
+
+
+def test_unknown_targets_are_refused(hf_model: HfModel) -> None:
+    mesh = make_mesh("1x1")
+    model = load_hf(hf_model("llama-2-7b")[0], mesh)
+    with pytest.raises(UserError, match="'q_prj' matches no part of the model; did you mean 'q_proj'"):
+        add_lora(model, mesh, None, rank=4, alpha=8, targets=("q_prj",))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_dora", True),
+        ("modules_to_save", ["lm_head"]),
+        ("rank_pattern", {"q_proj": 2}),
+        ("bias", "all"),
+        ("init_lora_weights", "pissa"),
+        ("peft_type", "IA3"),
+    ],
+)
+def test_adapter_options_that_are_not_supported_are_refused_by_name(
+    key: str, value: object, trained_by_peft: tuple[Path, Path, Any], tmp_path: Path
+) -> None:
+    import shutil
+
+    base, adapter, _ = trained_by_peft
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    config = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**config, key: value}))
+    model = load_hf(base, make_mesh("1x1"))
+    with pytest.raises(UserError, match=key):
+        load_peft(model, copy)
+
+
+def test_an_adapter_of_another_model_is_refused(
+    trained_by_peft: tuple[Path, Path, Any], hf_model: HfModel
+) -> None:
+    model = load_hf(hf_model("tinyllama")[0], make_mesh("1x1"))
+    with pytest.raises(UserError, match="does not fit the model"):
+        load_peft(model, trained_by_peft[1])
