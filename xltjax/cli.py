@@ -19,9 +19,20 @@ import click
 from xltjax.config import build, read_config_files, to_yaml
 from xltjax.errors import UserError, did_you_mean
 
+# Errors of the file system that the user can mend, whatever was being done.
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
 
-class _SectionedCommand(click.Command):
-    """A click command whose ``--help`` groups flags under the sections of the settings."""
+
+class _SettingsCommand(click.Command):
+    """A click command whose ``--help`` groups flags under sections, and that names the flag that was meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as mistake:
+            flags = [flag for parameter in self.get_params(ctx) for flag in parameter.opts if flag[:1] == "-"]
+            name = mistake.option_name
+            raise UserError(f"unknown flag {name}; {did_you_mean(name, flags)}") from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -74,7 +85,7 @@ def command(
         ),
         click.Option(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
     ]
-    return _SectionedCommand(
+    return _SettingsCommand(
         name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
     )
 
@@ -154,10 +165,8 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
         code = 130
     except MemoryError:
         code = _complain("out of memory; use a smaller batch, a smaller model or a larger mesh")
-    except BrokenPipeError:
-        code = 0
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if problem.errno not in MENDABLE:
             raise
         code = _complain(f"{problem.strerror}: {problem.filename or 'while writing'}")
     except Exception as problem:
@@ -165,7 +174,7 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
         if "RESOURCE_EXHAUSTED" not in str(problem):
             raise
         code = _complain(
-            "the device is out of memory; lower --batch-size or --rows-per-device, or use more devices "
+            "the device is out of memory; lower --sequence-length or --batch-size, or use more devices "
             f"({str(problem).splitlines()[0][:160]})"
         )
     sys.exit(code if isinstance(code, int) else 0)

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from xltjax.errors import UserError, did_you_mean
+from xltjax.files import read_text
 
 Config = TypeVar("Config")
 
@@ -50,10 +51,13 @@ def build(config_class: type[Config], values: Mapping[str, Any]) -> Config:
         UserError: for an unknown key (naming the nearest valid one) or a value of the wrong type.
     """
     hints = typing.get_type_hints(config_class)
+    fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     converted = {}
     for key, value in values.items():
-        if key not in hints:
-            raise UserError(f"unknown setting {key!r}; {did_you_mean(key, hints)}")
+        if key not in fields:
+            raise UserError(f"unknown setting {key!r}; {did_you_mean(key, fields)}")
+        if isinstance(value, str) and fields[key].metadata["paths"]:
+            value = [value]
         converted[key] = _convert(value, hints[key], key)
     return config_class(**converted)
 
@@ -90,11 +94,17 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
             if isinstance(value, bool):
                 raise ValueError
             return float(value)
-        if hint is str and isinstance(value, (str, int, float)):
+        # YAML 1.1 reads no (Norwegian) and on as truth values.
+        if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return str(value)
         raise ValueError
     except (ValueError, TypeError, KeyError, OverflowError):
-        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(hint, hint)
+        kind = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "text (put it in quotes)",
+        }.get(hint, hint)
         raise UserError(f"{key}: {value!r} is not {kind}") from None
 
 
@@ -108,10 +118,9 @@ def read_config_files(names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         path = _find_config(name)
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as problem:
-            reason = str(problem).replace("\n", " ")
-            raise UserError(f"{name} is not valid YAML: {reason}") from None
+            values = yaml.safe_load(read_text(path))
+        except (yaml.YAMLError, ValueError, RecursionError) as problem:
+            raise UserError(f"{name} is not valid YAML: {problem}") from None
         if values is None:
             continue
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

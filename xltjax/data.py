@@ -5,8 +5,12 @@ There is no loader state: resuming needs only the step, and every process can bu
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
 
 import jax
 import numpy as np
@@ -15,6 +19,9 @@ from xltjax.chat import ChatTokenizer, Tokens
 from xltjax.errors import UserError
 from xltjax.rows import read_conversations
 
+log = logging.getLogger("xltjax")
+
+Overlong = Literal["skip", "truncate", "error"]
 LOOKAHEAD = 256  # examples among which the packer seeks one that fits
 
 
@@ -48,48 +55,74 @@ class Corpus:
 
 @dataclass(frozen=True)
 class BatchShape:
-    """Static shape of an update.
+    """Static shape of an update: how examples are dealt, and how the mini-batches are then computed.
 
     Attributes:
-        micro_batches: A, accumulated into one update.
-        rows: B, rows of a micro-batch.
+        micro_batches: mini-batches accumulated into one update.
+        rows: of a mini-batch.
         length: T, tokens of a row.
-        tokens: most tokens a micro-batch holds; at most rows * length.
+        tokens: most tokens a mini-batch holds; at most rows * length.
+        joined: mini-batches computed as one, where the mesh needs more rows; what is dealt stays the same.
     """
 
     micro_batches: int
     rows: int
     length: int
     tokens: int
+    joined: int = 1
 
 
 def load_corpora(
-    sources: Sequence[str], weights: Sequence[float], tokenizer: ChatTokenizer, max_length: int
+    sources: Sequence[str],
+    weights: Sequence[float],
+    tokenizer: ChatTokenizer,
+    max_length: int,
+    overlong: Overlong = "skip",
 ) -> tuple[list[Corpus], int]:
-    """Read and tokenize ``sources``; examples of more than ``max_length`` tokens are left out.
+    """Read and tokenize ``sources``.
+
+    Args:
+        sources: as ``rows.read_conversations`` takes them.
+        weights: relative, one per source; by the number of examples when empty.
+        tokenizer: with its template.
+        max_length: most tokens of an example.
+        overlong: leave longer examples out, keep their first ``max_length`` tokens, or refuse them.
 
     Returns:
-        The corpora, and how many examples were too long.
+        The corpora, and how many examples were longer than ``max_length``.
 
     Raises:
-        UserError: when weights do not fit the sources or a source has no usable example.
+        UserError: when weights do not fit the sources, a source has no usable example, or one is refused.
     """
     if weights and len(weights) != len(sources):
         raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
-    if any(weight <= 0 for weight in weights):
+    if not all(weight > 0 and math.isfinite(weight) for weight in weights):
         raise UserError("data_weights must be positive")
-    corpora, skipped = [], 0
+    corpora, total_long = [], 0
     for index, source in enumerate(sources):
         examples = tokenizer.examples(read_conversations(source))
-        kept = [e for e in examples if len(e.ids) <= max_length and e.loss_mask[1:].any()]
-        skipped += len(examples) - len(kept)
+        long = [number for number, e in enumerate(examples, start=1) if len(e.ids) > max_length]
+        if long and overlong == "error":
+            raise UserError(
+                f"{source}: row {long[0]} has {len(examples[long[0] - 1].ids)} tokens, more than {max_length}; "
+                "--overlong skip or truncate lets such rows pass"
+            )
+        fitting = [
+            Tokens(e.ids[:max_length], e.loss_mask[:max_length])
+            for e in examples
+            if len(e.ids) <= max_length or overlong == "truncate"
+        ]
+        kept = [e for e in fitting if e.loss_mask[1:].any()]
         if not kept:
             raise UserError(
                 f"{source}: none of its {len(examples)} rows is usable: each has more than {max_length} "
                 "tokens or no answer"
             )
+        if len(kept) < len(fitting):
+            log.warning("warning: %s: %d rows without an answer left out", source, len(fitting) - len(kept))
+        total_long += len(long)
         corpora.append(Corpus(kept, weights[index] if weights else len(kept)))
-    return corpora, skipped
+    return corpora, total_long
 
 
 class PackedData:
@@ -99,18 +132,26 @@ class PackedData:
     """
 
     def __init__(self, corpora: Sequence[Corpus], shape: BatchShape, seed: int):
+        """Deal ``corpora`` in the order that ``seed`` gives.
+
+        Raises:
+            ValueError: when an example fits no row.
+        """
         self.shape = shape
         self._examples = [example for corpus in corpora for example in corpus.examples]
         self._sizes = [len(example.ids) - 1 for example in self._examples]
+        if max(self._sizes) > min(shape.length, shape.tokens):
+            raise ValueError(f"an example of {max(self._sizes)} tokens does not fit {shape}")
         self._packer = _pack(_stream(corpora, seed), self._sizes, shape)
-        self._micro_batches: list[list[list[int]]] = []  # what the packer has dealt so far
+        self._dealt: list[list[list[int]]] = []  # mini-batches so far
 
     def examples_at(self, step: int) -> list[list[list[int]]]:
-        """Indices of the examples in each row of each micro-batch of update ``step``, counted from 0."""
-        count = self.shape.micro_batches
-        while len(self._micro_batches) < (step + 1) * count:
-            self._micro_batches.append(next(self._packer))
-        return self._micro_batches[step * count : (step + 1) * count]
+        """Indices of the examples in each row of each (joined) mini-batch of update ``step``, from 0."""
+        count, joined = self.shape.micro_batches, self.shape.joined
+        while len(self._dealt) < (step + 1) * count:
+            self._dealt.append(next(self._packer))
+        starts = range(step * count, (step + 1) * count, joined)
+        return [[row for rows in self._dealt[start : start + joined] for row in rows] for start in starts]
 
     def batch_at(self, step: int, rows: slice = slice(None)) -> Batch:
         """The batch of update ``step``, counted from 0.
@@ -145,9 +186,10 @@ class PackedData:
 
 def _stream(corpora: Sequence[Corpus], seed: int) -> Iterator[int]:
     """Example indices without end, over all corpora counted through."""
-    starts = np.cumsum([0] + [len(corpus.examples) for corpus in corpora])
+    sizes = [len(corpus.examples) for corpus in corpora]
+    starts = accumulate(sizes[:-1], initial=0)
+    walks = [_walk(n, start, (seed, i)) for i, (n, start) in enumerate(zip(sizes, starts, strict=True))]
     weights = np.array([corpus.weight for corpus in corpora])
-    walks = [_walk(len(c.examples), int(s), (seed, i)) for i, (c, s) in enumerate(zip(corpora, starts))]  # noqa: B905
     draw = np.random.default_rng((seed, len(corpora)))
     while True:
         for chosen in draw.choice(len(corpora), size=1024, p=weights / weights.sum()):

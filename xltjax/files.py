@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +19,7 @@ from xltjax.errors import UserError
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
     """Write beside ``path``, then rename: readers see the old file or the whole new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_output_directory(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -57,37 +60,88 @@ def read_jsonl(path: Path) -> list[Any]:
 
 def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     """``read_jsonl`` as a stream of (line number from 1, row): one line in memory at a time."""
-    with _reading(path), path.open(encoding="utf-8-sig", newline="\n") as file:
+    with _reading(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as problem:
-                    reason = getattr(problem, "msg", "nested too deeply")
-                    raise UserError(f"{path}, line {number}: not JSON ({reason})") from None
-                yield number, row
+                yield number, parse_json(line, path, number)
+
+
+def iterate_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place to name in messages, row) of JSON Lines, or of one JSON document: a list of rows, or one row.
+
+    A list of chat messages is one row.
+
+    Raises:
+        UserError: as ``read_jsonl``.
+    """
+    if not _is_document(path):
+        yield from ((f"{path}, line {number}", row) for number, row in iterate_jsonl(path))
+        return
+    document = parse_json(read_text(path), path)
+    rows = document if isinstance(document, list) and not is_chat(document) else [document]
+    yield from ((f"{path}, item {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _is_document(path: Path) -> bool:
+    """Whether the file is one JSON document rather than JSON Lines (whose lines may be lists: chats)."""
+    try:
+        _, head = next(iterate_jsonl(path), (0, None))
+    except UserError:
+        # Not JSON by the line: a document of several lines, or a mistake to be reported.
+        return read_text(path).lstrip().startswith("[" if ".jsonl" in path.suffixes else ("[", "{"))
+    return isinstance(head, list) and not is_chat(head)
+
+
+def is_chat(row: Any) -> bool:
+    """Whether ``row`` is a list of chat messages: objects with ``role`` and ``content``."""
+    return (
+        isinstance(row, list)
+        and len(row) > 0
+        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in row)
+    )
+
+
+def parse_json(text: str, path: Path, line: int = 1) -> Any:
+    """``text``, which begins at ``line`` of ``path``, parsed.
+
+    Raises:
+        UserError: naming the file and line that is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as problem:
+        line, reason = line + problem.lineno - 1, problem.msg
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError:  # Python refuses to read whole numbers of over 4,300 digits
+        reason = "a number is too long"
+    raise UserError(f"{path}, line {line}: not JSON ({reason})")
 
 
 def read_text(path: Path) -> str:
-    """The file as text.
+    """The file, gzipped or not, as text.
 
     Raises:
         UserError: when it is missing, a directory, or not UTF-8.
     """
-    with _reading(path):
-        return path.read_text(encoding="utf-8-sig")
+    with _reading(path) as file:
+        return file.read()
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """The file opened as text, gzipped or not, and its errors in one line."""
     try:
-        yield
-    except FileNotFoundError:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as data:
+            yield io.TextIOWrapper(data, "utf-8-sig", newline=newline)
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a directory, not a file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise UserError(f"{path} is not a whole gzip file") from None
 
 
 def make_output_directory(path: Path) -> Path:

@@ -20,6 +20,8 @@ from xltjax.errors import UserError
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split
 
+MOST_CPU_DEVICES = 512  # into which a machine without accelerators is divided
+
 # Logical axis of a parameter -> mesh axis on which it is stored. What lies on ``data`` is gathered for use.
 STORED = {
     "embed": "data",
@@ -57,9 +59,10 @@ def make_mesh(spec: str) -> Mesh:
     _divide_cpu(needed)
     devices = jax.devices()
     if len(devices) < needed:
+        count = len(devices)
+        fitting = f"{count}x1 or 1x{count}" if count > 1 else "1x1"
         raise UserError(
-            f"mesh {spec} needs {needed} devices and this machine has {len(devices)}; "
-            f"use --mesh {len(devices)}x1 or 1x{len(devices)}"
+            f"mesh {spec} needs {needed} devices and this machine has {count}; use --mesh {fitting}"
         )
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices[:needed])
 
@@ -70,7 +73,7 @@ def _divide_cpu(count: int) -> None:
     )
     if not fixed:
         try:
-            jax.config.update("jax_num_cpu_devices", count)
+            jax.config.update("jax_num_cpu_devices", min(count, MOST_CPU_DEVICES))
         except RuntimeError:
             return  # JAX has started: its devices are what they are
 

@@ -67,10 +67,12 @@ def fit(config: TrainConfig) -> Path:
     source = find_model(config.model)
     sources = [_find_data(name) for name in config.data]
     tokenizer = ChatTokenizer(companions(source), config.template)
-    corpora, skipped = load_corpora(sources, config.data_weights, tokenizer, config.longest_example())
+    corpora, too_long = load_corpora(
+        sources, config.data_weights, tokenizer, config.longest_example(), config.overlong
+    )
     rows = sum(len(corpus.examples) for corpus in corpora)
-    log.info("%d examples (%d too long, skipped), %d tokens per update at most",
-             rows, skipped, shape.tokens * shape.micro_batches)  # fmt: skip
+    log.info("%d examples (%d too long: %s), %d tokens per update at most",
+             rows, too_long, config.overlong, shape.tokens * shape.micro_batches)  # fmt: skip
     data = PackedData(corpora, shape, config.seed)
     model = prepare_model(config, source, mesh)
     bound = Bound(model)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from xltjax.chat import TEMPLATES
 from xltjax.config import setting
-from xltjax.data import BatchShape
+from xltjax.data import BatchShape, Overlong
 from xltjax.errors import UserError, did_you_mean
 from xltjax.lora import TARGETS
 from xltjax.mesh import parse_mesh
@@ -42,8 +42,9 @@ class TrainConfig:
         (), "Relative sampling weight of each data source; by size when not given.", section=DATA
     )
     template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
-    max_length: int = setting(
-        2048, "Longest example in tokens; longer ones are skipped and counted.", section=DATA
+    max_length: int = setting(2048, "Longest example in tokens.", section=DATA)
+    overlong: Overlong = setting(
+        "skip", "Longer examples: skip and count them, keep their first tokens, or stop.", section=DATA
     )
     sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
     tokens_per_batch: int = setting(4000, "Most tokens of a mini-batch.", section=BATCH)
@@ -86,27 +87,34 @@ class TrainConfig:
         Raises:
             UserError: naming the setting and what it accepts.
         """
-        for name in ("max_length", "sequence_length", "tokens_per_batch", "accumulation", "steps",
+        for name in ("sequence_length", "tokens_per_batch", "accumulation", "steps",
                      "save_every", "keep", "log_every"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "timescale", "clip_norm", "lora_alpha"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise UserError(f"{name} must be positive, not {getattr(self, name)}")
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "timescale", "epsilon", "clip_norm", "lora_alpha"):
+            self._require(name, 0 < getattr(self, name) < math.inf, "positive")
+        for name in ("warmup", "weight_decay", "end_learning_rate"):
+            self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more")
+        for name in ("beta1", "beta2"):
+            self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
+        self._require("max_length", self.max_length >= 2, "at least 2")
+        self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
+        self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
         if self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
-        if self.lora_rank < 0:
-            raise UserError(f"lora_rank must be 0 (full fine-tuning) or more, not {self.lora_rank}")
         parse_mesh(self.mesh)
+
+    def _require(self, name: str, holds: bool, accepted: str) -> None:
+        if not holds:
+            raise UserError(f"{name} must be {accepted}, not {getattr(self, name)}")
 
     def batch_shape(self) -> BatchShape:
         """The static shape of an update on the mesh.
 
         A mini-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. When the mesh does not
-        divide those rows, mini-batches of the same update are joined until it does; the loss is one token
-        mean over the update, so this changes nothing else.
+        divide those rows, mini-batches of the same update are joined until it does. The loss is one token
+        mean over the update, so an update is the same on every mesh.
 
         Raises:
             UserError: when no grouping works, naming sizes that do.
@@ -117,10 +125,7 @@ class TrainConfig:
         for joined in range(1, self.accumulation + 1):
             if self.accumulation % joined == 0 and rows * joined % parts == 0:
                 return BatchShape(
-                    micro_batches=self.accumulation // joined,
-                    rows=rows * joined,
-                    length=self.sequence_length,
-                    tokens=self.tokens_per_batch * joined,
+                    self.accumulation, rows, self.sequence_length, self.tokens_per_batch, joined
                 )
         fitting = math.ceil(rows / parts) * parts * self.sequence_length
         raise UserError(
