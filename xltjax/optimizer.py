@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -51,18 +52,41 @@ def make_schedule(
 
 
 def adamw(
-    *, beta1: float, beta2: float, eps: float, weight_decay: float, clip_norm: float
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    clip_norm: float,
+    moments: Any = jnp.float32,
 ) -> optax.GradientTransformation:
     """AdamW without its learning rate: updates are to be multiplied by -lr(n).
 
     Gradients are first scaled to a global norm of at most ``clip_norm``. Weight decay is decoupled and
-    falls on every trained parameter, as in the release.
+    falls on every trained parameter, as in the release. Both moments are kept in the dtype ``moments`` and
+    computed in float32.
     """
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
+        _stored_in(optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps), moments),
         optax.add_decayed_weights(weight_decay),
     )
+
+
+def _stored_in(transform: optax.GradientTransformation, dtype: Any) -> optax.GradientTransformation:
+    """``transform`` computing in float32 with its state kept in ``dtype`` (optax narrows one moment only)."""
+
+    def cast(state: Any, to: Any) -> Any:
+        return jax.tree.map(lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+
+    def init(params: Any) -> Any:
+        return cast(transform.init(cast(params, jnp.float32)), dtype)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = transform.update(cast(updates, jnp.float32), cast(state, jnp.float32), params)
+        return updates, cast(state, dtype)
+
+    return optax.GradientTransformation(init, update)
 
 
 def apply_updates(params: Any, updates: Any, learning_rate: Array) -> Any:

@@ -103,17 +103,22 @@ def make_train_step(
     def summed_loss(weights: Weights, frozen: Weights, micro: Batch) -> Array:
         return (token_losses(bound.model(weights, frozen), micro) * micro.loss_mask).sum()
 
-    @partial(jax.jit, donate_argnums=0)
-    def train_step(state: TrainState, frozen: Weights, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        def accumulate(total: tuple[Array, Weights], micro: Batch) -> tuple[tuple[Array, Weights], None]:
+    def gradient(state: TrainState, frozen: Weights, batch: Batch) -> tuple[Array, Weights]:
+        """Summed loss and its gradient, over the micro-batches in turn."""
+        if batch.tokens.shape[0] == 1:  # nothing to accumulate: no second copy of the gradient
+            return jax.value_and_grad(summed_loss)(state.weights, frozen, jax.tree.map(lambda x: x[0], batch))
+
+        def add(total: tuple[Array, Weights], micro: Batch) -> tuple[tuple[Array, Weights], None]:
             loss, grads = jax.value_and_grad(summed_loss)(state.weights, frozen, micro)
-            return (
-                total[0] + loss,
-                jax.tree.map(lambda sum, g: sum + g.astype(sum.dtype), total[1], grads),
-            ), None
+            return (total[0] + loss, jax.tree.map(lambda s, g: s + g.astype(s.dtype), total[1], grads)), None
 
         zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), state.weights)
-        (loss, grads), _ = jax.lax.scan(accumulate, (jnp.zeros(()), zeros), batch)
+        total, _ = jax.lax.scan(add, (jnp.zeros(()), zeros), batch)
+        return total
+
+    @partial(jax.jit, donate_argnums=0)
+    def train_step(state: TrainState, frozen: Weights, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        loss, grads = gradient(state, frozen, batch)
         learned = batch.loss_mask.sum()
         grads = jax.tree.map(lambda g: g / learned, grads)
         updates, optimizer = transform.update(grads, state.optimizer, state.weights)
@@ -132,13 +137,11 @@ def make_train_step(
 
 
 def start_state(bound: Bound, transform: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Step 0 with float32 moments, which lie where their weights lie."""
+    """Step 0; the moments lie where their weights lie."""
     with jax.set_mesh(mesh):
         # The state is donated at every step; copies keep the model's own arrays alive.
         weights = jax.tree.map(jnp.copy, bound.trained)
-        optimizer = jax.jit(lambda w: transform.init(jax.tree.map(lambda x: x.astype(jnp.float32), w)))(
-            weights
-        )
+        optimizer = jax.jit(transform.init)(weights)
         return TrainState(jax.device_put(jnp.int32(0), sharding(mesh)), weights, optimizer)
 
 

@@ -44,7 +44,18 @@ DTYPES = {
 }
 
 # Settings that may differ when a run is resumed: they do not change what is learned.
-FREE = ("mesh", "out", "save_every", "keep", "log_every", "force", "plan", "steps", "remat")
+FREE = (
+    "mesh",
+    "out",
+    "save_every",
+    "keep",
+    "log_every",
+    "force",
+    "plan",
+    "steps",
+    "remat",
+    "rows_per_device",
+)
 
 
 def fit(config: TrainConfig) -> Path:
@@ -78,7 +89,7 @@ def fit(config: TrainConfig) -> Path:
     bound = Bound(model)
     transform = adamw(
         beta1=config.beta1, beta2=config.beta2, eps=config.epsilon,
-        weight_decay=config.weight_decay, clip_norm=config.clip_norm,
+        weight_decay=config.weight_decay, clip_norm=config.clip_norm, moments=jnp.dtype(config.moments),
     )  # fmt: skip
     state = start_state(bound, transform, mesh)
     checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)

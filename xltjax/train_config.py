@@ -16,6 +16,7 @@ from xltjax.mesh import parse_mesh
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "float32"]
 Remat = Literal["none", "dots", "block"]
+Moments = Literal["float32", "bfloat16"]
 
 MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
 OPTIMISATION, LORA, RUN = "Optimisation", "LoRA", "Run"
@@ -32,6 +33,7 @@ class TrainConfig:
         "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; float32: both.",
         section=MODEL,
     )
+    moments: Moments = setting("float32", "Dtype in which AdamW's moments are kept.", section=MODEL)
     remat: Remat = setting(
         "block", "What the backward pass recomputes: block all, dots all but products.", section=MODEL
     )
@@ -49,6 +51,10 @@ class TrainConfig:
     sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
     tokens_per_batch: int = setting(4000, "Most tokens of a mini-batch.", section=BATCH)
     accumulation: int = setting(4, "Mini-batches per update.", section=BATCH)
+    rows_per_device: int = setting(
+        0, "Rows a device works on at once: mini-batches of an update are joined; 0: as few as the mesh allows.",
+        section=BATCH,
+    )  # fmt: skip
     steps: int = setting(1000, "Updates.", section=OPTIMISATION)
     learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMISATION)
     schedule: Schedule = setting(
@@ -98,6 +104,7 @@ class TrainConfig:
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
         self._require("max_length", self.max_length >= 2, "at least 2")
         self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
+        self._require("rows_per_device", self.rows_per_device >= 0, "0 or more")
         self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
         if self.template not in TEMPLATES:
             raise UserError(
@@ -123,7 +130,8 @@ class TrainConfig:
         parts = replicas * data
         rows = math.ceil(self.tokens_per_batch / self.sequence_length)
         for joined in range(1, self.accumulation + 1):
-            if self.accumulation % joined == 0 and rows * joined % parts == 0:
+            enough = joined == self.accumulation or rows * joined >= self.rows_per_device * parts
+            if self.accumulation % joined == 0 and rows * joined % parts == 0 and enough:
                 return BatchShape(
                     self.accumulation, rows, self.sequence_length, self.tokens_per_batch, joined
                 )

@@ -1,0 +1,68 @@
+# Two commands for a fresh machine with Python 3.11 or newer: `make quickstart` and `make test`.
+# Each makes .venv and installs what it needs; a second call reuses it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DICTIONARIES := hunspell-en-us hunspell-fr hunspell-pt-br hunspell-pt-pt hunspell-ru hunspell-de-de
+TESTED := xltjax eval converters configs tests benchmarks
+
+.PHONY: quickstart test test-all lint types format clean
+
+quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
+	$(BIN)/python -m xltjax.miniature
+
+test: $(VENV)/test.installed $(VENV)/dictionaries.done lint types
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/test.installed $(VENV)/dictionaries.done lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check $(TESTED)
+	$(BIN)/ruff format --check $(TESTED)
+
+# mypy cannot follow setuptools' mapping of three folders into the namespace: it reads a tree of links.
+types: $(VENV)/test.installed
+	rm -rf build/types && mkdir -p build/types/xltjax
+	ln -s $(CURDIR)/xltjax/* $(CURDIR)/eval $(CURDIR)/converters $(CURDIR)/configs build/types/xltjax/
+	MYPYPATH=build/types $(BIN)/mypy -p xltjax
+
+format: $(VENV)/test.installed
+	$(BIN)/ruff check --fix $(TESTED)
+	$(BIN)/ruff format $(TESTED)
+
+# Debian splits venv from Python; apt fetches it when it may.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(call apt,python3-venv) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/quickstart.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[eval]'
+	touch $@
+
+$(VENV)/test.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	touch $@ $(VENV)/quickstart.installed
+
+# Without dictionaries the spelling metric abstains; everything else works.
+$(VENV)/dictionaries.done: | $(BIN)/python
+	@for language in en_US fr_FR pt_BR pt_PT ru_RU de_DE; do \
+	  test -e /usr/share/hunspell/$$language.dic || missing=yes; done; \
+	if [ -n "$$missing" ]; then \
+	  $(call apt,$(DICTIONARIES)) && touch $@ \
+	  || echo "spelling will abstain; for it install: $(DICTIONARIES)"; \
+	else touch $@; fi
+
+# Install packages through apt when it is there and allowed, without asking.
+define apt
+{ command -v apt-get >/dev/null && \
+  { [ "$$(id -u)" = 0 ] && sudo= || sudo="sudo -n"; $$sudo true 2>/dev/null; } && \
+  $$sudo apt-get update -qq >/dev/null && \
+  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq $(1) >/dev/null; }
+endef
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

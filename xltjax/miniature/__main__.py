@@ -1,0 +1,150 @@
+"""``python -m xltjax.miniature``: the whole path on the miniature, with the commands a user would type.
+
+Three learning rates show the paper's main finding in small: too low, and the model does not answer; too
+high, and it answers in English whatever the language of the question.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from xltjax import cli
+from xltjax.config import setting
+from xltjax.errors import UserError
+from xltjax.files import read_jsonl, read_text
+from xltjax.miniature.build import SEED, ensure
+from xltjax.miniature.language import LANGUAGES
+from xltjax.miniature.text import answer_is_right, evaluation_rows
+
+NEXT_STEPS = """
+The same with LLaMA-2-7B on two accelerators (weights from Hugging Face, any English instruction data):
+
+  python -m xltjax.train --config paper/llama2-7b-dolly-en-ft --mesh 2x1 --out runs/7b
+  python -m xltjax.generate --model runs/7b --prompts xlt113 --out runs/7b/responses.jsonl
+  python -m xltjax.eval surface runs/7b/responses.jsonl --out runs/7b/scores
+  python -m xltjax.converters to-hf runs/7b runs/7b/hf
+"""
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Settings of the tour."""
+
+    learning_rates: tuple[float, ...] = setting((1e-6, 1e-4, 1e-3), "Peak learning rates to compare.")
+    steps: int = setting(100, "Updates of instruction tuning.")
+    mesh: str = setting("2x1", "Devices as DxT; CPU cores stand in where there is no accelerator.")
+    out: str = setting("runs/quickstart", "Directory of the runs.")
+
+
+def tour(config: Quickstart) -> None:
+    """Build the miniature, then train, generate, evaluate and export, one command after another."""
+    base = ensure()
+    out = Path(config.out)
+    responses = []
+    for rate in config.learning_rates:
+        run = out / f"{rate:g}"
+        _run("train", "--mesh", config.mesh, "--learning-rate", f"{rate:g}", "--steps", str(config.steps),
+             "--out", str(run))  # fmt: skip
+        responses.append(run / "responses.jsonl")
+        # The miniature's answers are a sentence long: there is no repetition to penalize.
+        _run("generate", "--model", str(run), "--prompts", str(base / "evaluation"), "--max-new-tokens", "32",
+             "--repetition-penalty", "1", "--dtype", "float32", "--out", str(responses[-1]))  # fmt: skip
+    _run("eval", "surface", *map(str, responses), "--out", str(out / "scores"), quiet=True)
+    best = out / f"{config.learning_rates[len(config.learning_rates) // 2]:g}"
+    _run("converters", "to-hf", str(best), str(out / "hf"), "--overwrite")
+    _run("converters", "check", str(best), str(out / "hf"))
+    _print_scores(config, responses, out / "scores")
+    _print_answers(responses, config)
+    print(f"\nexported to {out / 'hf'}: transformers.AutoModelForCausalLM.from_pretrained loads it")
+    print(NEXT_STEPS)
+
+
+def _run(command: str, *arguments: str, quiet: bool = False) -> None:
+    """Run one of our commands as a user would, showing it first.
+
+    Raises:
+        UserError: when it fails; its own message stands above.
+    """
+    shown = shlex.join(["python", "-m", f"xltjax.{command}", *arguments])
+    print(f"\n$ {shown}", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"xltjax.{command}", *arguments],
+        stdout=subprocess.DEVNULL if quiet else None,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"the command above ended with exit code {done.returncode}")
+
+
+def _print_scores(config: Quickstart, responses: Sequence[Path], scores: Path) -> None:
+    """Language correctness and spelling by the evaluators, right answers by the miniature's own key."""
+    rows = json.loads(read_text(scores / "summary.json"))["rows"]
+    means = {(r["model"], r["language"], r["metric"]): r["mean"] for r in rows}
+    table = Table(title="Tuned on English only (paper, Figure 2): share of answers in %")
+    table.add_column("learning rate")
+    for column in ("answer in the right language", "words spelled right", "right answers"):
+        for language in LANGUAGES:
+            table.add_column(
+                f"{column if language == 'en' else ''}\n{language}", justify="right", max_width=9
+            )
+    for rate, path in zip(config.learning_rates, responses, strict=True):
+        right = _right_answers(path)
+        model = path.parent.name
+        cells = [means.get((model, language, "language_correct")) for language in LANGUAGES]
+        cells += [means.get((model, language, "spelling")) for language in LANGUAGES]
+        cells += [right[language] for language in LANGUAGES]
+        table.add_row(f"{rate:g}", *("-" if value is None else f"{100 * value:.0f}" for value in cells))
+    Console(width=max(Console().width, 130)).print(table)
+
+
+def _right_answers(path: Path) -> dict[str, float]:
+    """Share of right answers per language."""
+    expected = {row["id"]: row for row in evaluation_rows(SEED)}
+    verdicts: dict[str, list[bool]] = defaultdict(list)
+    for response in read_jsonl(path):
+        row = expected[response["id"]]
+        verdicts[row["language"]].append(answer_is_right(row, response["response"]))
+    return {language: sum(found) / len(found) for language, found in verdicts.items()}
+
+
+def _print_answers(responses: Sequence[Path], config: Quickstart) -> None:
+    """One question in every language, answered at every learning rate."""
+    by_rate: list[dict[str, dict[str, Any]]] = [
+        {row["id"]: row for row in read_jsonl(path)} for path in responses
+    ]
+    console = Console()
+    for language in LANGUAGES:
+        key = next(key for key in by_rate[0] if key.startswith("food-") and key.endswith(f"-{language}"))
+        console.print(f"\n[bold]{escape(by_rate[0][key]['instruction'])}[/bold]")
+        for rate, rows in zip(config.learning_rates, by_rate, strict=True):
+            console.print(f"  {rate:<7g} {escape(rows[key]['response'])}", highlight=False)
+
+
+COMMAND = cli.command(
+    Quickstart,
+    tour,
+    name="miniature",
+    help="The whole path on an embedded toy world of four languages: train, generate, evaluate, export.",
+)
+
+
+def main() -> NoReturn:
+    """Entry point of ``python -m xltjax.miniature``."""
+    cli.log_to_stderr()
+    cli.execute(COMMAND, program="python -m xltjax.miniature")
+
+
+if __name__ == "__main__":
+    main()
