@@ -120,14 +120,14 @@ def test_other_rows_are_refused_by_file_and_line(row: Any, reason: str, tmp_path
         read_conversations(source)
 
 
+KEYS = ["instruction", "response", "output", "context", "input", "text", "messages", "conversations"]
+KEYS += ["role", "content", "from", "value", "other"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(
-                "instruction response output context input messages conversations role content from value text x".split()
-            ),
+            st.sampled_from(KEYS),
             inner | st.sampled_from(["user", "assistant", "system", "human"]),
             max_size=4,
         )
