@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from xltjax.errors import UserError, did_you_mean
-from xltjax.eval.responses import _is_chat, _rows, language_code
-from xltjax.files import read_text
+from xltjax.eval.responses import language_code
+from xltjax.files import is_chat, iterate_rows, read_text
 
 MODIFIERS_FILE = "modifiers.yaml"
 RELEASED_FILE = "alpacaeval_test_subset"
@@ -149,17 +149,18 @@ def _name_parts(path: Path) -> tuple[str, str]:
 
 def _read(path: Path, set_name: str, language: str) -> list[Instruction]:
     return [
-        _instruction(row, place, f"{set_name}-{number:03d}", language) for place, number, row in _rows(path)
+        _instruction(row, place, f"{set_name}-{number:03d}", language)
+        for number, (place, row) in enumerate(iterate_rows(path), start=1)
     ]
 
 
 def _instruction(row: Any, place: str, instruction_id: str, language: str) -> Instruction:
     """One row of any accepted format; ``instruction_id`` and ``language`` where the row has none."""
-    values = {"messages": row} if _is_chat(row) else row
+    values = {"messages": row} if is_chat(row) else row
     if not isinstance(values, dict):
         raise UserError(f"{place}: {row!r:.40} is not an instruction; accepted: {ACCEPTED}")
     if "instruction" not in values:
-        if not _is_chat(values.get("messages")):
+        if not is_chat(values.get("messages")):
             keys = ", ".join(map(str, values)) or "none"
             raise UserError(f"{place}: no instruction among its keys ({keys}); accepted: {ACCEPTED}")
         values = {**values, "instruction": _question(values["messages"], place)}

@@ -42,6 +42,7 @@ class Answer:
         truncated: whether generation stopped at the token limit.
         own: the same model's answer to the instruction without the modifier, when there is one.
         identify: language identification, or why there is none.
+        failure: why there is no answer (``Response.failure``), empty when there is one.
     """
 
     response: str
@@ -50,6 +51,11 @@ class Answer:
     truncated: bool = False
     own: Answer | None = None
     identify: Identify | Unavailable = Unavailable("no language identification")
+    failure: str = ""
+
+    def compared(self) -> Answer | None:
+        """``own``, unless it was never given."""
+        return None if self.own is None or self.own.failure else self.own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +78,15 @@ class Modifier:
 
 
 def _briefly(answer: Answer) -> Verdict:
-    own = answer.own.response if answer.own else None
-    return briefly(answer.response, answer.language, answer.truncated, own)
+    own = answer.compared()
+    return briefly(answer.response, answer.language, answer.truncated, own.response if own else None)
 
 
 def _detailed(answer: Answer) -> Verdict:
-    if answer.own is None:
+    own = answer.compared()
+    if own is None:
         return detailed(answer.response, answer.truncated, None, False)
-    return detailed(answer.response, answer.truncated, answer.own.response, answer.own.truncated)
+    return detailed(answer.response, answer.truncated, own.response, own.truncated)
 
 
 def _list_n(answer: Answer) -> Verdict:
@@ -129,10 +136,13 @@ MODIFIERS: dict[str, Modifier] = {
 def check(name: str, answer: Answer) -> Verdict:
     """Grade ``answer`` for the modifier ``name``; see each check for its strict and loose grade.
 
-    An empty answer fulfils nothing that a program checks. An unknown name is ``failed``, never passed.
+    An empty answer fulfils nothing that a program checks. An unknown name, and an answer that was never given,
+    are ``failed``, never passed.
     """
     if name not in MODIFIERS:
         return failed(f"unknown modifier {name!r}; {did_you_mean(name, MODIFIERS)}")
+    if answer.failure:
+        return failed(answer.failure)
     # Zeros for empty answers alone would be no rate of the judge's modifiers.
     if is_empty(answer.response) and MODIFIERS[name].kind != "judge":
         return decided(False, False, problem="empty answer")
@@ -218,8 +228,14 @@ def grade(
 
 
 def _answer(response: Response, params: Mapping[str, Any], identify: Identify | Unavailable) -> Answer:
-    truncated = response.finish_reason == "length"
-    return Answer(response.response, response.language, params, truncated, identify=identify)
+    return Answer(
+        response.response,
+        response.language,
+        params,
+        truncated=response.finish_reason == "length",
+        identify=identify,
+        failure=response.failure,
+    )
 
 
 def _scores(id: str, name: str, prefix: str, verdict: Verdict, answer_id: str | None) -> Iterator[Score]:

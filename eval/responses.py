@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.errors import UserError
-from xltjax.files import iterate_jsonl, read_text
+from xltjax.files import is_chat, iterate_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,8 @@ class Response:
         task: the category of the instruction.
         instruction: what was asked.
         response: what the model said; a null answer is read as empty text.
-        finish_reason: ``stop``, ``length`` (cut at the token limit), or empty when not known.
+        finish_reason: ``stop``, ``length`` (cut at the token limit), ``failed: <why>`` (the model was not asked),
+            or empty when not known.
         modifier: ``{"name": ..., "params": {...}}`` when the instruction carries a task modifier.
         instruction_id: shared by the translations of one instruction.
         prompt_tokens: length of the prompt in the model's tokens.
@@ -45,6 +45,17 @@ class Response:
     prompt_tokens: int | None = None
     response_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failure(self) -> str:
+        """Why there is no answer to evaluate, from a ``finish_reason`` that says so; empty when there is one.
+
+        >>> Response(id="a", finish_reason="failed: too long (900 tokens, room for 512)").failure
+        'no answer (too long)'
+        """
+        verdict, _, why = self.finish_reason.partition(":")
+        # Without the numbers, which would make every failure a kind of its own in the summary.
+        return f"no answer ({why.split('(')[0].strip() or 'not said why'})" if verdict == "failed" else ""
 
 
 _FIELDS = {f.name for f in dataclasses.fields(Response)} - {"extra"}
@@ -87,7 +98,7 @@ def iterate_responses(paths: Iterable[Path | str], language: str = "") -> Iterat
     seen: set[str] = set()
     for path in map(Path, paths):
         empty = True
-        for place, number, row in _rows(path):
+        for number, (place, row) in enumerate(iterate_rows(path), start=1):
             empty = False
             response = _response(row, place, path.stem, number, default)
             if response.id in seen:
@@ -96,38 +107,6 @@ def iterate_responses(paths: Iterable[Path | str], language: str = "") -> Iterat
             yield response
         if empty:
             raise UserError(f"{path} holds no responses")
-
-
-def _rows(path: Path) -> Iterator[tuple[str, int, Any]]:
-    """(place for messages, number from 1, row), whether the file is JSON Lines or one JSON list."""
-    if _is_document(path):
-        try:
-            document = json.loads(read_text(path))
-        except (json.JSONDecodeError, RecursionError) as problem:
-            raise UserError(f"{path} is not JSON ({getattr(problem, 'msg', 'nested too deeply')})") from None
-        for number, row in enumerate([document] if _is_chat(document) else document, start=1):
-            yield f"{path}, item {number}", number, row
-    else:
-        for number, (line, row) in enumerate(iterate_jsonl(path), start=1):
-            yield f"{path}, line {line}", number, row
-
-
-def _is_document(path: Path) -> bool:
-    """Whether the file is one JSON list rather than JSON Lines (whose lines may be lists: chats)."""
-    try:
-        _, head = next(iterate_jsonl(path), (0, None))
-    except UserError:
-        # Not JSON by the line: a list printed over several lines, or a mistake to be reported.
-        return path.is_file() and read_text(path).lstrip().startswith("[")
-    return isinstance(head, list) and not _is_chat(head)
-
-
-def _is_chat(row: Any) -> bool:
-    return (
-        isinstance(row, list)
-        and len(row) > 0
-        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in row)
-    )
 
 
 def _response(row: Any, place: str, stem: str, number: int, language: str) -> Response:
@@ -155,7 +134,7 @@ def _response(row: Any, place: str, stem: str, number: int, language: str) -> Re
 
 def _values(row: Any, place: str) -> dict[str, Any]:
     """The row under our names."""
-    if _is_chat(row):
+    if is_chat(row):
         row = {"messages": row}
     if not isinstance(row, dict):
         raise UserError(f"{place}: a response is an object or a list of chat messages, not {row!r:.40}")
@@ -167,7 +146,7 @@ def _values(row: Any, place: str) -> dict[str, Any]:
     if "output" in row and "instruction" in row:
         values["response"] = values.pop("output")
         values["model"] = values.pop("generator", None) or row.get("model")
-    elif _is_chat(row.get("messages")):
+    elif is_chat(row.get("messages")):
         *prompt, answer = values.pop("messages")
         if answer["role"] != "assistant":
             raise UserError(f"{place}: the chat does not end with an assistant's answer; generate one first")

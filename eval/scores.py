@@ -67,9 +67,17 @@ def abstain(id: str, metric: str, reason: str, **detail: Any) -> Score:
     return Score(id, metric, None, "abstain", {"reason": reason, **detail})
 
 
-def failed(id: str, metric: str, why: str) -> Score:
+def failed(id: str, metric: str, why: str, **detail: Any) -> Score:
     """The metric cannot be computed for this response."""
-    return Score(id, metric, None, f"failed:{why}")
+    return Score(id, metric, None, f"failed:{why}", detail)
+
+
+def unanswered(response: Response, metrics: Iterable[str]) -> list[Score]:
+    """The scores of a response with a ``failure``: every metric fails with it."""
+    return [
+        failed(response.id, metric, response.failure, finish_reason=response.finish_reason)
+        for metric in metrics
+    ]
 
 
 def read_scores(path: Path) -> Iterator[Score]:

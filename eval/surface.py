@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,11 +12,6 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from xltjax.cli import command
 from xltjax.config import setting
@@ -31,7 +25,7 @@ from xltjax.eval.language import (
     read_english_words,
 )
 from xltjax.eval.responses import Response, iterate_responses, language_code
-from xltjax.eval.scores import Score, Unavailable, failed, printable, save_results
+from xltjax.eval.scores import Score, Unavailable, failed, save_results, unanswered
 from xltjax.eval.spelling import (
     SPELLING_METRICS,
     Dictionaries,
@@ -39,6 +33,7 @@ from xltjax.eval.spelling import (
     dictionary_folders,
     spelling_scores,
 )
+from xltjax.eval.tables import Column, print_summary
 from xltjax.files import make_output_directory
 from xltjax.progress import progress
 
@@ -101,11 +96,11 @@ class SurfaceMetrics:
     def __call__(self, response: Response) -> list[Score]:
         """One score for each of ``METRICS``, except ``wpr`` where it is not defined."""
         id, text, language = response.id, response.response, response.language
+        defined = (*language_metrics(language), *SPELLING_METRICS)
+        if response.failure:
+            return unanswered(response, defined)
         if not language:
-            return [
-                failed(id, metric, "the expected language is not given")
-                for metric in (*language_metrics(language), *SPELLING_METRICS)
-            ]
+            return [failed(id, metric, "the expected language is not given") for metric in defined]
         return [
             *language_scores(id, text, language, self.identifier, self.english_words),
             *spelling_scores(id, text, language, self.dictionaries, self.languages),
@@ -152,7 +147,7 @@ def surface(config: SurfaceConfig) -> None:
                 advance()
 
         rows = save_results(out, scored(), METRICS, "surface", metrics.provenance(languages))
-    print_table(rows)
+    print_summary(rows, TABLES)
     print(f"scores and summary: {out}")
 
 
@@ -209,8 +204,8 @@ def _score_chunk(chunk: list[Response]) -> list[list[Score]]:
     return [_worker_metrics(response) for response in chunk]
 
 
-# Two tables, each of which fits 80 columns: metric, heading, whether its interval is shown.
-_TABLES = {
+# Two tables, each of which fits 80 columns.
+TABLES: dict[str, tuple[Column, ...]] = {
     "Language": (
         ("language_correct", "language", True),
         ("line_language", "lines", True),
@@ -224,56 +219,6 @@ _TABLES = {
         ("spelling_nonword", "non-words", False),
     ),
 }
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the summary per model and language, in per cent, and why any score is missing."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
-    for title, columns in _TABLES.items():
-        table = Table(title=f"{title}, % [95 % interval]", title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("model", overflow="fold")
-        table.add_column("lang")
-        table.add_column("n", justify="right")
-        for _, heading, _ in columns:
-            table.add_column(heading, justify="right")
-        for (model, language), by_metric in groups.items():
-            cells = [_cell(by_metric.get(metric), interval) for metric, _, interval in columns]
-            table.add_row(
-                Text(printable(model)), language or "?", str(by_metric["language_correct"]["n"]), *cells
-            )
-        console.print(table)
-    abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
-    if abstained or lost:
-        scores = sum(row["n"] for row in rows)
-        print(f"not scored: {abstained} abstained and {lost} failed of {scores} scores")
-        for reason, metrics in _reasons(rows).items():
-            print(f"  {reason}: {', '.join(metrics)}")
-
-
-def _cell(row: dict[str, Any] | None, interval: bool) -> str:
-    if row is None or row["mean"] is None:
-        return "-"
-    text = f"{100 * row['mean']:.1f}"
-    if interval and row["low"] is not None:
-        # No blank inside, so that a narrow terminal breaks the line before the bracket.
-        text += f" \\[{100 * row['low']:.1f}–{100 * row['high']:.1f}]"
-    return text
-
-
-def _reasons(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """The metrics that each reason kept from a score, with how many answers."""
-    counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        for reason, count in row["reasons"].items():
-            per_metric = counts.setdefault(reason, {})
-            per_metric[row["metric"]] = per_metric.get(row["metric"], 0) + count
-    return {
-        reason: [f"{metric} {count}" for metric, count in per_metric.items()]
-        for reason, per_metric in sorted(counts.items())
-    }
 
 
 COMMAND = command(

@@ -149,6 +149,37 @@ def test_failures_and_abstentions_are_counted_and_never_scored(tmp_path: Path) -
     assert scores["5-list_n-en", "placebo_loose"]["detail"]["reason"] == "no unmodified answer"
 
 
+def test_an_answer_that_was_never_given_fails_and_is_counted(tmp_path: Path) -> None:
+    lost = {"finish_reason": "failed: too long (900 tokens, room for 512)"}
+    rows = [
+        list_2(1, "", **lost),
+        row(1, LISTED),
+        list_2(2, LISTED),
+        row(2, "", **lost),
+        row(3, "", {"name": "scientific", "params": {}}, **lost),
+        row(4, "word " * 80, {"name": "detailed", "params": {}}),
+        row(4, "", **lost),
+    ]
+    _, out = run(tmp_path, rows)
+    scores = {key: (score["value"], score["state"]) for key, score in read_scores(out).items()}
+    failure = (None, "failed:no answer (too long)")
+    assert scores["1-list_n-en", "modifier_strict"] == scores["1-list_n-en", "modifier_loose"] == failure
+    assert scores["1-list_n-en", "placebo_strict"] == (1.0, "ok")
+    assert scores["2-list_n-en", "modifier_strict"] == (1.0, "ok")
+    assert scores["2-list_n-en", "placebo_strict"] == failure
+    assert scores["3-scientific-en", "modifier_strict"] == failure
+    # Nothing to compare with: not zero words.
+    assert scores["4-detailed-en", "modifier_strict"] == (None, "abstain")
+    table = read_table(out)["list_n"]
+    assert [table[key] for key in ("n", "decided", "failed", "placebo_n", "pairs")] == [
+        "2",
+        "1",
+        "1",
+        "1",
+        "0",
+    ]
+
+
 def test_parameters_that_are_missing_are_read_from_the_instruction(tmp_path: Path) -> None:
     _, out = run(tmp_path, [row(1, LISTED, {"name": "list_n"})])
     assert read_scores(out)["1-list_n-en", "modifier_strict"]["value"] == 1.0

@@ -67,6 +67,22 @@ def test_a_null_answer_is_an_empty_one(tmp_path):
     assert response.extra == {"note": None}
 
 
+@pytest.mark.parametrize(
+    ("finish_reason", "failure"),
+    [
+        ("failed: too long (900 tokens, room for 512)", "no answer (too long)"),
+        ("failed: empty instruction", "no answer (empty instruction)"),
+        ("failed:", "no answer (not said why)"),
+        ("stop", ""),
+        ("length", ""),
+        ("", ""),
+        ("failedness: none", ""),
+    ],
+)
+def test_a_finish_reason_that_says_failed_is_a_failure_without_its_numbers(finish_reason, failure):
+    assert Response(id="a", finish_reason=finish_reason).failure == failure
+
+
 @pytest.mark.parametrize("indent", [None, 2], ids=["one line", "many lines"])
 def test_alpacaeval_output_files_are_read(tmp_path, indent):
     rows = [
@@ -135,7 +151,7 @@ def test_rows_are_read_as_a_stream(tmp_path):
         ("[]", "holds no responses"),
         ("\n \n", "holds no responses"),
         ("hello", "line 1: not JSON"),
-        ('[{"id": "a", "response": "b"},\n', "is not JSON"),
+        ('[{"id": "a", "response": "b"},\n', "line 2: not JSON"),
         ("[" * 100_000, "nested too deeply|not JSON"),
         ('{"id": "a", "answer": "b"}', "keys answer, id are not a response; expected id and response"),
         ('{"response": "b"}', "the response has no id"),

@@ -136,6 +136,17 @@ def test_without_an_expected_language_every_metric_fails(metrics):
     assert set(got) == set(METRICS) - {"wpr"}
 
 
+@pytest.mark.parametrize("language", ["ru", ""])
+def test_an_answer_that_was_never_given_fails_every_metric(metrics, language):
+    response = Response(
+        id="a", language=language, finish_reason="failed: too long (900 tokens, room for 512)"
+    )
+    scores = metrics(response)
+    assert {s.metric for s in scores} >= set(METRICS) - {"wpr"}
+    assert {s.state for s in scores} == {"failed:no answer (too long)"}
+    assert {s.detail["finish_reason"] for s in scores} == {response.finish_reason}
+
+
 def test_without_a_language_model_or_dictionaries_everything_abstains(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "fasttext", None)
     bare = SurfaceMetrics(SurfaceConfig())
