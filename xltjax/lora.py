@@ -84,6 +84,12 @@ def _adapter(shape: tuple[int, int], axes: tuple[str | None, ...], mesh: Mesh, d
     return nnx.LoRAParam(jax.ShapeDtypeStruct(shape, dtype), axes=axes, init="zeros")
 
 
+def lora_parameters(model: Llama, rank: int, targets: Sequence[str]) -> int:
+    """Number of parameters that ``add_lora`` would add."""
+    chosen = (linear for path, linear in linears(model) if path.rsplit(".", 1)[1] in targets)
+    return sum(rank * sum(linear.weight.shape) for linear in chosen)
+
+
 def has_lora(model: Llama) -> bool:
     """Whether any product has an adapter."""
     return any(linear.lora_a is not None for _, linear in linears(model))

@@ -28,20 +28,14 @@ from xltjax.llama import Llama
 from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
 from xltjax.optimizer import adamw, make_schedule
+from xltjax.plan import print_plan
 from xltjax.progress import progress
 from xltjax.provenance import write_provenance
 from xltjax.rows import find_files
 from xltjax.step import Bound, TrainState, make_train_step, place, start_state
-from xltjax.train_config import TrainConfig
+from xltjax.train_config import DTYPES, TrainConfig
 
 log = logging.getLogger("xltjax")
-
-# Stored and computed dtypes of each precision policy; a frozen base is stored as it computes.
-DTYPES = {
-    "mixed": (jnp.float32, jnp.bfloat16),
-    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
-    "float32": (jnp.float32, jnp.float32),
-}
 
 # Settings that may differ when a run is resumed: they do not change what is learned.
 FREE = (
@@ -278,6 +272,9 @@ def _drop_metrics_after(path: Path, step: int) -> None:
 
 def _command(config: TrainConfig) -> None:
     cli.log_to_stderr()
+    if config.plan:
+        print_plan(config)
+        return
     out = fit(config)
     print(f"trained: {out}")
     print(f"next:    python -m xltjax.generate --model {out} --prompts xlt113 --out {out}/responses.jsonl")

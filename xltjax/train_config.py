@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import jax.numpy as jnp
+
 from xltjax.chat import TEMPLATES
 from xltjax.config import setting
 from xltjax.data import BatchShape, Overlong
@@ -17,6 +19,13 @@ Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "float32"]
 Remat = Literal["none", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
+
+# Stored and computed dtypes of each precision policy; a frozen base is stored as it computes.
+DTYPES = {
+    "mixed": (jnp.float32, jnp.bfloat16),
+    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+    "float32": (jnp.float32, jnp.float32),
+}
 
 MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
 OPTIMISATION, LORA, RUN = "Optimisation", "LoRA", "Run"
@@ -119,9 +128,10 @@ class TrainConfig:
     def batch_shape(self) -> BatchShape:
         """The static shape of an update on the mesh.
 
-        A mini-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. When the mesh does not
-        divide those rows, mini-batches of the same update are joined until it does. The loss is one token
-        mean over the update, so an update is the same on every mesh.
+        A mini-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. Mini-batches of the same
+        update are computed together until the mesh divides their rows and each device has
+        ``rows_per_device`` of them. The loss is one token mean over the update, so this changes memory and
+        speed alone.
 
         Raises:
             UserError: when no grouping works, naming sizes that do.
