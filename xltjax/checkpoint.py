@@ -84,7 +84,8 @@ class Checkpoints:
         saved ones; what is missing is zero, as padding is.
         """
         saved = self._checkpointer.checkpointables_metadata(step).metadata[part]
-        direct, resized = {}, {}
+        direct: dict[str, Any] = {}
+        resized: dict[str, Any] = {}
         for key, wanted in like.items():
             group = direct if tuple(saved[key].shape) == tuple(wanted.shape) else resized
             group[key] = wanted

@@ -126,7 +126,7 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
             [field.name], nargs=-1 if many else 1, required=False, metavar=field.name.upper()
         )
     flag = "--" + field.name.replace("_", "-")
-    default = field.default
+    default: Any = field.default
     shown = ",".join(map(str, default)) if many else default
     help = field.metadata["help"]
     if default not in (None, (), ""):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -30,6 +30,8 @@ LOOKAHEAD = 256  # examples among which the packer seeks one that fits
 class Batch:
     """One update's rows, every array [A, B, T]: A micro-batches of B rows of T tokens.
 
+    The arrays are numpy's on the host and JAX's once they are placed.
+
     Attributes:
         tokens: int32 inputs.
         targets: int32, the token that follows each input.
@@ -38,11 +40,11 @@ class Batch:
         positions: int32, counted from 0 in each segment.
     """
 
-    tokens: np.ndarray
-    targets: np.ndarray
-    loss_mask: np.ndarray
-    segment_ids: np.ndarray
-    positions: np.ndarray
+    tokens: Any
+    targets: Any
+    loss_mask: Any
+    segment_ids: Any
+    positions: Any
 
 
 @dataclass(frozen=True)

@@ -120,15 +120,15 @@ class Linear(nnx.Module):
         """``features`` and ``axes`` are those of (out, in)."""
         self.weight = declare(features, axes)
         self.bias = nnx.data(declare(features[:1], axes[:1], "zeros") if bias else None)
-        self.lora_a = nnx.data(None)
-        self.lora_b = nnx.data(None)
+        self.lora_a: nnx.LoRAParam | None = nnx.data(None)
+        self.lora_b: nnx.LoRAParam | None = nnx.data(None)
         self.lora_scale = 0.0
 
     def __call__(self, x: Array) -> Array:
         """[B, T, in] -> [B, T, out]."""
         split = used_spec(self.weight.axes)[0]
         y = _product(x, use(self.weight, x.dtype), split)
-        if self.lora_a is not None:
+        if self.lora_a is not None and self.lora_b is not None:
             low = _product(x, use(self.lora_a, x.dtype), None)
             y = y + _product(low, use(self.lora_b, x.dtype), split) * self.lora_scale
         if self.bias is not None:

@@ -64,23 +64,23 @@ def add_lora(
             if path.rsplit(".", 1)[1] not in targets:
                 continue
             (out_size, in_size), (out_axis, in_axis) = linear.weight.shape, linear.weight.axes
-            linear.lora_a = _adapter((rank, in_size), (None, in_axis), mesh, dtype)
-            linear.lora_b = _adapter((out_size, rank), (out_axis, None), mesh, dtype)
+            a = linear.lora_a = _adapter((rank, in_size), (None, in_axis), dtype)
+            b = linear.lora_b = _adapter((out_size, rank), (out_axis, None), dtype)
             linear.lora_scale = alpha / rank
             if key is not None:
                 bound = in_size**-0.5
-                sharding_a = NamedSharding(mesh, stored_spec(linear.lora_a.axes))
-                sharding_b = NamedSharding(mesh, stored_spec(linear.lora_b.axes))
+                sharding_a = NamedSharding(mesh, stored_spec(a.axes))
+                sharding_b = NamedSharding(mesh, stored_spec(b.axes))
                 start = _uniform(jax.random.fold_in(key, index), (rank, in_size), bound, dtype, sharding_a)
-                linear.lora_a.set_value(start)
-                linear.lora_b.set_value(jnp.zeros((out_size, rank), dtype, out_sharding=sharding_b))
+                a.set_value(start)
+                b.set_value(jnp.zeros((out_size, rank), dtype, out_sharding=sharding_b))
 
 
 def _uniform(key: Array, shape: tuple[int, int], bound: float, dtype: Any, sharding: NamedSharding) -> Array:
     return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=sharding)
 
 
-def _adapter(shape: tuple[int, int], axes: tuple[str | None, ...], mesh: Mesh, dtype: Any) -> nnx.LoRAParam:
+def _adapter(shape: tuple[int, int], axes: tuple[str | None, ...], dtype: Any) -> nnx.LoRAParam:
     return nnx.LoRAParam(jax.ShapeDtypeStruct(shape, dtype), axes=axes, init="zeros")
 
 
@@ -98,12 +98,12 @@ def has_lora(model: Llama) -> bool:
 def merge(model: Llama) -> None:
     """Add every adapter to its weight, in float32, and remove it."""
     for _, linear in linears(model):
-        if linear.lora_a is None:
+        if linear.lora_a is None or linear.lora_b is None:
             continue
         weight, scale = linear.weight[...], np.float32(linear.lora_scale)
         with jax.set_mesh(weight.sharding.mesh):
             linear.weight.set_value(_merged(weight, linear.lora_a[...], linear.lora_b[...], scale))
-        linear.lora_a = linear.lora_b = nnx.data(None)
+        linear.lora_a = linear.lora_b = None
         linear.lora_scale = 0.0
 
 
