@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from xltjax.errors import UserError, did_you_mean
 from xltjax.llama import Linear, Llama
-from xltjax.mesh import stored_spec
+from xltjax.mesh import mesh_of, stored_spec
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -101,7 +101,7 @@ def merge(model: Llama) -> None:
         if linear.lora_a is None or linear.lora_b is None:
             continue
         weight, scale = linear.weight[...], np.float32(linear.lora_scale)
-        with jax.set_mesh(weight.sharding.mesh):
+        with jax.set_mesh(mesh_of(weight)):
             linear.weight.set_value(_merged(weight, linear.lora_a[...], linear.lora_b[...], scale))
         linear.lora_a = linear.lora_b = None
         linear.lora_scale = 0.0

@@ -78,6 +78,14 @@ def _divide_cpu(count: int) -> None:
             return  # JAX has started: its devices are what they are
 
 
+def mesh_of(array: jax.Array) -> Mesh:
+    """The mesh on which an array lies."""
+    placed = array.sharding
+    assert isinstance(placed, NamedSharding)
+    assert isinstance(placed.mesh, Mesh)
+    return placed.mesh
+
+
 def batch_size(mesh: Mesh) -> int:
     """Number of parts into which a batch is split: a batch must be a multiple of it."""
     return mesh.shape["replica"] * mesh.shape["data"]

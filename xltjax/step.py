@@ -65,7 +65,7 @@ class Bound:
 def token_losses(model: Llama, batch: Batch) -> Array:
     """Cross entropy [B, T] float32 of each target of a micro-batch (fields [B, T]), learned or not."""
     hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions)
-    rows, length, vocab = *batch.tokens.shape, model.embed.weight.shape[0]
+    (rows, length), vocab = batch.tokens.shape, model.embed.weight.shape[0]
     mesh = jax.sharding.get_abstract_mesh()
     logit_bytes = 4 * rows * length * vocab // max(mesh.size, 1)
     chunks = 1
