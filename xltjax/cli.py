@@ -22,6 +22,8 @@ from xltjax.errors import UserError, did_you_mean
 # Errors of the file system that the user can mend, whatever was being done.
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
 
+GENERAL = "General"  # the section of what every command has
+
 
 class _SettingsCommand(click.Command):
     """A click command whose ``--help`` groups flags under sections, and that names the flag that was meant."""
@@ -37,12 +39,12 @@ class _SettingsCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            record = getattr(parameter, "record", None) or parameter.get_help_record(ctx)
             if record is not None:
-                sections.setdefault(getattr(parameter, "section", "General"), []).append(record)
-        for section, records in sections.items():
+                sections.setdefault(getattr(parameter, "section", GENERAL), []).append(record)
+        for section in sorted(sections, key=lambda name: name == GENERAL):  # what all commands share, last
             with formatter.section(section):
-                formatter.write_dl(records)
+                formatter.write_dl(sections[section])
 
 
 def command(
@@ -122,9 +124,10 @@ def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.G
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
     many = typing.get_origin(hint) is tuple
     if field.metadata["positional"]:
-        return click.Argument(
-            [field.name], nargs=-1 if many else 1, required=False, metavar=field.name.upper()
-        )
+        metavar = field.name.upper() + ("..." if many else "")
+        argument = click.Argument([field.name], nargs=-1 if many else 1, required=False, metavar=metavar)
+        argument.section, argument.record = "Arguments", (metavar, field.metadata["help"])  # type: ignore[attr-defined]
+        return argument
     flag = "--" + field.name.replace("_", "-")
     default: Any = field.default
     shown = ",".join(map(str, default)) if many else default
@@ -174,7 +177,7 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
         if "RESOURCE_EXHAUSTED" not in str(problem):
             raise
         code = _complain(
-            "the device is out of memory; lower --sequence-length or --batch-size, or use more devices "
+            "the device is out of memory; lower --rows-per-device or --batch-size, or use more devices "
             f"({str(problem).splitlines()[0][:160]})"
         )
     sys.exit(code if isinstance(code, int) else 0)

@@ -65,10 +65,10 @@ def fit(config: TrainConfig) -> Path:
         raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
     if not config.data:
         raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
+    mesh = make_mesh(config.mesh)
     shape = config.batch_shape()
     out = make_output_directory(Path(config.out))
     _check_resumable(config, out)
-    mesh = make_mesh(config.mesh)
     source = find_model(config.model)
     sources = [_find_data(name) for name in config.data]
     tokenizer = ChatTokenizer(companions(source), config.template)

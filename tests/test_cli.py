@@ -1,0 +1,384 @@
+"""Commands: flags over files over defaults, and every mistake one line and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import pytest
+import yaml
+
+from xltjax import generate, train
+from xltjax.cli import command, execute, group
+from xltjax.config import setting, shipped_configs
+from xltjax.errors import UserError
+from xltjax.progress import progress
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field of each kind of flag."""
+
+    files: tuple[str, ...] = setting((), "Files.", positional=True, paths=True)
+    model: str = setting("", "A model.", section="Model")
+    learning_rate: float = setting(1e-5, "A rate.", section="Rates")
+    end: float | None = setting(None, "Another rate.", section="Rates")
+    kind: Literal["full", "half"] = setting("full", "A choice.")
+    force: bool = setting(False, "A switch.")
+    words: tuple[str, ...] = setting(("a", "b"), "Words.")
+    data: tuple[str, ...] = setting((), "Paths.", paths=True)
+
+
+class Caller:
+    """Runs a command in this process and keeps the settings it was called with."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]):
+        self.capsys = capsys
+        self.called: Any = None
+
+    def keep(self, config: Any) -> None:
+        self.called = config
+
+    def run(self, one: click.Command, *arguments: str) -> tuple[int, str, str]:
+        """(exit code, stdout, stderr)."""
+        with pytest.raises(SystemExit) as stop:
+            execute(one, arguments, "test")
+        return stop.value.code, *self.capsys.readouterr()  # type: ignore[return-value]
+
+    def settings(self, *arguments: str, **options: Any) -> Settings:
+        assert self.run(command(Settings, self.keep, name="t", help="Try.", **options), *arguments)[0] == 0
+        return self.called  # type: ignore[no-any-return]
+
+    def mistake(self, one: click.Command, *arguments: str) -> str:
+        """The message of a call that must fail with one line; lines of a log may stand before it."""
+        code, out, err = self.run(one, *arguments)
+        assert (code, out) == (2, "")
+        *before, last, end = err.split("\n")
+        assert end == ""
+        assert not any("error" in line.lower() or line.startswith((" ", "Trace")) for line in before), err
+        return last.removeprefix("error: ") if last.startswith("error: ") else f"no error line: {err}"
+
+
+@pytest.fixture
+def caller(capsys: pytest.CaptureFixture[str]) -> Caller:
+    return Caller(capsys)
+
+
+@pytest.fixture
+def toy(caller: Caller) -> click.Command:
+    return command(Settings, caller.keep, name="toy", help="Try.")
+
+
+def failing(problem: BaseException) -> click.Command:
+    def function(_: Any) -> None:
+        raise problem
+
+    return command(Settings, function, name="fail", help="Fail.")
+
+
+# Settings
+
+
+def test_flags_win_over_files_and_files_over_defaults(caller: Caller, tmp_path: Path) -> None:
+    for name, text in (("a", "learning_rate: 1e-3\nend: 1e-4\nwords: [c]"), ("b", "learning_rate: 1e-2")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = ["--config", f"{tmp_path}/a.yaml", "--config", f"{tmp_path}/b.yaml"]
+    assert caller.settings() == Settings()
+    assert caller.settings(*files) == Settings(learning_rate=1e-2, end=1e-4, words=("c",))
+    given = caller.settings(*files, "--learning-rate", "3e-4", "--end=none", "--words", "x,y")
+    assert given == Settings(learning_rate=3e-4, words=("x", "y"))
+    assert caller.settings("--words", "").words == ()
+
+
+def test_every_kind_of_flag_is_read(caller: Caller) -> None:
+    given = caller.settings(
+        "one", "two,2", "--force", "--kind", "half", "--data", "a,1.jsonl", "--data", "b.jsonl"
+    )
+    assert given == Settings(files=("one", "two,2"), force=True, kind="half", data=("a,1.jsonl", "b.jsonl"))
+    assert caller.settings("--force", "--no-force").force is False
+
+
+def test_print_config_prints_what_config_reads_and_does_nothing_else(
+    caller: Caller, toy: click.Command, tmp_path: Path
+) -> None:
+    arguments = ("f,1", "--learning-rate", "1e-6", "--force", "--data", "a,b", "--words", "x,y", "--end", "0")
+    code, out, err = caller.run(toy, *arguments, "--print-config")
+    assert (code, err, caller.called) == (0, "", None)
+    (tmp_path / "c.yaml").write_text(out)
+    assert caller.settings("--config", str(tmp_path / "c.yaml")) == caller.settings(*arguments)
+
+
+def test_the_fallback_config_holds_when_neither_config_nor_its_setting_is_given(
+    caller: Caller, tmp_path: Path
+) -> None:
+    (tmp_path / "fallback.yaml").write_text("model: fallback\nkind: half")
+    (tmp_path / "other.yaml").write_text("end: 1")
+    option = {"fallback": (str(tmp_path / "fallback.yaml"), "model")}
+    assert caller.settings(**option) == Settings(model="fallback", kind="half")
+    assert caller.settings("--kind", "full", **option) == Settings(model="fallback")
+    assert caller.settings("--model", "m", **option) == Settings(model="m")
+    assert caller.settings("--config", str(tmp_path / "other.yaml"), **option) == Settings(end=1.0)
+
+
+def test_help_names_every_flag_with_its_default_under_its_section(caller: Caller, toy: click.Command) -> None:
+    code, out, _ = caller.run(toy, "--help")
+    assert code == 0
+    text = " ".join(out.split())
+    for part in (
+        "Usage: test [OPTIONS] FILES...", "FILES... Files.", "--model TEXT A model.",
+        "--learning-rate X A rate. [default: 1e-05]", "--end X Another rate.",
+        "--kind full|half A choice. [default: full]", "--force / --no-force A switch. [default: false]",
+        "--words TEXT,... Words. [default: a,b]", "--data PATH Paths.", "--config FILE", "--print-config",
+    ):  # fmt: skip
+        assert part in text
+    assert re.findall(r"^(\w+):$", out, re.MULTILINE) == [
+        "Arguments", "Model", "Rates", "Settings", "General",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [train, generate])
+def test_every_setting_of_the_commands_has_a_flag_and_help(module: Any, caller: Caller) -> None:
+    code, out, _ = caller.run(module.COMMAND, "--help")
+    assert code == 0
+    config = train.TrainConfig if module is train else generate.GenerateConfig
+    for field in fields(config):
+        assert f"--{field.name.replace('_', '-')}" in out
+        assert field.metadata["help"].endswith(".")
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learing-rate", "1"], "unknown flag --learing-rate; did you mean '--learning-rate'?"),
+        (["--zzz"], "unknown flag --zzz; valid: --config, --data, --end, --force, --help, --kind, "
+         "--learning-rate, --model, --print-config, --words"),
+        (["--learning-rate"], "Option '--learning-rate' requires an argument."),
+        (["--learning-rate", "fast"], "learning_rate: 'fast' is not a number"),
+        (["--kind", "hlaf"], "kind: 'hlaf' is not known; did you mean 'half'?"),
+        (["--force=1"], "Option '--force' does not take a value."),
+        (["--config", "nowhere.yaml"], "config 'nowhere.yaml' is neither a file nor a shipped config; valid: "
+         + ", ".join(sorted(shipped_configs()))),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_that_names_what_was_meant(
+    arguments: list[str], message: str, caller: Caller, toy: click.Command
+) -> None:
+    assert caller.mistake(toy, *arguments) == message
+    assert caller.called is None
+
+
+def test_an_unknown_key_of_a_file_names_the_nearest(
+    caller: Caller, toy: click.Command, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text("learing_rate: 1")
+    message = caller.mistake(toy, "--config", str(tmp_path / "c.yaml"))
+    assert message == "unknown setting 'learing_rate'; did you mean 'learning_rate'?"
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (UserError("two\n  lines\tof it"), "two lines of it"),
+        (MemoryError(), "out of memory; use a smaller batch, a smaller model or a larger mesh"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "No space left on device: /x"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system: while writing"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "Permission denied: /x"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.\nBuffers: ..."),
+         "the device is out of memory; lower --rows-per-device or --batch-size, or use more devices "
+         "(RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.)"),
+    ],
+)  # fmt: skip
+def test_what_the_user_can_mend_is_one_line(problem: BaseException, message: str, caller: Caller) -> None:
+    assert caller.mistake(failing(problem)) == message
+
+
+def test_a_name_too_long_for_a_file_is_one_line(caller: Caller, tmp_path: Path) -> None:
+    def function(config: Settings) -> None:
+        Path(config.model).read_text()
+
+    one = command(Settings, function, name="t", help="Try.")
+    assert caller.mistake(one, "--model", "x" * 300).startswith("File name too long: xxx")
+
+
+@pytest.mark.parametrize("problem", [ValueError("ours"), OSError(errno.EIO, "Input/output error")])
+def test_a_mistake_of_ours_keeps_its_traceback(problem: Exception) -> None:
+    with pytest.raises(type(problem)):
+        execute(failing(problem), [])
+
+
+def test_an_interrupt_is_said_and_exits_130(caller: Caller) -> None:
+    code, out, err = caller.run(failing(KeyboardInterrupt()))
+    assert (code, out, err.strip()) == (130, "", "interrupted")
+
+
+def test_a_group_names_the_command_that_was_meant(caller: Caller, toy: click.Command) -> None:
+    several = group([toy, failing(UserError("no"))], name="several", help="Several commands.")
+    assert caller.mistake(several, "tyo") == "unknown command 'tyo'; did you mean 'toy'?"
+    assert caller.mistake(several, "toy", "--kin", "x") == "unknown flag --kin; did you mean '--kind'?"
+    assert caller.mistake(several, "fail") == "no"
+    code, out, _ = caller.run(several)
+    assert code == 0
+    assert "toy" in out
+    assert "fail" in out
+    assert caller.run(several, "toy", "--model", "m")[0] == 0
+    assert caller.called == Settings(model="m")
+
+
+# Training that cannot begin
+
+
+@pytest.fixture(scope="module")
+def dolly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "dolly.jsonl"
+    path.write_text('{"instruction": "Where is the harbour?", "response": "In the north."}\n')
+    return path
+
+
+def bin_only(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+
+
+def unsupported(model: Path) -> None:
+    values = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**values, "model_type": "gpt2"}))
+
+
+def without_tokenizer(model: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
+        (model / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (bin_only, r"holds only pickled weights \(\.bin\)"),
+        (unsupported, r"model_type 'gpt2' is not supported; supported: "),
+        (without_tokenizer, "has no tokenizer"),
+        (shutil.rmtree, r"model directory .* does not exist"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_one_line(
+    change: Callable[[Path], None],
+    message: str,
+    chat_model: Path,
+    dolly: Path,
+    tmp_path: Path,
+    caller: Caller,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(chat_model, model)
+    change(model)
+    arguments = ["--model", str(model), "--data", str(dolly), "--out", str(tmp_path / "out")]
+    assert re.search(message, caller.mistake(train.COMMAND, *arguments))
+    assert not any((tmp_path / "out").glob("**/*.*"))  # nothing half-written
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("instruction,response\n", r"d\.jsonl, line 1: not JSON \(Expecting value\)"),
+        ('{"question": "q", "answer": "a"}', r"line 1 has the keys answer, question; accepted: Dolly"),
+        ("", "d.jsonl holds no rows"),
+        ('{"instruction": "q", "response": "' + "7" * 200 + '"}', "none of its 1 rows is usable"),
+        (None, "d.jsonl does not exist"),
+    ],
+)
+def test_data_that_cannot_be_used_is_one_line(
+    text: str | None, message: str, chat_model: Path, tmp_path: Path, caller: Caller
+) -> None:
+    data = tmp_path / "d.jsonl"
+    if text is not None:
+        data.write_text(text)
+    arguments = ["--model", str(chat_model), "--data", str(data), "--max-length", "64"]
+    assert re.search(message, caller.mistake(train.COMMAND, *arguments, "--out", str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mesh", "abc"], "mesh 'abc' is not of the form DxT or RxDxT"),
+        (["--mesh", "0x1"], "mesh '0x1' is not of the form DxT or RxDxT"),
+        (["--mesh", "9x1", "--accumulation", "9"],
+         "mesh 9x1 needs 9 devices and this machine has 8; use --mesh 8x1 or 1x8"),
+        (["--mesh", "3x1"], r"2 rows x 4 mini-batches cannot be split over 3 data devices; use "
+         "--tokens-per-batch 6144 or --accumulation 12"),
+        (["--learning-rate", "0"], "learning_rate must be positive, not 0.0"),
+        (["--overlong", "error", "--max-length", "8"], r"row 1 has \d+ tokens, more than 8; --overlong skip"),
+        (["--template", "chatml"], "has no special token to end an answer with"),
+        (["--data-weights", "1,1"], "data_weights has 2 numbers for 1 data sources"),
+        (["--lora-rank", "4", "--lora-targets", "q_prj"],
+         "LoRA target 'q_prj' matches no part of the model; did you mean 'q_proj'?"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_one_line(
+    arguments: list[str], message: str, chat_model: Path, dolly: Path, tmp_path: Path, caller: Caller
+) -> None:
+    base = ["--model", str(chat_model), "--data", str(dolly), "--out", str(tmp_path / "out")]
+    assert re.search(message, caller.mistake(train.COMMAND, *base, *arguments))
+
+
+def test_an_output_directory_that_is_a_file_is_one_line(
+    chat_model: Path, dolly: Path, tmp_path: Path, caller: Caller
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    base = ["--model", str(chat_model), "--data", str(dolly)]
+    for out in (tmp_path / "out", tmp_path / "out" / "below"):
+        message = caller.mistake(train.COMMAND, *base, "--out", str(out))
+        assert message == f"{out} cannot be a directory: a file stands in its way"
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mesh", "3x1"],
+         "error: mesh 3x1 needs 3 devices and this machine has 2; use --mesh 2x1 or 1x2\n"),
+        (["--lerning-rate", "1"], "error: unknown flag --lerning-rate; did you mean '--learning-rate'?\n"),
+        (["--data", "GAIR/lima", "--config", "paper/llama2-13b-lima-en-ft", "--steps", "x"],
+         "error: steps: 'x' is not a whole number\n"),
+    ],
+)  # fmt: skip
+def test_the_program_itself_prints_one_line_and_exits_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    base = ["--model", str(tmp_path), "--data", "none.jsonl", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "xltjax.train", *base, *arguments],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+
+
+def test_print_config_of_training_resolves_a_paper_config_with_a_protocol(caller: Caller) -> None:
+    code, out, err = caller.run(
+        train.COMMAND, "--config", "paper/llama2-13b-dolly-en-ft", "--config", "protocols/released",
+        "--steps", "5", "--print-config",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    values = yaml.safe_load(out)
+    assert (values["steps"], values["accumulation"], values["model"]) == (5, 10, "meta-llama/Llama-2-13b-hf")
+    assert values.keys() == {field.name for field in fields(train.TrainConfig)}
+
+
+# Progress
+
+
+def test_progress_without_a_terminal_is_a_plain_line_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("training", 4, start=1) as advance:
+        for index in range(3):
+            advance(1, f"loss {index}")
+    assert capsys.readouterr().err == "training: 4/4, 0 s left loss 2\n"
