@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -70,7 +71,10 @@ class Caller:
 
 
 @pytest.fixture
-def caller(capsys: pytest.CaptureFixture[str]) -> Caller:
+def caller(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Caller:
+    log = logging.getLogger("xltjax")
+    for name in ("handlers", "propagate", "level"):  # a command sends them to its own stderr
+        monkeypatch.setattr(log, name, getattr(log, name))
     return Caller(capsys)
 
 

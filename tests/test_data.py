@@ -242,7 +242,9 @@ def test_rows_without_an_answer_are_left_out_and_counted(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("xltjax"), "propagate", True)
+    log = logging.getLogger("xltjax")
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
     question = {"conversations": ["q"]}
     source = write(tmp_path / "d.jsonl", row("7"), question, question)
     (corpus,), too_long = load_corpora([source], (), tokenizer, 100)
