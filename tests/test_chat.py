@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from xltjax.chat import TEMPLATES, ChatTokenizer, Message
+from xltjax.chat import ChatTokenizer, Message
 from xltjax.errors import UserError
+from xltjax.templates import TEMPLATES
 
 BOS, EOS = 1, 2  # of the tokenizer in conftest; the next ids after its 700 pieces:
 IM_START, IM_END = 700, 701
@@ -173,6 +174,20 @@ def test_chatml_is_what_hugging_face_makes_of_it(name: str, with_chatml: Path) -
     learned = [example.ids[i] for i in np.flatnonzero(example.loss_mask)]
     assert theirs.decode(learned, skip_special_tokens=False).split("<|im_end|>") == ["Au nord.", "Нет.", ""]
     assert tokenizer.eos == IM_END
+
+
+def test_the_same_template_written_in_jinja_gives_the_same_tokens(
+    tokenizer_directory: Path, llama2: ChatTokenizer, tmp_path: Path
+) -> None:
+    jinja = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content + ' [/INST]' }}"
+        "{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}"
+    )
+    own = ChatTokenizer(make_tokenizer(tokenizer_directory, tmp_path / "t", jinja), "tokenizer")
+    for conversation in (chat("q", "a"), chat("Où ?", "1.", "and </s>", "2"), chat("q", "a", "q")):
+        (theirs,), (ours,) = own.examples([conversation]), llama2.examples([conversation])
+        np.testing.assert_array_equal(theirs.ids, ours.ids)
+        np.testing.assert_array_equal(theirs.loss_mask, ours.loss_mask)
 
 
 @settings(max_examples=60, deadline=None)

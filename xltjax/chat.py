@@ -1,24 +1,22 @@
 """Chat templates and tokenizers: the one code path from messages to tokens, for training and generation.
 
-A template never sees the contents of messages, only marks in their place. It is laid out as special tokens
-and texts, each learned or not; then the contents are put in and encoded as plain text. So the loss mask is
-built and never searched for, and a literal ``</s>`` in a message never becomes the special token.
+The template is laid out first, as special tokens and texts, each learned or not; then the contents of the
+messages are put in and encoded as plain text. So the loss mask is built and never searched for, and a literal
+``</s>`` in a message never becomes the special token.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xltjax.errors import UserError
-
-MARK = 0xF0000  # the private-use character that stands for the first message's content, and so on
+from xltjax.templates import MARK, Layouts
+from xltjax.templates import TEMPLATES as TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -33,55 +31,6 @@ class Message:
 
 
 Conversation = tuple[Message, ...]
-Roles = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Template:
-    """How one exchange becomes text, repeated for further exchanges.
-
-    ``{}`` holds the content, ``{system}`` the system prompt wrapped by ``system``, ``{bos}`` and ``{eos}``
-    the tokenizer's tokens. ``user`` ends where an answer begins. The space before an answer belongs to
-    ``assistant``, so that a prompt tokenizes alike with and without an answer after it.
-    """
-
-    user: str
-    assistant: str
-    system: str = "{}\n\n"
-    start: str = ""
-
-    def render(self, bos: str, eos: str, roles: Roles, answer_next: bool) -> str:
-        """The text of a conversation, with marks for contents; a prompt needs nothing more at its end."""
-        text, system = self.start.format(bos=bos), ""
-        for index, role in enumerate(roles):
-            mark = chr(MARK + index)
-            if role == "system":
-                system = self.system.format(mark)
-            elif role == "user":
-                text += self.user.format(mark, system=system, bos=bos)
-                system = ""
-            else:
-                text += self.assistant.format(mark, eos=eos)
-        return text
-
-
-TEMPLATES: dict[str, Template | None] = {
-    # Meta's form (paper, Appendix B; reference: llama/generation.py): one space on each side of the answer.
-    "llama-2": Template("{bos}[INST] {system}{} [/INST]", " {} {eos}", "<<SYS>>\n{}\n<</SYS>>\n\n"),
-    "alpaca": Template(
-        "{bos}Below is an instruction that describes a task. Write a response that appropriately completes "
-        "the request.\n\n### Instruction:\n{system}{}\n\n### Response:\n",
-        "{}{eos}",
-    ),
-    "chatml": Template(
-        "{system}<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
-        "{}<|im_end|>\n",
-        "<|im_start|>system\n{}<|im_end|>\n",
-        start="{bos}",
-    ),
-    "plain": Template("{bos}{system}{}\n", "{}{eos}"),
-    "tokenizer": None,  # the Jinja template that comes with the tokenizer
-}
 
 
 @dataclass(frozen=True)
@@ -105,21 +54,9 @@ class ChatTokenizer:
         Raises:
             UserError: when there is no usable tokenizer, or it lacks what the template needs.
         """
-        tokenizer = _load_tokenizer(directory)
-        self._tokenizer = tokenizer
-        self._name = f"the chat template {template!r} with the tokenizer of {directory}"
-        self._bos, self._eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
-        form = TEMPLATES[template]
-        self._render: Callable[[Roles, bool], str] = (
-            partial(form.render, self._bos, self._eos) if form else self._render_own
-        )
-        self._special = {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-        longest_first = sorted(self._special, key=len, reverse=True)
-        self._special_token = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-        self._layouts: dict[Roles, list[tuple[int | str, bool]]] = {}
-        end, _ = self._layout(("user", "assistant"))[-1]
-        assert isinstance(end, int)
-        self.eos = end
+        self._tokenizer = _load_tokenizer(directory)
+        self._layouts = Layouts(self._tokenizer, template, str(directory))
+        self.eos = self._layouts.eos
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids after which the model writes the answer to the last user message."""
@@ -174,53 +111,12 @@ class ChatTokenizer:
         }
         plan: list[tuple[str, int | str, bool]] = []
         head = ""
-        for piece, learned in self._layout(tuple(message.role for message in conversation)):
+        for piece, learned in self._layouts.of(tuple(message.role for message in conversation)):
             filled = piece.translate(contents) if isinstance(piece, str) else piece
             if filled != "":
                 plan.append((head, filled, learned))
                 head = filled[-1] if isinstance(filled, str) else ""
         return plan
-
-    def _layout(self, roles: Roles) -> list[tuple[int | str, bool]]:
-        """The special tokens, and texts with marks, of a conversation with these roles; learned or not."""
-        if roles not in self._layouts:
-            self._layouts[roles] = [
-                (self._special.get(piece, piece), learned)
-                for text, learned in self._parts(roles)
-                for piece in filter(None, self._special_token.split(text))
-            ]
-        return self._layouts[roles]
-
-    def _parts(self, roles: Roles) -> list[tuple[str, bool]]:
-        """Prompts (not learned) and answers up to the token that ends them (learned), as text with marks."""
-        if roles == ("text",):
-            return [(self._bos, False), (chr(MARK) + self._eos, True)]
-        parts, done = [], ""
-        answers = [index for index, role in enumerate(roles) if role == "assistant"]
-        for index in answers if roles[-1:] == ("assistant",) else [*answers, len(roles)]:
-            prompt = self._render(roles[:index], True)
-            text = self._render(roles[: index + 1], False) if index < len(roles) else prompt
-            if not (prompt.startswith(done) and text.startswith(prompt)):
-                raise UserError(f"{self._name} writes a prompt otherwise once it is answered; use another")
-            parts.append((prompt[len(done) :], False))
-            if index < len(roles):
-                mark = text.find(chr(MARK + index), len(prompt))
-                end = self._special_token.search(text, mark)
-                if mark < 0 or end is None:
-                    raise UserError(f"{self._name} has no special token to end an answer with; use another")
-                done = text[: end.end()]
-                parts.append((done[len(prompt) :], True))
-        return parts
-
-    def _render_own(self, roles: Roles, answer_next: bool) -> str:
-        """The text of a conversation in the tokenizer's own template, with marks for contents."""
-        messages = [{"role": role, "content": chr(MARK + i)} for i, role in enumerate(roles)]
-        options = {"tokenize": False, "add_generation_prompt": answer_next}
-        try:
-            return str(self._tokenizer.apply_chat_template(messages, **options))
-        except Exception as problem:  # of Jinja's types, which may not be installed
-            reason = str(problem).split("\n", 1)[0]
-            raise UserError(f"{self._name} cannot write {', '.join(roles)}: {reason}") from None
 
     def _encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Ids of each text; a literal ``</s>`` in it stays text."""

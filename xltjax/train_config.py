@@ -8,12 +8,12 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from xltjax.chat import TEMPLATES
 from xltjax.config import setting
 from xltjax.data import BatchShape, Overlong
 from xltjax.errors import UserError, did_you_mean
 from xltjax.lora import TARGETS
 from xltjax.mesh import parse_mesh
+from xltjax.templates import TEMPLATES
 
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "float32"]
