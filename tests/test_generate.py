@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xltjax.choose import Choice, penalize
 from xltjax.converters import load_hf, save_hf
-from xltjax.decoder import Decoder, penalize
+from xltjax.decoder import Decoder
 from xltjax.errors import UserError
 from xltjax.generate import GenerateConfig, generate
 from xltjax.mesh import make_mesh
+from xltjax.slots import write
 
 HfModel = Callable[[str], tuple[Path, Any]]
 PENALTY = 1.1
@@ -29,6 +31,8 @@ def prompts(count: int = 20, longest: int = 80) -> list[list[int]]:
 
 def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float) -> list[int]:
     import torch
+
+    torch.set_num_threads(1)  # a tiny model: threads would wait for each other
 
     with torch.no_grad():
         ids = model.generate(
@@ -46,7 +50,7 @@ def decode(
     mesh = make_mesh(spec)
     decoder = Decoder(
         load_hf(directory, mesh, dtype=jnp.float32), mesh, slots=slots, max_new_tokens=new_tokens,
-        repetition_penalty=penalty, eos=(2,), refill=refill,
+        choice=Choice(penalty), eos=(2,), refill=refill,
     )  # fmt: skip
     answers = {key: answer.ids for key, answer in decoder.answer_all(enumerate(asked))}
     return [answers[index] for index in range(len(asked))], decoder
@@ -129,12 +133,12 @@ def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: Hf
     directory, _ = hf_model("llama-2-7b")
     mesh = make_mesh("1x1")
     model = load_hf(directory, mesh, dtype=jnp.float32)
-    decoder = Decoder(model, mesh, slots=64, max_new_tokens=64, repetition_penalty=1.1, eos=(2,))
+    decoder = Decoder(model, mesh, slots=64, max_new_tokens=64, choice=Choice(1.1), eos=(2,))
     with jax.set_mesh(mesh):
         state = decoder._with_length(None, 2048)
         cache = sum(array.nbytes for layer in state.cache for array in layer)
         assert cache == model.cache_bytes(64, 2048)
-        analysis = decoder._write.lower(model, state, 0, 1).compile().memory_analysis()
+        analysis = write.lower(decoder._model, state, 0, 1, **decoder.options).compile().memory_analysis()
     assert analysis.temp_size_in_bytes < 0.15 * cache
     assert analysis.alias_size_in_bytes >= cache  # donated: written in place
 

@@ -17,6 +17,7 @@ import yaml
 from xltjax import cli
 from xltjax.chat import TEMPLATES, ChatTokenizer, Message
 from xltjax.checkpoint import companions, find_model, load_model, run_of
+from xltjax.choose import Choice
 from xltjax.config import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.decoder import Answer, Decoder
@@ -129,7 +130,7 @@ def _answer(
             mesh,
             slots=config.batch_size,
             max_new_tokens=config.max_new_tokens,
-            repetition_penalty=config.repetition_penalty,
+            choice=Choice(config.repetition_penalty),
             eos=_eos(companions(source), tokenizer.eos),
         )
         for (instruction, length), answer in decoder.answer_all(fitting):
