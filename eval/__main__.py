@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NoReturn
 
 from xltjax.cli import execute, group
-from xltjax.eval import modifiers, surface
+from xltjax.eval import agreement, modifiers, relevance, surface
 
-COMMANDS = (surface.COMMAND, modifiers.COMMAND)
+COMMANDS = (surface.COMMAND, relevance.COMMAND, modifiers.COMMAND, agreement.COMMAND)
 
 
 def main() -> NoReturn:

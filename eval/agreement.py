@@ -111,8 +111,9 @@ COMMAND = command(
     AgreementSettings,
     run,
     name="agreement",
-    help="Agreement of raters (judges, annotators, programs) on the same responses: exact, kappa, alpha, AC2. "
-    "SCORES are two or more scores.jsonl, or directories with one; the first is the reference.",
+    help="Agreement of judges, people and programs.\n\n"
+    "Exact agreement, kappa, alpha and AC2 of raters of the same responses. SCORES are two or more "
+    "scores.jsonl, or directories with one; the first is the reference.",
 )
 
 

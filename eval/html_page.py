@@ -43,7 +43,8 @@ def html_page(response: str) -> Verdict:
     The detail's ``grade`` is ``page``, ``fragment`` (HTML elements, no page) or ``none``.
     """
     start, stop = _unfenced(response)
-    opening = _OPENING.match(response, _PROLOG.match(response, start, stop).end(), stop)
+    prolog = _PROLOG.match(response, start, stop)
+    opening = _OPENING.match(response, prolog.end() if prolog else start, stop)
     if opening is not None and _parse(response[start:stop]).complete:
         return decided(True, True, (start, stop), grade="page", problem=None)
     # Tags quoted in prose as `<html>` are talk about a page.

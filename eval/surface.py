@@ -16,6 +16,7 @@ from typing import Any
 from xltjax.cli import command
 from xltjax.config import setting
 from xltjax.errors import UserError
+from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.language import (
     LANGUAGE_METRICS,
     EnglishDictionary,
@@ -24,7 +25,7 @@ from xltjax.eval.language import (
     language_scores,
     read_english_words,
 )
-from xltjax.eval.responses import Response, iterate_responses, language_code
+from xltjax.eval.responses import Response, language_code
 from xltjax.eval.scores import Score, Unavailable, failed, save_results, unanswered
 from xltjax.eval.spelling import (
     SPELLING_METRICS,
@@ -42,14 +43,9 @@ CHUNK = 64  # responses that a worker takes at a time
 
 
 @dataclass(frozen=True)
-class SurfaceConfig:
+class SurfaceConfig(EvaluatorConfig):
     """Settings of the command."""
 
-    responses: tuple[str, ...] = setting(
-        (), "files of responses: ours, AlpacaEval, chats", positional=True, paths=True
-    )
-    out: str = setting("", "folder for scores.jsonl and summary.{json,csv,md}")
-    language: str = setting("", "expected language of answers that name none (ISO 639-1)")
     languages: tuple[str, ...] = setting(
         ("en", "fr", "pt", "ru"), "evaluated languages: their dictionaries tell foreign words from non-words"
     )
@@ -129,16 +125,13 @@ def surface(config: SurfaceConfig) -> None:
     Raises:
         UserError: for responses that cannot be read or settings that cannot be used.
     """
-    if not config.responses:
-        raise UserError("no responses given: python -m xltjax.eval surface RESPONSES... --out FOLDER")
-    if not config.out:
-        raise UserError("give --out FOLDER for the scores")
+    config.check_files("surface")
     if config.workers < 1:
         raise UserError(f"workers: {config.workers} is not at least 1")
     count, languages = _survey(config)
     metrics = SurfaceMetrics(config)
     out = make_output_directory(Path(config.out))
-    responses = iterate_responses(config.responses, config.language)
+    responses = config.iterate()
     with progress("surface metrics", count) as advance:
 
         def scored() -> Iterator[tuple[Response, Score]]:
@@ -154,7 +147,7 @@ def surface(config: SurfaceConfig) -> None:
 def _survey(config: SurfaceConfig) -> tuple[int, set[str]]:
     """How many responses, in which languages; every mistake in the files comes up here, before the work."""
     count, languages = 0, set()
-    for response in iterate_responses(config.responses, config.language):
+    for response in config.iterate():
         count += 1
         languages.add(response.language)
     if languages == {""}:
@@ -225,5 +218,8 @@ COMMAND = command(
     SurfaceConfig,
     surface,
     name="surface",
-    help="Language and spelling of every answer: fastText, line by line, Hunspell dictionaries.",
+    help="Language and spelling.\n\n"
+    "Of every answer of RESPONSES: whether it is in the expected language, as a whole and line by line "
+    "(fastText), and the share of its words that are spelled correctly, names, foreign or of no language "
+    "(Hunspell).",
 )

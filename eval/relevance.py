@@ -1,0 +1,340 @@
+"""``python -m xltjax.eval relevance``: does the answer respond to the task, judged by a local LLaMA-2-chat.
+
+The paper (section 4, Table 3) asks LLaMA-2-chat-7B to print 0 or 1 and takes the last such digit of what it
+writes, so that "1 (10/10)" is read as 0. Having the model at hand, ``relevance`` reads no text: it compares
+log P("1") with log P("0") as the beginning of the judge's answer. Preset ``paper`` reports both.
+
+JAX is imported by the functions that run the judge only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from xltjax.chat import TEMPLATES, ChatTokenizer, Message
+from xltjax.cli import command
+from xltjax.config import setting
+from xltjax.errors import UserError, did_you_mean
+from xltjax.eval.evaluator import EvaluatorConfig
+from xltjax.eval.judge_prompt import fill_prompt, load_prompt
+from xltjax.eval.responses import Response
+from xltjax.eval.scores import Score, failed, printable, save_results, unanswered
+from xltjax.eval.segmentation import is_empty
+from xltjax.eval.tables import Column, print_summary
+from xltjax.files import make_output_directory
+from xltjax.progress import progress
+
+SCORER_METRICS = ("relevance", "relevance_graded")
+PAPER_METRICS = ("relevance_paper", "relevance_disagreement")
+METRICS = (*SCORER_METRICS, *PAPER_METRICS)
+BATCHES = 32  # judged together, so that prompts of similar length meet; bounds the memory
+
+Preset = Literal["scorer", "paper"]
+
+
+@dataclass(frozen=True)
+class RelevanceConfig(EvaluatorConfig):
+    """Settings of the command."""
+
+    judge_model: str = setting(
+        "",
+        "the judge: Hugging Face directory or id of a chat model, such as meta-llama/Llama-2-7b-chat-hf",
+        section="Judge",
+    )
+    preset: Preset = setting(
+        "scorer",
+        'scorer: compares log P("1") with log P("0"); paper: also takes the last 0 or 1 that the judge writes',
+        section="Judge",
+    )
+    max_new_tokens: int = setting(512, "most tokens of what the judge writes (preset paper)", section="Judge")
+    template: str = setting("llama-2", "chat template of the judge", section="Judge")
+    mesh: str = setting("1x1", "devices as DxT: answers over D, matrices over T", section="Devices")
+    batch_size: int = setting(8, "answers judged at once, over the whole mesh", section="Devices")
+    dtype: Literal["bfloat16", "float32"] = setting(
+        "bfloat16", "of weights and arithmetic; probabilities are float32", section="Devices"
+    )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the judge thinks of one response.
+
+    Attributes:
+        prompt_tokens: length of the question.
+        log_p: log P("0") and log P("1") as the beginning of the answer; None when the question is too long.
+        answer: what the judge wrote, None when it was not asked to or has no room to.
+        escaped: labels of the prompt that stood in the response or its instruction and were defused.
+    """
+
+    prompt_tokens: int
+    log_p: tuple[float, float] | None
+    answer: str | None = None
+    escaped: int = 0
+
+
+def probability(log_p: tuple[float, float]) -> float:
+    """P("1") / (P("0") + P("1")), from the logarithms of both."""
+    zero, one = log_p
+    return (1 + math.tanh((one - zero) / 2)) / 2
+
+
+def last_digit(text: str) -> int | None:
+    """The last character of ``text`` that is 0 or 1, as the paper reads the judge; None without any."""
+    digits = re.findall("[01]", text)
+    return int(digits[-1]) if digits else None
+
+
+def relevance_scores(response: Response, judgement: Judgement | None, preset: Preset) -> list[Score]:
+    """The scores of one response.
+
+    ``relevance`` is 1 when the judge holds "1" more probable than "0", else 0; ``relevance_graded`` is
+    P("1") / (P("0") + P("1")). An empty answer gets 0 in both without the judge: by the prompt's criterion, 0
+    is what "does not provide the answer". With preset ``paper``, ``relevance_paper`` is the last 0 or 1 that
+    the judge writes, also about an empty answer, and ``relevance_disagreement`` is 1 where that is not
+    ``relevance``.
+
+    Args:
+        response: the answer.
+        judgement: None when the judge could not be asked: there is no answer or no instruction.
+        preset: which metrics to give.
+    """
+    metrics = METRICS if preset == "paper" else SCORER_METRICS
+    if response.failure:
+        return unanswered(response, metrics)
+    if judgement is None:
+        return [failed(response.id, metric, "the instruction is not given") for metric in metrics]
+    scores = _by_probability(response, judgement)
+    if preset == "paper":
+        written = _by_last_digit(response, judgement)
+        scores += [written, _disagreement(scores[0], written)]
+    return scores
+
+
+def _by_probability(response: Response, judgement: Judgement) -> list[Score]:
+    if is_empty(response.response):
+        return [Score(response.id, metric, 0.0, detail={"reason": "empty"}) for metric in SCORER_METRICS]
+    if judgement.log_p is None:
+        return [_too_long(response, metric, judgement) for metric in SCORER_METRICS]
+    zero, one = judgement.log_p
+    detail = {"log_p0": round(zero, 4), "log_p1": round(one, 4), **_notes(judgement)}
+    return [
+        Score(response.id, "relevance", float(one > zero), detail=detail),
+        Score(response.id, "relevance_graded", probability(judgement.log_p), detail=detail),
+    ]
+
+
+def _by_last_digit(response: Response, judgement: Judgement) -> Score:
+    metric = "relevance_paper"
+    if judgement.answer is None:
+        return _too_long(response, metric, judgement)
+    digit = last_digit(judgement.answer)
+    detail = {"answer": judgement.answer, **_notes(judgement)}
+    if digit is None:
+        return failed(response.id, metric, "no digit", **detail)
+    return Score(response.id, metric, float(digit), detail=detail)
+
+
+def _disagreement(scored: Score, written: Score) -> Score:
+    metric = "relevance_disagreement"
+    for score in (scored, written):
+        if score.state != "ok":
+            return Score(score.id, metric, None, score.state)
+    return Score(scored.id, metric, float(scored.value != written.value))
+
+
+def _too_long(response: Response, metric: str, judgement: Judgement) -> Score:
+    return failed(
+        response.id,
+        metric,
+        "too long for the judge",
+        prompt_tokens=judgement.prompt_tokens,
+        **_notes(judgement),
+    )
+
+
+def _notes(judgement: Judgement) -> dict[str, int]:
+    return {"escaped_labels": judgement.escaped} if judgement.escaped else {}
+
+
+class LlamaJudge:
+    """A chat model and the paper's question about a response.
+
+    Raises:
+        UserError: when there is no such model, or its tokenizer cannot tell 0 from 1.
+    """
+
+    def __init__(self, config: RelevanceConfig) -> None:
+        import jax.numpy as jnp
+
+        from xltjax.checkpoint import companions, find_model, load_model
+        from xltjax.mesh import make_mesh
+
+        self._config = config
+        self._template = load_prompt("relevance")
+        self._source = find_model(config.judge_model)
+        self._tokenizer = ChatTokenizer(companions(self._source), config.template)
+        self._digits = digit_tokens(self._tokenizer, self._template)
+        self._mesh = make_mesh(config.mesh)
+        self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype))
+        if config.preset == "paper":
+            self._decoder = self._make_decoder()
+
+    def _make_decoder(self) -> Any:
+        from xltjax.choose import Choice
+        from xltjax.decoder import Decoder
+
+        # Greedily, without repetition penalty: it would fall on both digits, which stand in the question.
+        return Decoder(
+            self._model,
+            self._mesh,
+            slots=self._config.batch_size,
+            max_new_tokens=self._config.max_new_tokens,
+            choice=Choice(),
+            eos=(self._tokenizer.eos,),
+        )
+
+    def judge(self, responses: Sequence[Response]) -> list[Judgement]:
+        """The judge's opinion of each response, in their order."""
+        questions = [question(self._template, response) for response in responses]
+        prompts = self._tokenizer.prompts([(Message("user", text),) for text, _ in questions])
+        log_p = self._log_probabilities(prompts)
+        answers = self._answers(prompts) if self._config.preset == "paper" else {}
+        return [
+            Judgement(len(prompt), log_p.get(index), answers.get(index), questions[index][1])
+            for index, prompt in enumerate(prompts)
+        ]
+
+    def _log_probabilities(self, prompts: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:
+        """log P("0") and log P("1") after the prompts that leave room for them, by index."""
+        from xltjax.scorer import score
+
+        fitting = self._fitting(prompts, max(map(len, self._digits)))
+        found = score(
+            self._model,
+            self._mesh,
+            [prompts[index] for index in fitting for _ in self._digits],
+            [digit for _ in fitting for digit in self._digits],
+            batch_size=self._config.batch_size,
+        )
+        return {
+            index: (float(zero), float(one))
+            for index, (zero, one) in zip(fitting, found.reshape(-1, 2), strict=True)
+        }
+
+    def _answers(self, prompts: Sequence[Sequence[int]]) -> dict[int, str]:
+        """What the judge writes after the prompts that leave room for it, by index."""
+        fitting = self._fitting(prompts, self._config.max_new_tokens)
+        answers = self._decoder.answer_all((index, prompts[index]) for index in fitting)
+        return {index: self._tokenizer.decode(answer.ids) for index, answer in answers}
+
+    def _fitting(self, prompts: Sequence[Sequence[int]], room: int) -> list[int]:
+        longest = self._model.config.max_positions - room
+        return [index for index, prompt in enumerate(prompts) if len(prompt) <= longest]
+
+    def provenance(self) -> dict[str, Any]:
+        """What the scores depend on besides the responses."""
+        config = self._config
+        paper = {"max_new_tokens": config.max_new_tokens} if config.preset == "paper" else {}
+        return {
+            "judge": config.judge_model,
+            "path": str(self._source.resolve()),
+            "preset": config.preset,
+            "template": config.template,
+            "dtype": config.dtype,
+            "prompt_sha256": hashlib.sha256(self._template.encode()).hexdigest(),
+            **paper,
+        }
+
+
+def question(template: str, response: Response) -> tuple[str, int]:
+    """The paper's question about ``response``, and the number of escaped labels (see ``fill_prompt``)."""
+    values = {"TASK": response.instruction, "MODEL RESPONSE": response.response}
+    # No tokenizer takes lone surrogates.
+    return fill_prompt(template, {name: printable(text) for name, text in values.items()})
+
+
+def digit_tokens(tokenizer: ChatTokenizer, template: str) -> tuple[list[int], list[int]]:
+    """Token ids with which the answers "0" and "1" begin after the question, cut as the chat template cuts them.
+
+    What follows the digit in both (a blank, EOS) is left off. LLaMA-2: ▁ 0 (29871, 29900) and ▁ 1 (29871, 29896).
+
+    Raises:
+        UserError: when both are the same to the tokenizer.
+    """
+    examples = tokenizer.examples(
+        [(Message("user", template), Message("assistant", digit)) for digit in "01"]
+    )
+    zero, one = (example.ids[example.loss_mask].tolist() for example in examples)
+    while zero and one and zero[-1] == one[-1]:
+        zero.pop()
+        one.pop()
+    if not zero or not one:
+        raise UserError("the judge's tokenizer does not tell 0 from 1; use another --judge-model")
+    return zero, one
+
+
+def relevance(config: RelevanceConfig) -> None:
+    """Judge every response, write the scores and print the table.
+
+    Raises:
+        UserError: for responses that cannot be read, a judge that cannot be loaded or settings out of range.
+    """
+    _check(config)
+    count = sum(1 for _ in config.iterate())
+    judge = LlamaJudge(config)
+    out = make_output_directory(Path(config.out))
+    with progress("relevance", count) as advance:
+
+        def scored() -> Iterator[tuple[Response, Score]]:
+            responses = config.iterate()
+            while chunk := list(islice(responses, BATCHES * config.batch_size)):
+                asked = [each for each in chunk if not each.failure and not is_empty(each.instruction)]
+                judgements = dict(zip((each.id for each in asked), judge.judge(asked), strict=True))
+                for each in chunk:
+                    for score in relevance_scores(each, judgements.get(each.id), config.preset):
+                        yield each, score
+                advance(len(chunk))
+
+        rows = save_results(out, scored(), METRICS, "relevance", judge.provenance())
+    print_summary(rows, TABLES if config.preset == "paper" else {title: c[:2] for title, c in TABLES.items()})
+    print(f"scores and summary: {out}")
+
+
+def _check(config: RelevanceConfig) -> None:
+    config.check_files("relevance")
+    if not config.judge_model:
+        raise UserError("give --judge-model, such as meta-llama/Llama-2-7b-chat-hf or a directory")
+    for key in ("max_new_tokens", "batch_size"):
+        if getattr(config, key) < 1:
+            raise UserError(f"{key} must be at least 1, not {getattr(config, key)}")
+    if config.template not in TEMPLATES:
+        raise UserError(
+            f"template {config.template!r} is unknown; {did_you_mean(config.template, TEMPLATES)}"
+        )
+
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "Relevance": (
+        ("relevance", "relevant", True),
+        ("relevance_graded", "graded", True),
+        ("relevance_paper", "last digit", True),
+        ("relevance_disagreement", "the two differ", False),
+    )
+}
+
+COMMAND = command(
+    RelevanceConfig,
+    relevance,
+    name="relevance",
+    help="Relevance, judged by a local LLaMA-2-chat.\n\n"
+    "Asks the judge the paper's question (Table 3) about every answer of RESPONSES and compares how probable "
+    '"1" and "0" are as its reply. Preset paper also takes the last 0 or 1 of what the judge writes, as the '
+    "paper does, and shows how often the two differ.",
+)
