@@ -15,7 +15,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from orbax.checkpoint import v1 as ocp
 
-from xltjax.converters import load_hf
+from xltjax.converters import load_hf, load_peft
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.load import abstract_llama
 from xltjax.errors import UserError
@@ -177,24 +177,47 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
     if run is None:
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype)
     directory, step = run
+    settings = yaml.safe_load(read_text(directory / "config.yaml"))
+    if settings.get("lora_rank", 0):
+        model = load_hf(find_model(settings["model"]), mesh, dtype=dtype, compute_dtype=compute_dtype)
+        load_adapter(model, path, mesh, dtype=dtype)
+    else:
+        model = abstract_llama(llama_config(read_hf_config(directory / BASE)), mesh, compute_dtype or dtype)
+        _fill(model, mesh, directory, step, dtype)
+    return model
+
+
+def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:
+    """Add an adapter to its base ``model``: a PEFT directory, a LoRA run of ours, or one of its checkpoints.
+
+    Args:
+        model: the base, without adapters.
+        path: of the adapter.
+        mesh: on which the model lies.
+        dtype: of the adapter; None keeps what is stored in a run, and is float32 for PEFT.
+
+    Raises:
+        UserError: when ``path`` is none of these, or does not fit the model.
+    """
+    run = run_of(path)
+    if run is None:
+        load_peft(model, path, dtype=dtype or jnp.float32)
+        return
+    directory, step = run
+    settings = yaml.safe_load(read_text(directory / "config.yaml"))
+    rank = settings.get("lora_rank", 0)
+    if not rank:
+        raise UserError(f"{directory} is a run of full training, not of LoRA; give it as --model")
+    add_lora(model, mesh, None, rank=rank, alpha=settings["lora_alpha"], targets=settings["lora_targets"])
+    _fill(model, mesh, directory, step, dtype)
+
+
+def _fill(model: Llama, mesh: Mesh, directory: Path, step: int | None, dtype: Any) -> None:
+    """Give the abstract parameters of ``model`` their values in a checkpoint, the newest when not named."""
     checkpoints = Checkpoints(directory / CHECKPOINTS, keep=1 << 30)
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
         raise UserError(f"{directory} has no complete checkpoint{'' if step is None else f' {step}'}")
-    settings = yaml.safe_load(read_text(directory / "config.yaml"))
-    rank = settings.get("lora_rank", 0)
-    if rank:
-        model = load_hf(find_model(settings["model"]), mesh, dtype=dtype, compute_dtype=compute_dtype)
-        add_lora(
-            model,
-            mesh,
-            None,
-            rank=rank,
-            alpha=settings["lora_alpha"],
-            targets=settings["lora_targets"],
-        )
-    else:
-        model = abstract_llama(llama_config(read_hf_config(directory / BASE)), mesh, compute_dtype or dtype)
     wanted = {
         name: variable
         for name, variable in parameters(model).items()
@@ -210,4 +233,3 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
     for name, array in checkpoints.read(step or steps[-1], "weights", like).items():
         wanted[name].set_value(array)
     checkpoints.close()
-    return model

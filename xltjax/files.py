@@ -144,6 +144,13 @@ def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
         raise UserError(f"{path} is not a whole gzip file") from None
 
 
+def cache_directory() -> Path:
+    """``$XLTJAX_CACHE``, or ``xltjax`` in the user's cache folder."""
+    if "XLTJAX_CACHE" in os.environ:
+        return Path(os.environ["XLTJAX_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xltjax"
+
+
 def make_output_directory(path: Path) -> Path:
     """Create ``path`` for results.
 

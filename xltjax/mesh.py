@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from xltjax.errors import UserError
+from xltjax.files import cache_directory
 
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split
@@ -65,6 +66,17 @@ def make_mesh(spec: str) -> Mesh:
             f"mesh {spec} needs {needed} devices and this machine has {count}; use --mesh {fitting}"
         )
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices[:needed])
+
+
+def cache_compilations() -> None:
+    """Keep compiled programs in the user's cache folder, so that the next start finds them.
+
+    ``$JAX_COMPILATION_CACHE_DIR`` names another folder, as ever; empty, it turns the cache off.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
+    # By default programs that compile within a second are not kept, which is most of a small model's.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _divide_cpu(count: int) -> None:

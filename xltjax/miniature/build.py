@@ -18,7 +18,7 @@ import jax
 from xltjax.chat import ChatTokenizer, Message
 from xltjax.converters.export_hf import save_hf
 from xltjax.data import BatchShape, Corpus, PackedData
-from xltjax.files import write_jsonl
+from xltjax.files import cache_directory, write_jsonl
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh
 from xltjax.miniature.language import LANGUAGES
@@ -72,13 +72,6 @@ def ensure() -> Path:
                 if not target.is_dir():
                     raise
     return target
-
-
-def cache_directory() -> Path:
-    """``$XLTJAX_CACHE``, or ``xltjax`` in the user's cache folder."""
-    if "XLTJAX_CACHE" in os.environ:
-        return Path(os.environ["XLTJAX_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xltjax"
 
 
 def _fingerprint() -> str:
