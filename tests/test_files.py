@@ -1,0 +1,86 @@
+"""Files are whole or not there, and what cannot be read is named."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xltjax.errors import UserError, did_you_mean
+from xltjax.files import (
+    atomic_write,
+    iterate_rows,
+    json_line,
+    make_output_directory,
+    read_jsonl,
+    read_text,
+    write_jsonl,
+)
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    with atomic_write(path) as file:
+        file.write("old\n")
+    with pytest.raises(OSError, match="full"), atomic_write(path) as file:  # noqa: PT012
+        file.write("half of the n")
+        file.flush()
+        assert path.read_text() == "old\n"
+        raise OSError(errno.ENOSPC, "full")
+    assert path.read_text() == "old\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@given(st.dictionaries(st.text(st.characters()), st.text(st.characters()), max_size=3))
+def test_any_row_is_one_line_that_reads_back_equal(row: dict[str, str]) -> None:
+    line = json_line(row)
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    assert json.loads(line.encode("utf-8")) == row
+
+
+def test_gzipped_and_plain_lines_read_alike(tmp_path: Path) -> None:
+    rows = [{"text": "où\u2028"}, {"text": "\ud83d"}]
+    write_jsonl(tmp_path / "d.jsonl", rows)
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress((tmp_path / "d.jsonl").read_bytes()))
+    assert read_jsonl(tmp_path / "d.jsonl") == read_jsonl(tmp_path / "d.jsonl.gz") == rows
+
+
+def test_rows_know_where_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    path.write_text("\n1\n\n2\n")
+    assert list(iterate_rows(path)) == [(f"{path}, line 2", 1), (f"{path}, line 4", 2)]
+    path.write_text("[1,\n2]")
+    assert list(iterate_rows(path)) == [(f"{path}, item 1", 1), (f"{path}, item 2", 2)]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    cases = {
+        tmp_path: "is a directory, not a file",
+        tmp_path / "none": "does not exist",
+        tmp_path / "file" / "below": "does not exist",
+    }
+    for path, reason in cases.items():
+        with pytest.raises(UserError, match=f"^{path} {reason}$"):
+            read_text(path)
+
+
+def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=f"^{path} cannot be a directory: a file stands in its way"):
+            make_output_directory(path)
+    with pytest.raises(UserError, match="cannot be a directory"), atomic_write(tmp_path / "file" / "x"):
+        pass
+    assert make_output_directory(tmp_path / "a" / "b").is_dir()
+
+
+def test_the_nearest_name_is_offered_or_all_of_them() -> None:
+    assert did_you_mean("trian", ["generate", "train"]) == "did you mean 'train'?"
+    assert did_you_mean("zzz", ["train", "generate"]) == "valid: generate, train"
