@@ -74,9 +74,10 @@ class ToFlax:
 class Check:
     """Settings of ``check``."""
 
-    a: str = setting("", "Hugging Face directory, run or checkpoint; DIRECTORY+ADAPTER adds an adapter.",
-                     positional=True)  # fmt: skip
+    a: str = setting("", "A Hugging Face directory or id, a run or a checkpoint of ours.", positional=True)
     b: str = setting("", "The other.", positional=True)
+    adapter_a: str = setting("", "PEFT adapter directory to merge into the first.")
+    adapter_b: str = setting("", "PEFT adapter directory to merge into the second.")
     tolerance: float = setting(0.0, "Largest absolute difference that counts as equal.")
     mesh: str = setting("1x1", "Devices over which the models are laid, as DxT.")
 
@@ -85,6 +86,8 @@ def to_hf(config: ToHf) -> None:
     """Write a model as a Hugging Face directory."""
     _need(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
+    if not config.max_shard_gib > 0:
+        raise UserError(f"max_shard_gib: {config.max_shard_gib:g} is not more than zero")
     source = find_model(config.src)
     model = load_model(source, make_mesh(config.mesh), dtype=None)
     if config.adapter:
@@ -110,6 +113,7 @@ def to_hf(config: ToHf) -> None:
 def to_peft(config: ToPeft) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
     _need(config.src, config.dst)
+    refuse_existing(Path(config.dst), config.overwrite)
     source = find_model(config.src)
     run = run_of(source)
     if run is None:
@@ -128,6 +132,10 @@ def to_flax(config: ToFlax) -> None:
     source = find_model(config.src)
     dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
     model = load_model(source, make_mesh(config.mesh), dtype=dtype)
+    if has_lora(model):
+        raise UserError(
+            f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
+        )
     with staging_directory(target) as staging:
         copy_companions(companions(source), staging / BASE)
         settings = {"model": config.src, "template": "llama-2", "lora_rank": 0}
@@ -142,7 +150,10 @@ def to_flax(config: ToFlax) -> None:
 def check(config: Check) -> None:
     """Print what differs between two models; exit code 0 when nothing does within the tolerance, else 1."""
     _need(config.a, config.b)
-    differences = list(compare_models(config.a, config.b, make_mesh(config.mesh)))
+    if not config.tolerance >= 0:
+        raise UserError(f"tolerance: {config.tolerance:g} is not zero or more")
+    adapters = (config.adapter_a, config.adapter_b)
+    differences = list(compare_models(config.a, config.b, make_mesh(config.mesh), adapters=adapters))
     beyond = [d for d in differences if not d.largest <= config.tolerance]
     if differences:
         table = Table("tensor", "dtype or reason", "largest difference", "within tolerance")
@@ -175,12 +186,13 @@ COMMANDS = (
     cli.command(Check, check, name="check", help="Compare two models bit for bit, and their logits."),
 )
 
+GROUP = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT and our checkpoints.")
+
 
 def main() -> NoReturn:
     """Entry point of ``python -m xltjax.converters``."""
     cli.log_to_stderr()
-    group = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT and our checkpoints.")
-    cli.execute(group, program="python -m xltjax.converters")
+    cli.execute(GROUP, program="python -m xltjax.converters")
 
 
 if __name__ == "__main__":

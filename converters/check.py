@@ -1,4 +1,4 @@
-"""Compare two models, each a Hugging Face directory, a run or checkpoint of ours, or either with an adapter."""
+"""Compare two models, each a Hugging Face directory, a run or a checkpoint of ours, with or without an adapter."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from jax.sharding import Mesh
 from xltjax.chat import ChatTokenizer, Message
 from xltjax.checkpoint import companions, find_model, load_model
 from xltjax.converters.export_hf import fetch
-from xltjax.converters.load import true_shape
+from xltjax.converters.load import same_bits, true_shape
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.peft import load_peft
 from xltjax.errors import UserError
 from xltjax.llama import Llama, parameters
 from xltjax.lora import has_lora, merge
+from xltjax.mesh import batch_size
 
 PROMPT = (
     "Why is the sky blue? Pourquoi le ciel est-il bleu ? Por que o céu é azul? Почему небо голубое? "
@@ -42,10 +43,9 @@ class Difference:
     largest: float
 
 
-def open_model(source: str, mesh: Mesh) -> tuple[Path, Llama]:
-    """A model from ``DIRECTORY`` or ``DIRECTORY+ADAPTER``, in its own dtype, adapters merged."""
-    name, _, adapter = source.partition("+")
-    path = find_model(name)
+def open_model(source: str, adapter: str, mesh: Mesh) -> tuple[Path, Llama]:
+    """A model and where it lies, in its own dtype, its adapters or those of a PEFT directory merged."""
+    path = find_model(source)
     model = load_model(path, mesh, dtype=None)
     if adapter:
         load_peft(model, adapter)
@@ -54,10 +54,20 @@ def open_model(source: str, mesh: Mesh) -> tuple[Path, Llama]:
     return path, model
 
 
-def compare_models(first: str, second: str, mesh: Mesh) -> Iterator[Difference]:
-    """Every tensor that is not bit for bit the same, then the logits on ``PROMPT`` in float32."""
-    path_a, a = open_model(first, mesh)
-    path_b, b = open_model(second, mesh)
+def compare_models(
+    first: str, second: str, mesh: Mesh, *, adapters: tuple[str, str] = ("", "")
+) -> Iterator[Difference]:
+    """Every tensor that is not bit for bit the same, then the logits on ``PROMPT`` in float32.
+
+    Args:
+        first: Hugging Face directory or id, run or checkpoint.
+        second: the other.
+        mesh: on which both are laid.
+        adapters: PEFT directories merged into either; empty for none.
+    """
+    (path_a, a), (path_b, b) = (
+        open_model(source, adapter, mesh) for source, adapter in zip((first, second), adapters, strict=True)
+    )
     ours, theirs = parameters(a), parameters(b)
     for name in sorted(ours.keys() | theirs.keys(), key=export_order):
         if name not in ours or name not in theirs:
@@ -69,26 +79,41 @@ def compare_models(first: str, second: str, mesh: Mesh) -> Iterator[Difference]:
             yield Difference(hf_name(name), f"shapes {shape_a} and {shape_b}", float("inf"))
             continue
         x, y = fetch(ours[name])[: shape_a[0]], fetch(theirs[name])[: shape_b[0]]
-        if x.dtype != y.dtype or x.tobytes() != y.tobytes():
+        if not same_bits(x, y):
             dtypes = x.dtype.name if x.dtype == y.dtype else f"{x.dtype.name} and {y.dtype.name}"
-            largest = float(np.max(np.abs(x.astype(np.float32) - y.astype(np.float32)), initial=0.0))
-            yield Difference(hf_name(name), dtypes, largest)
-    logits_a, logits_b = _logits(a, path_a, mesh), _logits(b, path_b, mesh)
+            yield Difference(hf_name(name), dtypes, _largest(x, y))
+    prompt = _prompt((path_a, path_b), min(a.config.vocab_size, b.config.vocab_size))
+    logits_a, logits_b = _logits(a, prompt, mesh), _logits(b, prompt, mesh)
     if logits_a.shape != logits_b.shape:
         yield Difference("logits", f"shapes {logits_a.shape} and {logits_b.shape}", float("inf"))
-    elif not np.array_equal(logits_a, logits_b):
-        yield Difference("logits", "on a prompt in five languages", float(np.abs(logits_a - logits_b).max()))
+    elif not same_bits(logits_a, logits_b):
+        yield Difference("logits", "on a prompt in five languages", _largest(logits_a, logits_b))
 
 
-def _logits(model: Llama, path: Path, mesh: Mesh) -> np.ndarray:
-    """Logits [T, V] on ``PROMPT``, or on fixed ids when there is no tokenizer."""
-    try:
-        ids = ChatTokenizer(companions(path)).prompt([Message("user", PROMPT)])
-    except UserError:
-        ids = (np.arange(64) * 7919 % model.config.vocab_size).tolist()
-    rows = mesh.shape["replica"] * mesh.shape["data"]
-    tokens = np.tile(np.array(ids, np.int32), (rows, 1))
-    positions = np.tile(np.arange(len(ids), dtype=np.int32), (rows, 1))
+def _largest(x: np.ndarray, y: np.ndarray) -> float:
+    """The largest absolute difference; NaN when one of the two holds a NaN where the other does not."""
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    with np.errstate(invalid="ignore"):  # infinity - infinity
+        difference = np.where((x == y) | (np.isnan(x) & np.isnan(y)), np.float32(0), np.abs(x - y))
+    return float(np.max(difference, initial=0))
+
+
+def _prompt(paths: tuple[Path, Path], vocab: int) -> list[int]:
+    """Ids of ``PROMPT`` by the first tokenizer there is, or fixed ids; the same for both models."""
+    for path in paths:
+        try:
+            ids = ChatTokenizer(companions(path)).prompt([Message("user", PROMPT)])
+        except UserError:
+            continue
+        if max(ids) < vocab:
+            return ids
+    return [index * 7919 % vocab for index in range(64)]
+
+
+def _logits(model: Llama, ids: list[int], mesh: Mesh) -> np.ndarray:
+    """Logits [T, V] in float32."""
+    tokens = np.tile(np.array(ids, np.int32), (batch_size(mesh), 1))
+    positions = np.tile(np.arange(len(ids), dtype=np.int32), (len(tokens), 1))
     model.compute_dtype = jnp.dtype(jnp.float32)
     with jax.set_mesh(mesh):
         logits = jax.jit(lambda m, t, p: m(t, jnp.ones_like(t), p))(model, tokens, positions)

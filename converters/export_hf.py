@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from xltjax.converters.hf_config import read_hf_config
-from xltjax.converters.load import true_shape
+from xltjax.converters.hf_config import hf_config, llama_config, read_hf_config
+from xltjax.converters.load import empty_pages, true_shape
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.safetensors_files import INDEX, SINGLE, write_safetensors
 from xltjax.errors import UserError
+from xltjax.files import make_output_directory
 from xltjax.llama import Llama, LlamaConfig, parameters
 
 # What travels with a model besides its weights.
@@ -36,6 +40,9 @@ COMPANIONS = (
     "chat_template.jinja",
     "chat_template.json",
 )
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save_hf(
@@ -61,15 +68,18 @@ def save_hf(
         overwrite: replace a directory that is not empty.
 
     Raises:
-        UserError: when ``path`` is a file or a directory that is not empty, or adapters are not merged.
+        UserError: when ``path`` is a file or a directory that is not empty, adapters are not merged,
+            ``base`` describes another architecture, or the disk is full.
     """
     if any(isinstance(v, nnx.LoRAParam) for v in parameters(model).values()):
         raise UserError("the model still has adapters; merge them first (--merge-lora)")
     target = Path(path)
     refuse_existing(target, overwrite)
     with staging_directory(target) as staging:
-        _write_config(model.config, staging, Path(base) if base else None, dtype or _dtype(model))
-        _write_weights(model, staging, max_shard_bytes, dtype)
+        kind = np.dtype(dtype) if dtype is not None else None
+        own = np.dtype(model.embed.weight.dtype)
+        _write_config(model.config, staging, Path(base) if base else None, kind or own)
+        _write_weights(model, staging, max_shard_bytes, kind)
         finish_directory(staging, target)
 
 
@@ -87,22 +97,39 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def staging_directory(target: Path) -> Iterator[Path]:
-    """A directory beside ``target`` to write in; removed unless ``finish_directory`` moved it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """A directory beside ``target`` to write in; removed unless ``finish_directory`` moved it.
+
+    Raises:
+        UserError: when the disk, the quota or the largest file size is exhausted meanwhile.
+    """
+    target = target.resolve()
+    make_output_directory(target.parent)
     staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir()
         yield staging
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        raise UserError(
+            f"{target} could not be written: {problem.strerror}; nothing was left there"
+        ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def finish_directory(staging: Path, target: Path) -> None:
-    """Give a complete directory its final name."""
-    if target.exists():
-        shutil.rmtree(target)
-    staging.rename(target)
+    """Give a complete directory its final name; what had that name is removed after that."""
+    target = target.resolve()
+    replaced = staging.with_suffix(".old")
+    try:
+        if target.exists():
+            target.rename(replaced)
+        staging.rename(target)
+    except OSError as problem:
+        raise UserError(f"{target} cannot be replaced: {problem.strerror}") from None
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def copy_companions(base: Path, target: Path) -> None:
@@ -113,89 +140,74 @@ def copy_companions(base: Path, target: Path) -> None:
             shutil.copyfile(base / name, target / name)
 
 
-def _dtype(model: Llama) -> np.dtype:
-    return np.dtype(model.embed.weight.dtype)
-
-
-def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: Any) -> None:
+def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: np.dtype) -> None:
     if base is not None:
         copy_companions(base, target)
-    values = read_hf_config(target) if (target / "config.json").is_file() else hf_config(config)
+    if (target / "config.json").is_file():
+        values = read_hf_config(target)
+        if llama_config(values) != config:
+            raise UserError(f"{base}/config.json describes another architecture than the model to be written")
+    else:
+        values = hf_config(config)
     values.pop("torch_dtype", None)
-    values["dtype"] = np.dtype(dtype).name
+    values["dtype"] = dtype.name
     (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def hf_config(config: LlamaConfig) -> dict[str, Any]:
-    """A ``config.json`` for an architecture that came from no Hugging Face directory (LLaMA only)."""
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
-        "hidden_act": "silu",
-        "max_position_embeddings": config.max_positions,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
-        "attention_bias": config.o_bias,
-        "mlp_bias": config.mlp_bias,
-        "tie_word_embeddings": config.tied_embeddings,
-        "initializer_range": config.initializer_range,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
+def _write_weights(model: Llama, target: Path, max_shard_bytes: int, dtype: np.dtype | None) -> None:
+    named = parameters(model)
+    variables = {hf_name(name): named[name] for name in sorted(named, key=export_order)}
+    header = {n: (dtype or np.dtype(v.dtype), true_shape(v, model.config)) for n, v in variables.items()}
+
+    def tensor(name: str) -> np.ndarray:
+        kind, shape = header[name]
+        return fetch(variables[name], kind)[: shape[0]]  # rows that pad the vocabulary are left behind
+
+    sizes = {name: math.prod(shape) * kind.itemsize for name, (kind, shape) in header.items()}
+    shards = _shards(sizes, max_shard_bytes)
+    files = [SINGLE] if len(shards) == 1 else [
+        f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)
+    ]  # fmt: skip
+    for file, names in zip(files, shards, strict=True):
+        write_safetensors(target / file, {name: header[name] for name in names}, tensor)
+    if len(shards) > 1:
+        index = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        document = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": index}
+        (target / INDEX).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_weights(model: Llama, target: Path, max_shard_bytes: int, dtype: Any) -> None:
-    variables = parameters(model)
-    names = sorted(variables, key=export_order)
+def _shards(sizes: dict[str, int], most: int) -> list[list[str]]:
+    """Names in order, cut so that no file holds more than ``most`` bytes unless a tensor alone does."""
     shards: list[list[str]] = [[]]
     filled = 0
-    for name in names:
-        size = (
-            int(np.prod(true_shape(variables[name], model.config))) * _stored(variables[name], dtype).itemsize
-        )
-        if shards[-1] and filled + size > max_shard_bytes:
+    for name, size in sizes.items():
+        if shards[-1] and filled + size > most:
             shards.append([])
             filled = 0
         shards[-1].append(name)
         filled += size
-    index = {}
-    total = 0
-    for number, shard in enumerate(shards, start=1):
-        file = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        header = {
-            hf_name(name): (_stored(variables[name], dtype), true_shape(variables[name], model.config))
-            for name in shard
-        }
-        write_safetensors(target / file, _tensors(shard, variables, model.config, dtype), header)
-        index.update(dict.fromkeys(header, file))
-        total += sum(int(np.prod(shape)) * kind.itemsize for kind, shape in header.values())
-    if len(shards) > 1:
-        document = {"metadata": {"total_size": total}, "weight_map": index}
-        (target / INDEX).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return shards
 
 
-def _stored(variable: nnx.Variable, dtype: Any) -> np.dtype:
-    return np.dtype(dtype or variable.dtype)
-
-
-def fetch(variable: nnx.Variable) -> np.ndarray:
-    """One parameter, whole, in host memory."""
+def fetch(variable: nnx.Variable, dtype: np.dtype | None = None) -> np.ndarray:
+    """One parameter, whole, in host memory, cast to ``dtype`` when given."""
     array = variable[...]
-    with jax.set_mesh(array.sharding.mesh):
-        return np.asarray(jax.device_get(jax.sharding.reshard(array, P(*[None] * array.ndim))))
+    if not array.is_fully_addressable:
+        with jax.set_mesh(array.sharding.mesh):  # type: ignore[attr-defined]
+            array = jax.sharding.reshard(array, P(*[None] * array.ndim))
+    shards = array.addressable_shards
+    if array.is_fully_replicated:
+        return _on_host(shards[0].data).astype(dtype or array.dtype, copy=False)
+    whole = empty_pages(array.shape, np.dtype(dtype or array.dtype))
+    for shard in shards:
+        if shard.replica_id == 0:
+            whole[shard.index] = _on_host(shard.data)
+    return whole
 
 
-def _tensors(
-    names: list[str], variables: dict[str, nnx.Variable], config: LlamaConfig, dtype: Any
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Each tensor in turn, without vocabulary padding, in the dtype to be written."""
-    for name in names:
-        rows = true_shape(variables[name], config)[0]
-        yield hf_name(name), fetch(variables[name])[:rows].astype(_stored(variables[name], dtype), copy=False)
+def _on_host(array: jax.Array) -> np.ndarray:
+    """A single device's array. On CPU it is the array's own memory.
+
+    From an accelerator a copy is fetched, since the array asked keeps its host copy as long as it lives.
+    """
+    return np.asarray(array if array.platform() == "cpu" else jnp.copy(array))

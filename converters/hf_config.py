@@ -1,33 +1,114 @@
-"""Hugging Face's ``config.json`` -> ``LlamaConfig``: every field that changes the numbers is honoured or refused."""
+"""Hugging Face's ``config.json`` to and from ``LlamaConfig``: what changes the numbers is honoured or refused."""
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from xltjax.errors import UserError
-from xltjax.files import read_text
+from xltjax.files import parse_json, read_text
 from xltjax.llama import LlamaConfig, RopeScaling
 
-SUPPORTED = ("llama", "mistral", "qwen2")
+log = logging.getLogger("xltjax")
 
-# Fields that change the numbers, each with the values under which it changes nothing.
-INERT: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu", "swish"),
-    "partial_rotary_factor": (None, 1, 1.0),
-    "quantization_config": (None,),
-    "logit_scale": (None, 1, 1.0),
-    "final_logit_softcapping": (None,),
-    "attn_logit_softcapping": (None,),
-    "embedding_multiplier": (None, 1, 1.0),
-    "use_qk_norm": (None, False),
-    "qk_layernorm": (None, False),
-    "is_encoder_decoder": (None, False),
-    "add_cross_attention": (None, False),
-    "num_local_experts": (None, 0, 1),
+# Values that transformers assumes where a config.json lacks the field.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {"num_key_value_heads": None, "max_position_embeddings": 2048},
+    "mistral": {"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096},
+    "qwen2": {
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 32768,
+        "sliding_window": 4096,
+        "max_window_layers": 28,
+    },
 }
+SUPPORTED = tuple(DEFAULTS)
+
+# Fields that are read; those of one family mean nothing in the others.
+READ = frozenset((
+    "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps",
+    "rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings",
+    "tie_word_embeddings", "layer_types", "initializer_range",
+))  # fmt: skip
+READ_BY_FAMILY = {
+    "llama": {"attention_bias", "mlp_bias"},
+    "mistral": {"sliding_window"},
+    "qwen2": {"use_sliding_window", "sliding_window", "max_window_layers"},
+}
+
+# Fields that would change the numbers, each with the values under which they change nothing.
+NONE, FALSE, ZERO, ONE = (None,), (None, False), (None, 0), (None, 1)
+INERT: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu", "swish", None),
+    "hidden_activation": ("silu", "swish", None),
+    "attention_dropout": ZERO,
+    "hidden_dropout": ZERO,
+    "resid_pdrop": ZERO,
+    "embd_pdrop": ZERO,
+    "attention_multiplier": NONE,
+    "query_pre_attn_scalar": NONE,
+    "attn_logit_softcapping": NONE,
+    "final_logit_softcapping": NONE,
+    "logit_scale": ONE,
+    "logits_scaling": ONE,
+    "embedding_multiplier": ONE,
+    "residual_multiplier": ONE,
+    "partial_rotary_factor": ONE,
+    "rotary_pct": ONE,
+    "rope_interleaved": FALSE,
+    "no_rope_layers": (None, []),
+    "no_rope_layer_interval": ZERO,
+    "attention_chunk_size": NONE,
+    "use_qk_norm": FALSE,
+    "qk_norm": FALSE,
+    "qk_layernorm": FALSE,
+    "clip_qkv": NONE,
+    "bias": FALSE,
+    "qkv_bias": FALSE,
+    "alibi": FALSE,
+    "parallel_attn": FALSE,
+    "use_parallel_residual": FALSE,
+    "num_local_experts": (None, 0, 1),
+    "num_experts": (None, 0, 1),
+    "n_routed_experts": (None, 0, 1),
+    "is_encoder_decoder": FALSE,
+    "add_cross_attention": FALSE,
+    "per_layer_config": (None, {}),
+    "pruned_heads": (None, {}),
+    "quantization_config": NONE,
+    "compression_config": NONE,
+    "auto_map": (None, {}),  # a model with code of its own
+}
+
+# Fields that say nothing of the numbers; any other that is set is warned of by name.
+HARMLESS = frozenset((
+    "architectures", "_name_or_path", "name_or_path", "transformers_version", "torch_dtype", "dtype",
+    "use_cache", "pretraining_tp", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id",
+    "sep_token_id", "cls_token_id", "decoder_start_token_id", "tokenizer_class", "max_sequence_length",
+    "model_max_length", "output_attentions", "output_hidden_states", "output_router_logits", "return_dict",
+    "return_dict_in_generate", "torchscript", "use_bfloat16", "is_decoder", "id2label", "label2id",
+    "num_labels", "problem_type", "attn_implementation", "_attn_implementation", "_flash_attn_2_enabled",
+    "_attn_implementation_autoset", "chunk_size_feed_forward", "tie_encoder_decoder", "tie_last_hidden_states",
+    "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p", "typical_p", "num_beams",
+    "num_beam_groups", "num_return_sequences", "length_penalty", "repetition_penalty", "diversity_penalty",
+    "encoder_no_repeat_ngram_size", "no_repeat_ngram_size", "early_stopping", "remove_invalid_values",
+    "unsloth_fixed", "unsloth_version", "unsloth_training_tied",
+))  # fmt: skip
+
+ROPE_FIELDS = {
+    "default": {
+        "rope_type",
+        "type",
+        "rope_theta",
+        "partial_rotary_factor",
+        "original_max_position_embeddings",
+    },
+}
+ROPE_FIELDS["llama3"] = ROPE_FIELDS["default"] | {"factor", "low_freq_factor", "high_freq_factor"}
 
 
 def read_hf_config(directory: Path) -> dict[str, Any]:
@@ -36,17 +117,26 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
     Raises:
         UserError: when it is missing or not a JSON object.
     """
-    try:
-        values = json.loads(read_text(directory / "config.json"))
-    except json.JSONDecodeError as problem:
-        raise UserError(f"{directory / 'config.json'} is not JSON ({problem.msg})") from None
+    return read_json_object(directory / "config.json")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A file of one JSON object, parsed.
+
+    Raises:
+        UserError: when it is missing or holds anything else.
+    """
+    values = parse_json(read_text(path), path)
     if not isinstance(values, dict):
-        raise UserError(f"{directory / 'config.json'} is not a JSON object")
+        raise UserError(f"{path} is not a JSON object")
     return values
 
 
 def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     """The architecture described by a ``config.json`` of transformers 4 or 5.
+
+    A field that is set, not read and not known to be harmless is warned of by name: ``transformers``
+    computes the same without it.
 
     Raises:
         UserError: for a ``model_type`` or a field's value that is not supported, naming it and what is.
@@ -54,75 +144,178 @@ def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     model_type = values.get("model_type")
     if model_type not in SUPPORTED:
         raise UserError(f"model_type {model_type!r} is not supported; supported: {', '.join(SUPPORTED)}")
-    for field, allowed in INERT.items():
-        if values.get(field, allowed[0]) not in allowed:
-            raise UserError(
-                f"config.json: {field} = {values[field]!r} is not supported; supported: {allowed[0]!r}"
-            )
-    try:
-        heads, width, layers = (
-            values["num_attention_heads"],
-            values["hidden_size"],
-            values["num_hidden_layers"],
+    _refuse_and_warn(values, model_type)
+    fields = {**DEFAULTS[model_type], **values}
+    heads, width = _whole(fields, "num_attention_heads"), _whole(fields, "hidden_size")
+    layers = _whole(fields, "num_hidden_layers")
+    kv_heads = _whole(fields, "num_key_value_heads", heads)
+    head_dim = _whole(fields, "head_dim", width // heads)
+    if heads % kv_heads or head_dim % 2 or (fields.get("head_dim") is None and width % heads):
+        raise UserError(
+            f"config.json: {heads} num_attention_heads, {kv_heads} num_key_value_heads, hidden_size {width} "
+            f"and head_dim {fields.get('head_dim')} do not fit together"
         )
-        theta, scaling = _rope(values)
-        window, first = _window(values, model_type, layers)
-        return LlamaConfig(
-            vocab_size=values["vocab_size"],
-            hidden_size=width,
-            intermediate_size=values["intermediate_size"],
-            num_layers=layers,
-            num_heads=heads,
-            num_kv_heads=values.get("num_key_value_heads") or heads,
-            head_dim=values.get("head_dim") or width // heads,
-            max_positions=values.get("max_position_embeddings", 2048),
-            rms_norm_eps=values.get("rms_norm_eps", 1e-6),
-            rope_theta=theta,
-            rope_scaling=scaling,
-            qkv_bias=model_type == "qwen2" or bool(values.get("attention_bias")),
-            o_bias=model_type != "qwen2" and bool(values.get("attention_bias")),
-            mlp_bias=bool(values.get("mlp_bias")),
-            tied_embeddings=bool(values.get("tie_word_embeddings")),
-            sliding_window=window,
-            window_layers=first,
-            initializer_range=values.get("initializer_range", 0.02),
-        )
-    except KeyError as missing:
-        raise UserError(f"config.json lacks {missing.args[0]!r}") from None
-
-
-def _rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
-    """The rotary base and its scaling, from transformers 5's ``rope_parameters`` or 4's two fields."""
-    rope = values.get("rope_parameters") or {**(values.get("rope_scaling") or {})}
-    theta = float(rope.get("rope_theta") or values.get("rope_theta") or 10000.0)
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
-        raise UserError("config.json: rope partial_rotary_factor other than 1 is not supported")
-    if kind == "default":
-        return theta, None
-    if kind != "llama3":
-        raise UserError(f"config.json: rope_type {kind!r} is not supported; supported: default, llama3")
-    return theta, RopeScaling(
-        factor=rope["factor"],
-        low_freq_factor=rope["low_freq_factor"],
-        high_freq_factor=rope["high_freq_factor"],
-        original_max_positions=rope.get("original_max_position_embeddings")
-        or values["max_position_embeddings"],
+    theta, scaling = _rope(fields)
+    window, first = _window(fields, model_type, layers)
+    biased = _flag(fields, "attention_bias") and model_type == "llama"
+    return LlamaConfig(
+        vocab_size=_whole(fields, "vocab_size"),
+        hidden_size=width,
+        intermediate_size=_whole(fields, "intermediate_size"),
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        max_positions=_whole(fields, "max_position_embeddings"),
+        rms_norm_eps=_number(fields, "rms_norm_eps", 1e-6),
+        rope_theta=theta,
+        rope_scaling=scaling,
+        qkv_bias=biased or model_type == "qwen2",
+        o_bias=biased,
+        mlp_bias=_flag(fields, "mlp_bias") and model_type == "llama",
+        tied_embeddings=_flag(fields, "tie_word_embeddings"),
+        sliding_window=window,
+        window_layers=first,
+        initializer_range=_number(fields, "initializer_range", 0.02),
     )
 
 
-def _window(values: Mapping[str, Any], model_type: str, layers: int) -> tuple[int | None, int]:
+def hf_config(config: LlamaConfig) -> dict[str, Any]:
+    """A ``config.json`` for an architecture that came from no Hugging Face directory.
+
+    It reads the same in transformers 4 and 5, and ``llama_config`` reads it back to an equal architecture.
+
+    Raises:
+        UserError: when no family of Hugging Face has such an architecture.
+    """
+    values: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "tie_word_embeddings": config.tied_embeddings,
+        "initializer_range": config.initializer_range,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if config.rope_scaling:
+        scaling = asdict(config.rope_scaling)
+        scaling["original_max_position_embeddings"] = scaling.pop("original_max_positions")
+        values["rope_scaling"] = {"rope_type": "llama3", **scaling}
+    families: dict[str, tuple[str, dict[str, Any]]] = {
+        "llama": ("Llama", {"attention_bias": config.o_bias, "mlp_bias": config.mlp_bias}),
+        "mistral": ("Mistral", {"sliding_window": config.sliding_window}),
+        "qwen2": ("Qwen2", {
+            "use_sliding_window": config.sliding_window is not None,
+            "sliding_window": config.sliding_window,
+            "max_window_layers": config.window_layers,
+        }),
+    }  # fmt: skip
+    for family, (prefix, own) in families.items():
+        candidate = {"architectures": [f"{prefix}ForCausalLM"], "model_type": family, **values, **own}
+        if llama_config(candidate) == config:
+            return candidate
+    raise UserError("no Hugging Face family has this combination of biases and sliding window")
+
+
+def _refuse_and_warn(values: Mapping[str, Any], model_type: str) -> None:
+    for field, value in values.items():
+        if field in READ or field in READ_BY_FAMILY[model_type] or field in HARMLESS:
+            continue
+        if field in INERT:
+            if value not in INERT[field]:
+                raise UserError(
+                    f"config.json: {field} = {value!r} is not supported; supported: {INERT[field][0]!r}"
+                )
+        elif field == "sliding_window" and value:
+            raise UserError(f"config.json: sliding_window with model_type {model_type!r} is not supported")
+        elif value:
+            log.warning(
+                "warning: config.json: %s = %r means nothing to %r: ignored", field, value, model_type
+            )
+
+
+def _whole(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """A positive whole number; null or a missing field is ``default``."""
+    value = fields.get(name)
+    if value is None:
+        value = default
+    if value is None:
+        raise UserError(f"config.json lacks {name!r}")
+    if type(value) is not int or value < 1:
+        raise UserError(f"config.json: {name} = {value!r} is not a positive whole number")
+    return value
+
+
+def _number(fields: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A positive number; null or a missing field is ``default``."""
+    value = fields.get(name)
+    if value is None:
+        value = default
+    if value is None:
+        raise UserError(f"config.json lacks {name!r}")
+    if type(value) not in (int, float) or not value > 0:
+        raise UserError(f"config.json: {name} = {value!r} is not a positive number")
+    return float(value)
+
+
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name)
+    if value not in (None, False, True):
+        raise UserError(f"config.json: {name} = {value!r} is not true or false")
+    return bool(value)
+
+
+def _rope(fields: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+    """The rotary base and its scaling, from transformers 5's ``rope_parameters`` or 4's two fields."""
+    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
+    if not isinstance(rope, dict):
+        raise UserError(f"config.json: rope_scaling = {rope!r} is not an object")
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind not in ROPE_FIELDS:
+        raise UserError(f"config.json: rope_type {kind!r} is not supported; supported: default, llama3")
+    for name, value in rope.items():
+        if name not in ROPE_FIELDS[kind] and value is not None:
+            raise UserError(f"config.json: {name} = {value!r} with rope_type {kind!r} is not supported")
+    if rope.get("partial_rotary_factor") not in ONE:
+        raise UserError("config.json: rope partial_rotary_factor other than 1 is not supported")
+    theta = _number({**fields, **rope}, "rope_theta", 10000.0)
+    if kind == "default":
+        return theta, None
+    # The place that transformers looks at first, second and last.
+    original = (
+        fields.get("original_max_position_embeddings")
+        or rope.get("original_max_position_embeddings")
+        or fields["max_position_embeddings"]
+    )
+    return theta, RopeScaling(
+        factor=_number(rope, "factor"),
+        low_freq_factor=_number(rope, "low_freq_factor"),
+        high_freq_factor=_number(rope, "high_freq_factor"),
+        original_max_positions=_whole({"original_max_position_embeddings": original},
+                                      "original_max_position_embeddings"),
+    )  # fmt: skip
+
+
+def _window(fields: Mapping[str, Any], model_type: str, layers: int) -> tuple[int | None, int]:
     """The sliding window and the first layer that has it."""
-    if model_type == "mistral":
-        return values.get("sliding_window", 4096), 0
-    if model_type == "qwen2" and values.get("use_sliding_window"):
-        first = values.get("max_window_layers", 28)
-        kinds = values.get("layer_types")
-        if kinds is not None:
-            expected = ["full_attention" if i < first else "sliding_attention" for i in range(layers)]
-            if list(kinds) != expected:
-                raise UserError("config.json: layer_types that alternate window and full are not supported")
-        return values.get("sliding_window"), first
-    if model_type == "llama" and values.get("sliding_window"):
-        raise UserError("config.json: sliding_window with model_type 'llama' is not supported")
-    return None, 0
+    window, first = None, 0
+    if model_type == "mistral" or (model_type == "qwen2" and _flag(fields, "use_sliding_window")):
+        window = None if fields["sliding_window"] is None else _whole(fields, "sliding_window")
+        if model_type == "qwen2" and window is not None:
+            first = fields["max_window_layers"]
+            if type(first) is not int or first < 0:
+                raise UserError(f"config.json: max_window_layers = {first!r} is not a whole number")
+    kinds = fields.get("layer_types")
+    windowed = ["sliding_attention" if window and i >= first else "full_attention" for i in range(layers)]
+    if kinds is not None and kinds != windowed:
+        raise UserError("config.json: layer_types other than full attention up to a layer and windows from it "
+                        "on are not supported")  # fmt: skip
+    return window, first

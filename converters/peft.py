@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from xltjax.converters.export_hf import fetch, finish_directory, refuse_existing, staging_directory
-from xltjax.converters.load import read_variable
+from xltjax.converters.hf_config import read_json_object
+from xltjax.converters.load import load_variables
 from xltjax.converters.names import export_order, peft_name
-from xltjax.converters.safetensors_files import TensorDirectory, write_safetensors
+from xltjax.converters.safetensors_files import map_tensors, write_safetensors
 from xltjax.errors import UserError
-from xltjax.files import read_text
 from xltjax.llama import Llama, parameters
-from xltjax.lora import TARGETS, add_lora, linears
+from xltjax.lora import TARGETS, add_lora, has_lora, linears
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -30,7 +31,7 @@ HONOURED = frozenset((
     "init_lora_weights", "lora_dropout", "inference_mode", "peft_version", "auto_mapping", "revision",
     "megatron_core", "qalora_group_size", "loftq_config", "runtime_config",
 ))  # fmt: skip
-UNSET = (None, False, "none", [], {})
+UNSET: tuple[Any, ...] = (None, False, "none", [], {})
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")  # starts that leave the base's weights alone
 
 
@@ -46,10 +47,10 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
     Raises:
         UserError: when the model has no adapters, or ``path`` is taken.
     """
-    adapted = [(name, linear) for name, linear in linears(model) if linear.lora_a is not None]
+    adapted = [(name, linear, a) for name, linear in linears(model) if (a := linear.lora_a) is not None]
     if not adapted:
         raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
-    rank = adapted[0][1].lora_a.shape[0]
+    rank = adapted[0][2].shape[0]
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -57,7 +58,7 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
         "r": rank,
         "lora_alpha": _plain_number(adapted[0][1].lora_scale * rank),
         "lora_dropout": 0.0,
-        "target_modules": sorted({name.rsplit(".", 1)[1] for name, _ in adapted}),
+        "target_modules": sorted({name.rsplit(".", 1)[1] for name, _, _ in adapted}),
         "bias": "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
@@ -68,10 +69,9 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
     with staging_directory(target) as staging:
         (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         variables = parameters(model, nnx.LoRAParam)
-        names = sorted(variables, key=export_order)
-        header = {peft_name(n): (np.dtype(variables[n].dtype), tuple(variables[n].shape)) for n in names}
-        tensors = ((peft_name(n), fetch(variables[n])) for n in names)
-        write_safetensors(staging / WEIGHTS, tensors, header)
+        by_name = {peft_name(name): variables[name] for name in sorted(variables, key=export_order)}
+        header = {name: (np.dtype(v.dtype), tuple(v.shape)) for name, v in by_name.items()}
+        write_safetensors(staging / WEIGHTS, header, lambda name: fetch(by_name[name]))
         finish_directory(staging, target)
 
 
@@ -81,57 +81,56 @@ def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> No
     Rank, alpha and targets come from its config and tensors.
 
     Args:
-        model: without adapters, on any mesh.
+        model: on any mesh, without adapters.
         path: directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
         dtype: of the adapters' parameters.
 
     Raises:
-        UserError: for an option that is not supported (named), or tensors that do not fit the model.
+        UserError: for an option that is not supported (named), tensors that do not fit the model, or a
+            model that has adapters already.
     """
+    if has_lora(model):
+        raise UserError("the model has adapters already; merge them first (--merge-lora)")
     directory = Path(path)
     config = _read_config(directory)
-    source = TensorDirectory(directory, single=WEIGHTS)
-    targets = _targets(directory, source)
-    mesh: Mesh = model.embed.weight[...].sharding.mesh
+    tensors = map_tensors(directory, single=WEIGHTS)
+    targets = _targets(directory, tensors)
+    mesh: Mesh = model.embed.weight[...].sharding.mesh  # type: ignore[attr-defined]
     add_lora(model, mesh, None, rank=config["r"], alpha=config["lora_alpha"], targets=targets, dtype=dtype)
     variables = {peft_name(name): v for name, v in parameters(model, nnx.LoRAParam).items()}
-    problems = sorted(variables.keys() ^ set(source.names()))
-    problems += [n for n, v in variables.items() if source.shapes.get(n, tuple(v.shape)) != tuple(v.shape)]
+    problems = sorted(variables.keys() ^ tensors.keys())
+    problems += [n for n, v in variables.items() if n in tensors and tensors[n].shape != tuple(v.shape)]
     if problems:
         raise UserError(f"{directory}: the adapter does not fit the model; see {problems[0]}")
-    for name, variable in variables.items():
-        variable.set_value(read_variable(source, name, variable, mesh, np.dtype(dtype)))
+    load_variables(tensors, variables, mesh, dtype)
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise UserError(f"adapter directory {directory} does not exist")
-    try:
-        config: dict[str, Any] = json.loads(read_text(directory / CONFIG))
-    except json.JSONDecodeError as problem:
-        raise UserError(f"{directory / CONFIG} is not JSON ({problem.msg})") from None
+    config = read_json_object(directory / CONFIG)
     if config.get("peft_type") != "LORA":
         raise UserError(
             f"{directory}: peft_type {config.get('peft_type')!r} is not supported; supported: LORA"
         )
-    scaled = config.get("use_rslora", False)
     for key, value in config.items():
         if key not in HONOURED and key != "use_rslora" and value not in UNSET:
             raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")
-    if scaled:
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
+        raise UserError(f"{directory}: r = {rank!r} with lora_alpha = {alpha!r} is no rank and scale")
+    if config.get("use_rslora"):
         # Rank-stabilised LoRA divides by the root of the rank: the same as a larger alpha.
         config["lora_alpha"] *= config["r"] ** 0.5
     return config
 
 
-def _targets(directory: Path, source: TensorDirectory) -> tuple[str, ...]:
+def _targets(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
     """Which products the adapter's tensors belong to."""
-    found = {
-        match[1] for name in source.names() if (match := re.search(r"\.(\w+)\.lora_[AB]\.weight$", name))
-    }
+    found = {match[1] for name in names if (match := re.search(r"\.(\w+)\.lora_[AB]\.weight$", name))}
     unknown = found - set(TARGETS)
     if unknown or not found:
         raise UserError(

@@ -1,10 +1,13 @@
-"""Safetensors on disk: a directory opened as one map of tensors, and a writer that holds one at a time."""
+"""Safetensors on disk: a directory mapped into memory tensor by tensor, and a writer that holds one at a time."""
 
 from __future__ import annotations
 
 import json
+import math
+import mmap
+import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,74 +16,67 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from xltjax.errors import UserError
-from xltjax.files import read_text
+from xltjax.files import parse_json, read_text
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 DTYPES: dict[str, np.dtype] = {
-    "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
+Header = dict[str, tuple[np.dtype, tuple[int, ...]]]  # of a file: each tensor's dtype and shape
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class TensorDirectory:
-    """The tensors of a Hugging Face directory, read slice by slice; nothing is loaded on opening.
+def map_tensors(directory: Path, single: str = SINGLE) -> dict[str, np.ndarray]:
+    """Every tensor of a Hugging Face directory as a read-only view of its file, mapped into memory.
 
-    Attributes:
-        shapes: tensor name -> shape.
-        dtypes: tensor name -> numpy dtype.
+    Nothing is read before a view is indexed, and then only the pages that hold the part asked for.
+
+    Args:
+        directory: holding an index of shards, or one file.
+        single: the name of that one file.
+
+    Raises:
+        UserError: for a directory without safetensors (pickled ``.bin`` files are refused, never
+            read), a damaged or missing shard, or an index that points outside the directory.
     """
+    index = _read_index(directory, single)
+    files = {
+        file: _map_file(directory, file) for file in (sorted(set(index.values())) if index else [single])
+    }
+    tensors = {name: view for views in files.values() for name, view in views.items()}
+    for name, file in (index or {}).items():
+        if name not in files[file]:
+            raise UserError(f"{directory / INDEX} places {name} in {file}, which does not hold it")
+        tensors[name] = files[file][name]
+    return tensors
 
-    def __init__(self, directory: Path, single: str = SINGLE):
-        """Open every shard and read its header.
 
-        Args:
-            directory: holding an index of shards, or one file.
-            single: the name of that one file.
-
-        Raises:
-            UserError: for a directory without safetensors (pickled ``.bin`` files are refused, never
-                read), a damaged or missing shard, or an index that points outside the directory.
-        """
-        self._handles: dict[str, Any] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.dtypes: dict[str, np.dtype] = {}
-        index = _read_index(directory, single)
-        for file in sorted(set(index.values())) if index else [single]:
-            self._open(directory, file)
-        for name, file in (index or {}).items():
-            if name not in self._handles:
-                raise UserError(f"{directory / INDEX} places {name} in {file}, which does not hold it")
-
-    def _open(self, directory: Path, file: str) -> None:
-        path = directory / file
-        _refuse_escape(directory, path)
-        if not path.is_file():
-            raise UserError(f"{path} is missing; the index names it")
-        try:
-            handle = safe_open(path, framework="numpy")
-            for name in handle.keys():  # noqa: SIM118 - not a dictionary
-                view = handle.get_slice(name)
-                if view.get_dtype() not in DTYPES:
-                    raise UserError(
-                        f"{path}: {name} has dtype {view.get_dtype()}; supported: {', '.join(DTYPES)}"
-                    )
-                self._handles[name] = handle
-                self.shapes[name] = tuple(view.get_shape())
-                self.dtypes[name] = DTYPES[view.get_dtype()]
-        except SafetensorError as problem:
-            raise UserError(f"{path} is damaged or truncated ({problem}); download it again") from None
-
-    def names(self) -> Iterator[str]:
-        """Every tensor's name."""
-        return iter(self.shapes)
-
-    def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
-        """Only the part ``index`` of a tensor."""
-        return self._handles[name].get_slice(name)[index]
+def _map_file(directory: Path, file: str) -> dict[str, np.ndarray]:
+    path = directory / file
+    _refuse_escape(directory, path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing; the index names it")
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # checks the header: its form, its shapes, its offsets against the size of the file
+    except SafetensorError as problem:
+        raise UserError(f"{path} is damaged or truncated ({problem}); download it again") from None
+    with path.open("rb") as opened:
+        data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    length = 8 + int.from_bytes(data[:8], "little")
+    views = {}
+    for name, entry in json.loads(data[8:length]).items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise UserError(f"{path}: {name} has dtype {entry['dtype']}; supported: {', '.join(DTYPES)}")
+        first, last = entry["data_offsets"]
+        raw = np.frombuffer(data, np.uint8, last - first, length + first)
+        views[name] = raw.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return views
 
 
 def _read_index(directory: Path, single: str) -> dict[str, str] | None:
@@ -96,12 +92,10 @@ def _read_index(directory: Path, single: str) -> dict[str, str] | None:
                 "convert them with transformers: from_pretrained(...).save_pretrained(...)"
             )
         raise UserError(f"{directory} holds neither {single} nor {INDEX}")
-    try:
-        index = json.loads(read_text(directory / INDEX))["weight_map"]
-        if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
-            raise KeyError
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise UserError(f"{directory / INDEX} is not an index of safetensors (weight_map)") from None
+    document = parse_json(read_text(directory / INDEX), directory / INDEX)
+    index = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
+        raise UserError(f"{directory / INDEX} is not an index of safetensors (weight_map)")
     return index
 
 
@@ -115,22 +109,20 @@ def _refuse_escape(directory: Path, path: Path) -> None:
         raise UserError(f"{path} leaves the model directory (it leads to {real}); refused")
 
 
-def write_safetensors(
-    path: Path, tensors: Iterable[tuple[str, np.ndarray]], header: dict[str, tuple[np.dtype, tuple[int, ...]]]
-) -> None:
-    """Write one safetensors file, consuming ``tensors`` one at a time.
+def write_safetensors(path: Path, header: Header, tensor: Callable[[str], np.ndarray]) -> None:
+    """Write one safetensors file, asking for one tensor at a time and letting go of it before the next.
 
     The library's own writer wants all tensors of a file in memory at once.
 
     Args:
         path: the file.
-        tensors: (name, array) in the order of ``header``.
-        header: dtype and shape of every tensor, known beforehand.
+        header: dtype and shape of every tensor, in the order in which they are written.
+        tensor: called with each name in turn.
     """
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, (dtype, shape) in header.items():
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         entries[name] = {
             "dtype": _NAMES[dtype],
             "shape": list(shape),
@@ -141,8 +133,14 @@ def write_safetensors(
     encoded += b" " * (-len(encoded) % 8)  # the format aligns the data to 8 bytes
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for (expected, (dtype, shape)), (name, array) in zip(header.items(), tensors, strict=True):
-            if name != expected or array.dtype != dtype or array.shape != shape:
-                raise ValueError(f"{name} {array.dtype}{array.shape} is not {expected} {dtype}{shape}")
-            # Python's buffers know no bfloat16: the bytes are written as such.
-            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        for name, (dtype, shape) in header.items():
+            file.write(_bytes(tensor(name), name, dtype, shape))
+        file.flush()
+        os.fsync(file.fileno())  # a full disk may show only now
+
+
+def _bytes(array: np.ndarray, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> memoryview:
+    """The memory of ``array`` as plain bytes: Python's buffers know no bfloat16."""
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(f"{name} is {array.dtype}{array.shape}, not {dtype}{shape}")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

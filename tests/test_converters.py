@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAMILY, make_hf_model
+from conftest import FAMILY, TINY, make_hf_model
 from safetensors.numpy import load_file, save_file
 
 from xltjax.converters import load_hf, save_hf
-from xltjax.converters.hf_config import llama_config
+from xltjax.converters.hf_config import hf_config, llama_config
+from xltjax.converters.load import _all_finite
+from xltjax.converters.names import hf_name
+from xltjax.converters.safetensors_files import map_tensors
 from xltjax.errors import UserError
+from xltjax.llama import parameters
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
@@ -42,6 +49,19 @@ def test_hf_to_flax_to_hf_is_bit_exact(name: str, spec: str, hf_model: HfModel, 
     for key, array in before.items():
         assert after[key].dtype == array.dtype
         assert after[key].tobytes() == array.tobytes(), key
+
+
+def test_a_vocabulary_that_no_mesh_divides_is_padded_with_zeros_and_stripped_again(tmp_path: Path) -> None:
+    make_hf_model("llama-2-7b", tmp_path / "in", vocab_size=97)
+    for spec, rows in (("2x2", 100), ("1x4", 100), ("4x2", 104), ("8x1", 104)):
+        model = load_hf(tmp_path / "in", make_mesh(spec), dtype=None)
+        table = np.asarray(model.embed.weight[...])
+        assert table.shape == (rows, 32)
+        assert not table[97:].any()
+        save_hf(model, tmp_path / spec, base=tmp_path / "in")
+        assert {k: v.tobytes() for k, v in tensors(tmp_path / spec).items()} == {
+            k: v.tobytes() for k, v in tensors(tmp_path / "in").items()
+        }
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -75,6 +95,52 @@ def test_sources_are_cast_as_asked(hf_model: HfModel) -> None:
     np.testing.assert_array_equal(np.asarray(model.embed.weight[...]), weight.astype(jnp.bfloat16))
 
 
+@pytest.mark.parametrize("source", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("wanted", ["float32", "float16", "bfloat16"])
+def test_every_dtype_is_cast_to_every_other_as_torch_casts_it(
+    source: str, wanted: str, tmp_path: Path
+) -> None:
+    import torch
+
+    reference = make_hf_model("llama-2-7b", tmp_path, dtype=source, vocab_size=100).state_dict()
+    model = load_hf(tmp_path, make_mesh("2x1"), dtype=wanted)
+    for name, variable in parameters(model).items():
+        expected = reference[hf_name(name)].to(getattr(torch, wanted))
+        assert variable.dtype == wanted
+        np.testing.assert_array_equal(np.asarray(variable[...]).astype(np.float32), expected.float().numpy())
+
+
+def test_tensors_of_mixed_dtypes_keep_their_own_and_come_back_bit_exact(
+    hf_model: HfModel, tmp_path: Path
+) -> None:
+    directory = copy_of(hf_model("llama-2-7b")[0], tmp_path)
+    rewrite(directory, lambda t: t.update({k: v.astype(np.float16) for k, v in t.items() if "proj" in k}))
+    model = load_hf(directory, make_mesh("2x1"), dtype=None)
+    assert model.norm.weight.dtype == np.float32
+    save_hf(model, tmp_path / "out", base=directory)
+    before, after = tensors(directory), tensors(tmp_path / "out")
+    assert {k: (v.dtype, v.tobytes()) for k, v in after.items()} == {
+        k: (v.dtype, v.tobytes()) for k, v in before.items()
+    }
+
+
+def test_rotary_frequencies_of_old_checkpoints_are_passed_over(hf_model: HfModel, tmp_path: Path) -> None:
+    directory = copy_of(hf_model("llama-2-7b")[0], tmp_path)
+    name = "model.layers.{}.self_attn.rotary_emb.inv_freq"
+    rewrite(directory, lambda t: t.update({name.format(i): np.ones(4, np.float32) for i in range(2)}))
+    load_hf(directory, make_mesh("1x1"))
+
+
+def test_a_tied_model_with_a_head_in_the_file_loads_only_if_the_head_is_the_embedding(
+    hf_model: HfModel, tmp_path: Path
+) -> None:
+    directory = copy_of(hf_model("llama-3.2-tied")[0], tmp_path)
+    rewrite(directory, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].copy()}))
+    assert load_hf(directory, make_mesh("1x1")).head is None
+    rewrite(directory, lambda t: t["lm_head.weight"].__setitem__((0, 0), 9))
+    refused(directory, "lm_head.weight differs", "set tie_word_embeddings to false")
+
+
 def test_tokenizer_and_generation_config_travel_with_the_export(chat_model: Path, tmp_path: Path) -> None:
     save_hf(load_hf(chat_model, make_mesh("1x1")), tmp_path / "out", base=chat_model)
     for name in ("tokenizer.json", "tokenizer.model", "generation_config.json"):
@@ -106,7 +172,10 @@ def test_missing_extra_and_misshapen_tensors_are_named(hf_model: HfModel, tmp_pa
     refused(directory, "1 missing (model.norm.weight)")
     rewrite(directory, lambda t: t.update({"model.norm.weight": np.ones(33, np.float32)}))
     refused(directory, "model.norm.weight has shape (33,)", "(32,)")
-    rewrite(directory, lambda t: t.update({"model.norm.weight": np.ones(32, np.float32), "odd": np.ones(1)}))
+    rewrite(
+        directory,
+        lambda t: t.update({"model.norm.weight": np.ones(32, np.float32), "odd": np.ones(1, np.float32)}),
+    )
     refused(directory, "1 unknown (odd)")
 
 
@@ -160,6 +229,30 @@ def test_nan_is_loaded_with_a_warning_that_names_the_tensor(
     assert caplog.text.count("NaN") == 1
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_one_value_that_is_not_finite_is_found_among_many(bad: float, dtype: str) -> None:
+    values = np.random.default_rng(0).normal(size=(30, 70)).astype(jnp.dtype(dtype))
+    values[0, 0], values[1, 1] = jnp.finfo(dtype).max, jnp.finfo(dtype).min
+    assert _all_finite(values)
+    values[17, 42] = bad
+    assert not _all_finite(values)
+
+
+def test_a_cast_that_overflows_is_warned_of(
+    hf_model: HfModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = copy_of(hf_model("llama-2-7b")[0], tmp_path)
+    rewrite(directory, lambda t: t["model.norm.weight"].__setitem__(3, 1e6))
+    with caplog.at_level(logging.WARNING, "xltjax"):
+        load_hf(directory, make_mesh("1x1"), dtype=jnp.float32)
+        assert not caplog.records
+        load_hf(directory, make_mesh("2x1"), dtype=jnp.float16)
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: model.norm.weight holds NaN or infinite values"
+    ]
+
+
 def test_missing_directory_and_unsupported_architecture_are_refused(
     hf_model: HfModel, tmp_path: Path
 ) -> None:
@@ -170,21 +263,105 @@ def test_missing_directory_and_unsupported_architecture_are_refused(
     refused(directory, "'gpt2'", "llama, mistral, qwen2")
 
 
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "reason"),
     [
-        ("hidden_act", "gelu"),
-        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}),
-        ("quantization_config", {"bits": 4}),
-        ("sliding_window", 16),
+        ("hidden_act", "gelu", "hidden_act = 'gelu' is not supported; supported: 'silu'"),
+        ("rope_parameters", YARN, "rope_type 'yarn' is not supported; supported: default, llama3"),
+        ("rope_parameters", {"rope_theta": 1e4, "partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ("rope_parameters", {"full_attention": {"rope_theta": 1e6}}, "full_attention"),
+        ("rope_parameters", {"rope_type": "llama3", "factor": 8.0}, "lacks 'low_freq_factor'"),
+        ("rope_theta", "fast", "rope_theta"),
+        ("quantization_config", {"bits": 4}, "quantization_config"),
+        ("sliding_window", 16, "sliding_window with model_type 'llama'"),
+        ("layer_types", ["full_attention", "sliding_attention"], "layer_types"),
+        ("attention_dropout", 0.1, "attention_dropout"),
+        ("auto_map", {"AutoModelForCausalLM": "modeling_x.X"}, "auto_map"),
+        ("residual_multiplier", 0.2, "residual_multiplier"),
+        ("num_local_experts", 8, "num_local_experts"),
+        ("per_layer_config", {"0": {"num_key_value_heads": 1}}, "per_layer_config"),
+        ("hidden_size", "wide", "hidden_size = 'wide' is not a positive whole number"),
+        ("num_hidden_layers", None, "lacks 'num_hidden_layers'"),
+        ("num_key_value_heads", 3, "do not fit together"),
+        ("rms_norm_eps", -1, "rms_norm_eps"),
+        ("attention_bias", "yes", "attention_bias = 'yes' is not true or false"),
     ],
 )
 def test_fields_that_would_change_the_numbers_are_refused_by_name(
-    field: str, value: object, hf_model: HfModel
+    field: str, value: object, reason: str, hf_model: HfModel
 ) -> None:
     config = json.loads((hf_model("llama-2-7b")[0] / "config.json").read_text())
-    with pytest.raises(UserError, match=r"rope_type 'yarn'" if field == "rope_parameters" else field):
+    assert llama_config(config).num_layers == 2
+    if field == "rope_theta":
+        del config["rope_parameters"]
+    with pytest.raises(UserError, match=re.escape(reason)):
         llama_config({**config, field: value})
+
+
+def test_a_field_that_means_nothing_to_the_family_is_warned_of_by_name(
+    hf_model: HfModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = json.loads((hf_model("mistral")[0] / "config.json").read_text())
+    with caplog.at_level(logging.WARNING, "xltjax"):
+        plain = llama_config({**config, "use_cache": True, "pretraining_tp": 2, "mlp_bias": False})
+        assert not caplog.records
+        assert llama_config({**config, "mlp_bias": True}) == plain
+    assert "mlp_bias = True means nothing to 'mistral'" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["Llama", "Mistral", "Qwen2"])
+def test_every_field_of_the_family_in_transformers_is_read_refused_or_known_to_be_harmless(
+    prefix: str,
+) -> None:
+    import transformers
+
+    from xltjax.converters.hf_config import HARMLESS, INERT, READ, READ_BY_FAMILY
+
+    config = getattr(transformers, f"{prefix}Config")(**TINY)
+    fields = set(config.to_dict()) | set(vars(config)) - {"_commit_hash", "_output_attentions"}
+    known = READ | READ_BY_FAMILY[config.model_type] | HARMLESS | INERT.keys()
+    assert {name for name in fields if not name.startswith("_")} - known == set()
+
+
+@pytest.mark.parametrize("prefix", ["Llama", "Mistral", "Qwen2"])
+def test_a_field_that_is_missing_has_the_default_of_transformers(prefix: str) -> None:
+    import transformers
+
+    defaults = getattr(transformers, f"{prefix}Config")()
+    required = {
+        name: getattr(defaults, name)
+        for name in ("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                     "num_attention_heads")
+    }  # fmt: skip
+    assert llama_config(required) == llama_config(defaults.to_dict())
+
+
+def test_sliding_windows_are_read_as_each_family_means_them(hf_model: HfModel) -> None:
+    mistral = json.loads((hf_model("mistral")[0] / "config.json").read_text())
+    assert llama_config(mistral).sliding_window == 7
+    assert llama_config({**mistral, "sliding_window": None}).sliding_window is None
+    qwen = json.loads((hf_model("qwen2-window")[0] / "config.json").read_text())
+    assert [llama_config(qwen).window_of(layer) for layer in range(2)] == [None, 6]
+    kinds = ["full_attention", "full_attention"]
+    off = {**qwen, "use_sliding_window": False, "layer_types": kinds}
+    assert [llama_config(off).window_of(layer) for layer in range(2)] == [None, None]
+    with pytest.raises(UserError, match="layer_types"):
+        llama_config({**qwen, "layer_types": kinds})
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_an_architecture_is_written_as_a_config_that_transformers_reads_the_same(
+    name: str, hf_model: HfModel, tmp_path: Path
+) -> None:
+    from transformers import AutoConfig
+
+    config = llama_config(json.loads((hf_model(name)[0] / "config.json").read_text()))
+    assert llama_config(hf_config(config)) == config
+    (tmp_path / "config.json").write_text(json.dumps(hf_config(config)))
+    assert llama_config(AutoConfig.from_pretrained(tmp_path).to_dict()) == config
 
 
 def test_configs_of_transformers_4_read_the_same(hf_model: HfModel) -> None:
@@ -213,9 +390,87 @@ def test_export_never_leaves_half_a_directory(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(export, "write_safetensors", disk_full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        UserError, match="out could not be written: No space left on device; nothing was left"
+    ):
         save_hf(model, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+
+
+def test_an_export_replaces_what_was_there_only_with_overwrite_and_when_it_is_whole(
+    hf_model: HfModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import xltjax.converters.export_hf as export
+
+    directory = copy_of(hf_model("llama-2-7b")[0], tmp_path)
+    model = load_hf(directory, make_mesh("1x1"), dtype=None)
+    (directory / "old").touch()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "write_safetensors", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save_hf(model, directory, base=directory, overwrite=True)
+    assert (directory / "old").exists()
+    before = tensors(directory)
+    save_hf(model, directory, base=directory, overwrite=True)  # its own source, too
+    assert {k: v.tobytes() for k, v in tensors(directory).items()} == {
+        k: v.tobytes() for k, v in before.items()
+    }
+    assert not (directory / "old").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_a_base_of_another_architecture_is_refused(hf_model: HfModel, tmp_path: Path) -> None:
+    model = load_hf(hf_model("llama-2-7b")[0], make_mesh("1x1"))
+    with pytest.raises(UserError, match="describes another architecture"):
+        save_hf(model, tmp_path / "out", base=hf_model("code-llama")[0])
+
+
+BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "convert.py"
+
+
+def benchmark(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARK), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
+    """A random checkpoint of 100 MB in four shards, and the bytes of its tensors."""
+    directory = tmp_path_factory.mktemp("benchmark") / "model"
+    benchmark("--make", str(directory), "--gigabytes", "0.1")
+    assert len(list(directory.glob("*.safetensors"))) == 4
+    return directory, [array.nbytes for array in map_tensors(directory).values()]
+
+
+def added_memory(directory: Path, child: str, mesh: str) -> float:
+    """Bytes of anonymous memory by which the peak exceeds what the process held before the work."""
+    out = benchmark("--child", child, "--mesh", mesh, "--directory", str(directory))
+    measured = json.loads(out.splitlines()[-1])
+    return float(measured["peak"] - measured["before"])
+
+
+RUNTIME = 12e6  # bytes: threads, compiled programs and Python's objects, whatever the model's size
+
+
+@pytest.mark.parametrize("mesh", ["1x1", "2x1"])
+def test_loading_holds_the_model_and_little_else(mesh: str, checkpoint: tuple[Path, list[int]]) -> None:
+    directory, sizes = checkpoint
+    bound = 1.1 * sum(sizes) + RUNTIME
+    assert added_memory(directory, "load", mesh) < bound
+    if mesh == "2x1":
+        assert added_memory(directory, "numpy", mesh) > bound  # the eager way, by the same measure
+
+
+def test_exporting_holds_one_tensor(checkpoint: tuple[Path, list[int]]) -> None:
+    directory, sizes = checkpoint
+    assert max(sizes) > 2.5 * RUNTIME
+    assert added_memory(directory, "export", "2x1") < 1.1 * max(sizes) + RUNTIME
 
 
 def test_random_model_exports_without_a_base(tmp_path: Path, tokens: np.ndarray) -> None:
