@@ -5,28 +5,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import yaml
+from flax import nnx
 
 from xltjax import cli
 from xltjax.chat import TEMPLATES, ChatTokenizer, Message
-from xltjax.checkpoint import companions, find_model, load_model, run_of
+from xltjax.checkpoint import companions, find_model, load_adapter, load_model, run_of
 from xltjax.choose import Choice
 from xltjax.config import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.decoder import Answer, Decoder
 from xltjax.errors import UserError, did_you_mean
 from xltjax.eval.instruction_sets import Instruction, load_set
-from xltjax.files import atomic_write, json_line, read_jsonl, read_text
-from xltjax.mesh import make_mesh
+from xltjax.files import atomic_write, json_line, read_text
+from xltjax.llama import Llama
+from xltjax.lora import has_lora, linears
+from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.progress import progress
 from xltjax.provenance import provenance
+from xltjax.resume import resume, write_settings
 
 log = logging.getLogger("xltjax")
 
@@ -38,13 +41,22 @@ class GenerateConfig:
     """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
 
     model: str = setting("", "Hugging Face directory or id, a run of ours or one of its checkpoints.")
-    prompts: str = setting("xlt113", "A shipped set, a file, or a folder with one file per language.")
+    adapter: tuple[str, ...] = setting(
+        (), "LoRA adapter of the model (PEFT or a run of ours); repeatable, each answers all.", paths=True
+    )
+    prompts: str = setting(
+        "xlt113", "A shipped set, miniature, a file, or a folder with a file per language."
+    )
     languages: tuple[str, ...] = setting((), "Languages of the set to answer; all when not given.")
     modifiers: bool = setting(False, "Also answer the set's instructions with task modifiers.")
     out: str = setting("", "JSON Lines file of responses; an unfinished one is resumed.")
     name: str = setting("", "Name of the model in the responses; that of its directory when not given.")
     max_new_tokens: int = setting(512, "Most tokens of an answer.")
     repetition_penalty: float = setting(1.1, "Hugging Face's penalty over prompt and answer; 1 is none.")
+    temperature: float = setting(0.0, "Draw tokens at this temperature; 0 takes the likeliest.")
+    top_k: int = setting(0, "Draw among the k likeliest tokens; 0 is all.")
+    top_p: float = setting(1.0, "Draw among the likeliest tokens that hold this share; 1 is all.")
+    seed: int = setting(0, "Of the draws; with it an item's draws follow from its id alone.")
     batch_size: int = setting(32, "Answers written at once, over the whole mesh.")
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, cache and arithmetic.")
@@ -59,12 +71,34 @@ class GenerateConfig:
         for key in ("max_new_tokens", "batch_size"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
-        if self.repetition_penalty <= 0:
-            raise UserError(f"repetition_penalty must be positive, not {self.repetition_penalty}")
+        self.choice()
+        if self.name and len(self.adapter) > 1:
+            raise UserError("--name cannot name several adapters; each goes by its directory's name")
+        names = [_name(Path(adapter)) for adapter in self.adapter]
+        if len(set(names)) < len(names):
+            raise UserError(f"two adapters go by one name ({', '.join(names)}); rename a directory")
         if self.template and self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
+
+    def choice(self) -> Choice:
+        """How tokens are chosen.
+
+        Raises:
+            UserError: for a value that cannot work.
+        """
+        return Choice(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One answer to be given: by whom, to what, under which id."""
+
+    id: str
+    model: str
+    adapter: Path | None
+    instruction: Instruction
 
 
 def generate(config: GenerateConfig) -> Path:
@@ -78,77 +112,112 @@ def generate(config: GenerateConfig) -> Path:
     """
     if not config.model or not config.out:
         raise UserError(f"--{'out' if config.model else 'model'} is missing")
-    instructions = load_set(config.prompts, config.languages or None, config.modifiers)
+    tasks = _tasks(config)
     out = Path(config.out)
-    if out.is_dir():
-        raise UserError(f"{out} is a directory; --out names a file")
     source = find_model(config.model)
-    name = config.name or source.resolve().name
     settings = _settings(config, source)
-    done = _resume(out, settings, {instruction.id for instruction in instructions})
-    waiting = [instruction for instruction in instructions if instruction.id not in done]
-    if waiting:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    done = resume(out, settings, {task.id for task in tasks})
+    waiting = [task for task in tasks if task.id not in done]
+    for row in _answer(config, source, waiting, settings["template"], len(done)) if waiting else ():
+        if not done:
+            write_settings(out, settings, {})
         with out.open("a", encoding="utf-8") as file:
-            for row in _answer(config, source, name, waiting, settings["template"], len(done)):
-                file.write(json_line(row))
-                file.flush()
-                done[row["id"]] = row
-    ordered = [done[instruction.id] for instruction in instructions]
+            file.write(json_line(row))
+        done[row["id"]] = row
     with atomic_write(out) as file:
-        file.writelines(map(json_line, ordered))
-    _write_provenance(out, settings)
+        file.writelines(json_line(done[task.id]) for task in tasks)
+    write_settings(out, settings, provenance())
     return out
 
 
+def _tasks(config: GenerateConfig) -> list[Task]:
+    """Every answer to be given; with several adapters the ids begin with the adapter's name."""
+    instructions = load_set(_prompts(config.prompts), config.languages or None, config.modifiers)
+    adapters: list[Path | None] = [*map(Path, config.adapter)] or [None]
+    tasks = []
+    for adapter in adapters:
+        name = config.name or (_name(adapter) if adapter else _model_name(config.model))
+        prefix = f"{name}/" if len(adapters) > 1 else ""
+        tasks += [Task(f"{prefix}{each.id}", name, adapter, each) for each in instructions]
+    return tasks
+
+
+def _model_name(model: str) -> str:
+    return model if model == "miniature" else _name(find_model(model))
+
+
+def _prompts(name: str) -> str | Path:
+    if name != "miniature":
+        return name
+    from xltjax.miniature.build import ensure
+
+    return ensure() / "evaluation"
+
+
+def _name(path: Path) -> str:
+    """What answers are signed with: the directory's name, for a checkpoint that of its run and the step."""
+    run = run_of(path.resolve())
+    return f"{run[0].name}-{run[1]}" if run and run[1] is not None else path.resolve().name
+
+
 def _answer(
-    config: GenerateConfig, source: Path, name: str, waiting: Sequence[Instruction], template: str, done: int
+    config: GenerateConfig, source: Path, waiting: Sequence[Task], template: str, done: int
 ) -> Iterator[dict[str, Any]]:
     """The response rows of ``waiting``, in the order in which the answers end."""
     tokenizer = ChatTokenizer(companions(source), template)
     architecture = llama_config(read_hf_config(companions(source)))
-    prompts = tokenizer.prompts([(Message("user", i.instruction),) for i in waiting])
+    prompts = tokenizer.prompts([(Message("user", task.instruction.instruction),) for task in waiting])
     room = architecture.max_positions - config.max_new_tokens
-    fitting = []
+    fitting: dict[Path | None, list[tuple[Task, list[int]]]] = {}
     with progress("generating", done + len(waiting), done) as advance:
-        for instruction, ids in zip(waiting, prompts, strict=True):
-            if instruction.instruction.strip() and len(ids) <= room:
-                fitting.append(((instruction, len(ids)), ids))
+        for task, ids in zip(waiting, prompts, strict=True):
+            empty = not task.instruction.instruction.strip()
+            if not empty and len(ids) <= room:
+                fitting.setdefault(task.adapter, []).append((task, ids))
                 continue
-            why = (
-                "empty instruction" if len(ids) <= room else f"too long ({len(ids)} tokens, room for {room})"
-            )
-            log.warning("warning: %s: %s", instruction.id, why)
-            yield _row(instruction, name, len(ids), None, f"failed: {why}", "")
+            why = "empty instruction" if empty else f"too long ({len(ids)} tokens, room for {room})"
+            log.warning("warning: %s: %s", task.id, why)
+            yield _row(task, len(ids), None, f"failed: {why}", "")
             advance(1)
         if not fitting:
             return
         mesh = make_mesh(config.mesh)
         dtype = DTYPES[config.dtype]
-        decoder = Decoder(
-            load_model(source, mesh, dtype=dtype),
-            mesh,
-            slots=config.batch_size,
-            max_new_tokens=config.max_new_tokens,
-            choice=Choice(config.repetition_penalty),
-            eos=_eos(companions(source), tokenizer.eos),
-        )
-        for (instruction, length), answer in decoder.answer_all(fitting):
-            meter = decoder.meter
-            advance(1, f"{meter.new_tokens / max(meter.decode_seconds, 1e-9):,.0f} tokens/s")
-            text = tokenizer.decode(answer.ids)
-            yield _row(instruction, name, length, answer, answer.finish_reason, text)
-    _report(decoder)
+        model = load_model(source, mesh, dtype=dtype)
+        if config.adapter and has_lora(model):
+            raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
+        eos = _eos(companions(source), tokenizer.eos)
+        for adapter, asked in fitting.items():
+            if adapter is not None:
+                remove_adapters(model)
+                load_adapter(model, adapter, mesh, dtype=dtype)
+            decoder = Decoder(
+                model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
+                choice=config.choice(), eos=eos, seed=config.seed,
+            )  # fmt: skip
+            tasks = {task.instruction.id: (task, len(ids)) for task, ids in asked}
+            for key, answer in decoder.answer_all((task.instruction.id, ids) for task, ids in asked):
+                advance(1, f"{decoder.meter.rate():,.0f} tokens/s")
+                task, length = tasks[key]
+                text = tokenizer.decode(answer.ids)
+                yield _row(task, length, answer, answer.finish_reason, text)
+            log.info("%s: %s", tasks[key][0].model, decoder.meter.report())
 
 
-def _row(
-    instruction: Instruction, name: str, prompt_tokens: int, answer: Answer | None, reason: str, text: str
-) -> dict[str, Any]:
+def remove_adapters(model: Llama) -> None:
+    """Leave the base alone."""
+    for _, linear in linears(model):
+        linear.lora_a = linear.lora_b = nnx.data(None)
+        linear.lora_scale = 0.0
+
+
+def _row(task: Task, prompt_tokens: int, answer: Answer | None, reason: str, text: str) -> dict[str, Any]:
     """One line of ``responses.jsonl`` (DESIGN, section 3)."""
-    asked = dataclasses.asdict(instruction)
+    asked = dataclasses.asdict(task.instruction)
+    del asked["id"]
     return {
-        "id": asked.pop("id"),
-        "model": name,
+        "id": task.id,
+        "model": task.model,
         "language": asked.pop("language"),
         "task": asked.pop("task"),
         "instruction": asked.pop("instruction"),
@@ -170,86 +239,27 @@ def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def _report(decoder: Decoder) -> None:
-    meter = decoder.meter
-    log.info(
-        "%d answers, %d tokens; prefill %d tokens in %.1f s, decoding %.0f tokens/s over %.1f s, "
-        "slots busy %.0f %% of the steps",
-        meter.prompts, meter.new_tokens, meter.prompt_tokens, meter.prefill_seconds,
-        meter.new_tokens / max(meter.decode_seconds, 1e-9), meter.decode_seconds, 100 * meter.occupancy(),
-    )  # fmt: skip
-
-
-# Resuming
-
-
 def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
     """What decides the answers, to be equal when a file is resumed."""
-    run = run_of(source)
+    run = run_of(Path(config.adapter[0])) if config.adapter else run_of(source)
     trained_with = ""
     if run:
         trained_with = yaml.safe_load(read_text(run[0] / "config.yaml"))["template"]
     return {
         "model": str(source.resolve()),
+        "adapter": [str(Path(adapter).resolve()) for adapter in config.adapter],
         "prompts": config.prompts,
         "template": config.template or trained_with or "llama-2",
         "max_new_tokens": config.max_new_tokens,
-        "repetition_penalty": config.repetition_penalty,
+        **dataclasses.asdict(config.choice()),
+        "seed": config.seed,
         "dtype": config.dtype,
     }
 
 
-def _beside(out: Path) -> Path:
-    return out.with_suffix(".provenance.json")
-
-
-def _write_provenance(out: Path, settings: Mapping[str, Any]) -> None:
-    with atomic_write(_beside(out)) as file:
-        json.dump({"settings": settings, **provenance()}, file, indent=2)
-        file.write("\n")
-
-
-def _resume(out: Path, settings: Mapping[str, Any], asked: set[str]) -> dict[str, dict[str, Any]]:
-    """Rows already in ``out``, after cutting off a last line that a crash left incomplete.
-
-    Raises:
-        UserError: when the file was made with other settings or answers something that is not asked.
-    """
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _write_provenance(out, settings)
-        return {}
-    if _beside(out).is_file():
-        before = json.loads(read_text(_beside(out))).get("settings", {})
-        changed = [
-            f"{k} (was {before.get(k)!r}, now {v!r})" for k, v in settings.items() if before.get(k) != v
-        ]
-        if changed:
-            raise UserError(f"{out} was made with other settings: {', '.join(changed)}; choose another --out")
-    _cut_partial_line(out)
-    rows = {row["id"]: row for row in read_jsonl(out)}
-    foreign = rows.keys() - asked
-    if foreign:
-        raise UserError(
-            f"{out} answers {min(foreign)!r}, which is not among the prompts; choose another --out"
-        )
-    if rows:
-        log.info("resuming %s: %d answers are there", out, len(rows))
-    return rows
-
-
-def _cut_partial_line(path: Path) -> None:
-    """Drop what follows the last line break: a line that was being written."""
-    with path.open("rb+") as file:
-        data = file.read()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):
-            file.truncate(end)
-            os.fsync(file.fileno())
-
-
 def _command(config: GenerateConfig) -> None:
     cli.log_to_stderr()
+    cache_compilations()
     out = generate(config)
     print(f"responses: {out}")
     print(f"next:      python -m xltjax.eval surface {out} --out {out.parent}/scores")

@@ -1,0 +1,72 @@
+"""``kill -9`` at random instants, then the same command: the file must be that of a run left alone.
+
+    python benchmarks/resume_generate.py [--kills 10]
+
+A tiny random model answers the whole of xlt113. One run is left alone; another is killed ``--kills`` times,
+each time after a random share of the time an uninterrupted run takes, and started again; then it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from random_models import make_tokenizer, random_model
+
+
+def main() -> None:
+    """Run, kill, resume, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    draw = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_tokenizer(root, None, "xlt113")
+        shape = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4}
+        heads = {"num_attention_heads": 4, "max_position_embeddings": 2048}
+        random_model(root / "model", "Llama", 1.0, vocab_size=3_000, **shape, **heads)
+        for file in (root / "tokenizer").iterdir():
+            shutil.copyfile(file, root / "model" / file.name)
+
+        def start(out: str) -> subprocess.Popen[bytes]:
+            command = [
+                sys.executable, "-m", "xltjax.generate", "--model", str(root / "model"), "--dtype", "float32",
+                "--max-new-tokens", str(arguments.new_tokens), "--out", str(root / out),
+            ]  # fmt: skip
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        began = time.perf_counter()
+        assert start("whole.jsonl").wait() == 0
+        seconds = time.perf_counter() - began
+        print(f"left alone: {seconds:.1f} s", flush=True)
+        out, kept = root / "killed.jsonl", 0
+        for kill in range(arguments.kills):
+            process = start(out.name)
+            time.sleep(draw.uniform(0.2, 0.9) * seconds / 2)
+            ended = process.poll() is not None
+            process.kill()
+            process.wait()
+            lines = out.read_bytes().count(b"\n") if out.exists() else 0
+            print(f"kill {kill + 1}: {'had ended' if ended else 'killed'}, {lines} answers there", flush=True)
+            assert lines >= kept, "an answer was lost"
+            kept = lines
+        assert start(out.name).wait() == 0
+        same = out.read_bytes() == (root / "whole.jsonl").read_bytes()
+    print("the same file" if same else "ANOTHER FILE")
+    sys.exit(0 if same else 1)
+
+
+if __name__ == "__main__":
+    main()
