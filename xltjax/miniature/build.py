@@ -82,8 +82,15 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def build(target: Path, *, steps: int = PRETRAINING_STEPS, seed: int = SEED) -> None:
-    """Write the miniature to ``target``: data, tokenizer, then ``steps`` updates of pretraining."""
+def build(target: Path, *, count: int = DOCUMENTS, steps: int = PRETRAINING_STEPS, seed: int = SEED) -> None:
+    """Write the miniature to ``target``: data, a tokenizer, and a base model.
+
+    Args:
+        target: the directory to write.
+        count: documents of pretraining text.
+        steps: updates of pretraining.
+        seed: of everything.
+    """
     rows = {language: instruction_rows(seed, language) for language in LANGUAGES}
     for language, translated in rows.items():
         write_jsonl(target / "instructions" / f"{language}.jsonl", translated)
@@ -94,7 +101,7 @@ def build(target: Path, *, steps: int = PRETRAINING_STEPS, seed: int = SEED) -> 
             target / "evaluation" / f"{language}.jsonl",
             [row for row in evaluation if row["language"] == language],
         )
-    documents = pretraining_documents(seed, DOCUMENTS)
+    documents = pretraining_documents(seed, count)
     tokenizer_directory = target / "tokenizer"
     model_file = target / "tokenizer.model"
     model_file.write_bytes(train_tokenizer(documents, VOCABULARY, "[]/INST"))
