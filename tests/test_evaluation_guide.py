@@ -1,0 +1,51 @@
+"""docs/evaluation.md: its Python runs, its numbers and names are those of the code."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xltjax.eval import agreement, modifiers, relevance, surface
+from xltjax.eval.comparisons import minimal_detectable_difference
+from xltjax.eval.scores import Score
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+
+
+def test_the_python_in_the_guide_runs() -> None:
+    names: dict[str, Any] = {}
+    exec(re.search(r"```python\n(.*?)```", GUIDE, re.DOTALL)[1], names)
+    # Of the two common instructions the first model is one better on one.
+    assert names["found"]["a - b"].difference.estimate == 0.5
+    assert names["means"]["b"].estimate == pytest.approx(4 / 3)
+
+
+def test_the_score_in_the_guide_is_one() -> None:
+    Score(**json.loads(re.search(r"```json\n(.*?)```", GUIDE, re.DOTALL)[1]))
+
+
+def test_the_power_in_the_guide_is_computed() -> None:
+    assert [round(minimal_detectable_difference(0.7, n), 2) for n in (113, 30)] == [0.19, 0.37]
+    assert "difference of .19" in GUIDE
+    assert "must be .37" in GUIDE
+
+
+def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
+    names = {*surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
+    commands = {c.COMMAND.name for c in (surface, relevance, modifiers, agreement)}
+    assert {name for name in names if f"`{name}`" not in GUIDE} == set()
+    assert {name for name in commands if f"xltjax.eval {name}" not in GUIDE} == set()
+
+
+def test_every_flag_in_the_guide_exists() -> None:
+    known = {
+        flag
+        for module in (surface, relevance, modifiers, agreement)
+        for parameter in module.COMMAND.params
+        for flag in parameter.opts
+    }
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", GUIDE)) - known == {"--help"}
