@@ -13,10 +13,10 @@ quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.miniature
 
 test: $(VENV)/test.installed $(VENV)/dictionaries.done lint types
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/test.installed $(VENV)/dictionaries.done lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check $(TESTED)

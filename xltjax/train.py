@@ -7,7 +7,6 @@ import logging
 import math
 import signal
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from jax.sharding import Mesh
 from xltjax import cli
 from xltjax.chat import ChatTokenizer
 from xltjax.checkpoint import BASE, CHECKPOINTS, Checkpoints, companions, find_model, load_model
+from xltjax.config import to_yaml
 from xltjax.converters.export_hf import copy_companions
 from xltjax.data import PackedData, load_corpora
 from xltjax.errors import UserError
@@ -67,7 +67,7 @@ def fit(config: TrainConfig) -> Path:
         raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
     mesh = make_mesh(config.mesh)
     shape = config.batch_shape()
-    out = make_output_directory(Path(config.out))
+    out = Path(config.out)
     _check_resumable(config, out)
     source = find_model(config.model)
     sources = [_find_data(name) for name in config.data]
@@ -75,17 +75,17 @@ def fit(config: TrainConfig) -> Path:
     corpora, too_long = load_corpora(
         sources, config.data_weights, tokenizer, config.longest_example(), config.overlong
     )
+    data = PackedData(corpora, shape, config.seed)
+    bound = Bound(prepare_model(config, source, mesh))
     rows = sum(len(corpus.examples) for corpus in corpora)
     log.info("%d examples (%d too long: %s), %d tokens per update at most",
              rows, too_long, config.overlong, shape.tokens * shape.micro_batches)  # fmt: skip
-    data = PackedData(corpora, shape, config.seed)
-    model = prepare_model(config, source, mesh)
-    bound = Bound(model)
     transform = adamw(
         beta1=config.beta1, beta2=config.beta2, eps=config.epsilon,
         weight_decay=config.weight_decay, clip_norm=config.clip_norm, moments=jnp.dtype(config.moments),
     )  # fmt: skip
     state = start_state(bound, transform, mesh)
+    make_output_directory(out)
     checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)
     state = checkpoints.restore_latest(state) or state
     _write_run_files(config, out, source, sources)
@@ -146,6 +146,8 @@ def _loop(
     if start:
         log.info("resuming %s after update %d", out, start)
     _drop_metrics_after(out / "metrics.jsonl", start)
+    shape = data.shape
+    positions = shape.micro_batches * shape.rows * shape.length
     stop = _StopSignal()
     began = time.perf_counter()
     pending: tuple[int, dict[str, Array]] | None = None
@@ -162,6 +164,7 @@ def _loop(
             number, values = pending
             row = {"step": number, **{key: float(value) for key, value in jax.device_get(values).items()}}
             seconds, began = time.perf_counter() - began, time.perf_counter()
+            row["useful_share"] = row["tokens"] / positions
             row["seconds"] = round(seconds, 4)
             row["tokens_per_second"] = round(row["tokens"] / seconds, 1)
             if number % config.log_every == 0 or number in (1, config.steps):
@@ -225,12 +228,14 @@ def _check_resumable(config: TrainConfig, out: Path) -> None:
     """Refuse to go on with a run whose model, data or optimisation was another.
 
     Raises:
-        UserError: naming every setting that differs.
+        UserError: naming every setting that differs, or when a file stands in the way.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; --out names a directory")
     if not (out / "config.yaml").is_file() or config.force:
         return
     before = yaml.safe_load(read_text(out / "config.yaml"))
-    now = yaml.safe_load(yaml.safe_dump(_plain(config)))
+    now = yaml.safe_load(to_yaml(config))
     changed = [
         f"{key} (was {before.get(key)!r}, now {value!r})"
         for key, value in now.items()
@@ -244,14 +249,10 @@ def _check_resumable(config: TrainConfig, out: Path) -> None:
         )
 
 
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
-
-
 def _write_run_files(config: TrainConfig, out: Path, source: Path, sources: list[str]) -> None:
     copy_companions(companions(source), out / BASE)
     with atomic_write(out / "config.yaml") as file:
-        yaml.safe_dump(_plain(config), file, sort_keys=False, allow_unicode=True)
+        file.write(to_yaml(config))
     write_provenance(out / "provenance.json", [path for name in sources for path in find_files(name)])
 
 
