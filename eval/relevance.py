@@ -307,6 +307,13 @@ def relevance(config: RelevanceConfig) -> None:
     print(f"scores and summary: {out}")
 
 
+def _command(config: RelevanceConfig) -> None:
+    from xltjax.mesh import cache_compilations
+
+    cache_compilations()
+    relevance(config)
+
+
 def _check(config: RelevanceConfig) -> None:
     config.check_files("relevance")
     if not config.judge_model:
@@ -331,7 +338,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
 
 COMMAND = command(
     RelevanceConfig,
-    relevance,
+    _command,
     name="relevance",
     help="Relevance, judged by a local LLaMA-2-chat.\n\n"
     "Asks the judge the paper's question (Table 3) about every answer of RESPONSES and compares how probable "

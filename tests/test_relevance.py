@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.chat import ChatTokenizer
+from xltjax.chat import ChatTokenizer, Tokens
+from xltjax.errors import UserError
 from xltjax.eval import __main__ as program
 from xltjax.eval import relevance
 from xltjax.eval.judge_prompt import fill_prompt, load_prompt
@@ -197,6 +199,17 @@ def test_digits_are_cut_as_running_text_after_the_question(template: str, tokeni
     assert digit_tokens(ChatTokenizer(tokenizer_directory, template), "Print 0 or 1.") == expected
 
 
+def test_a_tokenizer_that_does_not_tell_the_digits_apart_is_refused() -> None:
+    class Blind:
+        def examples(self, conversations: list[Any]) -> list[Tokens]:
+            return [
+                Tokens(np.array([1, 9, 0, 2]), np.array([False, False, True, True])) for _ in conversations
+            ]
+
+    with pytest.raises(UserError, match="does not tell 0 from 1"):
+        digit_tokens(cast(ChatTokenizer, Blind()), "Print 0 or 1.")
+
+
 # The command.
 
 
@@ -232,6 +245,7 @@ def run(judge: Path, folder: Path, rows: list[dict[str, Any]], *flags: str) -> t
     arguments = ["relevance", str(path), "--out", str(out), "--judge-model", str(judge), *flags]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["eval", *arguments])
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", "")
         with pytest.raises(SystemExit) as stop:
             program.main()
     assert isinstance(stop.value.code, int)
@@ -310,6 +324,13 @@ def test_every_state_is_counted_in_the_summary(judged: Path) -> None:
     assert summary["provenance"]["relevance"]["preset"] == "paper"
 
 
+def test_answers_that_were_never_given_need_no_judge(judge: Path, tmp_path: Path) -> None:
+    lost = [{**row, "finish_reason": "failed: too long (900 tokens, room for 512)"} for row in ROWS[:3]]
+    code, out = run(judge, tmp_path, lost, *PAPER)
+    assert code == 0
+    assert {row["state"] for row in read(out).values()} == {"failed:no answer (too long)"}
+
+
 @pytest.mark.parametrize("flags", [("--batch-size", "1"), ("--mesh", "2x1", "--batch-size", "4")])
 def test_scores_do_not_depend_on_order_batch_or_mesh(
     judge: Path, judged: Path, tmp_path: Path, flags: tuple[str, ...]
@@ -380,6 +401,7 @@ def test_mistakes_are_one_line_and_code_2_and_write_nothing(
     path.write_text(json.dumps(ROWS[0]) + "\n")
     given = [argument.format(r=path, o=tmp_path / "out", j=judge) for argument in arguments]
     monkeypatch.setattr(sys, "argv", ["eval", "relevance", *given])
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     with pytest.raises(SystemExit) as stop:
         program.main()
     errors = capsys.readouterr().err
