@@ -156,7 +156,9 @@ def check(config: Check) -> None:
     differences = list(compare_models(config.a, config.b, make_mesh(config.mesh), adapters=adapters))
     beyond = [d for d in differences if not d.largest <= config.tolerance]
     if differences:
-        table = Table("tensor", "dtype or reason", "largest difference", "within tolerance")
+        table = Table("tensor", "dtype or reason", "difference", "within", box=None, pad_edge=False)
+        table.columns[0].no_wrap = True  # a name stands whole
+        table.columns[1].overflow = "fold"
         for d in differences:
             table.add_row(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes")
         Console().print(table)

@@ -87,7 +87,7 @@ def compare_models(
     if logits_a.shape != logits_b.shape:
         yield Difference("logits", f"shapes {logits_a.shape} and {logits_b.shape}", float("inf"))
     elif not same_bits(logits_a, logits_b):
-        yield Difference("logits", "on a prompt in five languages", _largest(logits_a, logits_b))
+        yield Difference("logits", "five languages", _largest(logits_a, logits_b))
 
 
 def _largest(x: np.ndarray, y: np.ndarray) -> float:
