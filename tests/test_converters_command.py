@@ -205,7 +205,10 @@ def test_the_check_shows_a_changed_config_in_the_logits_alone(base: Path, tmp_pa
     assert "1 differences beyond 0" in out
 
 
-def test_nothing_tolerates_a_nan_or_another_shape(base: Path, tmp_path: Path, run: Run) -> None:
+def test_nothing_tolerates_a_nan_or_another_shape(
+    base: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     other = Path(shutil.copytree(base, tmp_path / "nan"))
     tensors = load_file(other / "model.safetensors")
     tensors["model.norm.weight"][5] = np.nan
