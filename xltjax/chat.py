@@ -7,6 +7,7 @@ messages are put in and encoded as plain text. So the loss mask is built and nev
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,8 @@ def _load_tokenizer(directory: str | Path) -> Any:
     files = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     if path.is_dir() and not any((path / file).is_file() for file in files):
         raise UserError(f"{path} has no tokenizer (none of {', '.join(files)})")
+    # Tokenizers need no PyTorch; transformers would advise to install it.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
     try:
