@@ -247,6 +247,10 @@ class Block(nnx.Module):
         return x + self.mlp(self.mlp_norm(x)), cache
 
 
+# Under ``jit`` like blocks are traced once, which a model of 22 layers notices at every start.
+_read_block = jax.jit(Block.__call__)
+_decode_block = jax.jit(Block.decode)
+
 REMAT: dict[str, Callable[..., bool] | None] = {
     "block": None,  # keep only the input of each block
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the products with weights
@@ -319,7 +323,7 @@ class Llama(nnx.Module):
         x = self.embed(tokens, self.compute_dtype)
         cache = []
         for layer in self.layers:
-            x, new = layer(x, rope, segment_ids)
+            x, new = _read_block(layer, x, rope, segment_ids)
             cache.append(new)
         return self.norm(x), cache
 
@@ -329,7 +333,7 @@ class Llama(nnx.Module):
         x = self.embed(tokens[:, None], self.compute_dtype)
         new_cache = []
         for layer, old in zip(self.layers, cache, strict=True):
-            x, new = layer.decode(x, rope, old, positions)
+            x, new = _decode_block(layer, x, rope, old, positions)
             new_cache.append(new)
         return self.logits(self.norm(x))[:, 0], new_cache
 
