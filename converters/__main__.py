@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +12,13 @@ from typing import Literal, NoReturn
 import jax.numpy as jnp
 import numpy as np
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from xltjax import cli
 from xltjax.checkpoint import BASE, CHECKPOINTS, Checkpoints, companions, find_model, load_model, run_of
 from xltjax.config import setting
 from xltjax.converters.check import compare_models
-from xltjax.converters.export_hf import (
-    copy_companions,
-    finish_directory,
-    refuse_existing,
-    save_hf,
-    staging_directory,
-)
+from xltjax.converters.directories import new_directory, refuse_existing
+from xltjax.converters.export_hf import copy_companions, save_hf
 from xltjax.converters.hf_config import read_hf_config
 from xltjax.converters.peft import load_peft, save_peft
 from xltjax.errors import UserError
@@ -32,49 +27,42 @@ from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
 
+SOURCE = "A Hugging Face directory or id, a run or a checkpoint of ours."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True)
-class ToHf:
+class Conversion:
+    """What every conversion is told; all of ``to-peft``."""
+
+    src: str = setting("", SOURCE, positional=True)
+    dst: str = setting("", "The directory to create.", positional=True)
+    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
+    overwrite: bool = setting(False, "Replace a directory that is not empty.")
+
+
+@dataclass(frozen=True)
+class ToFlax(Conversion):
+    """Settings of ``to-flax``."""
+
+    dtype: Dtype = setting("own", "Of the parameters; own is that of each tensor.")
+
+
+@dataclass(frozen=True)
+class ToHf(Conversion):
     """Settings of ``to-hf``."""
 
-    src: str = setting("", "A run or checkpoint of ours, or a Hugging Face directory.", positional=True)
-    dst: str = setting("", "The Hugging Face directory to create.", positional=True)
     adapter: str = setting("", "PEFT adapter directory to merge in.")
     merge_lora: bool = setting(False, "Merge the adapters of a LoRA run into the weights.")
     dtype: Dtype = setting("own", "Of the tensors; own is that of the base model.")
     max_shard_gib: float = setting(5.0, "Largest size of one file, in GiB.")
-    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
-    overwrite: bool = setting(False, "Replace a directory that is not empty.")
-
-
-@dataclass(frozen=True)
-class ToPeft:
-    """Settings of ``to-peft``."""
-
-    src: str = setting("", "A LoRA run or checkpoint of ours.", positional=True)
-    dst: str = setting("", "The PEFT directory to create.", positional=True)
-    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
-    overwrite: bool = setting(False, "Replace a directory that is not empty.")
-
-
-@dataclass(frozen=True)
-class ToFlax:
-    """Settings of ``to-flax``."""
-
-    src: str = setting("", "A Hugging Face directory or id.", positional=True)
-    dst: str = setting("", "The directory to create.", positional=True)
-    dtype: Dtype = setting("own", "Of the parameters.")
-    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
-    overwrite: bool = setting(False, "Replace a directory that is not empty.")
 
 
 @dataclass(frozen=True)
 class Check:
     """Settings of ``check``."""
 
-    a: str = setting("", "A Hugging Face directory or id, a run or a checkpoint of ours.", positional=True)
+    a: str = setting("", SOURCE, positional=True)
     b: str = setting("", "The other.", positional=True)
     adapter_a: str = setting("", "PEFT adapter directory to merge into the first.")
     adapter_b: str = setting("", "PEFT adapter directory to merge into the second.")
@@ -110,7 +98,7 @@ def to_hf(config: ToHf) -> None:
     print(f"Hugging Face directory: {config.dst}")
 
 
-def to_peft(config: ToPeft) -> None:
+def to_peft(config: Conversion) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
     _need(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
@@ -136,14 +124,12 @@ def to_flax(config: ToFlax) -> None:
         raise UserError(
             f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
         )
-    with staging_directory(target) as staging:
+    with new_directory(target, config.overwrite) as staging:
         copy_companions(companions(source), staging / BASE)
         settings = {"model": config.src, "template": "llama-2", "lora_rank": 0}
         (staging / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        checkpoints = Checkpoints(staging / CHECKPOINTS)
-        checkpoints.save_weights(0, {name: v[...] for name, v in parameters(model).items()})
-        checkpoints.close()
-        finish_directory(staging, target)
+        with contextlib.closing(Checkpoints(staging / CHECKPOINTS)) as checkpoints:
+            checkpoints.save_weights(0, {name: v[...] for name, v in parameters(model).items()})
     print(f"Orbax copy: {target}")
 
 
@@ -155,13 +141,11 @@ def check(config: Check) -> None:
     adapters = (config.adapter_a, config.adapter_b)
     differences = list(compare_models(config.a, config.b, make_mesh(config.mesh), adapters=adapters))
     beyond = [d for d in differences if not d.largest <= config.tolerance]
-    if differences:
-        table = Table("tensor", "dtype or reason", "difference", "within", box=None, pad_edge=False)
-        table.columns[0].no_wrap = True  # a name stands whole
-        table.columns[1].overflow = "fold"
-        for d in differences:
-            table.add_row(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes")
-        Console().print(table)
+    rows = [("tensor", "dtype or reason", "difference", "within")] if differences else []
+    rows += [(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes") for d in differences]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     verdict = "equal, bit for bit" if not differences else f"equal within {config.tolerance:g}"
     print(f"{len(beyond)} differences beyond {config.tolerance:g}" if beyond else verdict)
     if beyond:
@@ -184,7 +168,7 @@ def _base_dtype(source: Path) -> np.dtype | None:
 COMMANDS = (
     cli.command(ToFlax, to_flax, name="to-flax", help="Copy a model into an Orbax checkpoint (optional)."),
     cli.command(ToHf, to_hf, name="to-hf", help="Write a run as a Hugging Face directory."),
-    cli.command(ToPeft, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
+    cli.command(Conversion, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
     cli.command(Check, check, name="check", help="Compare two models bit for bit, and their logits."),
 )
 
@@ -194,6 +178,7 @@ GROUP = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT 
 def main() -> NoReturn:
     """Entry point of ``python -m xltjax.converters``."""
     cli.log_to_stderr()
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what it raises anyway
     cli.execute(GROUP, program="python -m xltjax.converters")
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import math
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +14,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from xltjax.converters.directories import new_directory
 from xltjax.converters.hf_config import hf_config, llama_config, read_hf_config
 from xltjax.converters.load import empty_pages, true_shape
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.safetensors_files import INDEX, SINGLE, write_safetensors
 from xltjax.errors import UserError
-from xltjax.files import make_output_directory
 from xltjax.llama import Llama, LlamaConfig, parameters
 
 # What travels with a model besides its weights.
@@ -40,9 +36,6 @@ COMPANIONS = (
     "chat_template.jinja",
     "chat_template.json",
 )
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save_hf(
@@ -73,63 +66,11 @@ def save_hf(
     """
     if any(isinstance(v, nnx.LoRAParam) for v in parameters(model).values()):
         raise UserError("the model still has adapters; merge them first (--merge-lora)")
-    target = Path(path)
-    refuse_existing(target, overwrite)
-    with staging_directory(target) as staging:
+    with new_directory(Path(path), overwrite) as staging:
         kind = np.dtype(dtype) if dtype is not None else None
         own = np.dtype(model.embed.weight.dtype)
         _write_config(model.config, staging, Path(base) if base else None, kind or own)
         _write_weights(model, staging, max_shard_bytes, kind)
-        finish_directory(staging, target)
-
-
-def refuse_existing(target: Path, overwrite: bool) -> None:
-    """Refuse to write where something is.
-
-    Raises:
-        UserError: when ``target`` is a file, or a directory that is not empty and must not be replaced.
-    """
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{target} is a file; give a directory")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise UserError(f"{target} is not empty; give --overwrite to replace it")
-
-
-@contextlib.contextmanager
-def staging_directory(target: Path) -> Iterator[Path]:
-    """A directory beside ``target`` to write in; removed unless ``finish_directory`` moved it.
-
-    Raises:
-        UserError: when the disk, the quota or the largest file size is exhausted meanwhile.
-    """
-    target = target.resolve()
-    make_output_directory(target.parent)
-    staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir()
-        yield staging
-    except OSError as problem:
-        if problem.errno not in FULL:
-            raise
-        raise UserError(
-            f"{target} could not be written: {problem.strerror}; nothing was left there"
-        ) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def finish_directory(staging: Path, target: Path) -> None:
-    """Give a complete directory its final name; what had that name is removed after that."""
-    target = target.resolve()
-    replaced = staging.with_suffix(".old")
-    try:
-        if target.exists():
-            target.rename(replaced)
-        staging.rename(target)
-    except OSError as problem:
-        raise UserError(f"{target} cannot be replaced: {problem.strerror}") from None
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def copy_companions(base: Path, target: Path) -> None:

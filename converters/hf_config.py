@@ -242,25 +242,25 @@ def _refuse_and_warn(values: Mapping[str, Any], model_type: str) -> None:
             )
 
 
-def _whole(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """A positive whole number; null or a missing field is ``default``."""
-    value = fields.get(name)
-    if value is None:
-        value = default
+def _value(fields: Mapping[str, Any], name: str, default: Any) -> Any:
+    """The field, or ``default`` where it is missing or null."""
+    value = default if fields.get(name) is None else fields[name]
     if value is None:
         raise UserError(f"config.json lacks {name!r}")
+    return value
+
+
+def _whole(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """A positive whole number."""
+    value = _value(fields, name, default)
     if type(value) is not int or value < 1:
         raise UserError(f"config.json: {name} = {value!r} is not a positive whole number")
     return value
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A positive number; null or a missing field is ``default``."""
-    value = fields.get(name)
-    if value is None:
-        value = default
-    if value is None:
-        raise UserError(f"config.json lacks {name!r}")
+    """A positive number."""
+    value = _value(fields, name, default)
     if type(value) not in (int, float) or not value > 0:
         raise UserError(f"config.json: {name} = {value!r} is not a positive number")
     return float(value)

@@ -13,7 +13,8 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from xltjax.converters.export_hf import fetch, finish_directory, refuse_existing, staging_directory
+from xltjax.converters.directories import new_directory
+from xltjax.converters.export_hf import fetch
 from xltjax.converters.hf_config import read_json_object
 from xltjax.converters.load import load_variables
 from xltjax.converters.names import export_order, peft_name
@@ -64,15 +65,12 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
         "init_lora_weights": True,
         "inference_mode": True,
     }
-    target = Path(path)
-    refuse_existing(target, overwrite)
-    with staging_directory(target) as staging:
+    with new_directory(Path(path), overwrite) as staging:
         (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         variables = parameters(model, nnx.LoRAParam)
         by_name = {peft_name(name): variables[name] for name in sorted(variables, key=export_order)}
         header = {name: (np.dtype(v.dtype), tuple(v.shape)) for name, v in by_name.items()}
         write_safetensors(staging / WEIGHTS, header, lambda name: fetch(by_name[name]))
-        finish_directory(staging, target)
 
 
 def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -205,10 +204,7 @@ def test_the_check_shows_a_changed_config_in_the_logits_alone(base: Path, tmp_pa
     assert "1 differences beyond 0" in out
 
 
-def test_nothing_tolerates_a_nan_or_another_shape(
-    base: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+def test_nothing_tolerates_a_nan_or_another_shape(base: Path, tmp_path: Path, run: Run) -> None:
     other = Path(shutil.copytree(base, tmp_path / "nan"))
     tensors = load_file(other / "model.safetensors")
     tensors["model.norm.weight"][5] = np.nan
@@ -264,29 +260,27 @@ def test_mistakes_are_one_line_each(base: Path, lora_run: Path, tmp_path: Path, 
 
 LIMITED = """
 import resource, sys
-from xltjax.cli import execute
-from xltjax.converters.__main__ import GROUP
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-execute(GROUP, sys.argv[2:])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+from xltjax.converters.__main__ import main
+main()
 """
 
 
-@pytest.mark.parametrize("command", ["to-hf", "to-peft"])
+@pytest.mark.parametrize("command", ["to-hf", "to-flax", "to-peft"])
 def test_running_out_of_room_leaves_nothing_under_the_final_name(
     command: str, base: Path, lora_run: Path, tmp_path: Path
 ) -> None:
-    size = 60_000 if command == "to-hf" else 4_000  # bytes that a file may have: some tensors fit
-    source = base if command == "to-hf" else lora_run
+    """A limit on the size of files stands for a full disk, which a test cannot make everywhere."""
+    most, source = (4_000, lora_run) if command == "to-peft" else (60_000, base)  # some tensors fit
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "mine").touch()
     for target in ("new", "old"):
         done = subprocess.run(
-            [sys.executable, "-c", LIMITED, str(size), command, source, tmp_path / target, "--overwrite"],
+            [sys.executable, "-c", LIMITED, str(most), command, source, tmp_path / target, "--overwrite"],
             capture_output=True, text=True, check=False, env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"},
         )  # fmt: skip
-        assert done.returncode == 2, done.stderr
-        assert f"{target} could not be written: File too large; nothing was left there" in done.stderr
-        assert "Traceback" not in done.stderr
+        path = tmp_path / target
+        reason = f"error: {path} could not be written: File too large; nothing was left there\n"
+        assert (done.returncode, done.stderr) == (2, reason)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old" / "mine").exists()
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
