@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import NoReturn
 
 from xltjax.cli import execute, group
-from xltjax.eval import agreement, modifiers, relevance, surface
+from xltjax.eval import agreement, modifiers, relevance, sets_command, surface
 
-COMMANDS = (surface.COMMAND, relevance.COMMAND, modifiers.COMMAND, agreement.COMMAND)
+COMMANDS = (
+    surface.COMMAND,
+    relevance.COMMAND,
+    modifiers.COMMAND,
+    agreement.COMMAND,
+    sets_command.COMMAND,
+)
 
 
 def main() -> NoReturn:

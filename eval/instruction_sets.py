@@ -50,7 +50,7 @@ class Instruction:
 def shipped_sets() -> dict[str, Path]:
     """The evaluation sets that come with xltjax: name -> folder."""
     root = Path(str(resources.files("xltjax.eval"))) / "sets"
-    return {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and _language_files(path)}
+    return {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and language_files(path)}
 
 
 def load_set(
@@ -73,7 +73,7 @@ def load_set(
     path = _find(name_or_path)
     if path.is_file():
         loaded = _file(path, wanted)
-    elif _language_files(path):
+    elif language_files(path):
         loaded = _folder(path, wanted, modifiers)
     else:
         loaded = _released(path, wanted, modifiers)
@@ -100,7 +100,7 @@ def _find(name_or_path: str | Path) -> Path:
     )
 
 
-def _language_files(folder: Path) -> dict[str, Path]:
+def language_files(folder: Path) -> dict[str, Path]:
     """The files ``<language>.jsonl`` of a folder: language -> path."""
     return {
         path.stem: path for path in sorted(folder.glob("*.jsonl")) if re.fullmatch("[a-z]{2,3}", path.stem)
@@ -209,7 +209,7 @@ def _unknown_language() -> str:
 
 
 def _folder(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> list[Instruction]:
-    files = _language_files(folder)
+    files = language_files(folder)
     path = folder / MODIFIERS_FILE
     entries = _modifier_entries(path) if modifiers else {}
     loaded = []

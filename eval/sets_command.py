@@ -1,0 +1,102 @@
+"""``python -m xltjax.eval sets``: list the shipped evaluation sets, or export one as prompt files."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from xltjax.cli import command
+from xltjax.config import setting
+from xltjax.errors import UserError, did_you_mean
+from xltjax.eval.instruction_sets import MODIFIERS_FILE, language_files, load_set, shipped_sets
+from xltjax.eval.responses import language_code
+from xltjax.files import atomic_write, make_output_directory, read_text, write_jsonl
+
+LICENSE_FILE = "LICENSE"  # its first line is the licence's short name
+
+
+@dataclass(frozen=True)
+class SetsConfig:
+    """Settings of the command."""
+
+    export: str = setting("", "folder for <language>.jsonl files of prompts; without it the sets are listed")
+    set: str = setting("xlt113", "the set to export")
+    languages: tuple[str, ...] = setting((), "languages of the instructions to export; all when not given")
+    modifiers: bool = setting(False, "export the instructions with a task modifier beside the plain ones")
+
+
+def sets(config: SetsConfig) -> None:
+    """Print the table of the shipped sets, or write one to files.
+
+    Raises:
+        UserError: for an unknown set or language, or a folder where prompts lie already.
+    """
+    if config.export:
+        written = export(config.set, Path(config.export), config.languages, config.modifiers)
+        for path, count in written.items():
+            print(f"{path}: {count} instructions")
+    else:
+        _print_sets()
+
+
+def export(name: str, out: Path, languages: tuple[str, ...] = (), modifiers: bool = False) -> dict[Path, int]:
+    """Write a shipped set to ``out/<language>.jsonl``, with its licence; ``load_set(out)`` reads it back.
+
+    The file is that of the language of the *instruction*: "answer in Russian" said in French is in
+    ``fr.jsonl``, with ``language`` ``ru``.
+
+    Returns:
+        How many instructions are in each file.
+
+    Raises:
+        UserError: for an unknown set or language, or when ``out`` is a file or holds prompts already, with
+            which these would be taken for one set.
+    """
+    known = shipped_sets()
+    if name not in known:
+        raise UserError(f"{name} is no shipped set; {did_you_mean(name, known)}")
+    wanted = list(dict.fromkeys(map(language_code, languages))) or list(language_files(known[name]))
+    by_language = {language: load_set(name, [language], modifiers) for language in wanted}
+    if out.is_dir() and (there := language_files(out)):
+        raise UserError(
+            f"{out} already holds {', '.join(p.name for p in there.values())}; choose another folder"
+        )
+    make_output_directory(out)
+    for language, instructions in by_language.items():
+        write_jsonl(out / f"{language}.jsonl", map(dataclasses.asdict, instructions))
+    with atomic_write(out / LICENSE_FILE) as file:
+        file.write(read_text(known[name] / LICENSE_FILE))
+    return {out / f"{language}.jsonl": len(instructions) for language, instructions in by_language.items()}
+
+
+def _print_sets() -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("set", "languages"):
+        table.add_column(heading)
+    for heading in ("instructions", "with a modifier"):
+        table.add_column(heading, justify="right")
+    table.add_column("licence")
+    for name, folder in shipped_sets().items():
+        languages = list(language_files(folder))
+        # The sets are parallel: every language has as many.
+        loaded = load_set(name, languages[:1], modifiers=(folder / MODIFIERS_FILE).exists())
+        modified = sum(instruction.modifier is not None for instruction in loaded)
+        licence = read_text(folder / LICENSE_FILE).splitlines()[0]
+        table.add_row(name, ", ".join(languages), str(len(loaded) - modified), str(modified), licence)
+    Console().print(table)
+    print("Counts are per language. --export FOLDER writes a set as prompt files.")
+
+
+COMMAND = command(
+    SetsConfig,
+    sets,
+    name="sets",
+    help="Evaluation sets that come with xltjax.\n\n"
+    "Lists them; with --export, writes one as prompt files, one for each language of the instructions, for "
+    "another tool or to make a set of one's own from it.",
+)
