@@ -7,6 +7,7 @@ parameters (``--layers 5 --width 384`` is as large, but flat). One id in 128 end
 are of any length up to 256 tokens. Each side first tries its batch sizes on a few prompts; then the sides
 take turns over the whole set, and over single prompts. ``transformers`` gets prompts sorted by length, its
 best case, and every thread. Both are warm: compilation is not counted (``start.py`` measures starts).
+Rates per second of CPU stand beside those by the clock: they suffer less from other work on the machine.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ VOCABULARY, HEAD_DIM, NEW_TOKENS, PENALTY = 32_000, 64, 256, 1.1
 EOS = [2, *range(128, VOCABULARY, 128)]
 
 Answers = list[list[int]]
+Rate = tuple[float, float]  # tokens per second, tokens per second of CPU
 
 
 def main() -> None:
@@ -106,12 +108,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rate(run: Callable[[], Answers]) -> tuple[float, Answers]:
-    """Tokens per second, the one that ends each answer included."""
-    began = time.perf_counter()
+def _rate(run: Callable[[], Answers]) -> tuple[Rate, Answers]:
+    """Tokens per second and per second of CPU, the token that ends each answer included."""
+    began, began_cpu = time.perf_counter(), time.process_time()
     answers = run()
     tokens = sum(min(len(answer) + 1, NEW_TOKENS) for answer in answers)
-    return tokens / (time.perf_counter() - began), answers
+    return (tokens / (time.perf_counter() - began), tokens / (time.process_time() - began_cpu)), answers
 
 
 def _best(name: str, run: Callable[[int, Any], Answers], prompts: Sequence[Sequence[int]]) -> int:
@@ -119,16 +121,16 @@ def _best(name: str, run: Callable[[int, Any], Answers], prompts: Sequence[Seque
     for size in (8, 16, 32):
         if name == "ours":
             run(size, prompts)  # compiles
-        rates[size] = _rate(lambda size=size: run(size, prompts))[0]
+        rates[size] = _rate(lambda size=size: run(size, prompts))[0][0]
     print(f"{name}, tokens/s by batch size: " + ", ".join(f"{k}: {v:.0f}" for k, v in rates.items()))
     return max(rates, key=lambda size: rates[size])
 
 
 def _race(
     sides: dict[str, Callable[[int, Any], Answers]], sizes: dict[str, int], prompts: Any, repeats: int
-) -> tuple[dict[str, list[float]], dict[str, Answers]]:
+) -> tuple[dict[str, list[Rate]], dict[str, Answers]]:
     """Rates of both sides, who take turns; and their answers."""
-    rates: dict[str, list[float]] = {name: [] for name in sides}
+    rates: dict[str, list[Rate]] = {name: [] for name in sides}
     answers: dict[str, Answers] = {}
     for turn in range(repeats):
         for name in list(sides)[:: 1 if turn % 2 else -1]:
@@ -137,12 +139,13 @@ def _race(
     return rates, answers
 
 
-def _print(what: str, rates: dict[str, list[float]], sizes: dict[str, int]) -> None:
-    median = {name: statistics.median(values) for name, values in rates.items()}
-    shown = ", ".join(f"{name} {median[name]:.0f} (batch {sizes[name]})" for name in median)
-    turns = min(a / b for a, b in zip(*rates.values(), strict=True))
-    ratio = median["ours"] / median["transformers"]
-    print(f"{what}, tokens/s: {shown}; ratio {ratio:.2f}, in the worst turn {turns:.2f}", flush=True)
+def _print(what: str, rates: dict[str, list[Rate]], sizes: dict[str, int]) -> None:
+    for kind, unit in enumerate(("tokens/s", "tokens per second of CPU")):
+        median = {name: statistics.median(rate[kind] for rate in values) for name, values in rates.items()}
+        shown = ", ".join(f"{name} {median[name]:.0f} (batch {sizes[name]})" for name in median)
+        worst = min(a[kind] / b[kind] for a, b in zip(*rates.values(), strict=True))
+        ratio = median["ours"] / median["transformers"]
+        print(f"{what}, {unit}: {shown}; ratio {ratio:.2f}, in the worst turn {worst:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,9 @@ def decode(
     ("name", "penalty", "new_tokens"),
     [
         ("llama-2-7b", 1.1, 64),
-        ("llama-with-biases", 1.1, 64),  # grouped-query attention
         ("mistral", 1.1, 64),  # sliding window
-        ("llama-with-biases", 1.0, 256),
+        ("llama-with-biases", 1.0, 256),  # grouped-query attention
+        ("llama-with-biases", 1.1, 256),
         ("llama-with-biases", 1.2, 256),
     ],
 )
