@@ -84,7 +84,7 @@ class Decoder:
         self.meter = Meter()
         # Few enough that no slot idles long, enough that reading prompts is not done one by one.
         self.read_rows = max(slots // self.parts // 16, 1) * self.parts
-        self.options = {"choice": choice, "eos": tuple(eos)}
+        self.options: dict[str, Any] = {"choice": choice, "eos": tuple(eos)}
         self._model = _laid_out(model, mesh)
         self._weight_bytes = _weight_bytes(self._model)
 
