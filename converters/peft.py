@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +93,25 @@ def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> No
     config = _read_config(directory)
     tensors = map_tensors(directory, single=WEIGHTS)
     targets = _targets(directory, tensors)
+    expected = _expected_shapes(model, targets, config["r"])
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or tensors[name].shape != expected.get(name):
+            raise UserError(f"{directory}: the adapter does not fit the model; see {name}")
     mesh: Mesh = model.embed.weight[...].sharding.mesh  # type: ignore[attr-defined]
     add_lora(model, mesh, None, rank=config["r"], alpha=config["lora_alpha"], targets=targets, dtype=dtype)
     variables = {peft_name(name): v for name, v in parameters(model, nnx.LoRAParam).items()}
-    problems = sorted(variables.keys() ^ tensors.keys())
-    problems += [n for n, v in variables.items() if n in tensors and tensors[n].shape != tuple(v.shape)]
-    if problems:
-        raise UserError(f"{directory}: the adapter does not fit the model; see {problems[0]}")
     load_variables(tensors, variables, mesh, dtype)
+
+
+def _expected_shapes(model: Llama, targets: Sequence[str], rank: int) -> dict[str, tuple[int, int]]:
+    """Shapes of the adapter's tensors by name: A [rank, in] and B [out, rank] of every product targeted."""
+    shapes = {}
+    for name, linear in linears(model):
+        if name.rsplit(".", 1)[1] in targets:
+            outputs, inputs = linear.weight.shape
+            shapes[peft_name(f"{name}.lora_a")] = (rank, inputs)
+            shapes[peft_name(f"{name}.lora_b")] = (outputs, rank)
+    return shapes
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
 
+# Large enough to change logits by more than 0.1, small enough for float32 to keep five decimals of them.
+ADAPTER_SIZE = 0.05
+
 
 @pytest.fixture(scope="module")
 def trained_by_peft(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
@@ -34,7 +37,7 @@ def trained_by_peft(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
     adapted = get_peft_model(model, config).eval()
     for name, parameter in adapted.named_parameters():
         if "lora_" in name:
-            parameter.data = 0.2 * torch.randn_like(parameter)
+            parameter.data = ADAPTER_SIZE * torch.randn_like(parameter)
     adapted.save_pretrained(root / "adapter")
     return root / "base", root / "adapter", adapted
 
@@ -57,9 +60,9 @@ def test_an_adapter_of_peft_gives_the_same_logits_here_and_merged(
     load_peft(model, adapter)
     expected = logits_in_torch(reference, tokens)
     assert np.abs(plain - expected).max() > 0.1
-    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5, rtol=0)
     merge(model)
-    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5, rtol=0)
 
 
 def test_our_adapter_loads_in_peft_with_the_same_logits_and_the_same_merged_model(
@@ -83,7 +86,7 @@ def test_our_adapter_loads_in_peft_with_the_same_logits_and_the_same_merged_mode
     theirs = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter"
     ).eval()
-    np.testing.assert_allclose(logits_in_torch(theirs, tokens), ours, atol=1e-5 * np.abs(ours).max())
+    np.testing.assert_allclose(logits_in_torch(theirs, tokens), ours, atol=1e-5, rtol=0)
     merge(model)
     save_hf(model, tmp_path / "merged", base=base)
     merged = load_file(tmp_path / "merged" / "model.safetensors")
@@ -130,6 +133,65 @@ def test_adapter_options_that_are_not_supported_are_refused_by_name(
     model = load_hf(base, make_mesh("1x1"))
     with pytest.raises(UserError, match=key):
         load_peft(model, copy)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"use_rslora": True}, {"target_modules": ["v_proj", "up_proj"]}, {"r": 1}]
+)
+def test_scales_ranks_and_targets_are_those_of_the_adapter(
+    changes: dict[str, Any], tokens: np.ndarray, tmp_path: Path
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    settings = {"r": 4, "lora_alpha": 6, "target_modules": list(TARGETS), "task_type": "CAUSAL_LM", **changes}
+    reference = get_peft_model(make_hf_model("qwen2", tmp_path / "base"), LoraConfig(**settings)).eval()
+    for name, parameter in reference.named_parameters():
+        if "lora_" in name:
+            parameter.data = ADAPTER_SIZE * torch.randn_like(parameter)
+    reference.save_pretrained(tmp_path / "adapter")
+    mesh = make_mesh("1x2")
+    model = load_hf(tmp_path / "base", mesh, dtype=jnp.float32)
+    load_peft(model, tmp_path / "adapter")
+    expected = logits_in_torch(reference, tokens)
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=1e-5, rtol=0)
+
+
+def test_damaged_adapters_are_refused(trained_by_peft: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    import shutil
+
+    base, adapter, _ = trained_by_peft
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    weights, config = copy / "adapter_model.safetensors", copy / "adapter_config.json"
+    data, settings = weights.read_bytes(), json.loads(config.read_text())
+    model = load_hf(base, make_mesh("1x1"))
+
+    def refused(reason: str) -> None:
+        with pytest.raises(UserError, match=reason):
+            load_peft(model, copy)
+
+    weights.write_bytes(data[:-10])
+    refused("damaged or truncated")
+    weights.rename(copy / "adapter_model.bin")
+    refused("pickled")
+    (copy / "adapter_model.bin").unlink()
+    refused("adapter_model.safetensors")
+    weights.write_bytes(data)
+    for key, value in (("r", "four"), ("lora_alpha", None), ("r", 0)):
+        config.write_text(json.dumps({**settings, key: value}))
+        refused("is no rank and scale")
+    config.write_text(json.dumps({**settings, "r": 3}))
+    refused("does not fit the model")
+    config.write_text("[]")
+    refused("not a JSON object")
+
+
+def test_a_model_that_has_adapters_takes_no_others(trained_by_peft: tuple[Path, Path, Any]) -> None:
+    base, adapter, _ = trained_by_peft
+    model = load_hf(base, make_mesh("1x1"))
+    load_peft(model, adapter)
+    with pytest.raises(UserError, match="has adapters already"):
+        load_peft(model, adapter)
 
 
 def test_an_adapter_of_another_model_is_refused(
