@@ -28,6 +28,7 @@ from xltjax.miniature.build import SEED, ensure
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import answer_is_right, evaluation_rows
 
+RESPONSES = "responses.jsonl"
 NEXT_STEPS = """
 The same with LLaMA-2-7B on two accelerators (weights from Hugging Face, any English instruction data):
 
@@ -52,21 +53,20 @@ def tour(config: Quickstart) -> None:
     """Build the miniature, then train, generate, evaluate and export, one command after another."""
     base = ensure()
     out = Path(config.out)
-    responses = []
-    for rate in config.learning_rates:
-        run = out / f"{rate:g}"
+    runs = [out / f"{rate:g}" for rate in config.learning_rates]
+    for rate, run in zip(config.learning_rates, runs, strict=True):
         _run("train", "--mesh", config.mesh, "--learning-rate", f"{rate:g}", "--steps", str(config.steps),
              "--out", str(run))  # fmt: skip
-        responses.append(run / "responses.jsonl")
+        responses = str(run / RESPONSES)
         # The miniature's answers are a sentence long: there is no repetition to penalize.
         _run("generate", "--model", str(run), "--prompts", str(base / "evaluation"), "--max-new-tokens", "32",
-             "--repetition-penalty", "1", "--dtype", "float32", "--out", str(responses[-1]))  # fmt: skip
-    _run("eval", "surface", *map(str, responses), "--out", str(out / "scores"), quiet=True)
-    best = out / f"{config.learning_rates[len(config.learning_rates) // 2]:g}"
+             "--repetition-penalty", "1", "--dtype", "float32", "--out", responses)  # fmt: skip
+        _run("eval", "surface", responses, "--out", str(run / "scores"), quiet=True)
+    best = runs[len(runs) // 2]
     _run("converters", "to-hf", str(best), str(out / "hf"), "--overwrite")
     _run("converters", "check", str(best), str(out / "hf"))
-    _print_scores(config, responses, out / "scores")
-    _print_answers(responses, config)
+    _print_scores(config, runs)
+    _print_answers(config, runs)
     print(f"\nexported to {out / 'hf'}: transformers.AutoModelForCausalLM.from_pretrained loads it")
     print(NEXT_STEPS)
 
@@ -88,10 +88,8 @@ def _run(command: str, *arguments: str, quiet: bool = False) -> None:
         raise UserError(f"the command above ended with exit code {done.returncode}")
 
 
-def _print_scores(config: Quickstart, responses: Sequence[Path], scores: Path) -> None:
+def _print_scores(config: Quickstart, runs: Sequence[Path]) -> None:
     """Language correctness and spelling by the evaluators, right answers by the miniature's own key."""
-    rows = json.loads(read_text(scores / "summary.json"))["rows"]
-    means = {(r["model"], r["language"], r["metric"]): r["mean"] for r in rows}
     table = Table(title="Tuned on English only (paper, Figure 2): share of answers in %")
     table.add_column("learning rate")
     for column in ("answer in the right language", "words spelled right", "right answers"):
@@ -99,11 +97,12 @@ def _print_scores(config: Quickstart, responses: Sequence[Path], scores: Path) -
             table.add_column(
                 f"{column if language == 'en' else ''}\n{language}", justify="right", max_width=9
             )
-    for rate, path in zip(config.learning_rates, responses, strict=True):
-        right = _right_answers(path)
-        model = path.parent.name
-        cells = [means.get((model, language, "language_correct")) for language in LANGUAGES]
-        cells += [means.get((model, language, "spelling")) for language in LANGUAGES]
+    for rate, run in zip(config.learning_rates, runs, strict=True):
+        rows = json.loads(read_text(run / "scores" / "summary.json"))["rows"]
+        means = {(row["language"], row["metric"]): row["mean"] for row in rows}
+        right = _right_answers(run / RESPONSES)
+        cells = [means.get((language, "language_correct")) for language in LANGUAGES]
+        cells += [means.get((language, "spelling")) for language in LANGUAGES]
         cells += [right[language] for language in LANGUAGES]
         table.add_row(f"{rate:g}", *("-" if value is None else f"{100 * value:.0f}" for value in cells))
     Console(width=max(Console().width, 130)).print(table)
@@ -119,10 +118,10 @@ def _right_answers(path: Path) -> dict[str, float]:
     return {language: sum(found) / len(found) for language, found in verdicts.items()}
 
 
-def _print_answers(responses: Sequence[Path], config: Quickstart) -> None:
+def _print_answers(config: Quickstart, runs: Sequence[Path]) -> None:
     """One question in every language, answered at every learning rate."""
     by_rate: list[dict[str, dict[str, Any]]] = [
-        {row["id"]: row for row in read_jsonl(path)} for path in responses
+        {row["id"]: row for row in read_jsonl(run / RESPONSES)} for run in runs
     ]
     console = Console()
     for language in LANGUAGES:
