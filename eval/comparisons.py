@@ -243,6 +243,28 @@ def minimal_detectable_difference(
     return sd * _noncentrality(n, level, power) / math.sqrt(n) if n >= 2 else None
 
 
+def detectable_between_models(values: Mapping[float, int]) -> float | None:
+    """The difference between the means of two models of such scores that a test would find.
+
+    It is what a table of one model's scores can say about comparisons with another model that answered as
+    many instructions, at level .95 and power .8. The variances of the two models add up when their
+    answers are taken as independent: the standard deviation of the differences is √(2 p (1 - p)) for scores
+    of 0 and 1 with mean p, and √2 s for others with sample standard deviation s. Answers to the same
+    instructions are mostly positively correlated, so that ``compare``, which knows the pairs, finds
+    smaller differences. Scores that are all the same say nothing about the spread: None, as for fewer than two.
+
+    Args:
+        values: score -> how many answers have it.
+    """
+    n = sum(values.values())
+    if len(values) < 2:
+        return None
+    mean = math.fsum(value * count for value, count in values.items()) / n
+    squares = math.fsum(count * (value - mean) ** 2 for value, count in values.items())
+    variance = squares / (n if values.keys() <= {0.0, 1.0} else n - 1)
+    return minimal_detectable_difference(math.sqrt(2 * variance), n)
+
+
 @functools.cache
 def _noncentrality(n: int, level: float, power: float) -> float:
     critical = float(stats.t.ppf((1 + level) / 2, n - 1))

@@ -6,7 +6,8 @@ import csv
 import math
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from xltjax.eval.comparisons import holm, mcnemar, minimal_detectable_difference
+from xltjax.eval.comparisons import detectable_between_models, holm, mcnemar, minimal_detectable_difference
 from xltjax.eval.statistics import wilson_interval
 from xltjax.eval.verdict import Verdict
 from xltjax.files import atomic_write
@@ -24,7 +25,7 @@ GRADES: tuple[Grade, ...] = ("strict", "loose")
 COLUMNS = (
     "model", "language", "modifier", "grade", "n", "decided", "abstain", "failed",
     "rate", "low", "high", "placebo_n", "placebo", "placebo_low", "placebo_high",
-    "pairs", "lift", "p", "p_holm", "detectable",
+    "pairs", "lift", "p", "p_holm", "detectable", "detectable_models",
 )  # fmt: skip
 
 
@@ -56,7 +57,8 @@ class ModifierTable:
         ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals. ``lift`` is their
         difference over the ``pairs`` in which both are decided, ``p`` its exact McNemar test, ``p_holm`` the
         same corrected for the modifiers of that model, language and grade. ``detectable`` is the lift that so
-        many pairs show with 80 % power.
+        many pairs show with 80 % power, ``detectable_models`` the difference between two models with so many
+        decided answers.
         """
         rows = [
             _row(model, language, modifier, grade, cell)
@@ -110,6 +112,9 @@ def _row(model: str, language: str, modifier: str, grade: Grade, cell: _Cell) ->
         "p": test.p_value if test.n else None,
         "p_holm": None,
         "detectable": None if lift is None else _detectable(test.only_a, test.only_b, test.n),
+        "detectable_models": detectable_between_models(
+            Counter(value for value in asked.values() if value is not None)
+        ),
     }
 
 
@@ -150,11 +155,27 @@ def save_table(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def footnote(rows: Iterable[Mapping[str, Any]]) -> str:
     """What the table can show."""
-    detectable = [row["detectable"] for row in rows if row["detectable"]]
     text = "Placebo: the same check on the model's answer to the same instruction without the modifier."
-    if detectable:
-        text += f" Lift found with 80 % power: {statistics.median(detectable):.2f} (median of the rows)."
+    rows = list(rows)
+    found = [
+        f"{name} {100 * statistics.median(row[key] for row in those):.0f} points ({count} {_range(those, count)})"
+        for name, key, count in (
+            ("lift", "detectable", "pairs"),
+            ("difference between two models", "detectable_models", "decided"),
+        )
+        if (those := [row for row in rows if row[key]])
+    ]
+    if found:
+        text += (
+            f" Found with 80 % power by a two-sided test at the 5 % level, median of the rows: {'; '.join(found)};"
+            " models taken as independent, none where all are equal."
+        )
     return text
+
+
+def _range(rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    least, most = min(row[key] for row in rows), max(row[key] for row in rows)
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def print_table(rows: Iterable[Mapping[str, Any]]) -> None:

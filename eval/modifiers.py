@@ -18,11 +18,12 @@ from xltjax.errors import UserError, did_you_mean
 from xltjax.eval.checkers import answer_in, arrow, briefly, capitalise, detailed
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.html_page import html_page
+from xltjax.eval.journal import Journal
 from xltjax.eval.language import Identify, LanguageIdentifier
 from xltjax.eval.modifier_table import ModifierTable, print_table, save_table
 from xltjax.eval.released import params_from_instruction
 from xltjax.eval.responses import Response, language_code
-from xltjax.eval.scores import Score, Unavailable, save_results
+from xltjax.eval.scores import Score, Unavailable, check_results, save_results
 from xltjax.eval.segmentation import is_empty
 from xltjax.eval.structure import list_n, markdown
 from xltjax.eval.verdict import Verdict, abstain, decided, failed
@@ -234,12 +235,29 @@ def _answer(response: Response, params: Mapping[str, Any], identify: Identify | 
     )
 
 
+def _all_scores(response: Response, own: Response | None, identify: Identify | Unavailable) -> list[Score]:
+    """One score for each of ``METRICS``, in their order."""
+    assert response.modifier is not None
+    name = response.modifier["name"]
+    verdict, unasked = grade(response, own, identify)
+    return [
+        *_scores(response.id, name, "modifier", verdict, response.id),
+        *_scores(response.id, name, "placebo", unasked, own.id if own else None),
+    ]
+
+
 def _scores(id: str, name: str, prefix: str, verdict: Verdict, answer_id: str | None) -> Iterator[Score]:
     detail = {"modifier": name, "answer": answer_id, "span": verdict.span, **verdict.detail}
     for grade_name, value in (("strict", verdict.strict), ("loose", verdict.loose)):
         yield Score(
             id, f"{prefix}_{grade_name}", None if value is None else float(value), verdict.state, detail
         )
+
+
+def _verdict(strict: Score, loose: Score) -> Verdict:
+    """The verdict, without its evidence, that ``_scores`` has written."""
+    strict_grade, loose_grade = (None if it.value is None else it.value == 1 for it in (strict, loose))
+    return Verdict(strict.state, strict_grade, loose_grade, None, {})
 
 
 METRICS = ("modifier_strict", "modifier_loose", "placebo_strict", "placebo_loose")
@@ -264,29 +282,33 @@ def modifiers(config: ModifiersConfig) -> None:
     except Unavailable as reason:
         identify = reason
     out = make_output_directory(Path(config.out))
-    table = ModifierTable(MODIFIERS)
-    with progress("modifiers", own_answers.modified) as advance:
+    check_results(out)
+    provenance = {"language_model": None if isinstance(identify, Unavailable) else identify.provenance()}
 
-        def scored() -> Iterator[tuple[Response, Score]]:
-            for response in config.iterate():
-                if response.modifier is None:
-                    continue
-                own = own_answers.find(response)
-                verdict, unasked = grade(response, own, identify)
-                name = response.modifier["name"]
-                # An answer in X belongs to the language that X was asked for in, as in the paper's Table 1.
-                response = dataclasses.replace(response, language=own.language if own else response.language)
-                table.add(response.id, response.model, response.language, name, verdict, unasked)
-                own_id = own.id if own else None
-                for score in (
-                    *_scores(response.id, name, "modifier", verdict, response.id),
-                    *_scores(response.id, name, "placebo", unasked, own_id),
-                ):
-                    yield response, score
+    def modified() -> Iterator[Response]:
+        return (response for response in config.iterate() if response.modifier is not None)
+
+    def own_row(response: Response) -> dict[str, Any] | None:
+        own = own_answers.find(response)
+        return None if own is None else dataclasses.asdict(own)
+
+    table = ModifierTable(MODIFIERS)
+    with Journal(out, "modifiers", provenance, own_row) as journal:
+        with progress("modifiers", own_answers.modified) as advance:
+            for response in journal.missing(modified(), advance):
+                journal.add(response, _all_scores(response, own_answers.find(response), identify))
                 advance()
 
-        provenance = {"language_model": None if isinstance(identify, Unavailable) else identify.provenance()}
-        save_results(out, scored(), METRICS, "modifiers", provenance)
+        def tabled() -> Iterator[tuple[Response, list[Score]]]:
+            for response, scores in journal.scored(modified()):
+                name, own = scores[0].detail["modifier"], own_answers.find(response)
+                # An answer in X belongs to the language that X was asked for in, as in the paper's Table 1.
+                response = dataclasses.replace(response, language=own.language if own else response.language)
+                verdicts = _verdict(*scores[:2]), _verdict(*scores[2:])
+                table.add(response.id, response.model, response.language, name, *verdicts)
+                yield response, scores
+
+        save_results(out, tabled(), METRICS, "modifiers", provenance)
     rows = table.rows()
     save_table(out, rows)
     print_table(rows)

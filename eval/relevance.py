@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,9 +23,10 @@ from xltjax.cli import command
 from xltjax.config import setting
 from xltjax.errors import UserError, did_you_mean
 from xltjax.eval.evaluator import EvaluatorConfig
+from xltjax.eval.journal import Journal
 from xltjax.eval.judge_prompt import fill_prompt, load_prompt
 from xltjax.eval.responses import Response
-from xltjax.eval.scores import Score, failed, printable, save_results, unanswered
+from xltjax.eval.scores import Score, check_results, failed, printable, save_results, unanswered
 from xltjax.eval.segmentation import is_empty
 from xltjax.eval.tables import Column, print_summary
 from xltjax.files import make_output_directory
@@ -252,6 +253,12 @@ class LlamaJudge:
             **paper,
         }
 
+    def files(self) -> list[tuple[str, int, int]]:
+        """Name, size and time of change of the model's files: another model in the same place differs."""
+        paths = sorted(self._source.rglob("*")) if self._source.is_dir() else [self._source]
+        stats = [(path.name, path.stat()) for path in paths if path.is_file()]
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
 
 def question(template: str, response: Response) -> tuple[str, int]:
     """The paper's question about ``response``, and the number of escaped labels (see ``fill_prompt``)."""
@@ -290,19 +297,18 @@ def relevance(config: RelevanceConfig) -> None:
     count = sum(1 for _ in config.iterate())
     judge = LlamaJudge(config)
     out = make_output_directory(Path(config.out))
-    with progress("relevance", count) as advance:
-
-        def scored() -> Iterator[tuple[Response, Score]]:
-            responses = config.iterate()
-            while chunk := list(islice(responses, BATCHES * config.batch_size)):
+    check_results(out)
+    # Not the batch size and the mesh: a run that ran out of memory goes on with smaller ones.
+    with Journal(out, "relevance", {**judge.provenance(), "files": judge.files()}) as journal:
+        with progress("relevance", count) as advance:
+            missing = journal.missing(config.iterate(), advance)
+            while chunk := list(islice(missing, BATCHES * config.batch_size)):
                 asked = [each for each in chunk if not each.failure and not is_empty(each.instruction)]
                 judgements = dict(zip((each.id for each in asked), judge.judge(asked), strict=True))
                 for each in chunk:
-                    for score in relevance_scores(each, judgements.get(each.id), config.preset):
-                        yield each, score
+                    journal.add(each, relevance_scores(each, judgements.get(each.id), config.preset))
                 advance(len(chunk))
-
-        rows = save_results(out, scored(), METRICS, "relevance", judge.provenance())
+        rows = save_results(out, journal.scored(config.iterate()), METRICS, "relevance", judge.provenance())
     print_summary(rows, TABLES if config.preset == "paper" else {title: c[:2] for title, c in TABLES.items()})
     print(f"scores and summary: {out}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.errors import UserError
+from xltjax.eval.comparisons import detectable_between_models
 from xltjax.eval.responses import Response
 from xltjax.eval.statistics import wilson_interval
 from xltjax.files import atomic_write, iterate_jsonl, json_line, read_text
@@ -106,7 +108,8 @@ class Summary:
 
     The mean is over the scores that are ``ok``. Metrics of 0 and 1 get the Wilson interval; other shares the
     normal one, mean ± 1.96 s/√n cut to [0, 1], with s the sample standard deviation. Both take responses as
-    independent. Values are counted, not kept, so the result does not depend on their order.
+    independent, as ``detectable`` does (see ``detectable_between_models``). Values are counted, not kept, so the
+    result does not depend on their order.
     """
 
     def __init__(self) -> None:
@@ -148,6 +151,7 @@ def _summary_row(model: str, language: str, metric: str, cell: _Cell) -> dict[st
         "low": low,
         "high": high,
         "interval": method,
+        "detectable": detectable_between_models(cell.values),
         "reasons": dict(sorted(cell.reasons.items())),
     }
 
@@ -168,12 +172,23 @@ def _interval(
 
 SUMMARY_COLUMNS = (
     "model", "language", "metric", "n", "ok", "abstain", "failed", "coverage", "mean", "low", "high", "interval",
+    "detectable",
 )  # fmt: skip
+
+
+INTERVAL_NOTE = (
+    "Intervals: 95 %; Wilson's for metrics of 0 and 1, normal (mean ± 1.96 s/√n) for shares; answers taken as "
+    "independent."
+)
+DETECTABLE_NOTE = (
+    "the difference from another model with as many scored answers that a two-sided test at the 5 % level finds "
+    "with 80 % power; answers taken as independent, pairs show smaller ones; none where all scores are equal"
+)
 
 
 def save_results(
     out: Path,
-    scored: Iterable[tuple[Response, Score]],
+    scored: Iterable[tuple[Response, Iterable[Score]]],
     metrics: Collection[str],
     command: str,
     provenance: Mapping[str, Any],
@@ -184,7 +199,7 @@ def save_results(
 
     Args:
         out: an existing directory.
-        scored: scores with their responses, consumed as a stream.
+        scored: responses with their scores, consumed as a stream.
         metrics: every metric that ``scored`` may hold; their old scores are replaced.
         command: the name under which ``provenance`` is kept in ``summary.json``.
         provenance: what the scores depend on besides the responses: models, dictionaries, settings.
@@ -200,12 +215,17 @@ def save_results(
             for score in read_scores(scores_path):
                 if score.metric not in metrics:
                     file.write(json_line(score.row()))
-        for response, score in scored:
-            file.write(json_line(score.row()))
-            summary.add(response, score)
+        for response, scores in scored:
+            for score in scores:
+                file.write(json_line(score.row()))
+                summary.add(response, score)
     rows = summary.rows()
     all_rows = [row for row in earlier["rows"] if row["metric"] not in metrics] + rows
-    document = {"rows": all_rows, "provenance": {**earlier["provenance"], command: provenance}}
+    document = {
+        "rows": all_rows,
+        "notes": {"interval": INTERVAL_NOTE, "detectable": DETECTABLE_NOTE},
+        "provenance": {**earlier["provenance"], command: provenance},
+    }
     with atomic_write(summary_path) as file:
         file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
     with atomic_write(out / "summary.csv") as file:
@@ -215,6 +235,36 @@ def save_results(
     with atomic_write(out / "summary.md") as file:
         file.write(_markdown(all_rows))
     return rows
+
+
+def check_results(out: Path) -> None:
+    """Refuse a folder into which ``save_results`` would not write, before hours of work.
+
+    Raises:
+        UserError: when the files there are not scores and a summary of ours.
+    """
+    _read_summary(out / "summary.json")
+    if (out / "scores.jsonl").exists():
+        for _ in read_scores(out / "scores.jsonl"):
+            pass
+
+
+def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Under a table: what its metrics can show, as the median of the rows with the n that it is for.
+
+    >>> detectable_by_metric([{"metric": "lpr", "ok": 113, "detectable": 0.187}])
+    {'lpr': '18.7 (n 113)'}
+    """
+    found: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+    for row in rows:
+        if row["detectable"] is not None:
+            found[row["metric"]].append((row["detectable"], row["ok"]))
+    texts = {}
+    for metric, pairs in found.items():
+        least, most = min(n for _, n in pairs), max(n for _, n in pairs)
+        n = str(least) if least == most else f"{least}–{most}"
+        texts[metric] = f"{100 * statistics.median(value for value, _ in pairs):.1f} (n {n})"
+    return texts
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -244,6 +294,7 @@ def printable(text: str) -> str:
 def _markdown(rows: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(SUMMARY_COLUMNS) + " |", "|" + " --- |" * len(SUMMARY_COLUMNS)]
     for row in rows:
-        cells = ("" if row[key] is None else str(_plain(row[key])) for key in SUMMARY_COLUMNS)
+        cells = ("" if row.get(key) is None else str(_plain(row[key])) for key in SUMMARY_COLUMNS)
         lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    notes = (INTERVAL_NOTE, f"`detectable`: {DETECTABLE_NOTE}. n is `ok`.")
+    return "\n".join([*lines, "", *notes]) + "\n"

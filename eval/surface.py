@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +19,7 @@ from xltjax.cli import command
 from xltjax.config import setting
 from xltjax.errors import UserError
 from xltjax.eval.evaluator import EvaluatorConfig
+from xltjax.eval.journal import Journal
 from xltjax.eval.language import (
     LANGUAGE_METRICS,
     EnglishDictionary,
@@ -26,7 +29,7 @@ from xltjax.eval.language import (
     read_english_words,
 )
 from xltjax.eval.responses import Response, language_code
-from xltjax.eval.scores import Score, Unavailable, failed, save_results, unanswered
+from xltjax.eval.scores import Score, Unavailable, check_results, failed, save_results, unanswered
 from xltjax.eval.spelling import (
     SPELLING_METRICS,
     Dictionaries,
@@ -81,6 +84,7 @@ class SurfaceMetrics:
         except Unavailable as reason:
             self.identifier = reason
         self.english_words: Container[str] | Unavailable
+        self._word_list = config.english_words
         if config.english_words is not None:
             self.english_words = read_english_words(Path(config.english_words))
         else:
@@ -116,7 +120,19 @@ class SurfaceMetrics:
             "dictionaries": {
                 name: it.provenance() for name, it in found.items() if isinstance(it, Dictionary)
             },
+            "english_words": self._english_provenance(),
         }
+
+    def dictionary(self, language: str) -> list[dict[str, str]] | None:
+        """Provenance of the dictionary of ``language``, if there is one."""
+        found = self.dictionaries.find(language) if language else None
+        return found.provenance() if isinstance(found, Dictionary) else None
+
+    def _english_provenance(self) -> Any:
+        if self._word_list is None:
+            return self.dictionary("en")
+        content = Path(self._word_list).read_bytes()
+        return {"path": self._word_list, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def surface(config: SurfaceConfig) -> None:
@@ -131,15 +147,18 @@ def surface(config: SurfaceConfig) -> None:
     count, languages = _survey(config)
     metrics = SurfaceMetrics(config)
     out = make_output_directory(Path(config.out))
-    responses = config.iterate()
-    with progress("surface metrics", count) as advance:
-
-        def scored() -> Iterator[tuple[Response, Score]]:
-            for response, scores in _score_all(responses, metrics, config):
-                yield from ((response, score) for score in scores)
+    check_results(out)
+    dictionary = functools.cache(metrics.dictionary)
+    with Journal(
+        out, "surface", metrics.provenance(()), lambda response: dictionary(response.language)
+    ) as journal:
+        with progress("surface metrics", count) as advance:
+            for response, scores in _score_all(journal.missing(config.iterate(), advance), metrics, config):
+                journal.add(response, scores)
                 advance()
-
-        rows = save_results(out, scored(), METRICS, "surface", metrics.provenance(languages))
+        rows = save_results(
+            out, journal.scored(config.iterate()), METRICS, "surface", metrics.provenance(languages)
+        )
     print_summary(rows, TABLES)
     print(f"scores and summary: {out}")
 

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xltjax.eval.scores import printable
+from xltjax.eval.scores import DETECTABLE_NOTE, INTERVAL_NOTE, detectable_by_metric, printable
 
 Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 
 
 def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequence[Column]]) -> None:
-    """Print the rows of a summary as one table for each title, and the reasons of missing scores.
+    """Print the rows of a summary as one table for each title, what each can show, and the reasons of
+    missing scores.
 
     Args:
         rows: from ``save_results``.
@@ -27,6 +28,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
     groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
+    detectable = detectable_by_metric(rows)
     for title, columns in tables.items():
         table = Table(title=f"{title}, % [95 % interval]", title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
@@ -39,6 +41,10 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
             cells = [_cell(by_metric.get(metric), interval) for metric, _, interval in columns]
             table.add_row(Text(printable(model)), language or "?", str(count), *cells)
         console.print(table)
+        shown = [f"{heading} {detectable[metric]}" for metric, heading, _ in columns if metric in detectable]
+        if shown:
+            print(f"detectable, in points (median of the rows): {', '.join(shown)}")
+    print(f"{INTERVAL_NOTE} Detectable: {DETECTABLE_NOTE}.")
     abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
     if abstained or lost:
         scores = sum(row["n"] for row in rows)

@@ -331,6 +331,33 @@ def test_answers_that_were_never_given_need_no_judge(judge: Path, tmp_path: Path
     assert {row["state"] for row in read(out).values()} == {"failed:no answer (too long)"}
 
 
+def test_an_interrupted_judge_goes_on_and_sees_only_what_is_new(
+    judge: Path, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    judge_all = relevance.LlamaJudge.judge
+
+    def watched(self: relevance.LlamaJudge, responses: list[Response]) -> list[Judgement]:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.extend(each.id for each in responses)
+        return judge_all(self, responses)
+
+    monkeypatch.setattr(relevance, "BATCHES", 1)
+    monkeypatch.setattr(relevance.LlamaJudge, "judge", watched)
+    code, out = run(judge, tmp_path, ROWS, *PAPER)
+    assert (code, (out / "scores.jsonl").exists(), seen) == (130, False, ["r0", "r1"])
+    seen.clear()
+    monkeypatch.setattr(relevance, "BATCHES", 32)
+    code, out = run(judge, tmp_path, ROWS, *PAPER)
+    assert (code, seen) == (0, ["r2", "r3", "r4", "r5"])
+    expected, found = read(judged), read(out)
+    assert list(found) == list(expected)
+    for key, row in expected.items():
+        assert found[key]["state"] == row["state"]
+        assert found[key]["value"] == pytest.approx(row["value"], abs=1e-5)
+
+
 @pytest.mark.parametrize("flags", [("--batch-size", "1"), ("--mesh", "2x1", "--batch-size", "4")])
 def test_scores_do_not_depend_on_order_batch_or_mesh(
     judge: Path, judged: Path, tmp_path: Path, flags: tuple[str, ...]

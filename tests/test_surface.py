@@ -8,6 +8,7 @@ import statistics
 import sys
 
 import pytest
+from statsmodels.stats.power import TTestPower
 
 from xltjax.errors import UserError
 from xltjax.eval import __main__ as program
@@ -178,7 +179,17 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     assert row["reasons"] == {"empty": 1}
     with (out / "summary.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(summary["rows"]) == 8 + 9 + 9
-    assert (out / "summary.md").read_text().count("\n") == len(summary["rows"]) + 2
+    page = (out / "summary.md").read_text()
+    assert sum(line.startswith("|") for line in page.splitlines()) == len(summary["rows"]) + 2
+    for text in (page, " ".join(printed.split()), summary["notes"]["detectable"]):
+        assert "80 % power" in text
+        assert "5 % level" in text
+    # Model a in French: one answer of two is in French.
+    row = next(r for r in summary["rows"] if (r["language"], r["metric"]) == ("fr", "language_correct"))
+    expected = TTestPower().solve_power(nobs=2, alpha=0.05, power=0.8) * math.sqrt(2 * 0.5 * 0.5)
+    assert row["detectable"] == pytest.approx(expected, rel=1e-3)
+    assert f"language {100 * expected:.0f}"[:-1] in printed
+    assert "(n 2)" in printed
     tools = summary["provenance"]["surface"]
     assert len(tools["language_model"]["sha256"]) == 64
     assert tools["dictionaries"]["fr"][0]["path"].endswith("fr_FR.dic")
@@ -298,6 +309,17 @@ def test_shares_get_the_normal_interval_of_their_mean():
     assert row["high"] == pytest.approx(min(1.0, statistics.mean(shares) + half))
 
 
+def test_each_row_says_what_difference_between_two_models_would_be_found():
+    shares = [0.5, 0.9, 0.75, 1.0, 0.9] * 6
+    row = summarise(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
+    effect = TTestPower().solve_power(nobs=30, alpha=0.05, power=0.8)
+    assert row["detectable"] == pytest.approx(effect * math.sqrt(2) * statistics.stdev(shares), rel=1e-4)
+    row = summarise(*(Score(str(n), "x", float(n < 21)) for n in range(30)))["x"]
+    assert row["detectable"] == pytest.approx(effect * math.sqrt(2 * 0.7 * 0.3), rel=1e-4)
+    assert summarise(*(Score(str(n), "x", 1.0) for n in range(30)))["x"]["detectable"] is None
+    assert summarise(Score("a", "x", 0.5))["x"]["detectable"] is None
+
+
 def test_one_share_or_none_has_no_interval():
     assert summarise(Score("a", "x", 0.5))["x"]["low"] is None
     row = summarise(abstain("a", "x", "why"), failed("b", "x", "lost"))["x"]
@@ -313,9 +335,9 @@ def test_the_summary_does_not_depend_on_the_order():
 
 def test_commands_share_a_directory_without_touching_each_others_scores(tmp_path):
     one = Response(id="a", model="m", language="fr")
-    save_results(tmp_path, [(one, Score("a", "x", 1.0))], ["x"], "first", {"tool": 1})
-    save_results(tmp_path, [(one, Score("a", "y", 0.0))], ["y"], "second", {"tool": 2})
-    save_results(tmp_path, [(one, Score("a", "x", 0.0))], ["x"], "first", {"tool": 3})
+    save_results(tmp_path, [(one, [Score("a", "x", 1.0)])], ["x"], "first", {"tool": 1})
+    save_results(tmp_path, [(one, [Score("a", "y", 0.0)])], ["y"], "second", {"tool": 2})
+    save_results(tmp_path, [(one, [Score("a", "x", 0.0)])], ["x"], "first", {"tool": 3})
     assert {s.metric: s.value for s in read_scores(tmp_path / "scores.jsonl")} == {"x": 0.0, "y": 0.0}
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert {row["metric"]: row["mean"] for row in summary["rows"]} == {"x": 0.0, "y": 0.0}
@@ -324,11 +346,11 @@ def test_commands_share_a_directory_without_touching_each_others_scores(tmp_path
 
 def test_an_interrupted_run_leaves_the_earlier_files(tmp_path):
     one = Response(id="a", model="m", language="fr")
-    save_results(tmp_path, [(one, Score("a", "x", 1.0))], ["x"], "first", {})
+    save_results(tmp_path, [(one, [Score("a", "x", 1.0)])], ["x"], "first", {})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def interrupted():
-        yield one, Score("a", "x", 0.0)
+        yield one, [Score("a", "x", 0.0)]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -355,5 +377,5 @@ def test_foreign_files_are_not_overwritten(tmp_path, name, content):
 
 def test_tables_hold_any_model_name(tmp_path):
     odd = Response(id="a", model="a|b\n[bold]\ud800", language="fr")
-    save_results(tmp_path, [(odd, Score("a", "x", 1.0))], ["x"], "first", {})
+    save_results(tmp_path, [(odd, [Score("a", "x", 1.0)])], ["x"], "first", {})
     assert "a\\|b [bold]?" in (tmp_path / "summary.md").read_text(encoding="utf-8")
