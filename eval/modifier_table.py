@@ -158,19 +158,22 @@ def footnote(rows: Iterable[Mapping[str, Any]]) -> str:
     text = "Placebo: the same check on the model's answer to the same instruction without the modifier."
     rows = list(rows)
     found = [
-        f"{name} {100 * statistics.median(row[key] for row in those):.0f} points ({count} {_range(those, count)})"
+        f"{name} {_points(those, key)} ({count} {_range(those, count)})"
         for name, key, count in (
             ("lift", "detectable", "pairs"),
             ("difference between two models", "detectable_models", "decided"),
         )
         if (those := [row for row in rows if row[key]])
     ]
-    if found:
-        text += (
-            f" Found with 80 % power by a two-sided test at the 5 % level, median of the rows: {'; '.join(found)};"
-            " models taken as independent, none where all are equal."
-        )
-    return text
+    return text + (
+        " Found with 80 % power by a two-sided test at the 5 % level, in points, median of the rows: "
+        f"{'; '.join(found) or 'not known'}; models taken as independent; rows without any spread left out."
+    )
+
+
+def _points(rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    points = 100 * statistics.median(row[key] for row in rows)
+    return f"{points:.0f}" if points <= 100 else ">100"
 
 
 def _range(rows: Sequence[Mapping[str, Any]], key: str) -> str:

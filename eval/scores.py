@@ -182,7 +182,8 @@ INTERVAL_NOTE = (
 )
 DETECTABLE_NOTE = (
     "the difference from another model with as many scored answers that a two-sided test at the 5 % level finds "
-    "with 80 % power; answers taken as independent, pairs show smaller ones; none where all scores are equal"
+    "with 80 % power; answers taken as independent (paired comparisons find smaller ones); "
+    "none where all scores are equal"
 )
 
 
@@ -263,7 +264,8 @@ def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for metric, pairs in found.items():
         least, most = min(n for _, n in pairs), max(n for _, n in pairs)
         n = str(least) if least == most else f"{least}–{most}"
-        texts[metric] = f"{100 * statistics.median(value for value, _ in pairs):.1f} (n {n})"
+        points = 100 * statistics.median(value for value, _ in pairs)
+        texts[metric] = f"{points:.1f} (n {n})" if points <= 100 else f">100 (n {n})"
     return texts
 
 

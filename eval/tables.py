@@ -42,8 +42,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
             table.add_row(Text(printable(model)), language or "?", str(count), *cells)
         console.print(table)
         shown = [f"{heading} {detectable[metric]}" for metric, heading, _ in columns if metric in detectable]
-        if shown:
-            print(f"detectable, in points (median of the rows): {', '.join(shown)}")
+        print(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
     print(f"{INTERVAL_NOTE} Detectable: {DETECTABLE_NOTE}.")
     abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
     if abstained or lost:

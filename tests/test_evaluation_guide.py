@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from xltjax.eval import agreement, modifiers, relevance, surface
-from xltjax.eval.comparisons import minimal_detectable_difference
+from xltjax.eval import agreement, modifiers, relevance, sets_command, surface
+from xltjax.eval.comparisons import detectable_between_models, minimal_detectable_difference
 from xltjax.eval.scores import Score
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -31,12 +31,14 @@ def test_the_score_in_the_guide_is_one() -> None:
 def test_the_power_in_the_guide_is_computed() -> None:
     assert [round(minimal_detectable_difference(0.7, n), 2) for n in (113, 30)] == [0.19, 0.37]
     assert "difference of .19" in GUIDE
+    assert round(detectable_between_models({1.0: 90, 0.0: 23}), 2) == 0.15
+    assert "show a\ndifference of .15" in GUIDE
     assert "must be .37" in GUIDE
 
 
 def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
     names = {*surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
-    commands = {c.COMMAND.name for c in (surface, relevance, modifiers, agreement)}
+    commands = {c.COMMAND.name for c in (surface, relevance, modifiers, agreement, sets_command)}
     assert {name for name in names if f"`{name}`" not in GUIDE} == set()
     assert {name for name in commands if f"xltjax.eval {name}" not in GUIDE} == set()
 
@@ -44,7 +46,7 @@ def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
 def test_every_flag_in_the_guide_exists() -> None:
     known = {
         flag
-        for module in (surface, relevance, modifiers, agreement)
+        for module in (surface, relevance, modifiers, agreement, sets_command)
         for parameter in module.COMMAND.params
         for flag in parameter.opts
     }

@@ -14,7 +14,15 @@ from xltjax.errors import UserError
 from xltjax.eval import __main__ as program
 from xltjax.eval import spelling
 from xltjax.eval.responses import Response
-from xltjax.eval.scores import Score, Summary, abstain, failed, read_scores, save_results
+from xltjax.eval.scores import (
+    Score,
+    Summary,
+    abstain,
+    detectable_by_metric,
+    failed,
+    read_scores,
+    save_results,
+)
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
 
 FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
@@ -188,8 +196,7 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     row = next(r for r in summary["rows"] if (r["language"], r["metric"]) == ("fr", "language_correct"))
     expected = TTestPower().solve_power(nobs=2, alpha=0.05, power=0.8) * math.sqrt(2 * 0.5 * 0.5)
     assert row["detectable"] == pytest.approx(expected, rel=1e-3)
-    assert f"language {100 * expected:.0f}"[:-1] in printed
-    assert "(n 2)" in printed
+    assert "language >100 (n 2)" in printed
     tools = summary["provenance"]["surface"]
     assert len(tools["language_model"]["sha256"]) == 64
     assert tools["dictionaries"]["fr"][0]["path"].endswith("fr_FR.dic")
@@ -318,6 +325,13 @@ def test_each_row_says_what_difference_between_two_models_would_be_found():
     assert row["detectable"] == pytest.approx(effect * math.sqrt(2 * 0.7 * 0.3), rel=1e-4)
     assert summarise(*(Score(str(n), "x", 1.0) for n in range(30)))["x"]["detectable"] is None
     assert summarise(Score("a", "x", 0.5))["x"]["detectable"] is None
+
+
+def test_under_a_table_stands_the_median_of_its_rows_with_their_n():
+    rows = [
+        {"metric": "x", "ok": n, "detectable": d} for n, d in ((30, 0.25), (113, 0.125), (90, 0.2), (5, None))
+    ]
+    assert detectable_by_metric(rows) == {"x": "20.0 (n 30–113)"}
 
 
 def test_one_share_or_none_has_no_interval():
