@@ -51,7 +51,7 @@ class Quickstart:
 
 def tour(config: Quickstart) -> None:
     """Build the miniature, then train, generate, evaluate and export, one command after another."""
-    base = ensure()
+    ensure()
     out = Path(config.out)
     runs = [out / f"{rate:g}" for rate in config.learning_rates]
     for rate, run in zip(config.learning_rates, runs, strict=True):
@@ -59,7 +59,7 @@ def tour(config: Quickstart) -> None:
              "--out", str(run))  # fmt: skip
         responses = str(run / RESPONSES)
         # The miniature's answers are a sentence long: there is no repetition to penalize.
-        _run("generate", "--model", str(run), "--prompts", str(base / "evaluation"), "--max-new-tokens", "32",
+        _run("generate", "--model", str(run), "--prompts", "miniature", "--max-new-tokens", "32",
              "--repetition-penalty", "1", "--dtype", "float32", "--out", responses)  # fmt: skip
         _run("eval", "surface", responses, "--out", str(run / "scores"), quiet=True)
     best = runs[len(runs) // 2]
