@@ -76,8 +76,9 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters / 1e6:.1f} M parameters, {len(prompts)} prompts, load {os.getloadavg()[0]:.1f}")
     few = prompts[:: max(1, len(prompts) // arguments.trial)]
-    sizes = {name: _best(name, run, few) for name, run in (("ours", ours), ("transformers", hf))}
     sides: dict[str, Callable[[int, Any], Answers]] = {"ours": ours, "transformers": hf}
+    candidates = {"ours": arguments.batch_sizes, "transformers": arguments.hf_batch_sizes}
+    sizes = {name: _best(name, run, few, candidates[name]) for name, run in sides.items()}
     ours(sizes["ours"], prompts)  # compiles what the trial did not
     rates, answers = _race(sides, sizes, prompts, arguments.repeats)
     lengths = sorted(len(answer) for answer in answers["ours"])
@@ -103,6 +104,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
     parser.add_argument("--trial", type=int, default=64, help="prompts on which batch sizes are tried")
     parser.add_argument("--singles", type=int, default=8, help="prompts answered one by one")
+    for flag, whose in (("--batch-sizes", "ours"), ("--hf-batch-sizes", "transformers")):
+        help = f"of {whose}, to choose the fastest from"
+        parser.add_argument(flag, type=int, nargs="+", default=[8, 16, 32], help=help)
     parser.add_argument("--layers", type=int, default=22)
     parser.add_argument("--width", type=int, default=256)
     return parser.parse_args()
@@ -116,9 +120,13 @@ def _rate(run: Callable[[], Answers]) -> tuple[Rate, Answers]:
     return (tokens / (time.perf_counter() - began), tokens / (time.process_time() - began_cpu)), answers
 
 
-def _best(name: str, run: Callable[[int, Any], Answers], prompts: Sequence[Sequence[int]]) -> int:
+def _best(
+    name: str, run: Callable[[int, Any], Answers], prompts: Sequence[Sequence[int]], sizes: Sequence[int]
+) -> int:
+    if len(sizes) == 1:
+        return sizes[0]
     rates = {}
-    for size in (8, 16, 32):
+    for size in sizes:
         if name == "ours":
             run(size, prompts)  # compiles
         rates[size] = _rate(lambda size=size: run(size, prompts))[0][0]

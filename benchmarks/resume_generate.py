@@ -3,7 +3,7 @@
     python benchmarks/resume_generate.py [--kills 10]
 
 A tiny random model answers the whole of xlt113. One run is left alone; another is killed ``--kills`` times,
-each time after a random share of the time an uninterrupted run takes, and started again; then it ends.
+each time a random number of answers and milliseconds after it went on, and started again; then it ends.
 """
 
 from __future__ import annotations
@@ -49,23 +49,30 @@ def main() -> None:
 
         began = time.perf_counter()
         assert start("whole.jsonl").wait() == 0
-        seconds = time.perf_counter() - began
-        print(f"left alone: {seconds:.1f} s", flush=True)
+        total = _lines(root / "whole.jsonl")
+        print(f"left alone: {time.perf_counter() - began:.1f} s, {total} answers", flush=True)
         out, kept = root / "killed.jsonl", 0
         for kill in range(arguments.kills):
+            wanted = kept + draw.randrange(2 * (total - kept) // (arguments.kills - kill + 1) + 1)
             process = start(out.name)
-            time.sleep(draw.uniform(0.2, 0.9) * seconds / 2)
+            while _lines(out) < wanted and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.3))
             ended = process.poll() is not None
             process.kill()
             process.wait()
-            lines = out.read_bytes().count(b"\n") if out.exists() else 0
-            print(f"kill {kill + 1}: {'had ended' if ended else 'killed'}, {lines} answers there", flush=True)
-            assert lines >= kept, "an answer was lost"
-            kept = lines
+            now = _lines(out)
+            print(f"kill {kill + 1}: {'had ended' if ended else 'killed'}, {now} answers there", flush=True)
+            assert now >= kept, "an answer was lost"
+            kept = now
         assert start(out.name).wait() == 0
         same = out.read_bytes() == (root / "whole.jsonl").read_bytes()
     print("the same file" if same else "ANOTHER FILE")
     sys.exit(0 if same else 1)
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 if __name__ == "__main__":
