@@ -14,6 +14,8 @@ from xltjax.errors import UserError
 from xltjax.files import make_output_directory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+QUIET = 0.5  # seconds for which a removed directory must stay away
+LONGEST_REMOVAL = 15.0  # seconds after which removing is given up
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
@@ -53,7 +55,8 @@ def new_directory(target: Path, overwrite: bool) -> Iterator[Path]:
             raise
         raise UserError(f"{target} could not be written: {reasons[0]}; nothing was left there") from None
     finally:
-        _remove(staging)
+        if staging.exists():
+            _remove(staging)
 
 
 def _move(staging: Path, target: Path) -> None:
@@ -68,8 +71,15 @@ def _move(staging: Path, target: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    for _ in range(40):
+    """Remove ``directory`` until it stays away: threads of Orbax go on writing after one of them failed."""
+    gone_since = None
+    deadline = time.monotonic() + LONGEST_REMOVAL
+    while (now := time.monotonic()) < deadline:
         shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
-            break
-        time.sleep(0.05)  # threads of Orbax may go on writing for a moment after one of them failed
+        if directory.exists():
+            gone_since = None
+        elif gone_since is None:
+            gone_since = now
+        elif now - gone_since > QUIET:
+            return
+        time.sleep(0.05)

@@ -231,7 +231,7 @@ def _check_resumable(config: TrainConfig, out: Path) -> None:
         UserError: naming every setting that differs, or when a file stands in the way.
     """
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; --out names a directory")
+        raise UserError(f"{out} cannot be a directory: a file stands in its way")
     if not (out / "config.yaml").is_file() or config.force:
         return
     before = yaml.safe_load(read_text(out / "config.yaml"))
