@@ -181,7 +181,10 @@ def empty_pages(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     They are taken together rather than one by one at first touch, and are not the huge pages that numpy
     asks for: on virtual machines either costs more than reading the file.
     """
-    memory = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize), flags=PAGES)
+    try:
+        memory = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize), flags=PAGES)
+    except OSError:
+        raise MemoryError from None
     return np.ndarray(shape, dtype, memory)
 
 
