@@ -16,8 +16,8 @@ from xltjax.converters import load_hf
 from xltjax.data import Batch
 from xltjax.errors import UserError
 from xltjax.llama import Llama, LlamaConfig, initialize, parameters
+from xltjax.loss import token_losses
 from xltjax.mesh import make_mesh
-from xltjax.step import token_losses
 
 HfModel = Callable[[str], tuple[Path, Any]]
 
@@ -93,7 +93,7 @@ def test_mesh_that_does_not_divide_the_heads_is_refused_with_the_reason(hf_model
 
 
 def test_logits_made_in_chunks_give_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    import xltjax.step
+    import xltjax.loss
 
     mesh = make_mesh("1x1")
     config = LlamaConfig(50, 16, 32, 1, 2, 2, 8, 64)
@@ -113,7 +113,7 @@ def test_logits_made_in_chunks_give_the_same_losses_and_gradients(monkeypatch: p
             return losses, [np.asarray(leaf) for leaf in jax.tree.leaves(grads)]
 
     whole = run()
-    monkeypatch.setattr(xltjax.step, "LOGIT_BYTES", 2 * 4 * 50 * 4)  # four chunks of four positions
+    monkeypatch.setattr(xltjax.loss, "LOGIT_BYTES", 2 * 4 * 50 * 4)  # four chunks of four positions
     chunked = run()
     np.testing.assert_allclose(chunked[0], whole[0], rtol=1e-6)
     for got, expected in zip(chunked[1], whole[1], strict=True):

@@ -20,8 +20,8 @@ from xltjax.data import load_corpora
 from xltjax.errors import UserError
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
+from xltjax.loss import LOGIT_BYTES
 from xltjax.mesh import parse_mesh
-from xltjax.step import LOGIT_BYTES
 from xltjax.train_config import DTYPES, TrainConfig
 
 GIB = 1 << 30

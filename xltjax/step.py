@@ -14,15 +14,14 @@ import optax
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from xltjax.data import Batch
 from xltjax.llama import Llama, parameters
+from xltjax.loss import summed_loss
 from xltjax.mesh import BATCH, sharding
 from xltjax.optimizer import Schedule, apply_updates
 
 Weights = dict[str, Array]  # by dotted path
-LOGIT_BYTES = 1 << 29  # logits of one device are made in chunks of at most this size
 
 
 @jax.tree_util.register_dataclass
@@ -62,35 +61,6 @@ class Bound:
         return nnx.merge(self._graph, nnx.from_flat_state(flat))
 
 
-def token_losses(model: Llama, batch: Batch) -> Array:
-    """Cross entropy [B, T] float32 of each target of a micro-batch (fields [B, T]), learned or not."""
-    hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions)
-    (rows, length), vocab = batch.tokens.shape, model.embed.weight.shape[0]
-    mesh = jax.sharding.get_abstract_mesh()
-    logit_bytes = 4 * rows * length * vocab // max(mesh.size, 1)
-    chunks = 1
-    while logit_bytes > chunks * LOGIT_BYTES and length % (2 * chunks) == 0:
-        chunks *= 2
-    if chunks == 1:
-        return _cross_entropy(model, hidden, batch.targets)
-
-    def split(x: Array) -> Array:
-        return x.reshape(rows, chunks, length // chunks, *x.shape[2:]).swapaxes(0, 1)
-
-    # Recomputing a chunk's logits in the backward pass keeps only one chunk alive.
-    one = jax.checkpoint(partial(_cross_entropy, model))
-    losses = jax.lax.map(lambda chunk: one(*chunk), (split(hidden), split(batch.targets)))
-    return losses.swapaxes(0, 1).reshape(rows, length)
-
-
-def _cross_entropy(model: Llama, hidden: Array, targets: Array) -> Array:
-    """logsumexp(logits) - logit of the target; the vocabulary may be split over ``tensor``."""
-    logits = model.logits(hidden)
-    index = jnp.arange(logits.shape[-1], out_sharding=P("tensor"))
-    chosen = jnp.where(index == targets[..., None], logits, 0.0).sum(axis=-1)
-    return jax.nn.logsumexp(logits, axis=-1) - chosen
-
-
 def make_train_step(
     bound: Bound, transform: optax.GradientTransformation, schedule: Schedule
 ) -> Callable[[TrainState, Weights, Batch], tuple[TrainState, dict[str, Array]]]:
@@ -100,16 +70,16 @@ def make_train_step(
     Metrics: loss, grad_norm, learning_rate, learned_tokens, tokens.
     """
 
-    def summed_loss(weights: Weights, frozen: Weights, micro: Batch) -> Array:
-        return (token_losses(bound.model(weights, frozen), micro) * micro.loss_mask).sum()
+    def loss_of(weights: Weights, frozen: Weights, micro: Batch) -> Array:
+        return summed_loss(bound.model(weights, frozen), micro)
 
     def gradient(state: TrainState, frozen: Weights, batch: Batch) -> tuple[Array, Weights]:
         """Summed loss and its gradient, over the micro-batches in turn."""
         if batch.tokens.shape[0] == 1:  # nothing to accumulate: no second copy of the gradient
-            return jax.value_and_grad(summed_loss)(state.weights, frozen, jax.tree.map(lambda x: x[0], batch))
+            return jax.value_and_grad(loss_of)(state.weights, frozen, jax.tree.map(lambda x: x[0], batch))
 
         def add(total: tuple[Array, Weights], micro: Batch) -> tuple[tuple[Array, Weights], None]:
-            loss, grads = jax.value_and_grad(summed_loss)(state.weights, frozen, micro)
+            loss, grads = jax.value_and_grad(loss_of)(state.weights, frozen, micro)
             return (total[0] + loss, jax.tree.map(lambda s, g: s + g.astype(s.dtype), total[1], grads)), None
 
         zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), state.weights)
