@@ -22,7 +22,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import CACHE, HEADS, attention, cached_attention
+from xltjax.attention import HEADS, attention
+from xltjax.cached_attention import CACHE, cached_attention
 from xltjax.errors import UserError
 from xltjax.mesh import BATCH, stored_spec, used_spec
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import write_prompts
+from xltjax.cached_attention import write_prompts
 from xltjax.choose import Choice, choose
 from xltjax.llama import Cache, Llama
 from xltjax.mesh import BATCH
@@ -92,7 +92,7 @@ def read(
         state: donated.
         tokens: [R, T] int32, padded on the right.
         lengths: [R] int32, of the prompts.
-        slots: [R] int32, see ``attention.write_prompts``.
+        slots: [R] int32, see ``cached_attention.write_prompts``.
         seed: [R] uint32.
         choice: how tokens are chosen.
         eos: ids that end an answer.
