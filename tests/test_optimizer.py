@@ -9,8 +9,8 @@ from xltjax.optimizer import make_schedule
 
 
 def rate(name: str, n: int, **changes: float) -> float:
-    values = {"peak": 1e-5, "end": 1e-6, "steps": 1000, "timescale": 1.0, "warmup": 0, **changes}
-    return float(make_schedule(name, **values)(n))  # type: ignore[arg-type]
+    values = {"end": 1e-6, "steps": 1000, "timescale": 1.0, "warmup": 0, **changes}
+    return float(make_schedule(name, **values)(n, 1e-5))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 1000])

@@ -62,11 +62,11 @@ def run(
     bound = Bound(model)
     transform = adamw(**{**OPTIMIZER, **changes})
     state = start_state(bound, transform, mesh)
-    step = make_train_step(bound, transform, inverse_sqrt(RATE))
+    step = make_train_step(bound, transform, inverse_sqrt())
     metrics = []
     with jax.set_mesh(mesh):
         for batch in made:
-            state, values = step(state, bound.frozen, place(batch, mesh))
+            state, values = step(state, bound.frozen, place(batch, mesh), RATE)
             metrics.append({key: float(value) for key, value in values.items()})
     return metrics, {key: np.asarray(value) for key, value in state.weights.items()}, step
 

@@ -124,6 +124,8 @@ class Linear(nnx.Module):
         self.lora_a: nnx.LoRAParam | None = nnx.data(None)
         self.lora_b: nnx.LoRAParam | None = nnx.data(None)
         self.lora_scale = 0.0
+        self.lora_dropout = 0.0
+        self.lora_key = nnx.data(None)  # of dropout; set while training with it
         self.out_dimension = 0  # 1 after ``store_inputs_first``
 
     def store_inputs_first(self) -> None:
@@ -137,11 +139,19 @@ class Linear(nnx.Module):
         split = used_spec(self.weight.axes)[self.out_dimension]
         y = _product(x, use(self.weight, x.dtype), split, self.out_dimension)
         if self.lora_a is not None and self.lora_b is not None:
-            low = _product(x, use(self.lora_a, x.dtype), None)
+            low = _product(self._kept(x), use(self.lora_a, x.dtype), None)
             y = y + _product(low, use(self.lora_b, x.dtype), split) * self.lora_scale
         if self.bias is not None:
             y = y + use(self.bias, x.dtype)
         return y
+
+    def _kept(self, x: Array) -> Array:
+        """What the adapter sees of its input: all of it, or in training a random part, scaled up."""
+        if self.lora_key is None:
+            return x
+        share, place = 1 - self.lora_dropout, jax.typeof(x).sharding
+        kept = jax.random.bernoulli(self.lora_key, share, x.shape, out_sharding=place)
+        return jnp.where(kept, x / share, 0)
 
 
 def _product(x: Array, weight: Array, split: str | None, out_dimension: int = 0) -> Array:

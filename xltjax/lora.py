@@ -95,6 +95,20 @@ def has_lora(model: Llama) -> bool:
     return any(linear.lora_a is not None for _, linear in linears(model))
 
 
+def drop_adapter_inputs(model: Llama, rate: float, key: Array) -> None:
+    """Let every adapter see its input with a share ``rate`` of it dropped, as PEFT's ``lora_dropout`` does.
+
+    Args:
+        model: changed in place; for one traced forward pass, within a jitted function.
+        rate: at least 0 and less than 1.
+        key: of the draws; every adapter draws its own.
+    """
+    for index, (_, linear) in enumerate(linears(model)):
+        if linear.lora_a is not None:
+            linear.lora_dropout = rate
+            linear.lora_key = nnx.data(jax.random.fold_in(key, index))
+
+
 def merge(model: Llama) -> None:
     """Add every adapter to its weight, in float32, and remove it."""
     for _, linear in linears(model):

@@ -10,43 +10,54 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-Schedule = Callable[[Any], Any]  # update number n = 1, 2, ... -> learning rate
+Schedule = Callable[[Any, Any], Any]  # (update number n = 1, 2, ..., peak rate) -> learning rate
 
 
-def inverse_sqrt(peak: float, timescale: float = 1.0) -> Schedule:
+def inverse_sqrt(timescale: float = 1.0) -> Schedule:
     """lr(n) = peak * sqrt(t / (t + n - 1)); with t = 1 this is the paper's peak / sqrt(n) (Appendix B)."""
-    return lambda n: peak * jnp.sqrt(timescale / (timescale + n - 1))
+    return lambda n, peak: peak * jnp.sqrt(timescale / (timescale + n - 1))
 
 
-def linear(peak: float, end: float, steps: int) -> Schedule:
-    """lr(n) = peak + (end - peak) (n - 1) / steps, never beyond ``end``: the released configs' schedule."""
-    return lambda n: peak + (end - peak) * jnp.minimum((n - 1) / steps, 1.0)
+def linear(end: float | None, steps: int) -> Schedule:
+    """lr(n) = peak + (end - peak) (n - 1) / steps, never beyond ``end``: the released configs' schedule.
+
+    ``end`` is a tenth of the peak when it is None.
+    """
+
+    def rate(n: Any, peak: Any) -> Any:
+        last = peak / 10 if end is None else end
+        return peak + (last - peak) * jnp.minimum((n - 1) / steps, 1.0)
+
+    return rate
 
 
-def cosine(peak: float, end: float, steps: int) -> Schedule:
-    """lr(n) = end + (peak - end) (1 + cos(pi (n - 1) / steps)) / 2, then ``end``."""
-    return lambda n: end + (peak - end) * (1 + jnp.cos(jnp.pi * jnp.minimum((n - 1) / steps, 1.0))) / 2
+def cosine(end: float | None, steps: int) -> Schedule:
+    """lr(n) = end + (peak - end) (1 + cos(pi (n - 1) / steps)) / 2, then ``end``; see ``linear``."""
+
+    def rate(n: Any, peak: Any) -> Any:
+        last = peak / 10 if end is None else end
+        return last + (peak - last) * (1 + jnp.cos(jnp.pi * jnp.minimum((n - 1) / steps, 1.0))) / 2
+
+    return rate
 
 
-def constant(peak: float) -> Schedule:
+def constant() -> Schedule:
     """lr(n) = peak."""
-    return lambda n: jnp.full_like(jnp.asarray(n, jnp.float32), peak)
+    return lambda n, peak: peak + jnp.zeros_like(jnp.asarray(n, jnp.float32))
 
 
 def with_warmup(schedule: Schedule, warmup: int) -> Schedule:
     """``schedule`` times min(n / warmup, 1)."""
-    return lambda n: schedule(n) * jnp.minimum(n / max(warmup, 1), 1.0)
+    return lambda n, peak: schedule(n, peak) * jnp.minimum(n / max(warmup, 1), 1.0)
 
 
-def make_schedule(
-    name: str, peak: float, *, end: float, steps: int, timescale: float, warmup: int
-) -> Schedule:
+def make_schedule(name: str, *, end: float | None, steps: int, timescale: float, warmup: int) -> Schedule:
     """The schedule called ``name``; see the functions of that name."""
     schedule = {
-        "inverse_sqrt": lambda: inverse_sqrt(peak, timescale),
-        "linear": lambda: linear(peak, end, steps),
-        "cosine": lambda: cosine(peak, end, steps),
-        "constant": lambda: constant(peak),
+        "inverse_sqrt": lambda: inverse_sqrt(timescale),
+        "linear": lambda: linear(end, steps),
+        "cosine": lambda: cosine(end, steps),
+        "constant": constant,
     }[name]()
     return with_warmup(schedule, warmup)
 
@@ -89,6 +100,28 @@ def _stored_in(transform: optax.GradientTransformation, dtype: Any) -> optax.Gra
     return optax.GradientTransformation(init, update)
 
 
-def apply_updates(params: Any, updates: Any, learning_rate: Array) -> Any:
-    """Params - lr * updates, computed in float32 and rounded to the parameters' dtype."""
-    return optax.apply_updates(params, optax.tree.scale(-learning_rate, updates))
+def apply_updates(params: Any, updates: Any, learning_rate: Array, key: Array | None = None) -> Any:
+    """Params - lr * updates, computed in float32 and rounded to the parameters' dtype.
+
+    Bfloat16 parameters are rounded to nearest, or stochastically when ``key`` is given.
+    """
+    steps = optax.tree.scale(-learning_rate, updates)
+    if key is None:
+        return optax.apply_updates(params, steps)
+    leaves, structure = jax.tree.flatten(params)
+    rounded = [
+        round_stochastically(param.astype(jnp.float32) + step, jax.random.fold_in(key, index))
+        for index, (param, step) in enumerate(zip(leaves, jax.tree.leaves(steps), strict=True))
+    ]
+    return jax.tree.unflatten(structure, rounded)
+
+
+def round_stochastically(x: Array, key: Array) -> Array:
+    """Float32 ``x`` as one of its two bfloat16 neighbours, the nearer the likelier, so that E[result] = x.
+
+    Rounded to nearest, an update smaller than half a unit in the last place would be lost every time.
+    """
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    noise = jax.random.bits(key, x.shape, jnp.uint16, out_sharding=jax.typeof(x).sharding)
+    rounded = jax.lax.bitcast_convert_type(((bits + noise) >> 16).astype(jnp.uint16), jnp.bfloat16)
+    return jnp.where(jnp.isfinite(x), rounded, x.astype(jnp.bfloat16))

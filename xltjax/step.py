@@ -17,11 +17,13 @@ from jax.sharding import Mesh
 
 from xltjax.data import Batch
 from xltjax.llama import Llama, parameters
+from xltjax.lora import drop_adapter_inputs
 from xltjax.loss import summed_loss
 from xltjax.mesh import BATCH, sharding
 from xltjax.optimizer import Schedule, apply_updates
 
 Weights = dict[str, Array]  # by dotted path
+Metrics = dict[str, Array]  # by name
 
 
 @jax.tree_util.register_dataclass
@@ -62,38 +64,71 @@ class Bound:
 
 
 def make_train_step(
-    bound: Bound, transform: optax.GradientTransformation, schedule: Schedule
-) -> Callable[[TrainState, Weights, Batch], tuple[TrainState, dict[str, Array]]]:
-    """A jitted ``(state, frozen, batch) -> (state, metrics)``; the state's buffers are reused.
+    bound: Bound,
+    transform: optax.GradientTransformation,
+    schedule: Schedule,
+    *,
+    seed: int = 0,
+    lora_dropout: float = 0.0,
+    stochastic_rounding: bool = False,
+    offload: bool = False,
+) -> Callable[[TrainState, Weights, Batch, Any], tuple[TrainState, Metrics]]:
+    """A jitted ``(state, frozen, batch, peak learning rate) -> (state, metrics)``; the state's buffers are reused.
 
     The gradient is that of the token mean over all micro-batches of the update, however they are split.
     Metrics: loss, grad_norm, learning_rate, learned_tokens, tokens.
+
+    Args:
+        bound: the model.
+        transform: from ``optimizer.adamw``.
+        schedule: from ``optimizer.make_schedule``.
+        seed: of dropout and rounding, which depend on it and the update's number alone.
+        lora_dropout: share of the adapters' inputs that is dropped.
+        stochastic_rounding: of bfloat16 weights, see ``optimizer.round_stochastically``.
+        offload: the moments lie in the host's memory, see ``fresh_state``.
     """
 
-    def loss_of(weights: Weights, frozen: Weights, micro: Batch) -> Array:
-        return summed_loss(bound.model(weights, frozen), micro)
+    def loss_of(weights: Weights, frozen: Weights, micro: Batch, key: Array) -> Array:
+        model = bound.model(weights, frozen)
+        if lora_dropout:
+            drop_adapter_inputs(model, lora_dropout, key)
+        return summed_loss(model, micro)
 
-    def gradient(state: TrainState, frozen: Weights, batch: Batch) -> tuple[Array, Weights]:
+    def gradient(state: TrainState, frozen: Weights, batch: Batch, key: Array) -> tuple[Array, Weights]:
         """Summed loss and its gradient, over the micro-batches in turn."""
-        if batch.tokens.shape[0] == 1:  # nothing to accumulate: no second copy of the gradient
-            return jax.value_and_grad(loss_of)(state.weights, frozen, jax.tree.map(lambda x: x[0], batch))
+        count = batch.tokens.shape[0]
+        if count == 1:  # nothing to accumulate: no second copy of the gradient
+            micro = jax.tree.map(lambda x: x[0], batch)
+            return jax.value_and_grad(loss_of)(state.weights, frozen, micro, key)
 
-        def add(total: tuple[Array, Weights], micro: Batch) -> tuple[tuple[Array, Weights], None]:
-            loss, grads = jax.value_and_grad(loss_of)(state.weights, frozen, micro)
+        def add(
+            total: tuple[Array, Weights], item: tuple[Batch, Array]
+        ) -> tuple[tuple[Array, Weights], None]:
+            micro, index = item
+            loss, grads = jax.value_and_grad(loss_of)(
+                state.weights, frozen, micro, jax.random.fold_in(key, index)
+            )
             return (total[0] + loss, jax.tree.map(lambda s, g: s + g.astype(s.dtype), total[1], grads)), None
 
         zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), state.weights)
-        total, _ = jax.lax.scan(add, (jnp.zeros(()), zeros), batch)
+        total, _ = jax.lax.scan(add, (jnp.zeros(()), zeros), (batch, jnp.arange(count)))
         return total
 
+    def moved(moments: Any, space: jax.memory.Space) -> Any:
+        return jax.device_put(moments, space) if offload else moments
+
     @partial(jax.jit, donate_argnums=0)
-    def train_step(state: TrainState, frozen: Weights, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        loss, grads = gradient(state, frozen, batch)
+    def train_step(state: TrainState, frozen: Weights, batch: Batch, peak: Any) -> tuple[TrainState, Metrics]:
+        dropping, rounding = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        loss, grads = gradient(state, frozen, batch, dropping)
         learned = batch.loss_mask.sum()
         grads = jax.tree.map(lambda g: g / learned, grads)
-        updates, optimizer = transform.update(grads, state.optimizer, state.weights)
-        learning_rate = schedule(state.step + 1)
-        new = TrainState(state.step + 1, apply_updates(state.weights, updates, learning_rate), optimizer)
+        moments = moved(state.optimizer, jax.memory.Space.Device)
+        updates, moments = transform.update(grads, moments, state.weights)
+        learning_rate = schedule(state.step + 1, peak)
+        weights = apply_updates(
+            state.weights, updates, learning_rate, rounding if stochastic_rounding else None
+        )
         metrics = {
             "loss": loss / learned,
             "grad_norm": optax.tree.norm(grads),
@@ -101,18 +136,34 @@ def make_train_step(
             "learned_tokens": learned,
             "tokens": (batch.segment_ids > 0).sum(),
         }
-        return new, metrics
+        return TrainState(state.step + 1, weights, moved(moments, jax.memory.Space.Host)), metrics
 
     return train_step
 
 
 def start_state(bound: Bound, transform: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Step 0; the moments lie where their weights lie."""
+    """``fresh_state`` of copies, which leave the model's own arrays alive."""
     with jax.set_mesh(mesh):
-        # The state is donated at every step; copies keep the model's own arrays alive.
-        weights = jax.tree.map(jnp.copy, bound.trained)
+        return fresh_state(jax.tree.map(jnp.copy, bound.trained), transform, mesh)
+
+
+def fresh_state(
+    weights: Weights, transform: optax.GradientTransformation, mesh: Mesh, *, offload: bool = False
+) -> TrainState:
+    """Step 0 from ``weights``, which the first update uses up; the moments lie where their weights lie.
+
+    With ``offload`` the moments are kept in the host's memory, and visit the device in each update.
+    """
+    with jax.set_mesh(mesh):
         optimizer = jax.jit(transform.init)(weights)
+        if offload:
+            optimizer = jax.tree.map(in_host_memory, optimizer)
         return TrainState(jax.device_put(jnp.int32(0), sharding(mesh)), weights, optimizer)
+
+
+def in_host_memory(x: Array) -> Array:
+    """``x``, sharded as it is, in memory of the hosts."""
+    return jax.device_put(x, x.sharding.with_memory_kind("pinned_host"))
 
 
 def place(batch: Batch, mesh: Mesh) -> Batch:

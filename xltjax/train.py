@@ -27,7 +27,7 @@ from xltjax.files import atomic_write, json_line, make_output_directory, read_te
 from xltjax.llama import Llama
 from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
-from xltjax.optimizer import adamw, make_schedule
+from xltjax.optimizer import Schedule, adamw, make_schedule
 from xltjax.plan import print_plan
 from xltjax.progress import progress
 from xltjax.provenance import write_provenance
@@ -115,13 +115,11 @@ def prepare_model(config: TrainConfig, source: Path, mesh: Mesh) -> Llama:
     return model
 
 
-def schedule_of(config: TrainConfig) -> Any:
-    """The learning rate as a function of the update's number, counted from 1."""
-    end = config.learning_rate / 10 if config.end_learning_rate is None else config.end_learning_rate
+def schedule_of(config: TrainConfig) -> Schedule:
+    """The learning rate as a function of the update's number, counted from 1, and the peak."""
     return make_schedule(
         config.schedule,
-        config.learning_rate,
-        end=end,
+        end=config.end_learning_rate,
         steps=config.steps,
         timescale=config.timescale,
         warmup=config.warmup,
@@ -179,7 +177,7 @@ def _loop(
                        f"{row['tokens_per_second']:,.0f} tokens/s")  # fmt: skip
 
         for index in range(start, config.steps):
-            state, values = train_step(state, frozen, place(data.batch_at(index), mesh))
+            state, values = train_step(state, frozen, place(data.batch_at(index), mesh), config.learning_rate)
             report()
             pending = (index + 1, values)
             last = index + 1 == config.steps or stop.asked

@@ -122,11 +122,12 @@ def pretrain(documents: Sequence[str], tokenizer_directory: Path, steps: int, se
     model = initialize(Llama(miniature_config(VOCABULARY)), mesh, jax.random.key(seed))
     bound = Bound(model)
     transform = adamw(beta1=0.9, beta2=0.98, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
-    schedule = with_warmup(cosine(PEAK_LEARNING_RATE, PEAK_LEARNING_RATE / 20, steps), 40)
+    schedule = with_warmup(cosine(PEAK_LEARNING_RATE / 20, steps), 40)
     train_step = make_train_step(bound, transform, schedule)
     state = start_state(bound, transform, mesh)
     with jax.set_mesh(mesh), progress("pretraining the miniature", steps) as advance:
         for step in range(steps):
-            state, metrics = train_step(state, bound.frozen, place(data.batch_at(step), mesh))
+            batch = place(data.batch_at(step), mesh)
+            state, metrics = train_step(state, bound.frozen, batch, PEAK_LEARNING_RATE)
             advance(1, f"loss {float(metrics['loss']):.3f}")
     return bound.model(state.weights, bound.frozen)
