@@ -49,10 +49,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The examples of one data source and how often it is drawn relative to the others."""
+    """The examples of one data source and how often it is drawn relative to the others.
+
+    ``names`` says where each example comes from (``file:row``, rows from 1); empty for examples without rows.
+    """
 
     examples: Sequence[Tokens]
     weight: float
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,11 @@ def load_corpora(
                 "--overlong skip or truncate lets such rows pass"
             )
         fitting = [
-            Tokens(e.ids[:max_length], e.loss_mask[:max_length])
-            for e in examples
+            (number, Tokens(e.ids[:max_length], e.loss_mask[:max_length]))
+            for number, e in enumerate(examples, start=1)
             if len(e.ids) <= max_length or overlong == "truncate"
         ]
-        kept = [e for e in fitting if e.loss_mask[1:].any()]
+        kept = [(number, e) for number, e in fitting if e.loss_mask[1:].any()]
         if not kept:
             raise UserError(
                 f"{source}: none of its {len(examples)} rows is usable: each has more than {max_length} "
@@ -123,8 +127,43 @@ def load_corpora(
         if len(kept) < len(fitting):
             log.warning("warning: %s: %d rows without an answer left out", source, len(fitting) - len(kept))
         total_long += len(long)
-        corpora.append(Corpus(kept, weights[index] if weights else len(kept)))
+        corpora.append(
+            Corpus(
+                [example for _, example in kept],
+                weights[index] if weights else len(kept),
+                [f"{source}:{number}" for number, _ in kept],
+            )
+        )
     return corpora, total_long
+
+
+def hold_out(corpora: Sequence[Corpus], count: int, seed: int) -> tuple[list[Corpus], list[Tokens]]:
+    """Set ``count`` examples aside, drawn from all corpora alike.
+
+    Returns:
+        The corpora without them, and the examples.
+
+    Raises:
+        UserError: when a corpus would be left without examples.
+    """
+    total = sum(len(corpus.examples) for corpus in corpora)
+    drawn = np.zeros(total, bool)
+    drawn[np.random.default_rng((seed, total)).permutation(total)[:count]] = True
+    left, held, start = [], [], 0
+    for corpus in corpora:
+        mine = drawn[start : start + len(corpus.examples)]
+        start += len(mine)
+        if mine.all():
+            raise UserError(f"--held-out-rows {count} leaves nothing to learn of {total} rows")
+        held += [example for example, out in zip(corpus.examples, mine, strict=True) if out]
+        left.append(
+            Corpus(
+                [example for example, out in zip(corpus.examples, mine, strict=True) if not out],
+                corpus.weight,
+                [name for name, out in zip(corpus.names, mine, strict=True) if not out],
+            )
+        )
+    return left, held
 
 
 class PackedData:
@@ -141,6 +180,7 @@ class PackedData:
         """
         self.shape = shape
         self._examples = [example for corpus in corpora for example in corpus.examples]
+        self._names = [name for corpus in corpora for name in corpus.names]
         self._sizes = [len(example.ids) - 1 for example in self._examples]
         if max(self._sizes) > min(shape.length, shape.tokens):
             raise ValueError(f"an example of {max(self._sizes)} tokens does not fit {shape}")
@@ -163,27 +203,56 @@ class PackedData:
             rows: which rows of each micro-batch to build (those of this process).
         """
         dealt = [micro_batch[rows] for micro_batch in self.examples_at(step)]
-        shape = (len(dealt), len(dealt[0]), self.shape.length)
-        batch = Batch(
-            tokens=np.zeros(shape, np.int32),
-            targets=np.zeros(shape, np.int32),
-            loss_mask=np.zeros(shape, np.float32),
-            segment_ids=np.zeros(shape, np.int32),
-            positions=np.zeros(shape, np.int32),
+        return fill(
+            [[[self._examples[index] for index in row] for row in micro_batch] for micro_batch in dealt],
+            self.shape.length,
         )
-        for a, micro_batch in enumerate(dealt):
-            for b, row in enumerate(micro_batch):
-                start = 0
-                for segment, index in enumerate(row, start=1):
-                    example, size = self._examples[index], self._sizes[index]
-                    place = (a, b, slice(start, start + size))
-                    batch.tokens[place] = example.ids[:-1]
-                    batch.targets[place] = example.ids[1:]
-                    batch.loss_mask[place] = example.loss_mask[1:]
-                    batch.segment_ids[place] = segment
-                    batch.positions[place] = np.arange(size)
-                    start += size
-        return batch
+
+    def names_at(self, step: int) -> list[str]:
+        """Where the examples of update ``step`` come from, see ``Corpus.names``."""
+        return [self._names[i] for micro_batch in self.examples_at(step) for row in micro_batch for i in row]
+
+
+def fill(dealt: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Batch:
+    """Lay examples out: micro-batches of rows of examples -> arrays [A, B, T] with T = ``length``."""
+    shape = (len(dealt), len(dealt[0]), length)
+    batch = Batch(
+        tokens=np.zeros(shape, np.int32),
+        targets=np.zeros(shape, np.int32),
+        loss_mask=np.zeros(shape, np.float32),
+        segment_ids=np.zeros(shape, np.int32),
+        positions=np.zeros(shape, np.int32),
+    )
+    for a, micro_batch in enumerate(dealt):
+        for b, row in enumerate(micro_batch):
+            start = 0
+            for segment, example in enumerate(row, start=1):
+                size = len(example.ids) - 1
+                place = (a, b, slice(start, start + size))
+                batch.tokens[place] = example.ids[:-1]
+                batch.targets[place] = example.ids[1:]
+                batch.loss_mask[place] = example.loss_mask[1:]
+                batch.segment_ids[place] = segment
+                batch.positions[place] = np.arange(size)
+                start += size
+    return batch
+
+
+def pack_once(examples: Sequence[Tokens], length: int) -> list[list[Tokens]]:
+    """Every example once, in rows of at most ``length`` tokens: the longest first, each where it fits best."""
+    rows: list[list[Tokens]] = []
+    space: list[int] = []
+    for example in sorted(examples, key=lambda example: -len(example.ids)):
+        size = len(example.ids) - 1
+        fitting = [row for row, free in enumerate(space) if free >= size]
+        if not fitting:
+            fitting = [len(rows)]
+            rows.append([])
+            space.append(length)
+        best = min(fitting, key=lambda row: space[row])
+        rows[best].append(example)
+        space[best] -= size
+    return rows
 
 
 def _stream(corpora: Sequence[Corpus], seed: int) -> Iterator[int]:

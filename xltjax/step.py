@@ -166,7 +166,31 @@ def in_host_memory(x: Array) -> Array:
     return jax.device_put(x, x.sharding.with_memory_kind("pinned_host"))
 
 
-def place(batch: Batch, mesh: Mesh) -> Batch:
-    """The host's batch [A, B, T] on the mesh, rows split over the batch axes."""
+def rows_here(mesh: Mesh, rows: int) -> slice:
+    """Which of the ``rows`` of a batch lie on devices of this process, and need to be built by it."""
+    placed = sharding(mesh, BATCH).addressable_devices_indices_map((rows,)).values()
+    spans = [index[0].indices(rows) for index in placed if index is not None]
+    return slice(min(span[0] for span in spans), max(span[1] for span in spans))
+
+
+def place(batch: Batch, mesh: Mesh, rows: int | None = None) -> Batch:
+    """The host's batch [A, B, T] on the mesh, rows split over the batch axes.
+
+    Args:
+        batch: arrays of NumPy; only the rows of ``rows_here`` when ``rows`` is given.
+        mesh: on which it is to lie.
+        rows: B over all processes.
+    """
     target = sharding(mesh, None, BATCH, None)
-    return Batch(*(jax.device_put(getattr(batch, f.name), target) for f in dataclasses.fields(batch)))
+
+    def placed(local: Any) -> Array:
+        count, held, length = local.shape
+        first = rows_here(mesh, rows).start if rows else 0
+
+        def part(index: tuple[slice, ...]) -> Any:
+            start, stop, _ = index[1].indices(rows or held)
+            return local[index[0], start - first : stop - first, index[2]]
+
+        return jax.make_array_from_callback((count, rows or held, length), target, part)
+
+    return Batch(*(placed(getattr(batch, field.name)) for field in dataclasses.fields(batch)))
