@@ -29,6 +29,7 @@ from xltjax.optimizer import adamw, inverse_sqrt
 from xltjax.step import Bound, make_train_step, place, start_state
 from xltjax.train import fit
 from xltjax.train_config import TrainConfig
+from xltjax.train_log import MEASURED
 
 HfModel = Callable[[str], tuple[Path, Any]]
 RATE = 3e-3
@@ -182,7 +183,7 @@ def settings(chat_model: Path, instructions: Path, out: Path, **changes: Any) ->
 
 def exact_metrics(out: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
 
 
 def weights_of(out: Path) -> dict[str, bytes]:

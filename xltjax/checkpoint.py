@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.load import abstract_llama
 from xltjax.errors import UserError
 from xltjax.files import read_text
+from xltjax.identity import identity
 from xltjax.llama import Llama, parameters
 from xltjax.lora import add_lora
 from xltjax.mesh import stored_spec
@@ -32,29 +34,99 @@ CHECKPOINTS = "checkpoints"
 
 
 class Checkpoints:
-    """The checkpoints of one run, ``<run>/checkpoints/<step>``: complete or absent, never half there."""
+    """The checkpoints of one run, ``<run>/checkpoints/<step>``: complete or absent, never half there.
 
-    def __init__(self, directory: Path, keep: int = 2):
-        """``keep`` is how many of the newest are kept."""
-        policy = ocp.training.preservation_policies.LatestN(keep)
-        self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=True
+    Each carries the identity of the weights that the run began with, and its held-out loss where there is one.
+    """
+
+    def __init__(self, directory: Path, keep: int | None = None, base: str = ""):
+        """Open the checkpoints in ``directory``.
+
+        Args:
+            directory: ``<run>/checkpoints``.
+            keep: how many of the newest to keep, besides the one of the lowest held-out loss; None for a
+                reader, who leaves alone what another process may be writing.
+            base: identity of the weights that the run began with.
+        """
+        policies = ocp.training.preservation_policies
+        lowest = policies.BestN(
+            get_metric_fn=lambda metrics: -metrics["held_out_loss"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
         )
+        self._directory, self._base = directory.absolute(), base
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory,
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), lowest]),
+            cleanup_tmp_directories=keep is not None,
+        )
+        # What fails is said by ``finish`` in one line; Orbax would log pages of traceback as well.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self._writing: tuple[int, Any] | None = None
 
     def steps(self) -> list[int]:
         """Updates done at each complete checkpoint, oldest first."""
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
-    def save(self, state: TrainState) -> None:
-        """Write ``state`` under its step."""
-        self._save(int(state.step), weights=state.weights, optimizer=_flatten(state.optimizer))
+    def best(self) -> tuple[int, float] | None:
+        """The checkpoint of the lowest held-out loss, and that loss; None when there is none with one."""
+        losses = {
+            checkpoint.step: checkpoint.metrics["held_out_loss"]
+            for checkpoint in self._checkpointer.checkpoints
+            if checkpoint.metrics
+        }
+        step = min(losses, key=lambda step: losses[step], default=None)
+        return None if step is None else (step, losses[step])
+
+    def base(self, step: int) -> str:
+        """Identity of the weights that the run began with, as checkpoint ``step`` knows it."""
+        found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+        return str(found.get("base", ""))
+
+    def save(self, state: TrainState, held_out_loss: float | None = None) -> None:
+        """Begin to write ``state`` under its step, while training goes on."""
+        self._save(int(state.step), held_out_loss, weights=state.weights, optimizer=_flatten(state.optimizer))
 
     def save_weights(self, step: int, weights: Mapping[str, Array]) -> None:
-        """Write weights alone, for a model that is not in training."""
-        self._save(step, weights=dict(weights))
+        """Write weights alone, for a model that is not in training.
 
-    def _save(self, step: int, **parts: Any) -> None:
-        self._checkpointer.save_checkpointables(step, parts, force=True, overwrite=True)
+        Raises:
+            UserError: when it fails.
+        """
+        self._save(step, None, weights=dict(weights))
+        self.finish(required=True)
+
+    def _save(self, step: int, held_out_loss: float | None, **parts: Any) -> None:
+        self.finish()
+        metrics = None if held_out_loss is None else {"held_out_loss": held_out_loss}
+        response = self._checkpointer.save_checkpointables_async(
+            step, parts, force=True, overwrite=True, metrics=metrics, custom_metadata={"base": self._base}
+        )
+        self._writing = step, response
+
+    def finish(self, *, required: bool = False) -> None:
+        """Wait for what is being written.
+
+        A checkpoint that could not be written is removed and named in a warning: the one before it is still
+        there, and the next one is tried.
+
+        Raises:
+            UserError: instead of the warning, when it is ``required``.
+        """
+        if self._writing is None:
+            return
+        (step, response), self._writing = self._writing, None
+        try:
+            response.result()
+        except Exception as problem:
+            for unfinished in self._directory.glob(f"{step}.*tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            reason = _reason(problem)
+            if required:
+                raise UserError(
+                    f"checkpoint {step} could not be written: {reason}; make room, the same command goes on"
+                ) from None
+            log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
         """The newest checkpoint that can be read, on the mesh of ``like``; None when there is none.
@@ -65,8 +137,7 @@ class Checkpoints:
             try:
                 return self._restore(step, like)
             except Exception as problem:
-                reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-                log.warning("warning: checkpoint %d is damaged and passed over: %s", step, reason)
+                log.warning("warning: checkpoint %d is damaged and passed over: %s", step, _reason(problem))
         return None
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
@@ -106,7 +177,15 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for what is being written."""
+        self.finish()
         self._checkpointer.close()
+
+
+def _reason(problem: Exception) -> str:
+    """The first line of a message, or what stands for it."""
+    if "No space left" in str(problem):
+        return "no space left on device"
+    return str(problem).splitlines()[0] if str(problem) else type(problem).__name__
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:
@@ -140,8 +219,21 @@ def find_model(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja"]))
     except Exception as problem:
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise UserError(f"{name} is neither a directory nor a model within reach: {reason}") from None
+        raise UserError(
+            f"{name} is neither a directory nor a model within reach: {_reason(problem)}"
+        ) from None
+
+
+def weights_directory(path: Path) -> Path:
+    """Where the weights of a model lie: its directory, or the newest checkpoint of a run of ours."""
+    run = run_of(path)
+    if run is None:
+        return path
+    directory, step = run
+    steps = [int(each.name) for each in (directory / CHECKPOINTS).iterdir() if each.name.isdigit()]
+    if not steps:
+        raise UserError(f"{directory} has no complete checkpoint")
+    return directory / CHECKPOINTS / str(max(steps) if step is None else step)
 
 
 def run_of(path: Path) -> tuple[Path, int | None] | None:
@@ -179,12 +271,23 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
     directory, step = run
     settings = yaml.safe_load(read_text(directory / "config.yaml"))
     if settings.get("lora_rank", 0):
-        model = load_hf(find_model(settings["model"]), mesh, dtype=dtype, compute_dtype=compute_dtype)
+        base = find_model(settings["model"])
+        _check_base(directory, step, base)
+        model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
         load_adapter(model, path, mesh, dtype=dtype)
     else:
         model = abstract_llama(llama_config(read_hf_config(directory / BASE)), mesh, compute_dtype or dtype)
         _fill(model, mesh, directory, step, dtype)
     return model
+
+
+def _check_base(directory: Path, step: int | None, base: Path) -> None:
+    """Refuse to put the adapters of a run upon weights that they were not trained on."""
+    checkpoints = Checkpoints(directory / CHECKPOINTS)
+    known = checkpoints.base(step or checkpoints.steps()[-1])
+    checkpoints.close()
+    if known and known != identity(weights_directory(base)):
+        raise UserError(f"{base} does not hold the weights that the adapters of {directory} were trained on")
 
 
 def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:
@@ -214,7 +317,7 @@ def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> 
 
 def _fill(model: Llama, mesh: Mesh, directory: Path, step: int | None, dtype: Any) -> None:
     """Give the abstract parameters of ``model`` their values in a checkpoint, the newest when not named."""
-    checkpoints = Checkpoints(directory / CHECKPOINTS, keep=1 << 30)
+    checkpoints = Checkpoints(directory / CHECKPOINTS)
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
         raise UserError(f"{directory} has no complete checkpoint{'' if step is None else f' {step}'}")

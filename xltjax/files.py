@@ -33,6 +33,23 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
         raise
 
 
+def append(path: Path, text: str) -> None:
+    """Add ``text`` to the end of a file, all of it or nothing.
+
+    Raises:
+        OSError: when it cannot be written; the file is then as it was.
+    """
+    data = memoryview(text.encode("utf-8"))
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(end)
+            raise
+
+
 def json_line(row: Mapping[str, Any]) -> str:
     """One JSON object on one line. Lone surrogates, which UTF-8 cannot hold, are escaped."""
     line = json.dumps(row, ensure_ascii=False)

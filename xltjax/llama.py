@@ -23,12 +23,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from xltjax.attention import HEADS, attention
-from xltjax.cached_attention import CACHE, cached_attention
+from xltjax.cached_attention import CACHE, LayerCache, cached_attention
 from xltjax.errors import UserError
 from xltjax.mesh import BATCH, stored_spec, used_spec
 
 ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
-Cache = list[tuple[Array, Array]]  # per layer: keys and values, each [B, K, S, H]
+Cache = list[LayerCache]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Linear(nnx.Module):
         self.lora_b: nnx.LoRAParam | None = nnx.data(None)
         self.lora_scale = 0.0
         self.lora_dropout = 0.0
-        self.lora_key = nnx.data(None)  # of dropout; set while training with it
+        self.lora_key: Array | None = nnx.data(None)  # of dropout; set while training with it
         self.out_dimension = 0  # 1 after ``store_inputs_first``
 
     def store_inputs_first(self) -> None:
@@ -249,8 +249,8 @@ class Block(nnx.Module):
         return x + self.mlp(self.mlp_norm(x)), (k, v)
 
     def decode(
-        self, x: Array, rope: tuple[Array, Array], cache: tuple[Array, Array], positions: Array
-    ) -> tuple[Array, tuple[Array, Array]]:
+        self, x: Array, rope: tuple[Array, Array], cache: LayerCache, positions: Array
+    ) -> tuple[Array, LayerCache]:
         """[B, 1, D] -> [B, 1, D], and the cache with the new token in it."""
         q, k, v = self.attention.project(self.attention_norm(x), rope)
         heads, cache = cached_attention(q, k, v, cache, positions, window=self.attention.window)
@@ -324,7 +324,7 @@ class Llama(nnx.Module):
             logits = jnp.where(index < self.config.vocab_size, logits, -jnp.inf)
         return logits
 
-    def prefill(self, tokens: Array) -> tuple[Array, Cache]:
+    def prefill(self, tokens: Array) -> tuple[Array, list[tuple[Array, Array]]]:
         """Hidden states [B, T, D] of prompts padded on the right, and their keys and values [B, T, K, H].
 
         Padding follows the prompt, so causality alone keeps it out of sight.
@@ -348,21 +348,21 @@ class Llama(nnx.Module):
             new_cache.append(new)
         return self.logits(self.norm(x))[:, 0], new_cache
 
-    def empty_cache(self, batch: int, length: int) -> Cache:
-        """A cache for ``batch`` rows of up to ``length`` tokens, in the compute dtype."""
+    def empty_cache(self, *chunks: tuple[int, int]) -> Cache:
+        """A cache in the compute dtype; each chunk is so many rows of so many positions."""
         config = self.config
-        shape = (batch, config.num_kv_heads, length, config.head_dim)
 
-        def zeros() -> Array:
+        def zeros(rows: int, length: int) -> Array:
+            shape = (rows, config.num_kv_heads, length, config.head_dim)
             return jnp.zeros(shape, self.compute_dtype, out_sharding=CACHE)
 
-        return [(zeros(), zeros()) for _ in range(config.num_layers)]
+        return [tuple((zeros(*chunk), zeros(*chunk)) for chunk in chunks) for _ in self.layers]
 
-    def cache_bytes(self, batch: int, length: int) -> int:
-        """Bytes of ``empty_cache(batch, length)``: 2 layers B K S H itemsize."""
+    def cache_bytes(self, rows: int, length: int) -> int:
+        """Bytes of ``empty_cache((rows, length))``: 2 layers B K S H itemsize."""
         config = self.config
         per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim
-        return batch * length * per_token * self.compute_dtype.itemsize
+        return rows * length * per_token * self.compute_dtype.itemsize
 
     def num_parameters(self) -> int:
         """Number of parameters, vocabulary padding and adapters excluded."""
@@ -372,18 +372,23 @@ class Llama(nnx.Module):
         total = sum(math.prod(p.shape) for p in parameters(self).values() if type(p) is nnx.Param)
         return total - padding * config.hidden_size * tables
 
-    def flops_per_token(self, length: int, *, trained: bool = True) -> float:
+    def flops_per_token(self, length: int, *, passes: int = 3) -> float:
         """Model FLOPs per token at sequence length ``length``.
 
-        Forward: 2 per weight of every product, plus 4 N H S per layer for attention (not halved for
-        causality). Training is 3 times that: the backward pass costs two products for each of the forward's.
+        A pass is 2 per weight of every product, plus 4 N H S per layer for attention (not halved for
+        causality). The forward pass is one; the backward pass is two, or one where the weights are frozen,
+        since it then makes gradients of activations alone.
+
+        Args:
+            length: S, of a row.
+            passes: 3 for full training, 2 for LoRA, 1 for inference.
         """
         config = self.config
         products = self.num_parameters() - (
             0 if config.tied_embeddings else config.vocab_size * config.hidden_size
         )
         attention_flops = 4 * config.num_layers * config.num_heads * config.head_dim * length
-        return (2 * products + attention_flops) * (3 if trained else 1)
+        return (2 * products + attention_flops) * passes
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
         return rope_tables(positions, self.config, self.compute_dtype)

@@ -18,27 +18,16 @@ from xltjax.checkpoint import companions
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.data import load_corpora
 from xltjax.errors import UserError
+from xltjax.hardware import ACCELERATORS, GIB
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
 from xltjax.loss import LOGIT_BYTES
 from xltjax.mesh import parse_mesh
 from xltjax.train_config import DTYPES, TrainConfig
 
-GIB = 1 << 30
 ASSUMED_MFU = 0.4  # share of the peak that a well-fed run reaches
 HEADROOM = 0.92  # share of a device's memory that is to be had
 
-# Memory in GiB and dense bfloat16 peak in TFLOP/s, by their makers.
-ACCELERATORS = {
-    "a100-40g": (40, 312),
-    "a100-80g": (80, 312),
-    "h100": (80, 989),
-    "h200": (141, 989),
-    "v4": (32, 275),
-    "v5e": (16, 197),
-    "v5p": (95, 459),
-    "v6e": (32, 918),
-}
 _LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
 # Architectures of the paper's models, so that a plan needs no download.
 KNOWN = {
@@ -56,7 +45,7 @@ class Plan:
     Attributes:
         weights: trained and frozen.
         gradients: of the trained weights; twice when mini-batches are accumulated.
-        moments: AdamW's two.
+        moments: AdamW's two; none that are kept in host memory, of which one visits at a time.
         activations: what the forward pass keeps for the backward one, and one block's working set.
         logits: of one chunk, with their gradient.
         gathered: two layers' weights as they are used.
@@ -79,7 +68,7 @@ class Plan:
 
     def fits(self, accelerator: str) -> bool:
         """Whether one device of this kind holds it."""
-        return self.total() <= ACCELERATORS[accelerator][0] * GIB * HEADROOM
+        return self.total() <= ACCELERATORS[accelerator].memory * GIB * HEADROOM
 
 
 def architecture(model: str) -> LlamaConfig:
@@ -127,16 +116,13 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     }[config.remat]
     per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
     logits = min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
-    per_token = model.flops_per_token(shape.length)
-    if config.lora_rank:
-        # A frozen product has no weight gradient: two of the three passes.
-        per_token *= 2 / 3
+    per_token = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
     update = shape.tokens * shape.micro_batches
     accumulated = 4 if shape.micro_batches > shape.joined else 0
     return Plan(
         weights=(trained * stored + frozen * computed) / shards,
         gradients=trained * (stored + accumulated) / shards,
-        moments=2 * trained * jnp.dtype(config.moments).itemsize / shards,
+        moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
         activations=kept * llama.num_layers + 2 * products + 2 * scores,
         logits=3 * logits,
         gathered=2 * per_layer * computed / tensor if data > 1 else 0,
@@ -200,8 +186,9 @@ def print_plan(config: TrainConfig) -> None:
     fit = Table(
         "accelerator", "fits", f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak", "nearest setting"
     )
-    for name, (_, peak) in ACCELERATORS.items():
-        hours = plan.flops * config.steps / (devices * peak * 1e12 * ASSUMED_MFU) / 3600
+    for name, accelerator in ACCELERATORS.items():
+        rate = devices * accelerator.peak * 1e12 * ASSUMED_MFU
+        hours = plan.flops * config.steps / rate / 3600
         fits = plan.fits(name)
         fit.add_row(
             name, "yes" if fits else "no", f"{hours:.1f} h", "" if fits else _advice(config, llama, name)

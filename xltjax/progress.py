@@ -11,12 +11,15 @@ PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int, start: int = 0) -> Iterator[Callable[..., None]]:
+def progress(title: str, total: int, start: int = 0, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
     """Yield ``advance(count=1, note="")``, which moves the bar of ``total`` units.
 
-    On a terminal this is a live bar with the time left; otherwise one plain line now and then on stderr.
+    On a terminal this is a live bar with the time left; otherwise one plain line now and then on stderr;
+    nothing when ``quiet``.
     """
-    if sys.stderr.isatty():
+    if quiet:
+        yield lambda count=1, note="": None
+    elif sys.stderr.isatty():
         yield from _bar(title, total, start)
     else:
         yield from _lines(title, total, start)

@@ -56,6 +56,12 @@ class Bound:
             path: v.replace(jax.ShapeDtypeStruct(v.shape, v.dtype)) for path, v in self._variables.items()
         }
 
+    def release(self) -> tuple[Weights, Weights]:
+        """Trained and frozen weights, of which no reference is kept: an update may use their memory."""
+        released = self.trained, self.frozen
+        self.trained, self.frozen = {}, {}
+        return released
+
     def model(self, trained: Weights, frozen: Weights) -> Llama:
         """The model with these weights."""
         values = {**frozen, **trained}
@@ -114,7 +120,7 @@ def make_train_step(
         total, _ = jax.lax.scan(add, (jnp.zeros(()), zeros), (batch, jnp.arange(count)))
         return total
 
-    def moved(moments: Any, space: jax.memory.Space) -> Any:
+    def moved(moments: Any, space: Any) -> Any:
         return jax.device_put(moments, space) if offload else moments
 
     @partial(jax.jit, donate_argnums=0)
@@ -187,7 +193,7 @@ def place(batch: Batch, mesh: Mesh, rows: int | None = None) -> Batch:
         count, held, length = local.shape
         first = rows_here(mesh, rows).start if rows else 0
 
-        def part(index: tuple[slice, ...]) -> Any:
+        def part(index: Any) -> Any:
             start, stop, _ = index[1].indices(rows or held)
             return local[index[0], start - first : stop - first, index[2]]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
-import signal
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +17,83 @@ from jax import Array
 from jax.sharding import Mesh
 
 from xltjax import cli
-from xltjax.chat import ChatTokenizer
-from xltjax.checkpoint import BASE, CHECKPOINTS, Checkpoints, companions, find_model, load_model
+from xltjax.chat import ChatTokenizer, Tokens
+from xltjax.checkpoint import (
+    CHECKPOINTS,
+    Checkpoints,
+    companions,
+    find_model,
+    load_model,
+    weights_directory,
+)  # fmt: skip
 from xltjax.config import to_yaml
-from xltjax.converters.export_hf import copy_companions
-from xltjax.data import PackedData, load_corpora
+from xltjax.data import Corpus, PackedData, hold_out, load_corpora
 from xltjax.errors import UserError
-from xltjax.files import atomic_write, json_line, make_output_directory, read_text
-from xltjax.llama import Llama
+from xltjax.files import atomic_write, make_output_directory
+from xltjax.hardware import peak_flops
+from xltjax.held_out import HeldOut
+from xltjax.identity import identity
+from xltjax.llama import Llama, parameters
 from xltjax.lora import add_lora
-from xltjax.mesh import make_mesh
+from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.optimizer import Schedule, adamw, make_schedule
 from xltjax.plan import print_plan
-from xltjax.progress import progress
-from xltjax.provenance import write_provenance
-from xltjax.rows import find_files
-from xltjax.step import Bound, TrainState, make_train_step, place, start_state
+from xltjax.processes import any_process, is_first, start_processes, wait_for_all
+from xltjax.run_directory import check_resumable, write_run_files
+from xltjax.samples import Samples
+from xltjax.step import (
+    Bound,
+    TrainState,
+    Weights,
+    fresh_state,
+    in_host_memory,
+    make_train_step,
+    place,
+    rows_here,
+)
+from xltjax.stop import StopSignal
+from xltjax.trackers import TensorBoard, Tracker, WeightsAndBiases
 from xltjax.train_config import DTYPES, TrainConfig
+from xltjax.train_log import TrainLog
 
 log = logging.getLogger("xltjax")
 
-# Settings that may differ when a run is resumed: they do not change what is learned.
-FREE = (
-    "mesh",
-    "out",
-    "save_every",
-    "keep",
-    "log_every",
-    "force",
-    "plan",
-    "steps",
-    "remat",
-    "rows_per_device",
-)
+SAMPLES, NOT_FINITE = "samples.jsonl", "not-finite.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the runs of a sweep share: everything but the learning rate.
+
+    Attributes:
+        start: the trained weights before the first update; in host memory when several runs begin there.
+        frozen: the weights that are not trained.
+        update: jitted, see ``step.make_train_step``.
+        flops_per_token: of training, see ``Llama.flops_per_token``.
+        base: identity of the model's weights.
+    """
+
+    mesh: Mesh
+    source: Path
+    sources: list[str]
+    base: str
+    data: PackedData
+    held_out: HeldOut | None
+    samples: Samples | None
+    bound: Bound
+    transform: Any
+    update: Any
+    start: Weights
+    frozen: Weights
+    flops_per_token: float
 
 
 def fit(config: TrainConfig) -> Path:
     """Train as ``config`` says, or go on where an earlier call with the same settings stopped.
 
     Returns:
-        The run directory, whose last checkpoint is that of the last update.
+        The run directory, whose last checkpoint is that of the last update; with several learning rates,
+        the directory of their runs.
 
     Raises:
         UserError: for anything the user can mend.
@@ -65,35 +102,107 @@ def fit(config: TrainConfig) -> Path:
         raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
     if not config.data:
         raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
+    start_processes(config.coordinator, config.process_id, config.processes)
     mesh = make_mesh(config.mesh)
+    config.batch_shape()
+    log.setLevel(logging.INFO if is_first() else logging.ERROR)
+    source, sources = _find(config)
+    base = identity(weights_directory(source))
+    for run in config.runs():
+        check_resumable(run, sources, base, _known_base(Path(run.out)))
+    wait_for_all("settings are checked")
+    shared = prepare(config, mesh, source, sources, base)
+    for run in config.runs():
+        if config.learning_rates:
+            log.info("learning rate %g: %s", run.learning_rate, run.out)
+        if not _train(run, shared):
+            break
+    return Path(config.out)
+
+
+def _find(config: TrainConfig) -> tuple[Path, list[str]]:
+    """The model's directory and the data sources; the first process fetches or builds what is missing."""
+    found = None
+    for first in (True, False):
+        if is_first() == first:
+            found = find_model(config.model), [_find_data(name) for name in config.data]
+        wait_for_all(f"model and data are there for {'the first' if first else 'all'}")
+    assert found is not None
+    return found
+
+
+def _find_data(name: str) -> str:
+    """A data source as given, or the miniature's English instructions."""
+    if name != "miniature":
+        return name
+    from xltjax.miniature.build import ensure
+
+    return str(ensure() / "instructions" / "en.jsonl")
+
+
+def _known_base(out: Path) -> str:
+    """Identity of the weights that the run in ``out`` began with; empty when it has no checkpoint."""
+    if not (out / CHECKPOINTS).is_dir():
+        return ""
+    checkpoints = Checkpoints(out / CHECKPOINTS)
+    steps = checkpoints.steps()
+    known = checkpoints.base(steps[-1]) if steps else ""
+    checkpoints.close()
+    return known
+
+
+def prepare(config: TrainConfig, mesh: Mesh, source: Path, sources: list[str], base: str) -> Prepared:
+    """Read the data, load the model, and make the update."""
     shape = config.batch_shape()
-    out = Path(config.out)
-    _check_resumable(config, out)
-    source = find_model(config.model)
-    sources = [_find_data(name) for name in config.data]
     tokenizer = ChatTokenizer(companions(source), config.template)
     corpora, too_long = load_corpora(
         sources, config.data_weights, tokenizer, config.longest_example(), config.overlong
     )
-    data = PackedData(corpora, shape, config.seed)
-    bound = Bound(prepare_model(config, source, mesh))
-    rows = sum(len(corpus.examples) for corpus in corpora)
+    corpora, held = _held_out_examples(config, corpora, tokenizer)
     log.info("%d examples (%d too long: %s), %d tokens per update at most",
-             rows, too_long, config.overlong, shape.tokens * shape.micro_batches)  # fmt: skip
+             sum(len(corpus.examples) for corpus in corpora), too_long, config.overlong,
+             shape.tokens * shape.micro_batches)  # fmt: skip
+    samples = None
+    model = prepare_model(config, source, mesh)
+    if config.sample_every:
+        if jax.process_count() > 1:
+            raise UserError("--sample-every works in runs of one process")
+        samples = Samples(config.sample_prompts, tokenizer, mesh, model.config.max_positions)
+    flops = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
+    bound = Bound(model)
+    start, frozen = bound.release()
+    if len(config.runs()) > 1:
+        start = jax.tree.map(in_host_memory, start)
     transform = adamw(
         beta1=config.beta1, beta2=config.beta2, eps=config.epsilon,
         weight_decay=config.weight_decay, clip_norm=config.clip_norm, moments=jnp.dtype(config.moments),
     )  # fmt: skip
-    state = start_state(bound, transform, mesh)
-    make_output_directory(out)
-    checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)
-    state = checkpoints.restore_latest(state) or state
-    _write_run_files(config, out, source, sources)
-    step = make_train_step(bound, transform, schedule_of(config))
-    with jax.set_mesh(mesh):
-        _loop(config, out, state, bound.frozen, step, data, mesh, checkpoints)
-    checkpoints.close()
-    return out
+    update = make_train_step(
+        bound, transform, schedule_of(config), seed=config.seed, lora_dropout=config.lora_dropout,
+        stochastic_rounding=config.precision == "bfloat16-stochastic", offload=config.offload,
+    )  # fmt: skip
+    return Prepared(
+        mesh, source, sources, base,
+        data=PackedData(corpora, shape, config.seed),
+        held_out=HeldOut(held, shape, bound, mesh) if held else None,
+        samples=samples, bound=bound, transform=transform, update=update,
+        start=start, frozen=frozen, flops_per_token=flops,
+    )  # fmt: skip
+
+
+def _held_out_examples(
+    config: TrainConfig, corpora: list[Corpus], tokenizer: ChatTokenizer
+) -> tuple[list[Corpus], list[Tokens]]:
+    """The corpora to learn from, and the examples to measure the loss on."""
+    held: list[Tokens] = []
+    if config.held_out_rows:
+        corpora, held = hold_out(corpora, config.held_out_rows, config.seed)
+    if config.held_out_data:
+        others, _ = load_corpora(
+            config.held_out_data, (), tokenizer, config.longest_example(), config.overlong
+        )
+        held += [example for corpus in others for example in corpus.examples]
+    return corpora, held
 
 
 def prepare_model(config: TrainConfig, source: Path, mesh: Mesh) -> Llama:
@@ -126,156 +235,150 @@ def schedule_of(config: TrainConfig) -> Schedule:
     )
 
 
+def _train(config: TrainConfig, shared: Prepared) -> bool:
+    """One run, from its last checkpoint on; False when it was asked to stop before its end."""
+    out, mesh = make_output_directory(Path(config.out)), shared.mesh
+    # Device buffers are used up by the first update; those in host memory stay for the next run.
+    start = jax.tree.map(_on_device, shared.start)
+    state = fresh_state(start, shared.transform, mesh, offload=config.offload)
+    del start
+    checkpoints = Checkpoints(out / CHECKPOINTS, config.keep, shared.base)
+    state = checkpoints.restore_latest(state) or state
+    if is_first():
+        write_run_files(config, shared.source, shared.sources)
+    done = int(state.step)
+    if done >= config.steps:
+        log.info("%s is complete: %d updates", out, done)
+        checkpoints.close()
+        return True
+    if done:
+        log.info("resuming %s after update %d", out, done)
+    peak = peak_flops(mesh.devices.flat[0].device_kind)
+    shape = shared.data.shape
+    record = TrainLog(
+        out, done, config.steps, every=config.log_every,
+        positions=shape.micro_batches * shape.rows * shape.length,
+        flops_per_token=shared.flops_per_token, peak_flops=peak and peak * mesh.size,
+        trackers=_trackers(config, done), quiet=not is_first(),
+    )  # fmt: skip
+    with contextlib.closing(checkpoints), jax.set_mesh(mesh), record, StopSignal() as stop:
+        complete = _loop(config, shared, state, checkpoints, record, stop)
+        best = checkpoints.best()
+    if best:
+        log.info("lowest held-out loss %.4f: %s", best[1], out / CHECKPOINTS / str(best[0]))
+    return complete
+
+
+def _on_device(x: Array) -> Array:
+    return jax.device_put(x, x.sharding.with_memory_kind("device"))
+
+
+def _trackers(config: TrainConfig, done: int) -> list[Tracker]:
+    """Where metrics go besides ``metrics.jsonl``, from the first process alone."""
+    trackers: list[Tracker] = []
+    if config.tensorboard and is_first():
+        trackers.append(TensorBoard(Path(config.out) / "tensorboard", done))
+    if config.wandb and is_first():
+        trackers.append(WeightsAndBiases(config.wandb, Path(config.out), yaml.safe_load(to_yaml(config))))
+    return trackers
+
+
 def _loop(
     config: TrainConfig,
-    out: Path,
+    shared: Prepared,
     state: TrainState,
-    frozen: dict[str, Array],
-    train_step: Any,
-    data: PackedData,
-    mesh: Mesh,
     checkpoints: Checkpoints,
-) -> None:
-    """Update until done, reading each step's metrics while the next one runs."""
-    start = int(state.step)
-    if start >= config.steps:
-        log.info("%s is complete: %d updates", out, start)
-        return
-    if start:
-        log.info("resuming %s after update %d", out, start)
-    _drop_metrics_after(out / "metrics.jsonl", start)
-    shape = data.shape
-    positions = shape.micro_batches * shape.rows * shape.length
-    stop = _StopSignal()
-    began = time.perf_counter()
+    record: TrainLog,
+    stop: StopSignal,
+) -> bool:
+    """Update until done, reading each update's metrics while the next one runs; False when stopped."""
+    out, mesh, data = Path(config.out), shared.mesh, shared.data
+    rows = data.shape.rows * data.shape.joined
+    here = rows_here(mesh, rows)
     pending: tuple[int, dict[str, Array]] | None = None
-    with (
-        (out / "metrics.jsonl").open("a", encoding="utf-8") as metrics,
-        progress("training", config.steps, start) as advance,
-        stop,
-    ):
 
-        def report() -> None:
-            nonlocal began
-            if pending is None:
-                return
-            number, values = pending
-            row = {"step": number, **{key: float(value) for key, value in jax.device_get(values).items()}}
-            seconds, began = time.perf_counter() - began, time.perf_counter()
-            row["useful_share"] = row["tokens"] / positions
-            row["seconds"] = round(seconds, 4)
-            row["tokens_per_second"] = round(row["tokens"] / seconds, 1)
-            if number % config.log_every == 0 or number in (1, config.steps):
-                metrics.write(json_line(row))
-                metrics.flush()
-            if not math.isfinite(row["loss"]):
-                raise UserError(
-                    f"the loss of update {number} is {row['loss']}; the last checkpoint is kept, "
-                    f"try a lower learning rate than {config.learning_rate}"
-                )
-            advance(1, f"loss {row['loss']:.3f}  lr {row['learning_rate']:.2e}  "
-                       f"{row['tokens_per_second']:,.0f} tokens/s")  # fmt: skip
+    def report() -> None:
+        nonlocal pending
+        if pending is not None:
+            (number, values), pending = pending, None
+            metrics = {name: float(value) for name, value in jax.device_get(values).items()}
+            record.update(number, metrics)
+            _check_finite(config, data, number, metrics)
 
-        for index in range(start, config.steps):
-            state, values = train_step(state, frozen, place(data.batch_at(index), mesh), config.learning_rate)
+    for index in range(int(state.step), config.steps):
+        batch = place(data.batch_at(index, here), mesh, rows)
+        state, values = shared.update(state, shared.frozen, batch, config.learning_rate)
+        report()
+        number = index + 1
+        pending = number, values
+        stopped = any_process(stop.asked)
+        saving = stopped or number == config.steps or number % config.save_every == 0
+        measuring = saving or _due(number, config.held_out_every)
+        sampling = _due(number, config.sample_every)
+        if saving or measuring or sampling:
             report()
-            pending = (index + 1, values)
-            last = index + 1 == config.steps or stop.asked
-            if last or (index + 1) % config.save_every == 0:
-                report()
-                pending = None
-                checkpoints.save(state)
-                began = time.perf_counter()
-            if stop.asked:
-                log.info("stopped after update %d; the same command resumes", index + 1)
-                return
+            loss = None
+            if measuring and shared.held_out:
+                loss = shared.held_out.loss(state.weights, shared.frozen)
+                record.record({"step": number, "held_out_loss": loss})
+            if saving:
+                checkpoints.save(state, loss)
+            if sampling and shared.samples:
+                for language, answer in shared.samples.write(out / SAMPLES, number, _model(shared, state)):
+                    log.info("update %d, %s: %s", number, language, " ".join(answer.split())[:160])
+            record.restart_clock()
+        if stopped:
+            break
+    checkpoints.finish(required=True)
+    if stopped:
+        log.info("stopped after update %d; the same command resumes", number)
+    return not stopped
 
 
-class _StopSignal:
-    """SIGTERM and SIGINT ask for a stop after the update in hand; a second SIGINT stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopSignal:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+def _due(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0
 
 
-def _find_data(name: str) -> str:
-    """A data source as given, or the miniature's English instructions."""
-    if name != "miniature":
-        return name
-    from xltjax.miniature.build import ensure
+def _model(shared: Prepared, state: TrainState) -> Llama:
+    """The model as it stands, its weights as they are computed with."""
+    model = shared.bound.model(state.weights, shared.frozen)
+    for variable in parameters(model).values():
+        variable.set_value(variable[...].astype(model.compute_dtype))
+    return model
 
-    return str(ensure() / "instructions" / "en.jsonl")
 
-
-def _check_resumable(config: TrainConfig, out: Path) -> None:
-    """Refuse to go on with a run whose model, data or optimisation was another.
+def _check_finite(config: TrainConfig, data: PackedData, number: int, metrics: dict[str, float]) -> None:
+    """Stop before a loss or gradient that is not finite reaches a checkpoint.
 
     Raises:
-        UserError: naming every setting that differs, or when a file stands in the way.
+        UserError: naming the update; its rows are written down.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} cannot be a directory: a file stands in its way")
-    if not (out / "config.yaml").is_file() or config.force:
+    if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
         return
-    before = yaml.safe_load(read_text(out / "config.yaml"))
-    now = yaml.safe_load(to_yaml(config))
-    changed = [
-        f"{key} (was {before.get(key)!r}, now {value!r})"
-        for key, value in now.items()
-        if key not in FREE and before.get(key) != value
-    ]
-    if config.schedule in ("linear", "cosine") and before.get("steps") != config.steps:
-        changed.append(f"steps (was {before.get('steps')}, now {config.steps})")
-    if changed:
-        raise UserError(
-            f"{out} holds a run with other settings: {', '.join(changed)}; choose another --out, or --force"
-        )
-
-
-def _write_run_files(config: TrainConfig, out: Path, source: Path, sources: list[str]) -> None:
-    copy_companions(companions(source), out / BASE)
-    with atomic_write(out / "config.yaml") as file:
-        file.write(to_yaml(config))
-    write_provenance(out / "provenance.json", [path for name in sources for path in find_files(name)])
-
-
-def _drop_metrics_after(path: Path, step: int) -> None:
-    """Forget metrics of updates that a kill lost, so that every update stands once."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            continue  # a line that the kill cut short
-    with atomic_write(path) as file:
-        file.writelines(kept)
+    place_of_rows = Path(config.out) / NOT_FINITE
+    if is_first():
+        with atomic_write(place_of_rows) as file:
+            values = {name: str(value) for name, value in metrics.items()}  # JSON has no NaN
+            json.dump({"step": number, **values, "rows": data.names_at(number - 1)}, file, indent=1)
+    raise UserError(
+        f"the loss of update {number} is {metrics['loss']}, its gradient's norm {metrics['grad_norm']}; the last "
+        f"checkpoint is kept, its rows are in {place_of_rows}; try a lower learning rate than "
+        f"{config.learning_rate:g}"
+    )
 
 
 def _command(config: TrainConfig) -> None:
     cli.log_to_stderr()
+    cache_compilations()
     if config.plan:
         print_plan(config)
         return
-    out = fit(config)
-    print(f"trained: {out}")
+    fit(config)
+    if not is_first():
+        return
+    for run in config.runs():
+        print(f"trained: {run.out}")
+    out = config.runs()[0].out
     print(f"next:    python -m xltjax.generate --model {out} --prompts xlt113 --out {out}/responses.jsonl")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ from xltjax.mesh import parse_mesh
 from xltjax.templates import TEMPLATES
 
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
-Precision = Literal["mixed", "bfloat16", "float32"]
+Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
 Remat = Literal["none", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
 
@@ -24,11 +25,12 @@ Moments = Literal["float32", "bfloat16"]
 DTYPES = {
     "mixed": (jnp.float32, jnp.bfloat16),
     "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+    "bfloat16-stochastic": (jnp.bfloat16, jnp.bfloat16),
     "float32": (jnp.float32, jnp.float32),
 }
 
 MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
-OPTIMISATION, LORA, RUN = "Optimisation", "LoRA", "Run"
+OPTIMISATION, LORA, RUN, PROCESSES = "Optimisation", "LoRA", "Run", "Several processes"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,14 @@ class TrainConfig:
     mesh: str = setting("1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", section=MODEL)
     precision: Precision = setting(
         "mixed",
-        "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; float32: both.",
+        "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; bfloat16-stochastic: "
+        "both, rounded up or down at random; float32: both.",
         section=MODEL,
     )
     moments: Moments = setting("float32", "Dtype in which AdamW's moments are kept.", section=MODEL)
+    offload: bool = setting(
+        False, "Keep AdamW's moments in the host's memory between updates.", section=MODEL
+    )
     remat: Remat = setting(
         "block", "What the backward pass recomputes: block all, dots all but products.", section=MODEL
     )
@@ -52,6 +58,10 @@ class TrainConfig:
     data_weights: tuple[float, ...] = setting(
         (), "Relative sampling weight of each data source; by size when not given.", section=DATA
     )
+    held_out_data: tuple[str, ...] = setting(
+        (), "Data that is not learned, on which the loss is measured (repeatable).", section=DATA, paths=True
+    )
+    held_out_rows: int = setting(0, "Rows of the data set aside to measure the loss on.", section=DATA)
     template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
     max_length: int = setting(2048, "Longest example in tokens.", section=DATA)
     overlong: Overlong = setting(
@@ -66,6 +76,10 @@ class TrainConfig:
     )  # fmt: skip
     steps: int = setting(1000, "Updates.", section=OPTIMISATION)
     learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMISATION)
+    learning_rates: tuple[float, ...] = setting(
+        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.",
+        section=OPTIMISATION,
+    )  # fmt: skip
     schedule: Schedule = setting(
         "inverse_sqrt", "lr / sqrt(n) at update n; linear and cosine end at --end-learning-rate.",
         section=OPTIMISATION,
@@ -87,14 +101,30 @@ class TrainConfig:
     clip_norm: float = setting(1.0, "Largest global gradient norm.", section=OPTIMISATION)
     lora_rank: int = setting(0, "Rank of the adapters; 0 is full fine-tuning.", section=LORA)
     lora_alpha: float = setting(8.0, "Adapters are scaled by alpha / rank.", section=LORA)
+    lora_dropout: float = setting(0.0, "Share of the adapters' inputs that is dropped.", section=LORA)
     lora_targets: tuple[str, ...] = setting(TARGETS, "Products that get an adapter.", section=LORA)
     seed: int = setting(0, "Seed of data order and adapters.", section=RUN)
     out: str = setting("runs/train", "Run directory; an unfinished run in it is resumed.", section=RUN)
     save_every: int = setting(200, "Updates between checkpoints.", section=RUN)
-    keep: int = setting(2, "Checkpoints kept.", section=RUN)
+    keep: int = setting(2, "Newest checkpoints kept, besides that of the lowest held-out loss.", section=RUN)
     log_every: int = setting(1, "Updates between lines of metrics.jsonl.", section=RUN)
+    held_out_every: int = setting(
+        0, "Updates between held-out losses; 0: with every checkpoint alone.", section=RUN
+    )
+    sample_every: int = setting(0, "Updates between sample answers in samples.jsonl; 0: none.", section=RUN)
+    sample_prompts: str = setting(
+        "xlt113", "Prompts as generate takes them; the first of each language is answered.", section=RUN
+    )
+    tensorboard: bool = setting(False, "Also write metrics for TensorBoard, in OUT/tensorboard.", section=RUN)
+    wandb: str = setting("", "Also log metrics to this project of Weights & Biases.", section=RUN)
     force: bool = setting(False, "Resume although model, data or schedule changed.", section=RUN)
     plan: bool = setting(False, "Print memory and time per device, and stop.", section=RUN)
+    coordinator: str = setting(
+        "", "host:port of process 0; found out under SLURM, Open MPI, Kubernetes and on TPU pods.",
+        section=PROCESSES,
+    )  # fmt: skip
+    process_id: int | None = setting(None, "Number of this process, from 0.", section=PROCESSES)
+    processes: int | None = setting(None, "How many processes there are.", section=PROCESSES)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -107,13 +137,16 @@ class TrainConfig:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "timescale", "epsilon", "clip_norm", "lora_alpha"):
             self._require(name, 0 < getattr(self, name) < math.inf, "positive")
+        self._require("learning_rates", all(0 < rate < math.inf for rate in self.learning_rates), "positive")
         for name in ("warmup", "weight_decay", "end_learning_rate"):
             self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "lora_dropout"):
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
         self._require("max_length", self.max_length >= 2, "at least 2")
         self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
-        self._require("rows_per_device", self.rows_per_device >= 0, "0 or more")
+        for name in ("rows_per_device", "held_out_rows", "held_out_every", "sample_every"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("lora_dropout", not self.lora_dropout or bool(self.lora_rank), "0 without --lora-rank")
         self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
         if self.template not in TEMPLATES:
             raise UserError(
@@ -124,6 +157,14 @@ class TrainConfig:
     def _require(self, name: str, holds: bool, accepted: str) -> None:
         if not holds:
             raise UserError(f"{name} must be {accepted}, not {getattr(self, name)}")
+
+    def runs(self) -> list[TrainConfig]:
+        """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
+        rates = dict.fromkeys(self.learning_rates)
+        return [
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{rate:g}")
+            for rate in rates
+        ] or [self]
 
     def batch_shape(self) -> BatchShape:
         """The static shape of an update on the mesh.
