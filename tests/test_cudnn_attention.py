@@ -17,9 +17,14 @@ import torch
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import HEADS
+import xltjax.attention
+from xltjax.attention import HEADS, attention
 from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
+from xltjax.data import Batch
+from xltjax.llama import Llama, LlamaConfig, initialize
+from xltjax.loss import summed_loss
 from xltjax.mesh import BATCH, make_mesh
+from xltjax.step import Bound
 
 SEGMENTS = np.array([[1] * 5 + [2] * 1 + [3] * 8 + [0] * 2, [1] * 16, [4, 4, 9, 9, 9, 9] + [5] * 10])
 
@@ -104,6 +109,36 @@ def test_cudnn_is_asked_for_causal_attention_with_a_mask_and_keys_as_they_are(
         assert "tensor<2x1x64x64xbf16>" in operands
 
 
+@pytest.mark.parametrize(("spec", "remat"), [("1x1", "none"), ("1x1", "dots"), ("2x2", "block")])
+def test_a_training_step_lowers_for_cuda_with_one_kernel_of_each_kind_per_layer(
+    monkeypatch: pytest.MonkeyPatch, spec: str, remat: str
+) -> None:
+    from jax._src.cudnn import fused_attention_stablehlo
+
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91500)
+    monkeypatch.setattr(xltjax.attention, "suits_cudnn", lambda q: True)
+    mesh = make_mesh(spec)
+    model = Llama(LlamaConfig(64, 64, 96, 2, 4, 2, 16, 64), compute_dtype=jnp.bfloat16)
+    bound = Bound(initialize(model, mesh, jax.random.key(0), jnp.bfloat16))
+    rows = np.ones((2, 32), np.int32)
+    batch = Batch(rows, rows, rows.astype(np.float32), rows, rows)
+
+    def loss(weights: Any, batch: Batch) -> Array:
+        model = bound.model(weights, bound.frozen)
+        model.remat = remat
+        return summed_loss(model, batch)
+
+    with jax.set_mesh(mesh):
+        placed = jax.tree.map(lambda x: jax.device_put(x, jax.NamedSharding(mesh, P(BATCH, None))), batch)
+        traced = jax.jit(jax.grad(loss)).trace(bound.trained, placed)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    calls = [
+        line.split("@__cudnn$")[1].split("(")[0] for line in text.splitlines() if "@__cudnn$fmha" in line
+    ]
+    assert calls.count("fmhaScaleBiasSoftmaxBackward") == 2
+    assert calls.count("fmhaScaleBiasSoftmax") == (2 if remat == "none" else 4)  # recomputed
+
+
 @pytest.mark.parametrize(
     ("capability", "dtype", "length", "head_dim", "suits"),
     [
@@ -131,3 +166,26 @@ def test_cudnn_is_used_where_its_kernel_and_gradient_run(
     device = SimpleNamespace(**({} if capability is None else {"compute_capability": capability}))
     monkeypatch.setattr(jax, "devices", lambda: [device])
     assert suits_cudnn(jax.ShapeDtypeStruct((1, length, 4, head_dim), dtype)) is suits  # type: ignore[arg-type]
+
+
+def test_attention_takes_cudnns_kernel_where_it_suits_and_its_own_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, portable: None
+) -> None:
+    calls = []
+
+    def counted(*arguments: Any, **options: Any) -> Array:
+        calls.append(options)
+        return cudnn_attention(*arguments, **options)
+
+    monkeypatch.setattr(xltjax.attention, "cudnn_attention", counted)
+    mesh = make_mesh("1x1")
+    with jax.set_mesh(mesh):
+        q, k, v = jax.random.normal(jax.random.key(0), (3, 3, 16, 4, 8))
+        q, k, v = (jax.device_put(x, jax.NamedSharding(mesh, HEADS)) for x in (q, k, v))
+        ids = jax.device_put(SEGMENTS.astype(np.int32), jax.NamedSharding(mesh, P(BATCH, None)))
+        own = attention(q, k, v, ids, window=4)
+        assert calls == []
+        monkeypatch.setattr(xltjax.attention, "suits_cudnn", lambda q: True)
+        cudnns = attention(q, k, v, ids, window=4)
+    assert calls == [{"window": 4}]
+    np.testing.assert_allclose(cudnns, own, atol=2e-6)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
+from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
 from xltjax.mesh import BATCH
 
 HEADS = P(BATCH, None, "tensor", None)  # queries, keys, values: [B, T, N, H]
@@ -31,17 +32,18 @@ def attention(q: Array, k: Array, v: Array, segment_ids: Array, *, window: int |
     Returns:
         [B, T, N, H] in the dtype of ``q``.
     """
-
-    def kernel(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
-        length = q.shape[1]
-        index = jnp.arange(length)
-        causal = _visible(index[:, None], index[None, :], window)
-        mask = causal & (segment_ids[:, :, None] == segment_ids[:, None, :])
-        return _attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), mask)
-
+    kernel = partial(cudnn_attention if suits_cudnn(q) else portable_attention, window=window)
     return jax.shard_map(kernel, in_specs=(HEADS, HEADS, HEADS, P(BATCH, None)), out_specs=HEADS)(
         q, k, v, segment_ids
     )
+
+
+def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
+    """The kernel for every platform; arguments as ``attention``."""
+    index = jnp.arange(q.shape[1])
+    causal = _visible(index[:, None], index[None, :], window)
+    mask = causal & (segment_ids[:, :, None] == segment_ids[:, None, :])
+    return _attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), mask)
 
 
 def _visible(query: Array, key: Array, window: int | None) -> Array:
