@@ -18,7 +18,7 @@ from xltjax.decoder import Decoder
 from xltjax.errors import UserError
 from xltjax.generate import GenerateConfig, generate
 from xltjax.mesh import make_mesh
-from xltjax.slots import write
+from xltjax.slots import empty, write
 
 HfModel = Callable[[str], tuple[Path, Any]]
 PENALTY = 1.1
@@ -135,9 +135,9 @@ def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: Hf
     model = load_hf(directory, mesh, dtype=jnp.float32)
     decoder = Decoder(model, mesh, slots=64, max_new_tokens=64, choice=Choice(1.1), eos=(2,))
     with jax.set_mesh(mesh):
-        state = decoder._with_length(None, 2048)
-        cache = sum(array.nbytes for layer in state.cache for array in layer)
-        assert cache == model.cache_bytes(64, 2048)
+        state = empty(decoder._model, [(64, 512), (8, 1536)], 64)
+        cache = sum(array.nbytes for array in jax.tree.leaves(state.cache))
+        assert cache == model.cache_bytes(64, 512) + model.cache_bytes(8, 1536)
         analysis = write.lower(decoder._model, state, 0, 1, **decoder.options).compile().memory_analysis()
     assert analysis.temp_size_in_bytes < 0.15 * cache
     assert analysis.alias_size_in_bytes >= cache  # donated: written in place

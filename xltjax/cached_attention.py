@@ -1,7 +1,11 @@
 """Attention of one new token per row to a cache of keys and values, as kernels inside ``jax.shard_map``.
 
-Array dimensions as in ``llama.py``: B batch, S cache length, N heads, K key-value heads, H head dim, R prompts
-read at once, T their length. Scores and softmax are float32 whatever the inputs.
+A layer's cache is a tuple of chunks along positions. The first holds the first positions of every row; the
+next ones go on where it ends, and only for the first rows of each part of the batch. So a few long
+prompts do not make every row long, in memory and in what each step reads.
+
+Array dimensions as in ``llama.py``: B batch, S positions of a chunk, N heads, K key-value heads, H head dim,
+R prompts read at once, T their length. Scores and softmax are float32 whatever the inputs.
 """
 
 from __future__ import annotations
@@ -18,79 +22,120 @@ from xltjax.mesh import BATCH
 
 CACHE = P(BATCH, "tensor", None, None)  # cached keys and values: [B, K, S, H]
 
+Chunk = tuple[Array, Array]  # keys and values, each [B, K, S, H]; B at most that of the chunk before
+LayerCache = tuple[Chunk, ...]
+
 
 def cached_attention(
-    q: Array, k: Array, v: Array, cache: tuple[Array, Array], positions: Array, *, window: int | None = None
-) -> tuple[Array, tuple[Array, Array]]:
+    q: Array, k: Array, v: Array, cache: LayerCache, positions: Array, *, window: int | None = None
+) -> tuple[Array, LayerCache]:
     """Write one new key and value per row into the cache, then attend to everything up to it.
 
     Args:
         q: queries [B, 1, N, H].
         k: new keys [B, 1, K, H].
         v: new values [B, 1, K, H].
-        cache: keys and values, each [B, K, S, H]; entry s belongs to position s of its row.
-        positions: [B] int32, the position of each row's new token.
+        cache: its chunks; positions are counted through them.
+        positions: [B] int32, the position of each row's new token; within the chunks that hold the row.
         window: a token sees at most the last ``window`` tokens, itself included.
 
     Returns:
         The attention output [B, 1, N, H], and the cache with the new entries.
     """
 
-    def kernel(
-        q: Array, k: Array, v: Array, keys: Array, values: Array, positions: Array
-    ) -> tuple[Array, Array, Array]:
-        rows = jnp.arange(q.shape[0])
-        keys = keys.at[rows, :, positions].set(k[:, 0].astype(keys.dtype))
-        values = values.at[rows, :, positions].set(v[:, 0].astype(values.dtype))
-        return _attend(q, keys, values, _visible(positions, keys.shape[2], window)), keys, values
+    def kernel(q: Array, k: Array, v: Array, cache: LayerCache, positions: Array) -> tuple[Array, LayerCache]:
+        written, seen, first = [], [], 0
+        for keys, values in cache:
+            rows, _, length, _ = keys.shape
+            entries = positions[:rows] - first
+            written.append((_write(keys, k[:rows, 0], entries), _write(values, v[:rows, 0], entries)))
+            seen.append(_visible(entries, length, window))
+            first += length
+        return _attend(q, tuple(written), seen), tuple(written)
 
-    out, keys, values = jax.shard_map(
-        kernel,
-        in_specs=(HEADS, HEADS, HEADS, CACHE, CACHE, P(BATCH)),
-        out_specs=(HEADS, CACHE, CACHE),
-    )(q, k, v, *cache, positions)
-    return out, (keys, values)
+    chunks = tuple((CACHE, CACHE) for _ in cache)
+    return jax.shard_map(kernel, in_specs=(HEADS, HEADS, HEADS, chunks, P(BATCH)), out_specs=(HEADS, chunks))(
+        q, k, v, cache, positions
+    )
 
 
-def write_prompts(cache: tuple[Array, Array], k: Array, v: Array, slots: Array) -> tuple[Array, Array]:
+def write_prompts(cache: LayerCache, k: Array, v: Array, slots: Array) -> LayerCache:
     """Put the keys and values of freshly read prompts into rows of the cache.
 
     Args:
-        cache: keys and values, each [B, K, S, H].
-        k: keys [R, T, K, H] of R prompts; T is at most S.
+        cache: its chunks.
+        k: keys [R, T, K, H] of R prompts; T is at most the positions of all chunks.
         v: values [R, T, K, H].
         slots: [R] int32, the row of each prompt among those of its own part of the batch; a number
-            beyond them drops the prompt.
+            beyond them drops the prompt. What reaches into a chunk without that row is dropped.
 
     Returns:
         The cache with those rows begun anew.
     """
 
-    def kernel(keys: Array, values: Array, k: Array, v: Array, slots: Array) -> tuple[Array, Array]:
-        length = k.shape[1]
-        return tuple(
-            old.at[slots, :, :length].set(new.swapaxes(1, 2).astype(old.dtype), mode="drop")
-            for old, new in ((keys, k), (values, v))
-        )  # type: ignore[return-value]
+    def kernel(cache: LayerCache, k: Array, v: Array, slots: Array) -> LayerCache:
+        written, first = [], 0
+        for chunk in cache:
+            length = min(chunk[0].shape[2], k.shape[1] - first)
+            if length > 0:
+                chunk = tuple(
+                    old.at[slots, :, :length].set(
+                        new[:, first : first + length].swapaxes(1, 2).astype(old.dtype), mode="drop"
+                    )
+                    for old, new in zip(chunk, (k, v), strict=True)
+                )  # type: ignore[assignment]
+            written.append(chunk)
+            first += chunk[0].shape[2]
+        return tuple(written)
 
-    return jax.shard_map(kernel, in_specs=(CACHE, CACHE, HEADS, HEADS, P(BATCH)), out_specs=(CACHE, CACHE))(
-        *cache, k, v, slots
+    chunks = tuple((CACHE, CACHE) for _ in cache)
+    return jax.shard_map(kernel, in_specs=(chunks, HEADS, HEADS, P(BATCH)), out_specs=chunks)(
+        cache, k, v, slots
     )
 
 
-def _visible(positions: Array, length: int, window: int | None) -> Array:
-    """[B, S] bool: the cache entries that the token at ``positions`` [B] sees."""
-    entries = jnp.arange(length)
-    causal = entries <= positions[:, None]
-    return causal if window is None else causal & (entries > positions[:, None] - window)
+def _write(old: Array, new: Array, entries: Array) -> Array:
+    """``old`` [B, K, S, H] with ``new`` [B, K, H] at ``entries`` [B]; dropped outside 0 to S - 1."""
+    rows, heads, length, _ = old.shape
+    entries = jnp.where(entries < 0, length, entries)  # negative indices would count from the end
+    # One index per vector: XLA:CPU copies the whole cache when a single row is written as a slice.
+    index = (jnp.arange(rows)[:, None], jnp.arange(heads), entries[:, None])
+    return old.at[index].set(new.astype(old.dtype), mode="drop", unique_indices=True)
 
 
-def _attend(q: Array, k: Array, v: Array, seen: Array) -> Array:
-    """Softmax attention of q [B, 1, N, H] over k, v [B, K, S, H] where seen [B, S] is true."""
+def _visible(entries: Array, length: int, window: int | None) -> Array:
+    """[B, S] bool: the entries of a chunk that the token at ``entries`` [B] sees."""
+    index = jnp.arange(length)
+    causal = index <= entries[:, None]
+    return causal if window is None else causal & (index > entries[:, None] - window)
+
+
+def _attend(q: Array, cache: LayerCache, seen: list[Array]) -> Array:
+    """Softmax attention of q [B, 1, N, H] over the entries of all chunks that are seen ([B, S] each)."""
     batch, _, heads, head_dim = q.shape
-    grouped = q.reshape(batch, k.shape[1], heads // k.shape[1], head_dim)
+    kv_heads = cache[0][0].shape[1]
+    grouped = q.reshape(batch, kv_heads, heads // kv_heads, head_dim)
     dot = partial(jnp.einsum, preferred_element_type=jnp.float32)
-    scores = dot("bkgh,bksh->bkgs", grouped, k) * head_dim**-0.5
-    scores = jnp.where(seen[:, None, None], scores, -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-    return dot("bkgs,bksh->bkgh", weights, v.astype(q.dtype)).reshape(q.shape).astype(q.dtype)
+    scores = [
+        jnp.where(
+            mask[:, None, None],
+            dot("bkgh,bksh->bkgs", grouped[: len(keys)], keys) * head_dim**-0.5,
+            -jnp.inf,
+        )
+        for (keys, _), mask in zip(cache, seen, strict=True)
+    ]
+    largest = scores[0].max(axis=-1)
+    for more in scores[1:]:
+        largest = largest.at[: len(more)].max(more.max(axis=-1))
+    total = out = jnp.zeros((), jnp.float32)
+    for some, (_, values) in zip(scores, cache, strict=True):
+        weights = jnp.exp(some - largest[: len(some), ..., None])
+        part = dot("bkgs,bksh->bkgh", weights.astype(q.dtype), values.astype(q.dtype))
+        total = total + _with_rows(weights.sum(axis=-1), batch)
+        out = out + _with_rows(part, batch)
+    return (out / total[..., None]).reshape(q.shape).astype(q.dtype)
+
+
+def _with_rows(x: Array, rows: int) -> Array:
+    """``x`` with zeros for the rows that it lacks."""
+    return jnp.pad(x, [(0, rows - len(x))] + [(0, 0)] * (x.ndim - 1))

@@ -7,6 +7,7 @@ on its neighbours.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from xltjax import slots as programs
+from xltjax.cached_attention import LayerCache
 from xltjax.choose import Choice, item_seed
 from xltjax.errors import UserError
 from xltjax.llama import Llama, parameters
@@ -27,8 +29,9 @@ from xltjax.mesh import BATCH, batch_size, sharding, used_spec
 from xltjax.meter import Meter
 from xltjax.slots import Slots
 
-SMALLEST_PROMPT = 64  # tokens; prompts are padded to this times a power of two
-SMALLEST_CACHE = 128  # positions for prompts; caches hold this times a power of eight, and the answers
+SMALLEST_PROMPT = 32  # tokens; prompts are padded to this times a power of two
+LONG_SHARE = 8  # one prompt in so many may be long, and one slot in so many has a cache for it
+LONG_CACHE = 256  # positions; caches for long prompts hold a multiple of it
 STEPS_PER_CALL = 128  # decoding steps after which the host looks at what has ended
 
 
@@ -84,6 +87,7 @@ class Decoder:
         self.meter = Meter()
         # Few enough that no slot idles long, enough that reading prompts is not done one by one.
         self.read_rows = max(slots // self.parts // 16, 1) * self.parts
+        self._long_slots = max(slots // self.parts // LONG_SHARE, 1)  # of each part
         self.options: dict[str, Any] = {"choice": choice, "eos": tuple(eos)}
         self._model = _laid_out(model, mesh)
         self._weight_bytes = _weight_bytes(self._model)
@@ -91,62 +95,61 @@ class Decoder:
     def answer_all(self, prompts: Iterable[tuple[Hashable, Sequence[int]]]) -> Iterator[tuple[Any, Answer]]:
         """Answer (key, token ids) pairs; yields (key, answer) as answers end, in no promised order.
 
-        Prompts are taken shortest first, so that padding is small and the cache grows only once.
+        Prompts are taken longest first. Where a few are much longer than the others, only some slots have
+        a cache for them, and they are answered by those.
         """
-        queue = deque(sorted(prompts, key=lambda item: len(item[1])))
+        waiting = sorted(prompts, key=lambda item: -len(item[1]))
+        if not waiting:
+            return
+        short = self._short([len(ids) for _, ids in waiting])
+        queue = _Queue(waiting, short)
         with jax.set_mesh(self.mesh):
-            state: Slots | None = None
+            state = programs.empty(self._model, self._chunks(short, len(waiting[0][1])), self.max_new_tokens)
             owners: list[Any] = [None] * self.slots  # the key of each slot's prompt
-            busy = np.zeros(self.slots, bool)
+            busy, long = np.zeros(self.slots, bool), np.zeros(self.slots, bool)
             while queue or busy.any():
                 free = np.flatnonzero(~busy) if self.refill or not busy.any() else np.array([], int)
-                while queue and len(free):
-                    taken, free = self._take(queue, free)
-                    state = self._with_length(state, self._cache_length(len(taken[-1][1][1])))
+                while taken := self._take(queue, free):
                     state = self._read_prompts(state, taken)
-                    for slot, (key, _) in taken:
-                        owners[slot], busy[slot] = key, True
-                assert state is not None
-                waiting = bool(queue) and self.refill
-                enough = min(self.read_rows, int(busy.sum())) if waiting else 1 << 30
-                state, ended = self._write_answers(state, busy, enough)
+                    for slot, (key, ids) in taken:
+                        owners[slot], busy[slot], long[slot] = key, True, len(ids) > short
+                    free = free[~busy[free]]
+                enough = min(self.read_rows, int(busy.sum())) if queue and self.refill else 1 << 30
+                state, ended = self._write_answers(state, busy, enough, 1 + (busy & long).any())
                 for slot, answer in ended:
                     busy[slot] = False
                     yield owners[slot], answer
 
-    def _take(self, queue: deque[Prompt], free: np.ndarray) -> tuple[list[tuple[int, Prompt]], np.ndarray]:
+    def _short(self, lengths: Sequence[int]) -> int:
+        """The padded length that at most one prompt in ``LONG_SHARE`` exceeds; ``lengths`` fall."""
+        return _padded(lengths[len(lengths) // LONG_SHARE], SMALLEST_PROMPT)
+
+    def _chunks(self, short: int, longest: int) -> list[tuple[int, int]]:
+        """The cache's chunks: (rows, positions) for every slot, and of those for long prompts."""
+        chunks = [(self.slots, short + self.max_new_tokens)]
+        if longest > short:
+            more = math.ceil((longest - short) / LONG_CACHE) * LONG_CACHE
+            chunks.append((self._long_slots * self.parts, more))
+        return chunks
+
+    def _take(self, queue: _Queue, free: np.ndarray) -> list[tuple[int, Prompt]]:
         """Up to ``read_rows`` prompts, each with a free slot; no part of the batch gets more than its share."""
-        share = self.read_rows // self.parts
-        taken, used = [], []
         per_part = self.slots // self.parts
-        room = dict.fromkeys(range(self.parts), share)
+        room = dict.fromkeys(range(self.parts), self.read_rows // self.parts)
+        taken = []
         for slot in free:
-            if not queue:
-                break
-            if room[slot // per_part]:
-                room[slot // per_part] -= 1
-                taken.append((int(slot), queue.popleft()))
-                used.append(slot)
-        return taken, np.setdiff1d(free, used)
-
-    def _cache_length(self, prompt: int) -> int:
-        """Cache positions for prompts up to ``prompt`` tokens: few sizes, so few compilations."""
-        return _padded(prompt, SMALLEST_CACHE, 8) + self.max_new_tokens
-
-    def _with_length(self, state: Slots | None, length: int) -> Slots:
-        """``state`` with a cache of at least ``length`` positions."""
-        if state is None:
-            return programs.empty(self._model, self.slots, length, self.max_new_tokens)
-        held = _length(state)
-        if held >= length:
-            return state
-        self.meter.programs.add(("grow", 0, length))
-        return replace(state, cache=programs.grow(state.cache, length - held))
+            part, row = divmod(int(slot), per_part)
+            prompt = queue.pop(row < self._long_slots) if room[part] else None
+            if prompt is not None:
+                room[part] -= 1
+                taken.append((int(slot), prompt))
+        return taken
 
     def _read_prompts(self, state: Slots, taken: list[tuple[int, Prompt]]) -> Slots:
         """Prefill ``taken`` into their slots."""
         began = time.perf_counter()
-        length = _padded(max(len(ids) for _, (_, ids) in taken), SMALLEST_PROMPT, 2)
+        longest = max(len(ids) for _, (_, ids) in taken)
+        length = _padded(longest, SMALLEST_PROMPT)
         tokens = np.zeros((self.read_rows, length), np.int32)
         lengths = np.ones(self.read_rows, np.int32)
         per_part, share = self.slots // self.parts, self.read_rows // self.parts
@@ -163,26 +166,32 @@ class Decoder:
             seeds[row] = item_seed(self.seed, str(key))
             self.meter.prompt_tokens += len(ids)
         rows = sharding(self.mesh, BATCH)
-        state = programs.read(
+        held, rest = _split(state, 1 + (longest > state.cache[0][0][0].shape[2] - self.max_new_tokens))
+        held = programs.read(
             self._model,
-            state,
+            held,
             jax.device_put(tokens, sharding(self.mesh, BATCH, None)),
             *(jax.device_put(array, rows) for array in (lengths, slots, seeds)),
             **self.options,
         )
-        state.live.block_until_ready()
+        held.live.block_until_ready()
         self.meter.prompts += len(taken)
-        self.meter.programs.add(("read", length, _length(state)))
+        self.meter.programs.add(("read", length, len(held.cache[0])))
         self.meter.prefill_seconds += time.perf_counter() - began
-        return state
+        return _joined(held, rest)
 
     def _write_answers(
-        self, state: Slots, busy: np.ndarray, enough: int
+        self, state: Slots, busy: np.ndarray, enough: int, chunks: int
     ) -> tuple[Slots, list[tuple[int, Answer]]]:
-        """Decode until ``enough`` of the busy slots have ended, and collect those."""
+        """Decode until ``enough`` of the busy slots have ended, and collect those.
+
+        The first ``chunks`` of the cache hold all busy slots; the others are left alone.
+        """
         began = time.perf_counter()
         leave = int(busy.sum()) - enough
-        state, steps = programs.write(self._model, state, leave, STEPS_PER_CALL, **self.options)
+        held, rest = _split(state, chunks)
+        held, steps = programs.write(self._model, held, leave, STEPS_PER_CALL, **self.options)
+        state = _joined(held, rest)
         live = np.asarray(state.live)
         ended = np.flatnonzero(busy & ~live)
         answers = []
@@ -196,23 +205,49 @@ class Decoder:
                 )
                 self.meter.new_tokens += len(ids)
         self.meter.slot_steps += int(steps) * self.slots
-        cache_bytes = self._model.cache_bytes(self.slots, _length(state))
+        cache_bytes = sum(array.nbytes for array in jax.tree.leaves(held.cache))
         self.meter.bytes_read += int(steps) * (self._weight_bytes + cache_bytes)
-        self.meter.programs.add(("write", 0, _length(state)))
+        self.meter.programs.add(("write", 0, len(held.cache[0])))
         self.meter.decode_seconds += time.perf_counter() - began
         return state, answers
 
 
-def _padded(length: int, smallest: int, ratio: int) -> int:
-    """The least ``smallest * ratio^n`` that is not below ``length``."""
+class _Queue:
+    """Prompts that wait, longest first; those longer than ``short`` wait for a slot with room for them."""
+
+    def __init__(self, prompts: Sequence[Prompt], short: int):
+        """``prompts`` are sorted by length, falling."""
+        self.long = deque(prompt for prompt in prompts if len(prompt[1]) > short)
+        self.short = deque(prompt for prompt in prompts if len(prompt[1]) <= short)
+
+    def __bool__(self) -> bool:
+        return bool(self.long or self.short)
+
+    def pop(self, room: bool) -> Prompt | None:
+        """The next prompt for a slot, with ``room`` for a long one or not; None when none fits."""
+        waiting = self.long if room and self.long else self.short
+        return waiting.popleft() if waiting else None
+
+
+def _padded(length: int, smallest: int) -> int:
+    """The least ``smallest * 2^n`` that is not below ``length``."""
     size = smallest
     while size < length:
-        size *= ratio
+        size *= 2
     return size
 
 
-def _length(state: Slots) -> int:
-    return int(state.cache[0][0].shape[2])
+def _split(state: Slots, chunks: int) -> tuple[Slots, list[LayerCache]]:
+    """``state`` with the first ``chunks`` of each layer's cache, and the others."""
+    return (
+        replace(state, cache=[layer[:chunks] for layer in state.cache]),
+        [layer[chunks:] for layer in state.cache],
+    )
+
+
+def _joined(state: Slots, rest: list[LayerCache]) -> Slots:
+    """What ``_split`` took apart."""
+    return replace(state, cache=[a + b for a, b in zip(state.cache, rest, strict=True)])
 
 
 def _laid_out(model: Llama, mesh: Mesh) -> Llama:

@@ -29,7 +29,7 @@ class Meter:
     Attributes:
         slot_steps: decoding steps times slots, idle slots included.
         bytes_read: by decoding steps, over all devices: every weight of a product and the whole cache.
-        programs: what was compiled: (``read`` | ``write`` | ``grow``, prompt length, cache length).
+        programs: what was compiled: (``read`` | ``write``, prompt length, chunks of the cache).
     """
 
     prompts: int = 0

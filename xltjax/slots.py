@@ -5,6 +5,7 @@ Array dimensions as in ``llama.py``; B slots, R prompts read at once, M most new
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -48,14 +49,15 @@ class Slots:
     seed: Array
 
 
-def empty(model: Llama, slots: int, length: int, new_tokens: int) -> Slots:
-    """``slots`` idle slots with caches of ``length`` positions."""
+def empty(model: Llama, chunks: Sequence[tuple[int, int]], new_tokens: int) -> Slots:
+    """Idle slots, as many as the first of the cache's ``chunks`` (rows, positions) has rows."""
+    slots = chunks[0][0]
 
     def zeros(*shape: int, dtype: Any = jnp.int32) -> Array:
         return jnp.zeros(shape, dtype, out_sharding=P(BATCH, *[None] * (len(shape) - 1)))
 
     return Slots(
-        cache=model.empty_cache(slots, length),
+        cache=model.empty_cache(*chunks),
         seen=zeros(slots, model.embed.weight.shape[0], dtype=bool),
         token=zeros(slots),
         position=zeros(slots),
@@ -64,13 +66,6 @@ def empty(model: Llama, slots: int, length: int, new_tokens: int) -> Slots:
         live=zeros(slots, dtype=bool),
         seed=zeros(slots, dtype=jnp.uint32),
     )
-
-
-@partial(jax.jit, static_argnums=1)
-def grow(cache: Cache, more: int) -> Cache:
-    """``cache`` with ``more`` empty positions at its end."""
-    widths = ((0, 0), (0, 0), (0, more), (0, 0))
-    return [(jnp.pad(k, widths), jnp.pad(v, widths)) for k, v in cache]
 
 
 @partial(jax.jit, static_argnames=("choice", "eos"), donate_argnums=1)
