@@ -36,7 +36,7 @@ def cudnn_attention(q: Array, k: Array, v: Array, segment_ids: Array, window: in
     Causality is cuDNN's own, which skips what lies above the diagonal. Segments and window go in as a mask of
     the full shape [B, 1, T, T], the only one that cuDNN takes: it becomes an additive bias so low that weights
     across a boundary are exactly 0. The window is not left to cuDNN, which refuses it beside a bias. The
-    mask is boolean, so that from jax 0.11 on no gradient is computed for the bias.
+    mask is boolean, for which jax 0.11 computes no gradient of the bias (0.10 still does).
 
     Args:
         q: queries [B, T, N, H], bfloat16 or float16.

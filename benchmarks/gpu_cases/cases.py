@@ -70,7 +70,7 @@ class Training(Case):
     lora: bool = False
     remat: str = "dots"
     kernel: str = "chosen"
-    optimization: str = "O1"
+    optimization: str = "UNKNOWN"  # jax's default, as in ``xltjax.train``
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,11 @@ CASES: dict[str, Case] = {
     "attention-grouped": Kernels(kv_heads=8, **_ALONE),
     "train-7b-full-no-remat": Training(rows=4, remat="none", **_ALONE),
     "train-7b-full-remat-block": Training(remat="block", **_ALONE),
+    "train-7b-full-O1": Training(optimization="O1", **_ALONE),
     "train-7b-full-O0": Training(optimization="O0", **_ALONE),
     "train-7b-full-portable": Training(kernel="portable", **_ALONE),
     "train-7b-full-cudnn-packed": Training(kernel="cudnn-packed", **_ALONE),
-    "train-7b-lora-no-remat": Training(lora=True, remat="none", **_ALONE),
+    "train-7b-lora-no-remat": Training(lora=True, rows=4, remat="none", **_ALONE),
 }
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 import transformers
 
@@ -44,7 +43,7 @@ def measure(case: cases.Case, scratch: Path) -> Iterator[Measures]:
 def environment() -> Measures:
     """Device and versions."""
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
-    return {"device": device, "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)}}
+    return {"device": device, "versions": {m.__name__: m.__version__ for m in (torch, transformers)}}
 
 
 def _random_model(name: str) -> Any:
@@ -95,6 +94,8 @@ def _updates(case: cases.Training, rows: int, recompute: bool) -> Measures:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if case.lora:
+        import peft  # only here, so that its absence ends these cases alone
+
         adapters = peft.LoraConfig(
             r=cases.LORA_RANK, lora_alpha=cases.LORA_ALPHA, target_modules=list(TARGETS), lora_dropout=0.0
         )

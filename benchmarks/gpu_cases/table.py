@@ -14,28 +14,33 @@ LESS_IS_BETTER = ("seconds", "peak GiB", "step s", "first step s")
 
 def make_table(records: Sequence[Record]) -> str:
     """Markdown of the last run; medians over its turns."""
-    runs = list(dict.fromkeys(record["run"] for record in records))
-    last = [record for record in records if record["run"] == runs[-1]]
-    lines = [f"# Run {runs[-1]}", "", *_header(last), ""]
-    if any(record["small"] for record in last):
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record["run"], []).append(record)
+    *earlier, last = runs.values()
+    is_small = any(record["small"] for record in last)
+    lines = [f"# Run {last[0]['run']}", "", *_header(last), ""]
+    if is_small:
         lines += ["Tiny shapes: a trial of the benchmark, no measurement.", ""]
     lines += ["| case | measure | ours | peer | ratio | aim | before |", "|---|---|--:|--:|--:|---|--:|"]
-    copy = _median(last, "ceilings", OURS, "copy GB/s")
-    for name in CASES:
+    copy = _measures(last, "ceilings", OURS).get("copy GB/s")
+    for name, case in CASES.items():
         ours, peer = (_measures(last, name, side) for side in (OURS, PEER))
         if copy and "read GB/s" in ours:
             ours["share of the measured bandwidth %"] = 100 * ours["read GB/s"] / copy
-        for position, measure in enumerate(dict.fromkeys([*ours, *peer])):
-            before = next(
-                (
-                    value
-                    for run in reversed(runs[:-1])
-                    if (value := _median([r for r in records if r["run"] == run], name, OURS, measure))
-                    is not None
-                ),
-                None,
+        before: dict[str, Any] = {}
+        for run in earlier:
+            before |= _measures(run, name, OURS)
+        for measure in (measures := list(dict.fromkeys([*ours, *peer]))):
+            x, y = ours.get(measure), peer.get(measure)
+            ratio, is_first = _ratio(measure, x, y), measure == measures[0]
+            aims = [] if is_small else [_aim("", case.least.get(measure), x)]
+            if is_first and not is_small:
+                aims.append(_aim(" x peer", case.least_ratio, ratio))
+            cells = [name if is_first else "", measure, *map(_text, (x, y, ratio))]
+            lines.append(
+                "| " + " | ".join([*cells, "; ".join(filter(None, aims)), _text(before.get(measure))]) + " |"
             )
-            lines.append(_row(name if position == 0 else "", name, measure, ours, peer, before))
     lines += ["", *_missing(last)]
     return "\n".join(lines) + "\n"
 
@@ -66,28 +71,18 @@ def _middle(values: Sequence[Any]) -> Any:
     return statistics.median(numbers) if numbers else values[-1]
 
 
-def _median(records: Sequence[Record], case: str, side: str, measure: str) -> Any:
-    return _measures(records, case, side).get(measure)
+def _ratio(measure: str, ours: Any, peer: Any) -> float | None:
+    """How many times better ours is."""
+    if not (isinstance(ours, int | float) and isinstance(peer, int | float) and ours and peer):
+        return None
+    return peer / ours if measure in LESS_IS_BETTER else ours / peer
 
 
-def _row(shown: str, name: str, measure: str, ours: Mapping[str, Any], peer: Mapping[str, Any],
-         before: Any) -> str:  # fmt: skip
-    case = CASES[name]
-    x, y = ours.get(measure), peer.get(measure)
-    ratio = None
-    if isinstance(x, int | float) and isinstance(y, int | float) and x and y:
-        ratio = y / x if measure in LESS_IS_BETTER else x / y
-    aims = []
-    if measure in case.least:
-        aims.append(_aim(f"{case.least[measure]:,}", x, case.least[measure]))
-    if case.least_ratio and shown:  # the first measure is the one compared
-        aims.append(_aim(f"{case.least_ratio} x peer", ratio, case.least_ratio))
-    cells = [shown, measure, _text(x), _text(y), _text(ratio), "; ".join(aims), _text(before)]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _aim(text: str, value: Any, least: float) -> str:
-    return f"{text}: {'not measured' if value is None else 'reached' if value >= least else 'MISSED'}"
+def _aim(unit: str, least: float | None, value: float | None) -> str:
+    if least is None:
+        return ""
+    state = "not measured" if value is None else "reached" if value >= least else "MISSED"
+    return f"{least:,}{unit}: {state}"
 
 
 def _text(value: Any) -> str:
