@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xltjax import chat
 from xltjax.choose import Choice, penalize
 from xltjax.converters import load_hf, save_hf
 from xltjax.decoder import Decoder
@@ -26,7 +30,9 @@ PENALTY = 1.1
 
 def prompts(count: int = 20, longest: int = 80) -> list[list[int]]:
     random = np.random.default_rng(2)
-    return [[1, *random.integers(3, 101, n).tolist()] for n in random.integers(2, longest, count)]
+    lengths = random.integers(2, longest, count)
+    lengths[: count // 10] += 2 * longest  # a few long ones, for which only some slots have a cache
+    return [[1, *random.integers(3, 101, n).tolist()] for n in lengths]
 
 
 def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float) -> list[int]:
@@ -45,12 +51,12 @@ def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float
 
 def decode(
     directory: Path, asked: Sequence[Sequence[int]], spec: str = "1x1", *, slots: int = 8, new_tokens: int = 64,
-    penalty: float = PENALTY, refill: bool = True,
+    penalty: float = PENALTY, refill: bool = True, eos: tuple[int, ...] = (2,),
 ) -> tuple[list[list[int]], Decoder]:  # fmt: skip
     mesh = make_mesh(spec)
     decoder = Decoder(
         load_hf(directory, mesh, dtype=jnp.float32), mesh, slots=slots, max_new_tokens=new_tokens,
-        choice=Choice(penalty), eos=(2,), refill=refill,
+        choice=Choice(penalty), eos=eos, refill=refill,
     )  # fmt: skip
     answers = {key: answer.ids for key, answer in decoder.answer_all(enumerate(asked))}
     return [answers[index] for index in range(len(asked))], decoder
@@ -99,17 +105,17 @@ def test_tokens_do_not_depend_on_batch_size_order_mesh_or_refill(
 
 def test_slots_are_refilled_and_seldom_idle(hf_model: HfModel) -> None:
     directory, _ = hf_model("llama-2-7b")
-    asked = prompts(96, 60)
-    _, filled = decode(directory, asked, slots=8, new_tokens=32)
-    _, waiting = decode(directory, asked, slots=8, new_tokens=32, refill=False)
-    assert filled.meter.prompts == waiting.meter.prompts == 96
+    asked, eos = prompts(160, 60), tuple(range(2, 101, 20))  # answers of very different lengths
+    _, filled = decode(directory, asked, slots=8, new_tokens=32, eos=eos)
+    _, waiting = decode(directory, asked, slots=8, new_tokens=32, eos=eos, refill=False)
+    assert filled.meter.prompts == waiting.meter.prompts == 160
     assert filled.meter.new_tokens == waiting.meter.new_tokens
     assert filled.meter.occupancy() > max(0.9, waiting.meter.occupancy())
 
 
 def test_few_programs_are_compiled_however_many_prompts(hf_model: HfModel) -> None:
     directory, _ = hf_model("llama-2-7b")
-    _, decoder = decode(directory, prompts(60, 400), slots=8, new_tokens=16)
+    _, decoder = decode(directory, prompts(60, 300), slots=8, new_tokens=16)
     assert len(decoder.meter.programs) <= 8
 
 
@@ -231,6 +237,38 @@ def test_a_prompt_that_cannot_be_answered_is_reported_and_the_others_are_answere
     assert reasons[0].startswith("failed: too long")
     assert reasons[1] == "failed: empty instruction"
     assert reasons[2] in ("stop", "length")
+
+
+@pytest.mark.parametrize("named", ["PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", None])
+@pytest.mark.parametrize("template", ["llama-2", "own"])
+def test_the_tokenizer_is_loaded_without_pytorch_and_gives_the_ids_of_autotokenizer(
+    named: str | None, template: str, tokenizer_directory: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    shutil.copytree(tokenizer_directory, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    if named is None:
+        del config["tokenizer_class"]
+    else:
+        config["tokenizer_class"] = named
+    if template == "own":
+        config["chat_template"] = "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    ours = chat._load_tokenizer(tmp_path)
+    assert type(ours) is type(theirs)
+    texts = ["Où est le port ?", " Где порт?", "a  b\n\tc", "<s> literal </s>", "日本 \U0001f600", ""]
+    for options in ({}, {"add_special_tokens": False, "split_special_tokens": True}):
+        assert ours(texts, **options)["input_ids"] == theirs(texts, **options)["input_ids"]
+    ids = theirs(texts[0])["input_ids"]
+    assert ours.decode(ids) == theirs.decode(ids)
+    assert ours.chat_template == theirs.chat_template
+    code = "import sys; from xltjax import chat; chat._load_tokenizer(sys.argv[1]); print('torch' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert out.stdout.strip() == str(named is None)
 
 
 def test_a_model_without_tokenizer_is_refused(hf_model: HfModel, tmp_path: Path) -> None:

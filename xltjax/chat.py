@@ -7,6 +7,7 @@ messages are put in and encoded as plain text. So the loss mask is built and nev
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,14 @@ import numpy as np
 from xltjax.errors import UserError
 from xltjax.templates import MARK, Layouts
 from xltjax.templates import TEMPLATES as TEMPLATES
+
+# What ``tokenizer_config.json`` calls a tokenizer that is all in ``tokenizer.json``, and its class.
+PLAIN_TOKENIZERS = {
+    "PreTrainedTokenizerFast": "PreTrainedTokenizerFast",
+    "TokenizersBackend": "PreTrainedTokenizerFast",
+    "LlamaTokenizer": "LlamaTokenizer",
+    "LlamaTokenizerFast": "LlamaTokenizer",
+}
 
 
 @dataclass(frozen=True)
@@ -142,9 +151,29 @@ def _load_tokenizer(directory: str | Path) -> Any:
         raise UserError(f"{path} has no tokenizer (none of {', '.join(files)})")
     # Tokenizers need no PyTorch; transformers would advise to install it.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer
+    import transformers
 
     try:
-        return AutoTokenizer.from_pretrained(str(directory))
+        return getattr(transformers, _tokenizer_class(path)).from_pretrained(str(directory))
     except Exception as problem:  # a damaged file raises whatever its reader stumbles over
         raise UserError(f"no tokenizer could be loaded from {directory}: {problem!r:.300}") from None
+
+
+def _tokenizer_class(directory: Path) -> str:
+    """The class of transformers that reads a LLaMA's ``tokenizer.json``, or ``AutoTokenizer`` for anything else.
+
+    ``AutoTokenizer`` comes to the same class, but imports PyTorch where it is installed, which takes seconds.
+    """
+    try:
+        named = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+        model = directory / "config.json"
+        model_type = (
+            json.loads(model.read_text(encoding="utf-8"))["model_type"] if model.is_file() else "llama"
+        )
+        data = (directory / "tokenizer.json").read_text(encoding="utf-8")
+    except (OSError, ValueError, KeyError):
+        return "AutoTokenizer"
+    # With byte-level pieces AutoTokenizer does not believe a configuration that names LLaMA's class.
+    if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
+        return "AutoTokenizer"
+    return PLAIN_TOKENIZERS.get(named.get("tokenizer_class"), "AutoTokenizer")
