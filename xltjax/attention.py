@@ -1,12 +1,15 @@
 """Causal attention within segments, as a kernel inside ``jax.shard_map``.
 
 Array dimensions as in ``llama.py``: B batch, T query length, S key length, N heads, K key-value heads,
-H head dim. Scores and softmax are float32 whatever the inputs, as in the reference implementation.
+H head dim; G = N / K query heads share a key-value head. Scores and softmax are float32 whatever the
+inputs, as in the reference implementation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,9 @@ from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
 from xltjax.mesh import BATCH
 
 HEADS = P(BATCH, None, "tensor", None)  # queries, keys, values: [B, T, N, H]
+BLOCK = 256  # queries at once
+SCORE_BYTES = 1 << 28  # most memory for scores on one device
+CPU_SCORE_BYTES = 1 << 24  # there they had better stay near the processor
 
 
 def attention(q: Array, k: Array, v: Array, segment_ids: Array, *, window: int | None = None) -> Array:
@@ -39,28 +45,95 @@ def attention(q: Array, k: Array, v: Array, segment_ids: Array, *, window: int |
 
 
 def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
-    """The kernel for every platform; arguments as ``attention``."""
-    index = jnp.arange(q.shape[1])
-    causal = _visible(index[:, None], index[None, :], window)
-    mask = causal & (segment_ids[:, :, None] == segment_ids[:, None, :])
-    return _attend(q, k.swapaxes(1, 2), v.swapaxes(1, 2), mask)
+    """The kernel for every platform; arguments as ``attention``.
+
+    Blocks of queries meet the keys up to their own end, for a few heads at a time, so that neither the
+    products nor the memory are those of all scores. The backward pass makes the scores again, and from the
+    logarithms of their exponentials' sums the weights.
+    """
+
+    @jax.custom_vjp
+    def kernel(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
+        return forward(q, k, v, segment_ids)[0]
+
+    def forward(q: Array, k: Array, v: Array, segment_ids: Array) -> tuple[Array, Any]:
+        out, normalizers = _by_heads(partial(_read, window=window), q, k, v, segment_ids)
+        return out, (q, k, v, segment_ids, out, normalizers)
+
+    def backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
+        return *_by_heads(partial(_pull, window=window), *saved, gradient), None
+
+    kernel.defvjp(forward, backward)
+    # One sequence per row and key-value head: [B K, G, T, H] and [B K, T, H].
+    (rows, length, _, head_dim), kv_heads = q.shape, k.shape[2]
+    q = q.reshape(rows, length, kv_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
+    q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q, k.swapaxes(1, 2), v.swapaxes(1, 2)))
+    out = kernel(q, k, v, jnp.repeat(segment_ids, kv_heads, axis=0))
+    out = out.reshape(rows, kv_heads, -1, length, head_dim).transpose(0, 3, 1, 2, 4)
+    return out.reshape(rows, length, -1, head_dim)
 
 
-def _visible(query: Array, key: Array, window: int | None) -> Array:
-    """Whether the token at position ``key`` is seen from position ``query``."""
-    causal = key <= query
-    return causal if window is None else causal & (key > query - window)
+def _by_heads(function: Callable[..., Any], q: Array, *others: Array) -> Any:
+    """``function`` of every sequence; as many at once as the memory for their scores allows."""
+    sequences, group, length, _ = q.shape
+    most = CPU_SCORE_BYTES if jax.default_backend() == "cpu" else SCORE_BYTES
+    at_once = max(1, most // (2 * group * length**2))  # XLA may hold the scores of all blocks, half of T x T
+    if at_once >= sequences:
+        return jax.vmap(function)(q, *others)
+    return jax.lax.map(lambda sequence: function(*sequence), (q, *others), batch_size=at_once)
 
 
-def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """Softmax attention of q [B, T, N, H] over k, v [B, K, S, H] where mask [B, T, S] is true."""
-    batch, length, heads, head_dim = q.shape
-    kv_heads = k.shape[1]
-    grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    dot = partial(jnp.einsum, preferred_element_type=jnp.float32)
-    scores = dot("btkgh,bksh->bkgts", grouped, k) * head_dim**-0.5
-    # A finite floor: a row of padding that sees nothing gives an average, not NaN.
-    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-    out = dot("bkgts,bksh->btkgh", weights, v.astype(q.dtype))
-    return out.reshape(batch, length, heads, head_dim).astype(q.dtype)
+def _read(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None) -> tuple[Array, Array]:
+    """One sequence: q [G, T, H], k and v [T, H] -> output [G, T, H], logs of the softmax's sums [G, T, 1]."""
+    outs, normalizers = [], []
+    for block in _blocks(q):
+        scores = _scores(q, k, segment_ids, block, window)
+        highest = scores.max(axis=-1, keepdims=True)
+        weights = jnp.exp(scores - highest)
+        total = weights.sum(axis=-1, keepdims=True)
+        outs.append(_dot("gts,sh->gth", weights.astype(v.dtype), v[: block.stop]) / total)
+        normalizers.append(highest + jnp.log(total))
+    return jnp.concatenate(outs, axis=1).astype(v.dtype), jnp.concatenate(normalizers, axis=1)
+
+
+def _pull(
+    q: Array, k: Array, v: Array, segment_ids: Array, out: Array, normalizers: Array, gradient: Array,
+    window: int | None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """One sequence: the gradient of ``out`` -> those of q, k and v."""
+    # The gradient of a weight counts by how much it exceeds the mean under the weights.
+    means = (out.astype(jnp.float32) * gradient).sum(axis=-1, keepdims=True)
+    for_q, for_k, for_v = [], jnp.zeros(()), jnp.zeros(())
+    for block in _blocks(q):
+        weights = jnp.exp(_scores(q, k, segment_ids, block, window) - normalizers[:, block])
+        for_weights = _dot("gth,sh->gts", gradient[:, block], v[: block.stop])
+        for_scores = (weights * (for_weights - means[:, block]) * q.shape[-1] ** -0.5).astype(q.dtype)
+        for_q.append(_dot("gts,sh->gth", for_scores, k[: block.stop]))
+        later = ((0, 0), (0, k.shape[0] - block.stop))
+        # In this order XLA transposes the narrow factor on CPU, not the scores.
+        for_k += jnp.pad(_dot("gth,gts->hs", q[:, block], for_scores), later)
+        for_v += jnp.pad(_dot("gth,gts->hs", gradient[:, block], weights.astype(q.dtype)), later)
+    for_k, for_v = for_k.T.astype(q.dtype), for_v.T.astype(q.dtype)
+    return jnp.concatenate(for_q, axis=1).astype(q.dtype), for_k, for_v
+
+
+def _blocks(q: Array) -> list[slice]:
+    """The blocks of queries [G, T, H], the last one as long as is left."""
+    length = q.shape[1]
+    return [slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]
+
+
+def _scores(q: Array, k: Array, segment_ids: Array, block: slice, window: int | None) -> Array:
+    """Scores [G, block, S] float32 of a block's queries for the keys up to its end; a floor where unseen."""
+    query, key = jnp.arange(block.start, block.stop)[:, None], jnp.arange(block.stop)
+    seen = (key <= query) & (segment_ids[block, None] == segment_ids[: block.stop])
+    if window is not None:
+        seen &= key > query - window
+    scores = _dot("gth,sh->gts", q[:, block], k[: block.stop]) * q.shape[-1] ** -0.5
+    return jnp.where(seen, scores, jnp.finfo(jnp.float32).min)
+
+
+def _dot(equation: str, a: Array, b: Array) -> Array:
+    if jax.default_backend() == "cpu":  # which cannot multiply bfloat16 into float32 in every layout
+        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
