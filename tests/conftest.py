@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+# Many tests train or decode with one tiny model: what one has compiled, in any process, serves the others.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(os.path.dirname(__file__), "../build/compiled")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for a hub
 
 from collections.abc import Callable

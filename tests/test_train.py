@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,20 +13,14 @@ import pytest
 from conftest import make_hf_model
 
 from xltjax.chat import Tokens
-from xltjax.checkpoint import CHECKPOINTS, load_model
 from xltjax.converters import load_hf
 from xltjax.converters.names import hf_name, peft_name
 from xltjax.data import Batch, BatchShape, Corpus, PackedData
-from xltjax.errors import UserError
 from xltjax.llama import Llama
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import make_mesh
-from xltjax.miniature.text import instruction_rows
 from xltjax.optimizer import adamw, inverse_sqrt
 from xltjax.step import Bound, make_train_step, place, start_state
-from xltjax.train import fit
-from xltjax.train_config import TrainConfig
-from xltjax.train_log import MEASURED
 
 HfModel = Callable[[str], tuple[Path, Any]]
 RATE = 3e-3
@@ -160,110 +151,3 @@ def test_one_compilation_serves_all_updates(hf_model: HfModel) -> None:
     directory, _ = hf_model("llama-2-7b")
     _, _, step = run(load_hf(directory, make_mesh("2x1"), dtype=jnp.float32), "2x1", batches(4))
     assert step._cache_size() == 1
-
-
-# Runs
-
-
-@pytest.fixture(scope="module")
-def instructions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "dolly.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in instruction_rows(0)[:80]))
-    return path
-
-
-def settings(chat_model: Path, instructions: Path, out: Path, **changes: Any) -> TrainConfig:
-    values: dict[str, Any] = {
-        "model": str(chat_model), "data": (str(instructions),), "out": str(out), "precision": "float32",
-        "sequence_length": 128, "tokens_per_batch": 256, "accumulation": 2, "steps": 4, "save_every": 2,
-        "learning_rate": 1e-3, "mesh": "2x1",
-    }  # fmt: skip
-    return TrainConfig(**{**values, **changes})
-
-
-def exact_metrics(out: Path) -> list[dict[str, float]]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
-
-
-def weights_of(out: Path) -> dict[str, bytes]:
-    model = load_model(out, make_mesh("1x1"), dtype=None)
-    return {name: np.asarray(value).tobytes() for name, value in Bound(model).frozen.items()} | {
-        name: np.asarray(value).tobytes() for name, value in Bound(model).trained.items()
-    }
-
-
-def test_a_run_that_stops_and_goes_on_equals_one_that_does_not(
-    chat_model: Path, instructions: Path, tmp_path: Path
-) -> None:
-    whole = fit(settings(chat_model, instructions, tmp_path / "whole"))
-    halves = fit(settings(chat_model, instructions, tmp_path / "halves", steps=2))
-    fit(settings(chat_model, instructions, tmp_path / "halves"))
-    assert exact_metrics(halves) == exact_metrics(whole)
-    assert [row["step"] for row in exact_metrics(whole)] == [1, 2, 3, 4]
-    assert weights_of(halves) == weights_of(whole)
-    # Where a kill fell between checkpoints, updates and metrics after the last one are done again.
-    shutil.rmtree(halves / CHECKPOINTS / "4")
-    (halves / "metrics.jsonl").open("a").write('{"step": 5, "lo')
-    fit(settings(chat_model, instructions, tmp_path / "halves"))
-    assert exact_metrics(halves) == exact_metrics(whole)
-    assert weights_of(halves) == weights_of(whole)
-    # A damaged checkpoint is passed over.
-    for file in (halves / CHECKPOINTS / "4").rglob("*"):
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    fit(settings(chat_model, instructions, tmp_path / "halves"))
-    assert exact_metrics(halves) == exact_metrics(whole)
-    assert weights_of(halves) == weights_of(whole)
-    # And it goes on upon another mesh.
-    shutil.rmtree(halves / CHECKPOINTS / "4")
-    fit(settings(chat_model, instructions, tmp_path / "halves", mesh="1x1"))
-    for ours, theirs in zip(exact_metrics(halves), exact_metrics(whole), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-
-
-def test_a_changed_setting_is_named_and_refused_on_resuming(
-    chat_model: Path, instructions: Path, tmp_path: Path
-) -> None:
-    out = fit(settings(chat_model, instructions, tmp_path / "run", steps=1))
-    with pytest.raises(UserError, match=r"learning_rate \(was 0.001, now 0.01\)"):
-        fit(settings(chat_model, instructions, out, learning_rate=1e-2))
-    fit(settings(chat_model, instructions, out, learning_rate=1e-2, steps=2, force=True))
-    assert [row["step"] for row in exact_metrics(out)] == [1, 2]
-
-
-def test_lora_runs_keep_the_base_and_store_adapters_alone(
-    chat_model: Path, instructions: Path, tmp_path: Path
-) -> None:
-    config = settings(chat_model, instructions, tmp_path / "run", lora_rank=4, precision="mixed", steps=2)
-    out = fit(config)
-    size = sum(f.stat().st_size for f in (out / CHECKPOINTS / "2").rglob("*") if f.is_file())
-    assert size < (chat_model / "model.safetensors").stat().st_size
-    model = load_model(out, make_mesh("1x1"), dtype=None)
-    moved = [
-        name for name, value in Bound(model).trained.items() if name.endswith("lora_b") and np.any(value)
-    ]
-    assert len(moved) == 2 * len(TARGETS)
-    assert fit(dataclasses.replace(config, steps=3)) == out
-
-
-@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
-def test_half_precision_policies_store_what_they_say_and_learn(
-    precision: str, chat_model: Path, instructions: Path, tmp_path: Path
-) -> None:
-    out = fit(settings(chat_model, instructions, tmp_path / precision, precision=precision, steps=6))
-    losses = [row["loss"] for row in exact_metrics(out)]
-    assert losses[-1] < losses[0]
-    stored = load_model(out, make_mesh("1x1"), dtype=None).embed.weight.dtype
-    assert stored == (jnp.float32 if precision == "mixed" else jnp.bfloat16)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    chat_model: Path, instructions: Path, tmp_path: Path
-) -> None:
-    config = settings(chat_model, instructions, tmp_path / "run", learning_rate=1e30, save_every=1, steps=20)
-    with pytest.raises(UserError, match="the loss of update"):
-        fit(config)
-    steps = sorted(int(path.name) for path in (tmp_path / "run" / CHECKPOINTS).iterdir())
-    model = load_model(tmp_path / "run" / CHECKPOINTS / str(steps[0]), make_mesh("1x1"), dtype=None)
-    assert all(np.isfinite(np.asarray(value)).all() for value in Bound(model).trained.values())

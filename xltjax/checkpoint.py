@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +51,22 @@ class Checkpoints:
                 reader, who leaves alone what another process may be writing.
             base: identity of the weights that the run began with.
         """
-        policies = ocp.training.preservation_policies
-        lowest = policies.BestN(
-            get_metric_fn=lambda metrics: -metrics["held_out_loss"],
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
-        self._directory, self._base = directory.absolute(), base
-        self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), lowest]),
-            cleanup_tmp_directories=keep is not None,
-        )
+        self._directory, self._keep, self._base = directory.absolute(), keep, base
+        self._writing: tuple[int, Callable[[], Any]] | None = None
         # What fails is said by ``finish`` in one line; Orbax would log pages of traceback as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        self._writing: tuple[int, Any] | None = None
+        self._checkpointer = self._open(cleanup=keep is not None)
+
+    def _open(self, *, cleanup: bool) -> Any:
+        policies = ocp.training.preservation_policies
+        lowest = policies.BestN(
+            get_metric_fn=lambda metrics: -metrics["held_out_loss"], n=1, keep_checkpoints_without_metrics=False
+        )
+        return ocp.training.Checkpointer(
+            self._directory,
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(self._keep), lowest]),
+            cleanup_tmp_directories=cleanup,
+        )
 
     def steps(self) -> list[int]:
         """Updates done at each complete checkpoint, oldest first."""
@@ -99,10 +103,14 @@ class Checkpoints:
     def _save(self, step: int, held_out_loss: float | None, **parts: Any) -> None:
         self.finish()
         metrics = None if held_out_loss is None else {"held_out_loss": held_out_loss}
-        response = self._checkpointer.save_checkpointables_async(
-            step, parts, force=True, overwrite=True, metrics=metrics, custom_metadata={"base": self._base}
-        )
-        self._writing = step, response
+        begin = partial(
+            self._checkpointer.save_checkpointables_async, step, parts,
+            force=True, overwrite=True, metrics=metrics, custom_metadata={"base": self._base},
+        )  # fmt: skip
+        try:
+            self._writing = step, begin().result
+        except Exception as problem:  # it may fail at once, or while it is written: ``finish`` says so
+            self._writing = step, partial(_raise, problem)
 
     def finish(self, *, required: bool = False) -> None:
         """Wait for what is being written.
@@ -115,13 +123,15 @@ class Checkpoints:
         """
         if self._writing is None:
             return
-        (step, response), self._writing = self._writing, None
+        (step, wait), self._writing = self._writing, None
         try:
-            response.result()
+            wait()
         except Exception as problem:
-            for unfinished in self._directory.glob(f"{step}.*tmp*"):
-                shutil.rmtree(unfinished, ignore_errors=True)
             reason = _reason(problem)
+            with contextlib.suppress(Exception):  # the same again, as at every later call
+                self._checkpointer.close()
+            self._checkpointer = self._open(cleanup=False)
+            _remove(self._directory, f"{step}.*tmp*")
             if required:
                 raise UserError(
                     f"checkpoint {step} could not be written: {reason}; make room, the same command goes on"
@@ -181,10 +191,26 @@ class Checkpoints:
         self._checkpointer.close()
 
 
+def _remove(directory: Path, pattern: str) -> None:
+    """Remove directories into which threads of a failed save may still be writing for a moment."""
+    for _ in range(50):
+        found = list(directory.glob(pattern))
+        if not found:
+            return
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.1)
+
+
+def _raise(problem: Exception) -> None:
+    raise problem
+
+
 def _reason(problem: Exception) -> str:
     """The first line of a message, or what stands for it."""
-    if "No space left" in str(problem):
-        return "no space left on device"
+    for known in ("No space left on device", "Disk quota exceeded", "File too large"):
+        if known in str(problem):
+            return known.lower()
     return str(problem).splitlines()[0] if str(problem) else type(problem).__name__
 
 

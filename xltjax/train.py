@@ -88,12 +88,12 @@ class Prepared:
     flops_per_token: float
 
 
-def fit(config: TrainConfig) -> Path:
+def fit(config: TrainConfig) -> list[Path]:
     """Train as ``config`` says, or go on where an earlier call with the same settings stopped.
 
     Returns:
-        The run directory, whose last checkpoint is that of the last update; with several learning rates,
-        the directory of their runs.
+        The directories of the runs that are complete: one, or one per learning rate; fewer after a signal
+        to stop.
 
     Raises:
         UserError: for anything the user can mend.
@@ -112,12 +112,14 @@ def fit(config: TrainConfig) -> Path:
         check_resumable(run, sources, base, _known_base(Path(run.out)))
     wait_for_all("settings are checked")
     shared = prepare(config, mesh, source, sources, base)
+    complete = []
     for run in config.runs():
         if config.learning_rates:
             log.info("learning rate %g: %s", run.learning_rate, run.out)
         if not _train(run, shared):
             break
-    return Path(config.out)
+        complete.append(Path(run.out))
+    return complete
 
 
 def _find(config: TrainConfig) -> tuple[Path, list[str]]:
@@ -373,13 +375,10 @@ def _command(config: TrainConfig) -> None:
     if config.plan:
         print_plan(config)
         return
-    fit(config)
-    if not is_first():
-        return
-    for run in config.runs():
-        print(f"trained: {run.out}")
-    out = config.runs()[0].out
-    print(f"next:    python -m xltjax.generate --model {out} --prompts xlt113 --out {out}/responses.jsonl")
+    for out in fit(config):
+        if is_first():
+            print(f"trained: {out}")
+            print(f"next:    python -m xltjax.generate --model {out} --prompts xlt113 --out {out}/responses.jsonl")
 
 
 COMMAND = cli.command(
