@@ -16,7 +16,7 @@ from test_llama import logits_of
 
 from xltjax.converters import load_hf, load_peft, save_hf, save_peft
 from xltjax.errors import UserError
-from xltjax.lora import TARGETS, add_lora, linears, merge
+from xltjax.lora import TARGETS, add_lora, drop_adapter_inputs, linears, merge
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
@@ -200,3 +200,27 @@ def test_an_adapter_of_another_model_is_refused(
     model = load_hf(hf_model("tinyllama")[0], make_mesh("1x1"))
     with pytest.raises(UserError, match="does not fit the model"):
         load_peft(model, trained_by_peft[1])
+
+
+def test_dropout_falls_on_the_inputs_of_adapters_alone(hf_model: HfModel) -> None:
+    """As in peft: y = W x + scale B A dropout(x), each adapter with draws of its own."""
+    directory, _ = hf_model("llama-2-7b")
+    mesh = make_mesh("2x1")
+    model = load_hf(directory, mesh, dtype=jnp.float32)
+    add_lora(model, mesh, jax.random.key(0), rank=4, alpha=8)
+    layer = model.layers[0].mlp
+    x = jax.device_put(
+        np.random.default_rng(0).normal(size=(2, 512, 32)).astype(np.float32),
+        jax.NamedSharding(mesh, jax.P(("replica", "data"), None, None)),
+    )
+    with jax.set_mesh(mesh):
+        layer.up_proj.lora_b.set_value(jnp.ones_like(layer.up_proj.lora_b[...]))
+        plain = np.asarray(x) @ np.asarray(layer.up_proj.weight[...]).T
+        drop_adapter_inputs(model, 0.25, jax.random.key(1))
+        dropped = np.asarray(layer.up_proj(x)) - plain
+    a, kept = np.asarray(layer.up_proj.lora_a[...]), np.asarray(layer.up_proj._kept(x))
+    np.testing.assert_allclose(dropped, (kept @ a.T).sum(-1, keepdims=True) * 2 + 0 * dropped, atol=1e-4)
+    share = (kept != 0).mean()
+    assert share == pytest.approx(0.75, abs=0.02)
+    np.testing.assert_allclose(kept[kept != 0], np.asarray(x)[kept != 0] / 0.75, rtol=1e-6)
+    assert ((kept != 0) != (np.asarray(layer.gate_proj._kept(x)) != 0)).any()
