@@ -13,10 +13,8 @@ import pytest
 from conftest import FAMILY
 
 from xltjax.converters import load_hf
-from xltjax.data import Batch
 from xltjax.errors import UserError
-from xltjax.llama import Llama, LlamaConfig, initialize, parameters
-from xltjax.loss import token_losses
+from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
@@ -73,9 +71,9 @@ def test_a_token_sees_nothing_of_other_segments(hf_model: HfModel) -> None:
     def losses(
         tokens: np.ndarray, targets: np.ndarray, segments: np.ndarray, positions: np.ndarray
     ) -> np.ndarray:
-        batch = Batch(tokens, targets, np.ones(tokens.shape, np.float32), segments, positions)
         with jax.set_mesh(mesh):
-            return np.asarray(jax.jit(token_losses)(model, jax.tree.map(jnp.asarray, batch)))
+            logits = np.asarray(jax.jit(lambda m, *fields: m(*fields))(model, tokens, segments, positions))
+        return -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), targets[..., None], -1)[..., 0]
 
     together = losses(packed, targets, segments, positions)[0]
     start = 0
@@ -90,34 +88,6 @@ def test_mesh_that_does_not_divide_the_heads_is_refused_with_the_reason(hf_model
     directory, _ = hf_model("llama-2-70b")  # one key-value head
     with pytest.raises(UserError, match="1 key-value heads cannot be split over 2 tensor devices"):
         load_hf(directory, make_mesh("1x2"))
-
-
-def test_logits_made_in_chunks_give_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    import xltjax.loss
-
-    mesh = make_mesh("1x1")
-    config = LlamaConfig(50, 16, 32, 1, 2, 2, 8, 64)
-    model = initialize(Llama(config), mesh, jax.random.key(0))
-    random = np.random.default_rng(0)
-    tokens = random.integers(0, 50, (2, 16)).astype(np.int32)
-    positions = np.broadcast_to(np.arange(16, dtype=np.int32), (2, 16))
-    batch = Batch(
-        tokens, np.roll(tokens, -1, 1), np.ones((2, 16), np.float32), np.ones_like(tokens), positions
-    )
-
-    def run() -> tuple[np.ndarray, list[np.ndarray]]:
-        with jax.set_mesh(mesh):
-            placed = jax.tree.map(jnp.asarray, batch)
-            losses = np.asarray(jax.jit(lambda m, b: token_losses(m, b))(model, placed))
-            grads = jax.jit(jax.grad(lambda m, b: token_losses(m, b).sum()))(model, placed)
-            return losses, [np.asarray(leaf) for leaf in jax.tree.leaves(grads)]
-
-    whole = run()
-    monkeypatch.setattr(xltjax.loss, "LOGIT_BYTES", 2 * 4 * 50 * 4)  # four chunks of four positions
-    chunked = run()
-    np.testing.assert_allclose(chunked[0], whole[0], rtol=1e-6)
-    for got, expected in zip(chunked[1], whole[1], strict=True):
-        np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_every_parameter_states_one_logical_axis_per_dimension() -> None:
