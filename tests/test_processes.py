@@ -36,12 +36,13 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_a_run_of_one_joins_nobody(joined: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    start_processes("", None, None)
+    assert start_processes("", None, None) == 1
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
-    start_processes("", None, None)
+    assert start_processes("", None, None) == 1
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
-    start_processes("", None, 1)
+    assert start_processes("", None, 1) == 1
     assert joined == []
+    assert start_processes("", None, None) == 8
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_launchers_are_recognised(
 
 
 def test_processes_named_by_hand_join_at_the_coordinator(joined: list[Any]) -> None:
-    start_processes("host:1234", 1, 2)
+    assert start_processes("host:1234", 1, 2) == 2
     assert joined == [("host:1234", 2, 1)]
 
 
@@ -126,10 +127,11 @@ def test_two_processes_of_two_devices_equal_one_of_four(chat_model: Path, tmp_pa
         "--steps", "2", "--learning-rate", "1e-3", "--held-out-rows", "6",
     ]  # fmt: skip
     join = ["--coordinator", f"localhost:{free_port()}", "--processes", "2", "--out", str(tmp_path / "two")]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     running = [
         subprocess.Popen(
             [*common, *join, "--process-id", str(number)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"},
+            text=True, env=environment,
         )
         for number in range(2)
     ]  # fmt: skip
@@ -138,9 +140,8 @@ def test_two_processes_of_two_devices_equal_one_of_four(chat_model: Path, tmp_pa
     assert "trained:" in printed[0]
     assert "trained:" not in printed[1]
     subprocess.run(
-        [*common, "--out", str(tmp_path / "one")], check=True, capture_output=True,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
-    )  # fmt: skip
+        [*common, "--out", str(tmp_path / "one")], check=True, capture_output=True, env=environment
+    )
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")

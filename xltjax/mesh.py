@@ -46,24 +46,33 @@ def parse_mesh(spec: str) -> tuple[int, int, int]:
     return (1, *sizes) if len(sizes) == 2 else sizes  # type: ignore[return-value]
 
 
-def make_mesh(spec: str) -> Mesh:
-    """The mesh ``spec`` over the first devices, with explicit axes.
+def make_mesh(spec: str, processes: int = 1) -> Mesh:
+    """The mesh ``spec`` over the first devices, with explicit axes; over all of them in several processes.
 
     On a machine without accelerators the CPU is divided into the devices the mesh needs, unless
     JAX has already started or the user fixed their number.
 
+    Args:
+        spec: see ``parse_mesh``.
+        processes: that share the devices.
+
     Raises:
-        UserError: when there are fewer devices than the mesh needs.
+        UserError: when there are fewer devices than the mesh needs, or devices that no process could use.
     """
     sizes = parse_mesh(spec)
     needed = sizes[0] * sizes[1] * sizes[2]
-    _divide_cpu(needed)
+    _divide_cpu(max(needed // processes, 1))
     devices = jax.devices()
     if len(devices) < needed:
         count = len(devices)
         fitting = f"{count}x1 or 1x{count}" if count > 1 else "1x1"
         raise UserError(
             f"mesh {spec} needs {needed} devices and this machine has {count}; use --mesh {fitting}"
+        )
+    if jax.process_count() > 1 and len(devices) > needed:
+        raise UserError(
+            f"mesh {spec} takes {needed} of the {len(devices)} devices of {jax.process_count()} processes; "
+            f"use all, such as --mesh {len(devices)}x1"
         )
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices[:needed])
 

@@ -19,7 +19,7 @@ KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
 TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")
 
 
-def start_processes(coordinator: str, process_id: int | None, processes: int | None) -> None:
+def start_processes(coordinator: str, process_id: int | None, processes: int | None) -> int:
     """Join the other processes of this run; does nothing for a run of one. Before anything else of JAX.
 
     Args:
@@ -28,15 +28,19 @@ def start_processes(coordinator: str, process_id: int | None, processes: int | N
         process_id: of this one, from 0.
         processes: how many there are; 1 alone says that there are no others, whatever the launcher says.
 
+    Returns:
+        How many there are as far as is known without asking JAX, which would start it: at least 1.
+
     Raises:
         UserError: when the three do not fit together, or the processes do not find one another.
     """
     if processes == 1:
-        return
+        return 1
     if not coordinator and process_id is None and processes is None:
-        if _has_others():
+        launched = max(int(os.environ.get(name, "1")) for name in LAUNCHED)
+        if launched > 1 or _may_have_others():
             _join()
-        return
+        return launched
     if not coordinator or process_id is None or processes is None:
         raise UserError("--coordinator, --process-id and --processes go together")
     if not 0 <= process_id < processes:
@@ -44,12 +48,11 @@ def start_processes(coordinator: str, process_id: int | None, processes: int | N
     if ":" not in coordinator:
         raise UserError(f"coordinator {coordinator!r} is not of the form host:port")
     _join(coordinator, processes, process_id)
+    return processes
 
 
-def _has_others() -> bool:
-    """Whether a launcher that JAX knows says that this process may be one of several."""
-    if any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
-        return True
+def _may_have_others() -> bool:
+    """Whether this may be one pod of a Kubernetes job, or one host of a TPU slice."""
     on_tpu = find_spec("libtpu") is not None and any(Path(file).exists() for file in TPU_DEVICES)
     return on_tpu or all(name in os.environ for name in KUBERNETES)
 

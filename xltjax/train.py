@@ -102,8 +102,8 @@ def fit(config: TrainConfig) -> list[Path]:
         raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
     if not config.data:
         raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
-    start_processes(config.coordinator, config.process_id, config.processes)
-    mesh = make_mesh(config.mesh)
+    processes = start_processes(config.coordinator, config.process_id, config.processes)
+    mesh = make_mesh(config.mesh, processes)
     config.batch_shape()
     log.setLevel(logging.INFO if is_first() else logging.ERROR)
     source, sources = _find(config)
