@@ -6,7 +6,8 @@ The model is random: LLaMA with 32,000 words, TinyLlama's depth (22 layers) and 
 parameters (``--layers 5 --width 384`` is as large, but flat). One id in 128 ends an answer, so that answers
 are of any length up to 256 tokens. Each side first tries its batch sizes on a few prompts; then the sides
 take turns over the whole set, and over single prompts. ``transformers`` gets prompts sorted by length, its
-best case, and every thread. Both are warm: compilation is not counted (``start.py`` measures starts).
+best case, and every thread; ours gets a device for every core over the set, and one device for single prompts
+unless ``--single-mesh`` says otherwise. Both are warm: compilation is not counted (``start.py`` measures starts).
 Rates per second of CPU stand beside those by the clock: they suffer less from other work on the machine.
 """
 
@@ -55,8 +56,8 @@ def main() -> None:
             num_attention_heads=width // HEAD_DIM, num_key_value_heads=width // HEAD_DIM,
             max_position_embeddings=2048,
         )  # fmt: skip
-        mesh = make_mesh("1x1")
-        ours_model = load_hf(root / "model", mesh, dtype=jnp.float32)
+        meshes = [make_mesh(arguments.mesh), make_mesh(arguments.single_mesh)]
+        models = [load_hf(root / "model", mesh, dtype=jnp.float32) for mesh in meshes]
     meter = Meter()
 
     def hf(batch_size: int, asked: Sequence[Sequence[int]]) -> Answers:
@@ -66,6 +67,7 @@ def main() -> None:
 
     def ours(batch_size: int, asked: Sequence[Sequence[int]]) -> Answers:
         nonlocal meter
+        mesh, ours_model = (meshes[batch_size == 1], models[batch_size == 1])
         decoder = Decoder(
             ours_model, mesh, slots=batch_size, max_new_tokens=NEW_TOKENS, choice=Choice(PENALTY), eos=EOS
         )
@@ -103,6 +105,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--subset", type=int, help="only this many of the prompts")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
     parser.add_argument("--trial", type=int, default=64, help="prompts on which batch sizes are tried")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--mesh", default=f"{cores}x1", help="of ours, over the set")
+    parser.add_argument("--single-mesh", default="1x1", help="of ours, at batch size 1")
     parser.add_argument("--singles", type=int, default=8, help="prompts answered one by one")
     for flag, whose in (("--batch-sizes", "ours"), ("--hf-batch-sizes", "transformers")):
         help = f"of {whose}, to choose the fastest from"

@@ -23,7 +23,7 @@ from xltjax import slots as programs
 from xltjax.cached_attention import LayerCache
 from xltjax.choose import Choice, item_seed
 from xltjax.errors import UserError
-from xltjax.llama import Llama, parameters
+from xltjax.llama import Llama, parameters, store_inputs_first
 from xltjax.lora import linears
 from xltjax.mesh import BATCH, batch_size, sharding, used_spec
 from xltjax.meter import Meter
@@ -115,7 +115,7 @@ class Decoder:
                         owners[slot], busy[slot], long[slot] = key, True, len(ids) > short
                     free = free[~busy[free]]
                 enough = min(self.read_rows, int(busy.sum())) if queue and self.refill else 1 << 30
-                state, ended = self._write_answers(state, busy, enough, 1 + (busy & long).any())
+                state, ended = self._write_answers(state, busy, enough, 1 + int((busy & long).any()))
                 for slot, answer in ended:
                     busy[slot] = False
                     yield owners[slot], answer
@@ -188,11 +188,13 @@ class Decoder:
         The first ``chunks`` of the cache hold all busy slots; the others are left alone.
         """
         began = time.perf_counter()
-        leave = int(busy.sum()) - enough
-        held, rest = _split(state, chunks)
-        held, steps = programs.write(self._model, held, leave, STEPS_PER_CALL, **self.options)
-        state = _joined(held, rest)
+        leave = max(int(busy.sum()) - enough, 0)
         live = np.asarray(state.live)
+        if live.sum() > leave:  # answers of one token have ended already
+            held, rest = _split(state, chunks)
+            held, steps = programs.write(self._model, held, leave, STEPS_PER_CALL, **self.options)
+            state, live = _joined(held, rest), np.asarray(held.live)
+            self._count(int(steps), held)
         ended = np.flatnonzero(busy & ~live)
         answers = []
         if len(ended):
@@ -204,12 +206,15 @@ class Decoder:
                     (int(slot), Answer(ids[:-1] if stopped else ids, "stop" if stopped else "length"))
                 )
                 self.meter.new_tokens += len(ids)
-        self.meter.slot_steps += int(steps) * self.slots
-        cache_bytes = sum(array.nbytes for array in jax.tree.leaves(held.cache))
-        self.meter.bytes_read += int(steps) * (self._weight_bytes + cache_bytes)
-        self.meter.programs.add(("write", 0, len(held.cache[0])))
         self.meter.decode_seconds += time.perf_counter() - began
         return state, answers
+
+    def _count(self, steps: int, state: Slots) -> None:
+        """Add what ``steps`` of decoding did to the meter."""
+        self.meter.slot_steps += steps * self.slots
+        cache_bytes = sum(array.nbytes for array in jax.tree.leaves(state.cache))
+        self.meter.bytes_read += steps * (self._weight_bytes + cache_bytes)
+        self.meter.programs.add(("write", 0, len(state.cache[0])))
 
 
 class _Queue:
@@ -257,8 +262,7 @@ def _laid_out(model: Llama, mesh: Mesh) -> Llama:
         variable.set_value(jax.device_put(variable[...], sharding(mesh, *used_spec(variable.axes))))
     if mesh.devices.flat[0].platform == "cpu":
         with jax.set_mesh(mesh):
-            for linear in [linear for _, linear in linears(copy)] + ([copy.head] if copy.head else []):
-                linear.store_inputs_first()
+            store_inputs_first([linear for _, linear in linears(copy)] + ([copy.head] if copy.head else []))
     return copy
 
 

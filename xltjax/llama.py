@@ -10,7 +10,7 @@ weights, ``xltjax.converters.load_hf`` with a checkpoint's. Call it under ``jax.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,12 +128,6 @@ class Linear(nnx.Module):
         self.lora_key: Array | None = nnx.data(None)  # of dropout; set while training with it
         self.out_dimension = 0  # 1 after ``store_inputs_first``
 
-    def store_inputs_first(self) -> None:
-        """Keep the weight as [in, out]: XLA multiplies few rows by it 20 to 35 % faster on CPU."""
-        weight = self.weight
-        self.weight = nnx.Param(jnp.swapaxes(weight[...], 0, 1), axes=weight.axes[::-1], init=weight.init)
-        self.out_dimension = 1
-
     def __call__(self, x: Array) -> Array:
         """[B, T, in] -> [B, T, out]."""
         split = used_spec(self.weight.axes)[self.out_dimension]
@@ -152,6 +146,14 @@ class Linear(nnx.Module):
         share, place = 1 - self.lora_dropout, jax.typeof(x).sharding
         kept = jax.random.bernoulli(self.lora_key, share, x.shape, out_sharding=place)
         return jnp.where(kept, x / share, 0)
+
+
+def store_inputs_first(layers: Sequence[Linear]) -> None:
+    """Keep the weights as [in, out]: XLA multiplies few rows by them 20 to 35 % faster on CPU."""
+    turn = jax.jit(lambda weights: [jnp.swapaxes(weight, 0, 1) for weight in weights])  # one program for all
+    for layer, weight in zip(layers, turn([layer.weight[...] for layer in layers]), strict=True):
+        layer.weight = nnx.Param(weight, axes=layer.weight.axes[::-1], init=layer.weight.init)
+        layer.out_dimension = 1
 
 
 def _product(x: Array, weight: Array, split: str | None, out_dimension: int = 0) -> Array:

@@ -68,6 +68,9 @@ def empty(model: Llama, chunks: Sequence[tuple[int, int]], new_tokens: int) -> S
     )
 
 
+_write_prompts = jax.jit(write_prompts)  # like layers are traced once
+
+
 @partial(jax.jit, static_argnames=("choice", "eos"), donate_argnums=1)
 def read(
     model: Llama,
@@ -109,7 +112,7 @@ def read(
         seed,
     )
     old = (state.seen, state.token, state.position, state.answer, state.count, state.live, state.seed)
-    cache = [write_prompts(old, *new, slots) for old, new in zip(state.cache, new_cache, strict=True)]
+    cache = [_write_prompts(old, *new, slots) for old, new in zip(state.cache, new_cache, strict=True)]
     return Slots(cache, *_put(old, fresh, slots))
 
 
@@ -125,7 +128,7 @@ def write(
 
     def go_on(carry: tuple[Slots, Array]) -> Array:
         state, steps = carry
-        return (state.live.sum() > jnp.maximum(leave, 0)) & (steps < most_steps)
+        return (state.live.sum() > leave) & (steps < most_steps)
 
     def lengthen(carry: tuple[Slots, Array]) -> tuple[Slots, Array]:
         state, steps = carry
