@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xltjax import train
+from xltjax import prepare, train
 from xltjax.chat import ChatTokenizer
 from xltjax.checkpoint import CHECKPOINTS, Checkpoints, load_model
 from xltjax.data import BatchShape, Corpus, PackedData, hold_out, load_corpora
@@ -169,8 +169,10 @@ def test_several_learning_rates_equal_separate_runs_and_compile_once(
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    original = train.make_train_step
-    monkeypatch.setattr(train, "make_train_step", lambda *a, **k: made.append(original(*a, **k)) or made[-1])
+    original = prepare.make_train_step
+    monkeypatch.setattr(
+        prepare, "make_train_step", lambda *a, **k: made.append(original(*a, **k)) or made[-1]
+    )
     config = settings(chat_model, instructions, tmp_path / "sweep", steps=2, learning_rates=(1e-3, 1e-2))
     low, high = train.fit(config)
     assert [step._cache_size() for step in made] == [1]
