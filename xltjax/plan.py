@@ -45,7 +45,7 @@ class Plan:
     Attributes:
         weights: trained and frozen.
         gradients: of the trained weights; twice when mini-batches are accumulated.
-        moments: AdamW's two; none that are kept in host memory, of which one visits at a time.
+        moments: AdamW's two; those kept in host memory count only there, although parts visit in an update.
         activations: what the forward pass keeps for the backward one, and one block's working set.
         logits: of one chunk, with their gradient.
         gathered: two layers' weights as they are used.
