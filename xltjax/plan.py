@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from xltjax.attention import SCORE_BYTES
 from xltjax.chat import ChatTokenizer
 from xltjax.checkpoint import companions
 from xltjax.converters.hf_config import llama_config, read_hf_config
@@ -47,7 +48,7 @@ class Plan:
         gradients: of the trained weights; twice when mini-batches are accumulated.
         moments: AdamW's two; those kept in host memory count only there, although parts visit in an update.
         activations: what the forward pass keeps for the backward one, and one block's working set.
-        logits: of one chunk, with their gradient.
+        logits: of one chunk, with their gradient, and the sum of the head's gradients.
         gathered: two layers' weights as they are used.
         flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight costs no gradient).
         tokens: of one update, at most.
@@ -108,14 +109,16 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     block_input = tokens * width * computed
     heads = llama.num_heads * llama.head_dim / tensor
     products = tokens * (2 * width + 2 * heads + 3 * wide) * computed
-    scores = rows * llama.num_heads / tensor * shape.length**2 * 4
+    # A mask of cuDNN's, or the scores of a few heads.
+    scores = max(2 * rows * shape.length**2, SCORE_BYTES)
     kept = {
         "block": block_input,
         "dots": block_input + products,
-        "none": block_input + 2 * products + 2 * scores,
+        "none": block_input + 2 * products,
     }[config.remat]
     per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
-    logits = min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
+    logits = 3 * min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
+    head_gradient = 0 if config.lora_rank else 4 * llama.vocab_size * width / tensor
     per_token = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
     update = shape.tokens * shape.micro_batches
     accumulated = 4 if shape.micro_batches > shape.joined else 0
@@ -124,7 +127,7 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
         gradients=trained * (stored + accumulated) / shards,
         moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
         activations=kept * llama.num_layers + 2 * products + 2 * scores,
-        logits=3 * logits,
+        logits=logits + head_gradient,
         gathered=2 * per_layer * computed / tensor if data > 1 else 0,
         flops=per_token * update,
         tokens=update,
