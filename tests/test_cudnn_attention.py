@@ -165,7 +165,10 @@ def test_cudnn_is_used_where_its_kernel_and_gradient_run(
 ) -> None:
     device = SimpleNamespace(**({} if capability is None else {"compute_capability": capability}))
     monkeypatch.setattr(jax, "devices", lambda: [device])
-    assert suits_cudnn(jax.ShapeDtypeStruct((1, length, 4, head_dim), dtype)) is suits  # type: ignore[arg-type]
+    queries: Any = jax.ShapeDtypeStruct((1, length, 4, head_dim), dtype)
+    assert suits_cudnn(queries) is suits
+    monkeypatch.setenv("XLTJAX_ATTENTION", "portable")
+    assert not suits_cudnn(queries)
 
 
 def test_attention_takes_cudnns_kernel_where_it_suits_and_its_own_elsewhere(

@@ -5,6 +5,7 @@ Array dimensions as in ``llama.py``: B batch, T query length, N heads, K key-val
 
 from __future__ import annotations
 
+import os
 import re
 
 import jax
@@ -15,7 +16,12 @@ WIDEST_HEAD = {8: 128, 9: 256}  # by compute capability; the latter's holds for 
 
 
 def suits_cudnn(q: Array) -> bool:
-    """Whether the devices at hand and queries [B, T, N, H] are such that cuDNN's kernel and its gradient run."""
+    """Whether the devices at hand and queries [B, T, N, H] are such that cuDNN's kernel and its gradient run.
+
+    ``XLTJAX_ATTENTION=portable`` in the environment says no, for a cuDNN that refuses nonetheless.
+    """
+    if os.environ.get("XLTJAX_ATTENTION") == "portable":
+        return False
     # "9.0" on NVIDIA, "gfx90a" on AMD, not there on CPU and TPU.
     capability = getattr(jax.devices()[0], "compute_capability", "")
     if not re.fullmatch(r"\d+\.\d+", capability):
