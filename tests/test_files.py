@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from xltjax.errors import UserError, did_you_mean
 from xltjax.files import (
+    append,
     atomic_write,
+    cache_directory,
     iterate_rows,
     json_line,
     make_output_directory,
@@ -84,3 +87,28 @@ def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
 def test_the_nearest_name_is_offered_or_all_of_them() -> None:
     assert did_you_mean("trian", ["generate", "train"]) == "did you mean 'train'?"
     assert did_you_mean("zzz", ["train", "generate"]) == "valid: generate, train"
+
+
+def test_the_cache_lies_where_the_environment_says_and_an_empty_word_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLTJAX_CACHE", str(tmp_path / "mine"))
+    assert cache_directory() == tmp_path / "mine"
+    monkeypatch.setenv("XLTJAX_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / "xltjax"
+
+
+def test_text_is_appended_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append(path, "one\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            append(path, "two and more than fits\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "one\n"
+    append(path, "two\n")
+    assert path.read_text() == "one\ntwo\n"

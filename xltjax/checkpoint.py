@@ -60,7 +60,9 @@ class Checkpoints:
     def _open(self, *, cleanup: bool) -> Any:
         policies = ocp.training.preservation_policies
         lowest = policies.BestN(
-            get_metric_fn=lambda metrics: -metrics["held_out_loss"], n=1, keep_checkpoints_without_metrics=False
+            get_metric_fn=lambda metrics: -metrics["held_out_loss"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
         )
         return ocp.training.Checkpointer(
             self._directory,

@@ -163,7 +163,7 @@ def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
 
 def cache_directory() -> Path:
     """``$XLTJAX_CACHE``, or ``xltjax`` in the user's cache folder."""
-    if "XLTJAX_CACHE" in os.environ:
+    if os.environ.get("XLTJAX_CACHE"):
         return Path(os.environ["XLTJAX_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xltjax"
 

@@ -28,6 +28,7 @@ from xltjax.llama import Llama
 from xltjax.lora import has_lora, linears
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.progress import progress
+from xltjax.prompts import find_prompts
 from xltjax.provenance import provenance
 from xltjax.resume import resume, write_settings
 
@@ -132,7 +133,7 @@ def generate(config: GenerateConfig) -> Path:
 
 def _tasks(config: GenerateConfig) -> list[Task]:
     """Every answer to be given; with several adapters the ids begin with the adapter's name."""
-    instructions = load_set(_prompts(config.prompts), config.languages or None, config.modifiers)
+    instructions = load_set(find_prompts(config.prompts), config.languages or None, config.modifiers)
     adapters: list[Path | None] = [*map(Path, config.adapter)] or [None]
     tasks = []
     for adapter in adapters:
@@ -144,14 +145,6 @@ def _tasks(config: GenerateConfig) -> list[Task]:
 
 def _model_name(model: str) -> str:
     return model if model == "miniature" else _name(find_model(model))
-
-
-def _prompts(name: str) -> str | Path:
-    if name != "miniature":
-        return name
-    from xltjax.miniature.build import ensure
-
-    return ensure() / "evaluation"
 
 
 def _name(path: Path) -> str:

@@ -53,10 +53,11 @@ def tour(config: Quickstart) -> None:
     """Build the miniature, then train, generate, evaluate and export, one command after another."""
     ensure()
     out = Path(config.out)
-    runs = [out / f"{rate:g}" for rate in config.learning_rates]
-    for rate, run in zip(config.learning_rates, runs, strict=True):
-        _run("train", "--mesh", config.mesh, "--learning-rate", f"{rate:g}", "--steps", str(config.steps),
-             "--out", str(run))  # fmt: skip
+    rates = [f"{rate:g}" for rate in config.learning_rates]
+    _run("train", "--mesh", config.mesh, "--learning-rates", ",".join(rates), "--steps", str(config.steps),
+         "--out", str(out))  # fmt: skip
+    runs = [out / f"lr-{rate}" for rate in rates]
+    for run in runs:
         responses = str(run / RESPONSES)
         # The miniature's answers are a sentence long: there is no repetition to penalize.
         _run("generate", "--model", str(run), "--prompts", "miniature", "--max-new-tokens", "32",
