@@ -306,7 +306,10 @@ def test_the_protocols_are_those_of_the_paper_and_of_the_release() -> None:
         ({"lora_rank": -1}, "lora_rank must be 0"),
         ({"template": "llama2"}, "template 'llama2' is unknown; did you mean 'llama-2'?"),
         ({"schedule": "linaer"}, "schedule: 'linaer' is not known; did you mean 'linear'?"),
-        ({"precision": "fp8"}, "precision: 'fp8' is not known; valid: bfloat16, float32, mixed"),
+        (
+            {"precision": "fp8"},
+            "precision: 'fp8' is not known; valid: bfloat16, bfloat16-stochastic, float32, mixed",
+        ),
         ({"overlong": "truncat"}, "overlong: 'truncat' is not known; did you mean 'truncate'?"),
         ({"mesh": "0x1"}, "mesh '0x1' is not of the form DxT"),
     ],

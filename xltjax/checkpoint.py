@@ -91,28 +91,25 @@ class Checkpoints:
 
     def save(self, state: TrainState, held_out_loss: float | None = None) -> None:
         """Begin to write ``state`` under its step, while training goes on."""
-        self._save(int(state.step), held_out_loss, weights=state.weights, optimizer=_flatten(state.optimizer))
-
-    def save_weights(self, step: int, weights: Mapping[str, Array]) -> None:
-        """Write weights alone, for a model that is not in training.
-
-        Raises:
-            UserError: when it fails.
-        """
-        self._save(step, None, weights=dict(weights))
-        self.finish(required=True)
-
-    def _save(self, step: int, held_out_loss: float | None, **parts: Any) -> None:
         self.finish()
-        metrics = None if held_out_loss is None else {"held_out_loss": held_out_loss}
+        step = int(state.step)
         begin = partial(
-            self._checkpointer.save_checkpointables_async, step, parts,
-            force=True, overwrite=True, metrics=metrics, custom_metadata={"base": self._base},
-        )  # fmt: skip
+            self._checkpointer.save_checkpointables_async,
+            step,
+            {"weights": state.weights, "optimizer": _flatten(state.optimizer)},
+            force=True,
+            overwrite=True,
+            metrics=None if held_out_loss is None else {"held_out_loss": held_out_loss},
+            custom_metadata={"base": self._base},
+        )
         try:
             self._writing = step, begin().result
         except Exception as problem:  # it may fail at once, or while it is written: ``finish`` says so
             self._writing = step, partial(_raise, problem)
+
+    def save_weights(self, step: int, weights: Mapping[str, Array]) -> None:
+        """Write weights alone, for a model that is not in training; what goes wrong is raised as it is."""
+        self._checkpointer.save_checkpointables(step, {"weights": dict(weights)}, force=True, overwrite=True)
 
     def finish(self, *, required: bool = False) -> None:
         """Wait for what is being written.
