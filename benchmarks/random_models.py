@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ def random_model(directory: Path, family: str, deviation: float, seed: int = 0, 
         parameter.data = 1 + 0.1 * noise if "norm" in name else noise * (1.0 if "embed" in name else spread)
     model.eval().save_pretrained(directory)
     return model
+
+
+def tiny_chat_model(root: Path) -> Path:
+    """A random model of 1.6 million parameters with a tokenizer, for runs that are killed; its directory."""
+    make_tokenizer(root, None, "xlt113")
+    shape = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4}
+    random_model(root / "model", "Llama", 1.0, vocab_size=3_000, max_position_embeddings=2048, **shape)
+    for file in (root / "tokenizer").iterdir():
+        shutil.copyfile(file, root / "model" / file.name)
+    return root / "model"
 
 
 def hf_answers(

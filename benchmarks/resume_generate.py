@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from random_models import make_tokenizer, random_model
+from random_models import tiny_chat_model
 
 
 def main() -> None:
@@ -33,16 +32,11 @@ def main() -> None:
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        make_tokenizer(root, None, "xlt113")
-        shape = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4}
-        heads = {"num_attention_heads": 4, "max_position_embeddings": 2048}
-        random_model(root / "model", "Llama", 1.0, vocab_size=3_000, **shape, **heads)
-        for file in (root / "tokenizer").iterdir():
-            shutil.copyfile(file, root / "model" / file.name)
+        model = tiny_chat_model(root)
 
         def start(out: str) -> subprocess.Popen[bytes]:
             command = [
-                sys.executable, "-m", "xltjax.generate", "--model", str(root / "model"), "--dtype", "float32",
+                sys.executable, "-m", "xltjax.generate", "--model", str(model), "--dtype", "float32",
                 "--max-new-tokens", str(arguments.new_tokens), "--out", str(root / out),
             ]  # fmt: skip
             return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
-from random_models import make_tokenizer, random_model
+from random_models import tiny_chat_model
 
 from xltjax.checkpoint import CHECKPOINTS
 from xltjax.miniature.text import instruction_rows
@@ -44,18 +43,13 @@ def main() -> None:
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        make_tokenizer(root, None, "xlt113")
-        shape = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4}
-        heads = {"num_attention_heads": 4, "max_position_embeddings": 2048}
-        random_model(root / "model", "Llama", 1.0, vocab_size=3_000, **shape, **heads)
-        for file in (root / "tokenizer").iterdir():
-            shutil.copyfile(file, root / "model" / file.name)
+        model = tiny_chat_model(root)
         rows = [json.dumps(row) + "\n" for row in instruction_rows(0)]
         (root / "dolly.jsonl").write_text("".join(rows), encoding="utf-8")
 
         def start(out: Path) -> subprocess.Popen[bytes]:
             command = [
-                sys.executable, "-m", "xltjax.train", "--model", str(root / "model"), "--data",
+                sys.executable, "-m", "xltjax.train", "--model", str(model), "--data",
                 str(root / "dolly.jsonl"), "--precision", "float32", "--sequence-length", "128",
                 "--tokens-per-batch", "256", "--accumulation", "2", "--steps", str(STEPS), "--learning-rate", "1e-3",
                 "--save-every", str(SAVE_EVERY), "--held-out-rows", "16", "--out", str(out),

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from xltjax import cli
-from xltjax.checkpoint import BASE, CHECKPOINTS, Checkpoints, companions, find_model, load_model, run_of
+from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.config import setting
 from xltjax.converters.check import compare_models
 from xltjax.converters.directories import new_directory, refuse_existing
@@ -26,6 +26,7 @@ from xltjax.files import read_text
 from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
+from xltjax.models import BASE, companions, find_model, load_model, run_of
 
 SOURCE = "A Hugging Face directory or id, a run or a checkpoint of ours."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]

@@ -12,7 +12,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xltjax.chat import ChatTokenizer, Message
-from xltjax.checkpoint import companions, find_model, load_model
 from xltjax.converters.export_hf import fetch
 from xltjax.converters.load import same_bits, true_shape
 from xltjax.converters.names import export_order, hf_name
@@ -21,6 +20,7 @@ from xltjax.errors import UserError
 from xltjax.llama import Llama, parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import batch_size
+from xltjax.models import companions, find_model, load_model
 
 PROMPT = (
     "Why is the sky blue? Pourquoi le ciel est-il bleu ? Por que o céu é azul? Почему небо голубое? "

@@ -174,8 +174,8 @@ class LlamaJudge:
     def __init__(self, config: RelevanceConfig) -> None:
         import jax.numpy as jnp
 
-        from xltjax.checkpoint import companions, find_model, load_model
         from xltjax.mesh import make_mesh
+        from xltjax.models import companions, find_model, load_model
 
         self._config = config
         self._template = load_prompt("relevance")

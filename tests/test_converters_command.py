@@ -19,7 +19,7 @@ import yaml
 from conftest import make_hf_model
 from safetensors.numpy import load_file, save_file
 
-from xltjax.checkpoint import BASE, CHECKPOINTS, Checkpoints
+from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.cli import execute
 from xltjax.converters import load_hf
 from xltjax.converters.__main__ import GROUP
@@ -27,6 +27,7 @@ from xltjax.converters.export_hf import copy_companions
 from xltjax.llama import parameters
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import make_mesh
+from xltjax.models import BASE
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -18,13 +18,14 @@ import pytest
 
 from xltjax import prepare, train
 from xltjax.chat import ChatTokenizer
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints, load_model
+from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.data import BatchShape, Corpus, PackedData, hold_out, load_corpora
 from xltjax.errors import UserError
 from xltjax.held_out import HeldOut
 from xltjax.lora import TARGETS
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
+from xltjax.models import load_model
 from xltjax.rows import read_conversations
 from xltjax.step import Bound
 from xltjax.train_config import TrainConfig

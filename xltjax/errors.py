@@ -19,3 +19,8 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     valid = sorted(valid)
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(valid)}"
+
+
+def first_line(problem: Exception) -> str:
+    """What an exception of another library says, cut to one line; its name when it says nothing."""
+    return str(problem).splitlines()[0] if str(problem) else type(problem).__name__

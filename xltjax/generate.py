@@ -16,7 +16,6 @@ from flax import nnx
 
 from xltjax import cli
 from xltjax.chat import TEMPLATES, ChatTokenizer, Message
-from xltjax.checkpoint import companions, find_model, load_adapter, load_model, run_of
 from xltjax.choose import Choice
 from xltjax.config import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
@@ -27,6 +26,7 @@ from xltjax.files import atomic_write, json_line, read_text
 from xltjax.llama import Llama
 from xltjax.lora import has_lora, linears
 from xltjax.mesh import cache_compilations, make_mesh
+from xltjax.models import companions, find_model, load_adapter, load_model, run_of
 from xltjax.progress import progress
 from xltjax.prompts import find_prompts
 from xltjax.provenance import provenance

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from xltjax.attention import SCORE_BYTES
 from xltjax.chat import ChatTokenizer
-from xltjax.checkpoint import companions
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.data import load_corpora
 from xltjax.errors import UserError
@@ -24,6 +23,7 @@ from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
 from xltjax.loss import LOGIT_BYTES
 from xltjax.mesh import parse_mesh
+from xltjax.models import companions
 from xltjax.train_config import DTYPES, TrainConfig
 
 ASSUMED_MFU = 0.4  # share of the peak that a well-fed run reaches

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from xltjax.chat import ChatTokenizer, Tokens
-from xltjax.checkpoint import companions, load_model
 from xltjax.data import Corpus, PackedData, hold_out, load_corpora
 from xltjax.errors import UserError
 from xltjax.held_out import HeldOut
 from xltjax.llama import Llama
 from xltjax.lora import add_lora
+from xltjax.models import companions, load_model
 from xltjax.optimizer import Schedule, adamw, make_schedule
 from xltjax.samples import Samples
 from xltjax.step import Bound, Weights, in_host_memory, make_train_step

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from xltjax.errors import UserError
+from xltjax.errors import UserError, first_line
 
 # Set by srun and mpirun to the number of processes they started.
 LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -61,10 +61,9 @@ def _join(*arguments: object) -> None:
     try:
         jax.distributed.initialize(*arguments)  # type: ignore[arg-type]
     except (RuntimeError, ValueError) as problem:
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(
-            f"the processes of this run did not find one another: {reason}; give --coordinator, --process-id "
-            "and --processes, or --processes 1 for a run of one"
+            f"the processes of this run did not find one another: {first_line(problem)}; "
+            "give --coordinator, --process-id and --processes, or --processes 1 for a run of one"
         ) from None
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from xltjax.checkpoint import BASE, companions
 from xltjax.config import to_yaml
 from xltjax.converters.export_hf import copy_companions
 from xltjax.errors import UserError
 from xltjax.files import atomic_write, read_text
+from xltjax.models import BASE, companions
 from xltjax.provenance import sha256, write_provenance
 from xltjax.rows import find_files
 from xltjax.train_config import TrainConfig

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from xltjax.errors import UserError
+from xltjax.errors import UserError, first_line
 from xltjax.files import atomic_write
 
 
@@ -69,8 +69,7 @@ class WeightsAndBiases:
                 dir=str(directory), config=dict(settings),
             )  # fmt: skip
         except Exception as problem:  # wandb raises its own kinds; none of them is worth a traceback
-            reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-            raise UserError(f"Weights & Biases did not start: {reason}") from None
+            raise UserError(f"Weights & Biases did not start: {first_line(problem)}") from None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record ``values`` at update ``step``."""

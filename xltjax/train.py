@@ -13,7 +13,7 @@ import yaml
 from jax import Array
 
 from xltjax import cli
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints, find_model, weights_directory
+from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.config import to_yaml
 from xltjax.data import PackedData
 from xltjax.errors import UserError
@@ -22,6 +22,7 @@ from xltjax.hardware import peak_flops
 from xltjax.identity import identity
 from xltjax.llama import Llama, parameters
 from xltjax.mesh import cache_compilations, make_mesh
+from xltjax.models import find_model, weights_directory
 from xltjax.plan import print_plan
 from xltjax.prepare import Prepared, prepare
 from xltjax.processes import any_process, is_first, start_processes, wait_for_all
