@@ -22,7 +22,7 @@ from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.data import BatchShape, Corpus, PackedData, hold_out, load_corpora
 from xltjax.errors import UserError
 from xltjax.held_out import HeldOut
-from xltjax.lora import TARGETS
+from xltjax.lora import TARGETS, merge
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
 from xltjax.models import load_model
@@ -347,3 +347,25 @@ def test_samples_answer_one_prompt_of_each_language(
     written = [json.loads(line) for line in (fit(config) / "samples.jsonl").read_text().splitlines()]
     assert [(row["step"], row["id"]) for row in written] == [(2, "a"), (2, "c"), (4, "a"), (4, "c")]
     assert all(isinstance(row["response"], str) for row in written)
+
+
+def test_a_run_begun_from_a_lora_run_has_its_adapters_merged(
+    chat_model: Path, instructions: Path, tmp_path: Path
+) -> None:
+    lora = {"steps": 2, "lora_rank": 2, "learning_rate": 1e-2, "mesh": "1x1"}
+    first = fit(settings(chat_model, instructions, tmp_path / "first", **lora))
+    second = fit(settings(first, instructions, tmp_path / "second", **lora))
+    expected = load_model(first, make_mesh("1x1"), dtype=None)
+    base = np.asarray(expected.layers[0].mlp.up_proj.weight[...])
+    merge(expected)
+    merged = np.asarray(expected.layers[0].mlp.up_proj.weight[...])
+    assert not np.array_equal(merged, base)
+    upon = load_model(second, make_mesh("1x1"), dtype=None)
+    np.testing.assert_array_equal(np.asarray(upon.layers[0].mlp.up_proj.weight[...]), merged)
+    assert upon.layers[0].mlp.up_proj.lora_a is not None
+    full = fit(
+        settings(first, instructions, tmp_path / "full", steps=1, learning_rate=1e-30, weight_decay=0.0)
+    )
+    np.testing.assert_allclose(
+        np.asarray(load_model(full, make_mesh("1x1"), dtype=None).layers[0].mlp.up_proj.weight[...]), merged
+    )

@@ -18,7 +18,7 @@ from xltjax.errors import UserError, first_line
 from xltjax.files import read_text
 from xltjax.identity import identity
 from xltjax.llama import Llama, parameters
-from xltjax.lora import add_lora
+from xltjax.lora import add_lora, merge
 from xltjax.mesh import stored_spec
 
 BASE = "base"  # inside a run: the base model's config and tokenizer, which travel with every export
@@ -101,6 +101,7 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
         base = find_model(settings["model"])
         _check_base(directory, step, base)
         model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
+        merge(model)  # the base may be a LoRA run itself
         load_adapter(model, path, mesh, dtype=dtype)
     else:
         model = abstract_llama(llama_config(read_hf_config(directory / BASE)), mesh, compute_dtype or dtype)

@@ -16,7 +16,7 @@ from xltjax.data import Corpus, PackedData, hold_out, load_corpora
 from xltjax.errors import UserError
 from xltjax.held_out import HeldOut
 from xltjax.llama import Llama
-from xltjax.lora import add_lora
+from xltjax.lora import add_lora, merge
 from xltjax.models import companions, load_model
 from xltjax.optimizer import Schedule, adamw, make_schedule
 from xltjax.samples import Samples
@@ -112,6 +112,7 @@ def prepare_model(config: TrainConfig, source: Path, mesh: Mesh) -> Llama:
     stored, computed = DTYPES[config.precision]
     base = computed if config.lora_rank else stored
     model = load_model(source, mesh, dtype=base, compute_dtype=computed)
+    merge(model)  # what a LoRA run has learned becomes part of the base of this one
     model.remat = config.remat
     if config.lora_rank:
         add_lora(
