@@ -261,6 +261,7 @@ class Block(nnx.Module):
 
 
 # Under ``jit`` like blocks are traced once, which a model of 22 layers notices at every start.
+_block = jax.jit(lambda layer, x, rope, segment_ids: layer(x, rope, segment_ids)[0])
 _read_block = jax.jit(Block.__call__)
 _decode_block = jax.jit(Block.decode)
 
@@ -305,12 +306,9 @@ class Llama(nnx.Module):
         )
         rope = self._rope(positions)
         x = self.embed(tokens, self.compute_dtype)
+        block = _block if self.remat == "none" else jax.checkpoint(_block, policy=REMAT[self.remat])
         for layer in self.layers:
-
-            def block(x: Array, layer: Block = layer) -> Array:
-                return layer(x, rope, segment_ids)[0]
-
-            x = block(x) if self.remat == "none" else jax.checkpoint(block, policy=REMAT[self.remat])(x)
+            x = block(layer, x, rope, segment_ids)
         return self.norm(x)
 
     def logits(self, hidden: Array) -> Array:
