@@ -61,7 +61,7 @@ def _map_file(directory: Path, file: str) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is missing; the index names it")
     try:
         with safe_open(path, framework="numpy"):
-            pass  # checks the header: its form, its shapes, its offsets against the size of the file
+            pass  # opening alone checks the header: its form, shapes, and offsets against the file's size
     except SafetensorError as problem:
         raise UserError(f"{path} is damaged or truncated ({problem}); download it again") from None
     with path.open("rb") as opened:

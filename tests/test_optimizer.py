@@ -57,7 +57,7 @@ def test_stochastic_rounding_takes_a_neighbour_and_is_right_on_average() -> None
 def test_small_updates_move_bfloat16_weights_only_when_rounded_stochastically() -> None:
     weights = {"w": jnp.ones(50_000, jnp.bfloat16)}
     updates = {"w": jnp.ones(50_000, jnp.float32)}
-    rate = jnp.float32(1e-5)  # half a unit in the last place of 1 is 2e-3 above and 1e-3 below
+    rate = jnp.float32(1e-5)  # half a unit in the last place of 1 is 2^-8 above and 2^-9 below
     nearest = apply_updates(weights, updates, rate)["w"]
     assert (nearest == 1).all()
     moved = apply_updates(weights, updates, rate, jax.random.key(1))["w"].astype(jnp.float32)

@@ -219,7 +219,8 @@ def test_dropout_falls_on_the_inputs_of_adapters_alone(hf_model: HfModel) -> Non
         drop_adapter_inputs(model, 0.25, jax.random.key(1))
         dropped = np.asarray(layer.up_proj(x)) - plain
     a, kept = np.asarray(layer.up_proj.lora_a[...]), np.asarray(layer.up_proj._kept(x))
-    np.testing.assert_allclose(dropped, (kept @ a.T).sum(-1, keepdims=True) * 2 + 0 * dropped, atol=1e-4)
+    expected = np.broadcast_to((kept @ a.T).sum(-1, keepdims=True) * 2, dropped.shape)  # B is all ones
+    np.testing.assert_allclose(dropped, expected, atol=1e-4)
     share = (kept != 0).mean()
     assert share == pytest.approx(0.75, abs=0.02)
     np.testing.assert_allclose(kept[kept != 0], np.asarray(x)[kept != 0] / 0.75, rtol=1e-6)
