@@ -15,7 +15,7 @@ import pytest
 
 from xltjax import train_log
 from xltjax.errors import UserError
-from xltjax.hardware import ACCELERATORS, peak_flops, peak_memory
+from xltjax.hardware import ACCELERATORS, peak_bandwidth, peak_flops, peak_memory
 from xltjax.trackers import TensorBoard, Tracker, WeightsAndBiases
 from xltjax.train_log import TrainLog
 
@@ -147,5 +147,7 @@ def test_peaks_are_known_by_the_names_of_jax() -> None:
     assert peak_flops("TPU v5 lite") == 197e12
     assert peak_flops("TPU v5") == 459e12
     assert peak_flops("cpu") is None
+    assert peak_bandwidth("NVIDIA H200") == 4.8e12
+    assert peak_bandwidth("cpu") is None
     assert all(peak_flops(kind) for each in ACCELERATORS.values() for kind in each.kinds)
     assert 1 << 26 < peak_memory() < 1 << 40

@@ -37,6 +37,21 @@ ACCELERATORS = {
     "v6e": Accelerator(32, 918, ("TPU v6 lite", "TPU v6e")),
 }
 
+# Peak memory bandwidth in bytes per second, by the beginning of JAX's device kind (vendors' data sheets).
+BANDWIDTH = {
+    "NVIDIA A100-SXM4-40GB": 1.555e12,
+    "NVIDIA A100-PCIE-40GB": 1.555e12,
+    "NVIDIA A100-SXM4-80GB": 2.039e12,
+    "NVIDIA A100 80GB PCIe": 1.935e12,
+    "NVIDIA H100 80GB HBM3": 3.35e12,
+    "NVIDIA H100 PCIe": 2.0e12,
+    "NVIDIA H200": 4.8e12,
+    "TPU v4": 1.228e12,
+    "TPU v5 lite": 0.819e12,
+    "TPU v5p": 2.765e12,
+    "TPU v6 lite": 1.64e12,
+}
+
 
 def peak_flops(kind: str) -> float | None:
     """Peak bfloat16 FLOP/s of a device by JAX's name for it; None when it is not known."""
@@ -44,6 +59,11 @@ def peak_flops(kind: str) -> float | None:
         if kind.startswith(accelerator.kinds):
             return accelerator.peak * 1e12
     return None
+
+
+def peak_bandwidth(kind: str) -> float | None:
+    """Peak memory bandwidth of a device in bytes/s by JAX's name for it; None when it is not known."""
+    return next((value for name, value in BANDWIDTH.items() if kind.startswith(name)), None)
 
 
 def peak_memory() -> int:

@@ -6,20 +6,7 @@ from dataclasses import dataclass, field
 
 import jax
 
-# Peak memory bandwidth in bytes per second, by the beginning of JAX's device kind (vendors' data sheets).
-BANDWIDTH = {
-    "NVIDIA A100-SXM4-40GB": 1.555e12,
-    "NVIDIA A100-PCIE-40GB": 1.555e12,
-    "NVIDIA A100-SXM4-80GB": 2.039e12,
-    "NVIDIA A100 80GB PCIe": 1.935e12,
-    "NVIDIA H100 80GB HBM3": 3.35e12,
-    "NVIDIA H100 PCIe": 2.0e12,
-    "NVIDIA H200": 4.8e12,
-    "TPU v4": 1.228e12,
-    "TPU v5 lite": 0.819e12,
-    "TPU v5p": 2.765e12,
-    "TPU v6 lite": 1.64e12,
-}
+from xltjax.hardware import peak_bandwidth
 
 
 @dataclass
@@ -65,7 +52,7 @@ class Meter:
         """Bytes read per second, as a share of the devices' peak where it is known."""
         rate = self.bytes_read / max(self.decode_seconds, 1e-9)
         kind = jax.devices()[0].device_kind
-        peak = next((value for name, value in BANDWIDTH.items() if kind.startswith(name)), None)
+        peak = peak_bandwidth(kind)
         if peak is None:
             return f"{rate / 1e9:,.1f} GB/s (no peak known for {kind!r})"
         return f"{rate / 1e9:,.0f} GB/s, {100 * rate / peak:.0f} % of one {kind}"
