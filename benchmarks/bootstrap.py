@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xltjax.eval.coefficients import agreement
-from xltjax.eval.comparisons import compare
-from xltjax.eval.statistics import mean_intervals, resample
+from xltjax.eval.stats.bootstrap import mean_intervals, resample
+from xltjax.eval.stats.coefficients import agreement
+from xltjax.eval.stats.comparisons import compare
 
 CELLS, DRAWS, REPEATS = 168, 10_000, 7
 

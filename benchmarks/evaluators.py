@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from xltjax.cli import command, execute
-from xltjax.config import setting
-from xltjax.errors import UserError
+from xltjax.common.cli import command, execute
+from xltjax.common.errors import UserError
+from xltjax.common.files import write_jsonl
+from xltjax.common.settings import setting
+from xltjax.data.responses import Response, read_responses
 from xltjax.eval.language import (
     EnglishDictionary,
     LanguageIdentifier,
@@ -30,10 +32,8 @@ from xltjax.eval.language import (
     line_language,
 )
 from xltjax.eval.markup import prose
-from xltjax.eval.responses import Response, read_responses
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import Dictionaries, Dictionary, dictionary_folders, spelling_scores
-from xltjax.files import write_jsonl
 
 LANGUAGES = ("en", "fr", "pt", "ru")
 VOCABULARY = 40_000

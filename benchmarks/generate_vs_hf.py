@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import torch
 from random_models import hf_answers, make_tokenizer, random_model, tokenized
 
-from xltjax.choose import Choice
 from xltjax.converters import load_hf
-from xltjax.decoder import Decoder
+from xltjax.inference.engine import Engine
+from xltjax.inference.sampling import SamplingParams
+from xltjax.inference.throughput import Throughput
 from xltjax.mesh import make_mesh
-from xltjax.meter import Meter
 
 VOCABULARY, HEAD_DIM, NEW_TOKENS, PENALTY = 32_000, 64, 256, 1.1
 EOS = [2, *range(128, VOCABULARY, 128)]
@@ -58,7 +58,7 @@ def main() -> None:
         )  # fmt: skip
         meshes = [make_mesh(arguments.mesh), make_mesh(arguments.single_mesh)]
         models = [load_hf(root / "model", mesh, dtype=jnp.float32) for mesh in meshes]
-    meter = Meter()
+    throughput = Throughput()
 
     def hf(batch_size: int, asked: Sequence[Sequence[int]]) -> Answers:
         return hf_answers(
@@ -66,13 +66,18 @@ def main() -> None:
         )
 
     def ours(batch_size: int, asked: Sequence[Sequence[int]]) -> Answers:
-        nonlocal meter
+        nonlocal throughput
         mesh, ours_model = (meshes[batch_size == 1], models[batch_size == 1])
-        decoder = Decoder(
-            ours_model, mesh, slots=batch_size, max_new_tokens=NEW_TOKENS, choice=Choice(PENALTY), eos=EOS
+        engine = Engine(
+            ours_model,
+            mesh,
+            slots=batch_size,
+            max_new_tokens=NEW_TOKENS,
+            choice=SamplingParams(PENALTY),
+            eos=EOS,
         )
-        answers = {key: answer.ids for key, answer in decoder.answer_all(enumerate(asked))}
-        meter = decoder.meter
+        answers = {key: answer.ids for key, answer in engine.answer_all(enumerate(asked))}
+        throughput = engine.throughput
         return [answers[index] for index in range(len(asked))]
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -86,8 +91,8 @@ def main() -> None:
     lengths = sorted(len(answer) for answer in answers["ours"])
     print(f"answers of {lengths[0]} to {lengths[-1]} tokens, median {lengths[len(lengths) // 2]}")
     _print("the set", rates, sizes)
-    print(f"ours, last over the set: {meter.report()}")
-    occupancy = meter.occupancy()
+    print(f"ours, last over the set: {throughput.report()}")
+    occupancy = throughput.occupancy()
     singles = prompts[:: max(1, len(prompts) // arguments.singles)][: arguments.singles]
     ours(1, singles)
     single_rates, single = _race(sides, {"ours": 1, "transformers": 1}, singles, arguments.repeats)

@@ -26,9 +26,9 @@ import jax.numpy as jnp
 import torch
 from random_models import hf_answers, make_tokenizer, random_model, tokenized
 
-from xltjax.choose import Choice
 from xltjax.converters import load_hf
-from xltjax.decoder import Decoder
+from xltjax.inference.engine import Engine
+from xltjax.inference.sampling import SamplingParams
 from xltjax.mesh import make_mesh
 
 TIE = 1e-4  # twice the largest difference that float32 logits may have, relative to their size
@@ -83,8 +83,8 @@ def _decode(
 ) -> list[list[int]]:
     mesh = make_mesh("1x1")
     model = load_hf(directory, mesh, dtype=jnp.float32)
-    decoder = Decoder(model, mesh, slots=16, max_new_tokens=new_tokens, choice=Choice(penalty), eos=[2])
-    answers = {key: answer.ids for key, answer in decoder.answer_all(enumerate(prompts))}
+    engine = Engine(model, mesh, slots=16, max_new_tokens=new_tokens, choice=SamplingParams(penalty), eos=[2])
+    answers = {key: answer.ids for key, answer in engine.answer_all(enumerate(prompts))}
     return [answers[index] for index in range(len(prompts))]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 import transformers
 
-from xltjax.chat import ChatTokenizer, Message
-from xltjax.eval.instruction_sets import load_set
+from xltjax.data.conversations import Message
+from xltjax.data.prompt_sets import load_set
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
 
 

@@ -28,7 +28,7 @@ from random_models import tiny_chat_model
 
 from xltjax.checkpoint import CHECKPOINTS
 from xltjax.miniature.text import instruction_rows
-from xltjax.train_log import MEASURED, METRICS
+from xltjax.training.metrics import MEASURED, METRICS
 
 STEPS, SAVE_EVERY = 120, 2
 
@@ -52,7 +52,7 @@ def main() -> None:
                 sys.executable, "-m", "xltjax.train", "--model", str(model), "--data",
                 str(root / "dolly.jsonl"), "--precision", "float32", "--sequence-length", "128",
                 "--tokens-per-batch", "256", "--accumulation", "2", "--steps", str(STEPS), "--learning-rate", "1e-3",
-                "--save-every", str(SAVE_EVERY), "--held-out-rows", "16", "--out", str(out),
+                "--save-every", str(SAVE_EVERY), "--validation-rows", "16", "--out", str(out),
             ]  # fmt: skip
             if arguments.lora:
                 command += ["--lora-rank", "4", "--lora-dropout", "0.1"]

@@ -39,7 +39,7 @@ log = logging.getLogger("jax._src.compiler")
 log.setLevel(logging.DEBUG); log.addHandler(Count()); log.propagate = False
 import jax.numpy as jnp
 from pathlib import Path
-from xltjax.generate import ChatTokenizer, Choice, Decoder, Message, cache_compilations, load_model, make_mesh
+from xltjax.generate import ChatTokenizer, SamplingParams, Engine, Message, cache_compilations, load_model, make_mesh
 done("imports")
 directory = Path(sys.argv[1])
 cache_compilations()
@@ -48,9 +48,9 @@ done("tokenizer")
 mesh = make_mesh("1x1")
 model = load_model(directory, mesh, dtype=jnp.float32)
 done("weights")
-options = {"slots": 1, "max_new_tokens": 1, "choice": Choice(1.1), "eos": (2,)}
-decoder = Decoder(model, mesh, **options)
-next(iter(decoder.answer_all([("one", ids)])))
+options = {"slots": 1, "max_new_tokens": 1, "choice": SamplingParams(1.1), "eos": (2,)}
+engine = Engine(model, mesh, **options)
+next(iter(engine.answer_all([("one", ids)])))
 done("first token")
 stages["misses"] = sum("CACHE MISS" in message for message in compiled)
 stages["hits"] = sum("cache hit" in message for message in compiled)

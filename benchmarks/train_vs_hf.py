@@ -38,16 +38,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xltjax.chat import ChatTokenizer, Tokens
 from xltjax.converters import load_hf
 from xltjax.converters.names import peft_name
-from xltjax.data import Batch, BatchShape, Corpus, PackedData, load_corpora
+from xltjax.data.corpora import Corpus, load_corpora
+from xltjax.data.packing import Batch, BatchShape, PackedData
+from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature.tokenizer import write_hf_tokenizer
-from xltjax.optimizer import adamw, make_schedule
-from xltjax.step import Bound, make_train_step, place, start_state
+from xltjax.training.optimizer import adamw, make_schedule
+from xltjax.training.step import Bound, make_train_step, place, start_state
 
 RATE, RANK, ALPHA, AGREEMENT = 1e-4, 16, 8, 1e-4
 Update = Callable[[int], float]  # number of the update -> its loss

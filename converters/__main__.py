@@ -13,20 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from xltjax import cli
 from xltjax.checkpoint import CHECKPOINTS, Checkpoints
-from xltjax.config import setting
+from xltjax.common import cli
+from xltjax.common.directories import new_directory, refuse_existing
+from xltjax.common.errors import UserError
+from xltjax.common.files import read_text
+from xltjax.common.settings import setting
 from xltjax.converters.check import compare_models
-from xltjax.converters.directories import new_directory, refuse_existing
-from xltjax.converters.export_hf import copy_companions, save_hf
+from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
+from xltjax.converters.models import BASE, companions, find_model, load_model, run_of
 from xltjax.converters.peft import load_peft, save_peft
-from xltjax.errors import UserError
-from xltjax.files import read_text
+from xltjax.data.model_files import copy_companions
 from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
-from xltjax.models import BASE, companions, find_model, load_model, run_of
 
 SOURCE = "A Hugging Face directory or id, a run or a checkpoint of ours."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]

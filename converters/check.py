@@ -11,16 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from xltjax.chat import ChatTokenizer, Message
+from xltjax.common.errors import UserError
 from xltjax.converters.export_hf import fetch
 from xltjax.converters.load import same_bits, true_shape
+from xltjax.converters.models import companions, find_model, load_model
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.peft import load_peft
-from xltjax.errors import UserError
+from xltjax.data.conversations import Message
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import batch_size
-from xltjax.models import companions, find_model, load_model
 
 PROMPT = (
     "Why is the sky blue? Pourquoi le ciel est-il bleu ? Por que o céu é azul? Почему небо голубое? "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,14 @@ import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from xltjax.converters.directories import new_directory
+from xltjax.common.directories import new_directory
+from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import hf_config, llama_config, read_hf_config
 from xltjax.converters.load import empty_pages, true_shape
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.safetensors_files import INDEX, SINGLE, write_safetensors
-from xltjax.errors import UserError
+from xltjax.data.model_files import copy_companions
 from xltjax.llama import Llama, LlamaConfig, parameters
-
-# What travels with a model besides its weights.
-COMPANIONS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-)
 
 
 def save_hf(
@@ -71,14 +56,6 @@ def save_hf(
         own = np.dtype(model.embed.weight.dtype)
         _write_config(model.config, staging, Path(base) if base else None, kind or own)
         _write_weights(model, staging, max_shard_bytes, kind)
-
-
-def copy_companions(base: Path, target: Path) -> None:
-    """Copy config, tokenizer, generation config and chat template, those of them that exist."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in COMPANIONS:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, target / name)
 
 
 def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: np.dtype) -> None:

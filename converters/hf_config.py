@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xltjax.errors import UserError
-from xltjax.files import parse_json, read_text
-from xltjax.llama import LlamaConfig, RopeScaling
+from xltjax.common.errors import UserError
+from xltjax.common.files import parse_json, read_text
+from xltjax.llama import LlamaConfig
+from xltjax.rope import RopeScaling
 
 log = logging.getLogger("xltjax")
 

@@ -18,10 +18,10 @@ from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
+from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import map_tensors
-from xltjax.errors import UserError
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import stored_spec
 

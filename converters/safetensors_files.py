@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from xltjax.errors import UserError
-from xltjax.files import parse_json, read_text
+from xltjax.common.errors import UserError
+from xltjax.common.files import parse_json, read_text
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

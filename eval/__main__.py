@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from xltjax.cli import execute, group
-from xltjax.eval import agreement, modifiers, relevance, sets_command, surface
+from xltjax.common.cli import execute, group
+from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.modifiers import command as modifiers
 
 COMMANDS = (
     surface.COMMAND,

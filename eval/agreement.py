@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xltjax.cli import command
-from xltjax.config import setting
-from xltjax.errors import UserError, did_you_mean
-from xltjax.eval.coefficients import Agreement, agreement, system_tau
-from xltjax.eval.responses import iterate_responses
+from xltjax.common.cli import command
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.files import atomic_write, make_output_directory
+from xltjax.common.settings import setting
+from xltjax.data.responses import iterate_responses
 from xltjax.eval.scores import read_scores
-from xltjax.eval.statistics import Interval, resample
-from xltjax.files import atomic_write, make_output_directory
+from xltjax.eval.stats.bootstrap import Interval, resample
+from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 
 Ratings = Mapping[str, Mapping[str, float | None]]  # by metric and response id; None: no score
 

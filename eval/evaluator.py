@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xltjax.config import setting
-from xltjax.errors import UserError
-from xltjax.eval.responses import Response, iterate_responses
+from xltjax.common.errors import UserError
+from xltjax.common.settings import setting
+from xltjax.data.responses import Response, iterate_responses
 
 
 @dataclass(frozen=True)

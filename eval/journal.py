@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xltjax.errors import UserError
-from xltjax.eval.responses import Response
+from xltjax.common.errors import UserError
+from xltjax.common.files import json_line
+from xltjax.data.responses import Response
 from xltjax.eval.scores import Score
-from xltjax.files import json_line
 
 
 class Journal:

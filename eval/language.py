@@ -22,11 +22,11 @@ from typing import Any
 
 import regex
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
+from xltjax.common.files import read_text
 from xltjax.eval.markup import prose
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.segmentation import is_empty
-from xltjax.files import read_text
 
 Guess = tuple[str, float]  # language code (ISO 639-1 with lid.176), probability
 Identify = Callable[[str], Guess]

@@ -18,19 +18,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from xltjax.chat import TEMPLATES, ChatTokenizer, Message
-from xltjax.cli import command
-from xltjax.config import setting
-from xltjax.errors import UserError, did_you_mean
+from xltjax.common.cli import command
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.files import make_output_directory
+from xltjax.common.progress import progress
+from xltjax.common.settings import setting
+from xltjax.data.conversations import Message
+from xltjax.data.responses import Response
+from xltjax.data.templates import TEMPLATES
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.journal import Journal
 from xltjax.eval.judge_prompt import fill_prompt, load_prompt
-from xltjax.eval.responses import Response
 from xltjax.eval.scores import Score, check_results, failed, printable, save_results, unanswered
 from xltjax.eval.segmentation import is_empty
 from xltjax.eval.tables import Column, print_summary
-from xltjax.files import make_output_directory
-from xltjax.progress import progress
 
 SCORER_METRICS = ("relevance", "relevance_graded")
 PAPER_METRICS = ("relevance_paper", "relevance_disagreement")
@@ -174,8 +176,8 @@ class LlamaJudge:
     def __init__(self, config: RelevanceConfig) -> None:
         import jax.numpy as jnp
 
+        from xltjax.converters.models import companions, find_model, load_model
         from xltjax.mesh import make_mesh
-        from xltjax.models import companions, find_model, load_model
 
         self._config = config
         self._template = load_prompt("relevance")
@@ -188,16 +190,16 @@ class LlamaJudge:
             self._decoder = self._make_decoder()
 
     def _make_decoder(self) -> Any:
-        from xltjax.choose import Choice
-        from xltjax.decoder import Decoder
+        from xltjax.inference.engine import Engine
+        from xltjax.inference.sampling import SamplingParams
 
         # Greedily, without repetition penalty: it would fall on both digits, which stand in the question.
-        return Decoder(
+        return Engine(
             self._model,
             self._mesh,
             slots=self._config.batch_size,
             max_new_tokens=self._config.max_new_tokens,
-            choice=Choice(),
+            choice=SamplingParams(),
             eos=(self._tokenizer.eos,),
         )
 
@@ -214,7 +216,7 @@ class LlamaJudge:
 
     def _log_probabilities(self, prompts: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:
         """log P("0") and log P("1") after the prompts that leave room for them, by index."""
-        from xltjax.scorer import score
+        from xltjax.inference.logprobs import score
 
         fitting = self._fitting(prompts, max(map(len, self._digits)))
         found = score(

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xltjax.errors import UserError
-from xltjax.eval.comparisons import detectable_between_models
-from xltjax.eval.responses import Response
-from xltjax.eval.statistics import wilson_interval
-from xltjax.files import atomic_write, iterate_jsonl, json_line, read_text
+from xltjax.common.errors import UserError
+from xltjax.common.files import atomic_write, iterate_jsonl, json_line, read_text
+from xltjax.data.responses import Response
+from xltjax.eval.stats.bootstrap import wilson_interval
+from xltjax.eval.stats.comparisons import detectable_between_models
 
 Z_95 = 1.959963984540054  # normal quantile of a 95 % interval
 

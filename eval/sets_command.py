@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from xltjax.cli import command
-from xltjax.config import setting
-from xltjax.errors import UserError, did_you_mean
-from xltjax.eval.instruction_sets import MODIFIERS_FILE, language_files, load_set, shipped_sets
-from xltjax.eval.responses import language_code
-from xltjax.files import atomic_write, make_output_directory, read_text, write_jsonl
+from xltjax.common.cli import command
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.files import atomic_write, make_output_directory, read_text, write_jsonl
+from xltjax.common.languages import language_code
+from xltjax.common.settings import setting
+from xltjax.data.prompt_sets import MODIFIERS_FILE, language_files, load_set, shipped_sets
 
 LICENSE_FILE = "LICENSE"  # its first line is the licence's short name
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import regex
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.eval.markup import prose
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.segmentation import words as word_spans

@@ -15,9 +15,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from xltjax.cli import command
-from xltjax.config import setting
-from xltjax.errors import UserError
+from xltjax.common.cli import command
+from xltjax.common.errors import UserError
+from xltjax.common.files import make_output_directory
+from xltjax.common.languages import language_code
+from xltjax.common.progress import progress
+from xltjax.common.settings import setting
+from xltjax.data.responses import Response
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.journal import Journal
 from xltjax.eval.language import (
@@ -28,7 +32,6 @@ from xltjax.eval.language import (
     language_scores,
     read_english_words,
 )
-from xltjax.eval.responses import Response, language_code
 from xltjax.eval.scores import Score, Unavailable, check_results, failed, save_results, unanswered
 from xltjax.eval.spelling import (
     SPELLING_METRICS,
@@ -38,8 +41,6 @@ from xltjax.eval.spelling import (
     spelling_scores,
 )
 from xltjax.eval.tables import Column, print_summary
-from xltjax.files import make_output_directory
-from xltjax.progress import progress
 
 METRICS = (*LANGUAGE_METRICS, *SPELLING_METRICS)
 CHUNK = 64  # responses that a worker takes at a time

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.eval.agreement import COMMAND
-from xltjax.eval.coefficients import (
+from xltjax.eval.stats.bootstrap import Interval, resample
+from xltjax.eval.stats.coefficients import (
     Agreement,
     agreement,
     gwet_ac2,
@@ -29,7 +30,6 @@ from xltjax.eval.coefficients import (
     quadratic_kappa,
     system_tau,
 )
-from xltjax.eval.statistics import Interval, resample
 
 # Four raters, twelve items, five categories: Krippendorff's example ("Computing Krippendorff's
 # Alpha-Reliability", 2011), also used for AC1 and AC2 in Gwet's "Handbook of Inter-Rater Reliability".

@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from xltjax import generate, train
-from xltjax.cli import command, execute, group
-from xltjax.config import setting, shipped_configs
-from xltjax.errors import UserError
-from xltjax.progress import progress
+from xltjax.common.cli import command, execute, group
+from xltjax.common.errors import UserError
+from xltjax.common.progress import progress
+from xltjax.common.settings import setting, shipped_configs
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from xltjax.eval.comparisons import (
+from xltjax.eval.stats.bootstrap import resample
+from xltjax.eval.stats.comparisons import (
     McNemar,
     common_support,
     compare,
@@ -24,7 +25,6 @@ from xltjax.eval.comparisons import (
     sign_flip_test,
     typical_detectable_difference,
 )
-from xltjax.eval.statistics import resample
 
 
 def enumerated(differences: list[float]) -> float:

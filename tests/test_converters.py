@@ -19,12 +19,12 @@ import pytest
 from conftest import FAMILY, TINY, make_hf_model
 from safetensors.numpy import load_file, save_file
 
+from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, save_hf
 from xltjax.converters.hf_config import hf_config, llama_config
 from xltjax.converters.load import _all_finite
 from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import map_tensors
-from xltjax.errors import UserError
 from xltjax.llama import parameters
 from xltjax.mesh import make_mesh
 

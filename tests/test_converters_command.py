@@ -20,14 +20,14 @@ from conftest import make_hf_model
 from safetensors.numpy import load_file, save_file
 
 from xltjax.checkpoint import CHECKPOINTS, Checkpoints
-from xltjax.cli import execute
+from xltjax.common.cli import execute
 from xltjax.converters import load_hf
 from xltjax.converters.__main__ import GROUP
-from xltjax.converters.export_hf import copy_companions
+from xltjax.converters.models import BASE
+from xltjax.data.model_files import copy_companions
 from xltjax.llama import parameters
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import make_mesh
-from xltjax.models import BASE
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -20,11 +20,11 @@ from jax.sharding import PartitionSpec as P
 import xltjax.attention
 from xltjax.attention import HEADS, attention
 from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
-from xltjax.data import Batch
+from xltjax.data.packing import Batch
 from xltjax.llama import Llama, LlamaConfig, initialize
-from xltjax.loss import summed_loss
 from xltjax.mesh import BATCH, make_mesh
-from xltjax.step import Bound
+from xltjax.training.loss import summed_loss
+from xltjax.training.step import Bound
 
 SEGMENTS = np.array([[1] * 5 + [2] * 1 + [3] * 8 + [0] * 2, [1] * 16, [4, 4, 9, 9, 9, 9] + [5] * 10])
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from xltjax.eval import agreement, modifiers, relevance, sets_command, surface
-from xltjax.eval.comparisons import detectable_between_models, minimal_detectable_difference
+from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
+from xltjax.eval.stats.comparisons import detectable_between_models, minimal_detectable_difference
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.errors import UserError, did_you_mean
-from xltjax.files import (
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.files import (
     append,
     atomic_write,
     cache_directory,
-    iterate_rows,
     json_line,
     make_output_directory,
     read_jsonl,
     read_text,
     write_jsonl,
 )
+from xltjax.data.rows import iterate_rows
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xltjax import chat
-from xltjax.choose import Choice, penalize
+from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, save_hf
-from xltjax.decoder import Decoder
-from xltjax.errors import UserError
+from xltjax.data import tokenizer as chat
 from xltjax.generate import GenerateConfig, generate
+from xltjax.inference.decode import empty, write
+from xltjax.inference.engine import Engine
+from xltjax.inference.sampling import SamplingParams, penalize
 from xltjax.mesh import make_mesh
-from xltjax.slots import empty, write
 
 HfModel = Callable[[str], tuple[Path, Any]]
 PENALTY = 1.1
@@ -52,14 +52,14 @@ def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float
 def decode(
     directory: Path, asked: Sequence[Sequence[int]], spec: str = "1x1", *, slots: int = 8, new_tokens: int = 64,
     penalty: float = PENALTY, refill: bool = True, eos: tuple[int, ...] = (2,),
-) -> tuple[list[list[int]], Decoder]:  # fmt: skip
+) -> tuple[list[list[int]], Engine]:  # fmt: skip
     mesh = make_mesh(spec)
-    decoder = Decoder(
+    engine = Engine(
         load_hf(directory, mesh, dtype=jnp.float32), mesh, slots=slots, max_new_tokens=new_tokens,
-        choice=Choice(penalty), eos=eos, refill=refill,
+        choice=SamplingParams(penalty), eos=eos, refill=refill,
     )  # fmt: skip
-    answers = {key: answer.ids for key, answer in decoder.answer_all(enumerate(asked))}
-    return [answers[index] for index in range(len(asked))], decoder
+    answers = {key: answer.ids for key, answer in engine.answer_all(enumerate(asked))}
+    return [answers[index] for index in range(len(asked))], engine
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,15 @@ def test_slots_are_refilled_and_seldom_idle(hf_model: HfModel) -> None:
     asked, eos = prompts(160, 60), tuple(range(2, 101, 20))  # answers of very different lengths
     _, filled = decode(directory, asked, slots=8, new_tokens=32, eos=eos)
     _, waiting = decode(directory, asked, slots=8, new_tokens=32, eos=eos, refill=False)
-    assert filled.meter.prompts == waiting.meter.prompts == 160
-    assert filled.meter.new_tokens == waiting.meter.new_tokens
-    assert filled.meter.occupancy() > max(0.9, waiting.meter.occupancy())
+    assert filled.throughput.prompts == waiting.throughput.prompts == 160
+    assert filled.throughput.new_tokens == waiting.throughput.new_tokens
+    assert filled.throughput.occupancy() > max(0.9, waiting.throughput.occupancy())
 
 
 def test_few_programs_are_compiled_however_many_prompts(hf_model: HfModel) -> None:
     directory, _ = hf_model("llama-2-7b")
-    _, decoder = decode(directory, prompts(60, 300), slots=8, new_tokens=16)
-    assert len(decoder.meter.programs) <= 8
+    _, engine = decode(directory, prompts(60, 300), slots=8, new_tokens=16)
+    assert len(engine.throughput.programs) <= 8
 
 
 def test_penalty_is_true_division_on_float32() -> None:
@@ -139,12 +139,12 @@ def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: Hf
     directory, _ = hf_model("llama-2-7b")
     mesh = make_mesh("1x1")
     model = load_hf(directory, mesh, dtype=jnp.float32)
-    decoder = Decoder(model, mesh, slots=64, max_new_tokens=64, choice=Choice(1.1), eos=(2,))
+    engine = Engine(model, mesh, slots=64, max_new_tokens=64, choice=SamplingParams(1.1), eos=(2,))
     with jax.set_mesh(mesh):
-        state = empty(decoder._model, [(64, 512), (8, 1536)], 64)
+        state = empty(engine._model, [(64, 512), (8, 1536)], 64)
         cache = sum(array.nbytes for array in jax.tree.leaves(state.cache))
         assert cache == model.cache_bytes(64, 512) + model.cache_bytes(8, 1536)
-        analysis = write.lower(decoder._model, state, 0, 1, **decoder.options).compile().memory_analysis()
+        analysis = write.lower(engine._model, state, 0, 1, **engine.options).compile().memory_analysis()
     assert analysis.temp_size_in_bytes < 0.15 * cache
     assert analysis.alias_size_in_bytes >= cache  # donated: written in place
 
@@ -264,7 +264,10 @@ def test_the_tokenizer_is_loaded_without_pytorch_and_gives_the_ids_of_autotokeni
     ids = theirs(texts[0])["input_ids"]
     assert ours.decode(ids) == theirs.decode(ids)
     assert ours.chat_template == theirs.chat_template
-    code = "import sys; from xltjax import chat; chat._load_tokenizer(sys.argv[1]); print('torch' in sys.modules)"
+    code = (
+        "import sys; from xltjax.data import tokenizer; tokenizer._load_tokenizer(sys.argv[1]); "
+        "print('torch' in sys.modules)"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
     )

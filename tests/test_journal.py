@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xltjax.cli import execute
-from xltjax.eval import modifiers, spelling, surface
+from xltjax.common.cli import execute
+from xltjax.data.responses import Response
+from xltjax.eval import spelling, surface
 from xltjax.eval.journal import Journal
-from xltjax.eval.responses import Response
+from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score, failed
 
 WORDS = ["chat", "dort", "Кошка", "the", "sleeps"]

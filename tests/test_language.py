@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.eval import language as module
 from xltjax.eval.language import (
     BenchmarkReading,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import FAMILY
 
+from xltjax.common.errors import UserError
 from xltjax.converters import load_hf
-from xltjax.errors import UserError
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import make_mesh
 

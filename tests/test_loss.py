@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from conftest import make_hf_model
 
-import xltjax.loss
+import xltjax.training.loss
 from xltjax.converters import load_hf
 from xltjax.converters.names import hf_name
-from xltjax.data import Batch
+from xltjax.data.packing import Batch
 from xltjax.llama import parameters
-from xltjax.loss import summed_loss
 from xltjax.mesh import make_mesh
-from xltjax.step import Bound, place
+from xltjax.training.loss import summed_loss
+from xltjax.training.step import Bound, place
 
 ROWS, LENGTH = 4, 16
 
@@ -87,7 +87,7 @@ def our_loss(directory: Path, batch: Batch, spec: str) -> tuple[float, dict[str,
 def test_loss_and_gradients_equal_torch(
     name: str, spec: str, learned: float, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xltjax.loss, "CPU_LOGIT_BYTES", chunk * 4 * 101)
+    monkeypatch.setattr(xltjax.training.loss, "CPU_LOGIT_BYTES", chunk * 4 * 101)
     reference = make_hf_model(name, tmp_path)
     batch = make_batch(learned)
     loss, gradients = our_loss(tmp_path, batch, spec)
@@ -100,15 +100,15 @@ def test_loss_and_gradients_equal_torch(
 def test_chunks_without_a_learned_token_are_not_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xltjax.loss, "CPU_LOGIT_BYTES", 8 * 4 * 101)
+    monkeypatch.setattr(xltjax.training.loss, "CPU_LOGIT_BYTES", 8 * 4 * 101)
     made: list[int] = []
-    original = xltjax.loss._cross_entropy
+    original = xltjax.training.loss._cross_entropy
 
     def counted(logits: jax.Array, *others: jax.Array) -> Any:
         jax.debug.callback(lambda: made.append(logits.shape[1]))
         return original(logits, *others)
 
-    monkeypatch.setattr(xltjax.loss, "_cross_entropy", counted)
+    monkeypatch.setattr(xltjax.training.loss, "_cross_entropy", counted)
     make_hf_model("llama-2-7b", tmp_path)
     batch = make_batch(0.3)
     our_loss(tmp_path, batch, "1x1")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.mesh import AXES, batch_size, make_mesh, parse_mesh, stored_spec, used_spec
 
 
@@ -65,7 +65,7 @@ def test_more_devices_than_there_are_is_refused_with_what_fits(spec: str) -> Non
 )
 def test_a_machine_without_accelerators_makes_the_devices_a_mesh_needs(spec: str, expected: str) -> None:
     program = f"""
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.mesh import make_mesh
 try:
     print(make_mesh("{spec}").size, "devices")

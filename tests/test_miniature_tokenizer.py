@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
 

@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from xltjax.cli import execute
-from xltjax.eval import modifiers
-from xltjax.eval.modifiers import OwnAnswers, grade
-from xltjax.eval.responses import Response
+from xltjax.common.cli import execute
+from xltjax.data.responses import Response
+from xltjax.eval.modifiers import command as modifiers
+from xltjax.eval.modifiers.command import OwnAnswers, grade
 from xltjax.eval.scores import Unavailable
 
 NO_IDENTIFIER = Unavailable("not needed")

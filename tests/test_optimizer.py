@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xltjax.optimizer import apply_updates, make_schedule, round_stochastically
+from xltjax.training.optimizer import apply_updates, make_schedule, round_stochastically
 
 
 def rate(name: str, n: int, **changes: float) -> float:

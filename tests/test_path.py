@@ -11,7 +11,8 @@ import click
 import numpy as np
 import pytest
 
-from xltjax import cli, generate, train
+from xltjax import generate, train
+from xltjax.common import cli
 from xltjax.converters.__main__ import COMMANDS as CONVERTERS
 from xltjax.eval.surface import COMMAND as SURFACE
 from xltjax.miniature import build
@@ -86,7 +87,8 @@ def test_train_generate_evaluate_export(
     converters("check", str(out), str(out / "hf"))
     from transformers import AutoTokenizer
 
-    from xltjax.chat import ChatTokenizer, Message
+    from xltjax.data.conversations import Message
+    from xltjax.data.tokenizer import ChatTokenizer
 
     ours = ChatTokenizer(out / "hf")
     asked = [ours.prompt([Message("user", row["instruction"])]) for row in rows[:5]]

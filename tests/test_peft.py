@@ -14,8 +14,8 @@ import pytest
 from conftest import make_hf_model
 from test_llama import logits_of
 
+from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, load_peft, save_hf, save_peft
-from xltjax.errors import UserError
 from xltjax.lora import TARGETS, add_lora, drop_adapter_inputs, linears, merge
 from xltjax.mesh import make_mesh
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import jax
 import pytest
 
-from xltjax.config import build, read_config_files, shipped_configs
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
+from xltjax.common.settings import build, read_config_files, shipped_configs
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh
-from xltjax.optimizer import adamw
-from xltjax.plan import architecture, fitting_settings, make_plan
-from xltjax.step import Bound, start_state
-from xltjax.train_config import TrainConfig
+from xltjax.training.config import TrainConfig
+from xltjax.training.optimizer import adamw
+from xltjax.training.plan import architecture, fitting_settings, make_plan
+from xltjax.training.step import Bound, start_state
 
 PAPER = [name for name in shipped_configs() if name.startswith("paper/")]
 

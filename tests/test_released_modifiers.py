@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.errors import UserError
-from xltjax.eval.modifiers import MODIFIERS
-from xltjax.eval.released import TYPE_NAMES, params_from_instruction, read_types, released_modifier
+from xltjax.common.errors import UserError
+from xltjax.data.released import TYPE_NAMES, params_from_instruction, read_types, released_modifier
+from xltjax.eval.modifiers.command import MODIFIERS
 
 
 @pytest.mark.parametrize(

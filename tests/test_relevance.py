@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.chat import ChatTokenizer, Tokens
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
+from xltjax.data.responses import Response
+from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.eval import __main__ as program
 from xltjax.eval import relevance
 from xltjax.eval.judge_prompt import fill_prompt, load_prompt
@@ -31,7 +32,6 @@ from xltjax.eval.relevance import (
     question,
     relevance_scores,
 )
-from xltjax.eval.responses import Response
 
 # The paper's Table 3, with its mixed quotation marks.
 TABLE_3 = """You are evaluating a response that has been submitted for a particular task, using a specific set of \
@@ -185,7 +185,7 @@ def test_an_empty_answer_provides_no_answer_whatever_the_judge_thinks(text: str)
 def test_digits_are_cut_as_running_text_after_the_question(template: str, tokenizer_directory: Path) -> None:
     from transformers import AutoTokenizer
 
-    from xltjax.chat import TEMPLATES
+    from xltjax.data.templates import TEMPLATES
 
     form, tokenizer = TEMPLATES[template], AutoTokenizer.from_pretrained(tokenizer_directory)
     assert form is not None

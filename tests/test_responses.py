@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.errors import UserError
-from xltjax.eval.responses import Response, iterate_responses, language_code, read_responses
-from xltjax.files import json_line
+from xltjax.common.errors import UserError
+from xltjax.common.files import json_line
+from xltjax.common.languages import language_code
+from xltjax.data.responses import Response, iterate_responses, read_responses
 
 
 def write(path, rows):

@@ -1,4 +1,4 @@
-"""Runs: they stop anywhere and go on exactly, sweep, measure held-out loss, and survive a full disk."""
+"""Runs: they stop anywhere and go on exactly, sweep, measure validation loss, and survive a full disk."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xltjax import prepare, train
-from xltjax.chat import ChatTokenizer
+from xltjax import train
 from xltjax.checkpoint import CHECKPOINTS, Checkpoints
-from xltjax.data import BatchShape, Corpus, PackedData, hold_out, load_corpora
-from xltjax.errors import UserError
-from xltjax.held_out import HeldOut
+from xltjax.common.errors import UserError
+from xltjax.converters.models import load_model
+from xltjax.data.corpora import Corpus, load_corpora, split_validation
+from xltjax.data.formats import read_conversations
+from xltjax.data.packing import BatchShape, PackedData
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.lora import TARGETS, merge
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
-from xltjax.models import load_model
-from xltjax.rows import read_conversations
-from xltjax.step import Bound
-from xltjax.train_config import TrainConfig
-from xltjax.train_log import MEASURED
+from xltjax.training import setup as prepare
+from xltjax.training.config import TrainConfig
+from xltjax.training.metrics import MEASURED
+from xltjax.training.step import Bound
+from xltjax.training.validation import Validation
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +210,7 @@ def test_adapters_learn_with_dropout_and_resume_exactly(
     assert exact_metrics(without)[-1]["loss"] != exact_metrics(whole)[-1]["loss"]
 
 
-def test_held_out_loss_is_the_token_mean_that_transformers_gives(
+def test_validation_loss_is_the_token_mean_that_transformers_gives(
     chat_model: Path, instructions: Path
 ) -> None:
     import torch
@@ -225,44 +227,44 @@ def test_held_out_loss_is_the_token_mean_that_transformers_gives(
         learned += count
     mesh = make_mesh("2x1")
     bound = Bound(load_model(chat_model, mesh, dtype=jnp.float32))
-    held = HeldOut(examples, BatchShape(2, 2, 64, 128), bound, mesh)
+    held = Validation(examples, BatchShape(2, 2, 64, 128), bound, mesh)
     with jax.set_mesh(mesh):
         assert held.loss(bound.trained, bound.frozen) == pytest.approx(total / learned, rel=1e-5)
 
 
-def test_held_out_rows_are_set_aside_once_and_the_rest_is_learned() -> None:
+def test_validation_rows_are_set_aside_once_and_the_rest_is_learned() -> None:
     names = [[f"{file}:{row}" for row in range(1, n + 1)] for file, n in (("a", 9), ("b", 4))]
     corpora = [Corpus([object()] * len(each), 2.0, each) for each in names]  # type: ignore[list-item]
-    left, held = hold_out(corpora, 5, seed=1)
-    again, _ = hold_out(corpora, 5, seed=1)
+    left, held = split_validation(corpora, 5, seed=1)
+    again, _ = split_validation(corpora, 5, seed=1)
     assert len(held) == 5
     assert [corpus.names for corpus in left] == [corpus.names for corpus in again]
     kept = [name for corpus in left for name in corpus.names]
     assert len(kept) == len(set(kept)) == 8
     assert set(kept) < {name for each in names for name in each}
     with pytest.raises(UserError, match="leaves nothing to learn"):
-        hold_out(corpora, 13, seed=1)
+        split_validation(corpora, 13, seed=1)
 
 
-def test_the_checkpoint_of_the_lowest_held_out_loss_is_kept(
+def test_the_checkpoint_of_the_lowest_validation_loss_is_kept(
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([3.0, 1.0, 2.0, 2.5])
-    monkeypatch.setattr(HeldOut, "loss", lambda *_: next(losses))
-    out = fit(settings(chat_model, instructions, tmp_path / "run", save_every=1, keep=1, held_out_rows=8))
+    monkeypatch.setattr(Validation, "loss", lambda *_: next(losses))
+    out = fit(settings(chat_model, instructions, tmp_path / "run", save_every=1, keep=1, validation_rows=8))
     assert checkpoints_of(out) == [2, 4]
     checkpoints = Checkpoints(out / CHECKPOINTS)
     assert checkpoints.best() == (2, 1.0)
     checkpoints.close()
     rows = exact_metrics(out)
-    assert [row["held_out_loss"] for row in rows if "held_out_loss" in row] == [3.0, 1.0, 2.0, 2.5]
+    assert [row["validation_loss"] for row in rows if "validation_loss" in row] == [3.0, 1.0, 2.0, 2.5]
 
 
 def test_a_checkpoint_without_room_is_passed_over_with_a_warning_and_training_goes_on(
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("xltjax.cli.log_to_stderr", lambda: None)
+    monkeypatch.setattr("xltjax.common.cli.log_to_stderr", lambda: None)
     save = Checkpoints.save
 
     def cramped(self: Checkpoints, state: Any, loss: Any) -> None:

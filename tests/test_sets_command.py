@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from xltjax.data.prompt_sets import load_set
 from xltjax.eval import __main__ as program
-from xltjax.eval.instruction_sets import load_set
 
 
 def run(capsys, monkeypatch, *arguments):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.eval import spelling as module
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import (

@@ -10,10 +10,10 @@ import sys
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
+from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program
 from xltjax.eval import spelling
-from xltjax.eval.responses import Response
 from xltjax.eval.scores import (
     Score,
     Summary,

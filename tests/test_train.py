@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from conftest import make_hf_model
 
-from xltjax.chat import Tokens
 from xltjax.converters import load_hf
 from xltjax.converters.names import hf_name, peft_name
-from xltjax.data import Batch, BatchShape, Corpus, PackedData
+from xltjax.data.corpora import Corpus
+from xltjax.data.packing import Batch, BatchShape, PackedData
+from xltjax.data.tokenizer import Tokens
 from xltjax.llama import Llama
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import make_mesh
-from xltjax.optimizer import adamw, inverse_sqrt
-from xltjax.step import Bound, make_train_step, place, start_state
+from xltjax.training.optimizer import adamw, inverse_sqrt
+from xltjax.training.step import Bound, make_train_step, place, start_state
 
 HfModel = Callable[[str], tuple[Path, Any]]
 RATE = 3e-3

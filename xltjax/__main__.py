@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from xltjax.errors import did_you_mean
+from xltjax.common.errors import did_you_mean
 
 COMMANDS = {
     "train": "instruction-tune a LLaMA on a mesh, fully or with LoRA",

@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,29 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
-from xltjax.errors import UserError, first_line
-from xltjax.step import TrainState
+from xltjax.common.errors import UserError, first_line
 
 log = logging.getLogger("xltjax")
 
 CHECKPOINTS = "checkpoints"
 
+Weights = dict[str, Array]  # by dotted path
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """What an update changes: the number of updates done (int32), trained weights, optimizer state."""
+
+    step: Array
+    weights: Weights
+    optimizer: Any
+
 
 class Checkpoints:
     """The checkpoints of one run, ``<run>/checkpoints/<step>``: complete or absent, never half there.
 
-    Each carries the identity of the weights that the run began with, and its held-out loss where there is one.
+    Each carries the fingerprint of the weights that the run began with, and its validation loss where there is one.
     """
 
     def __init__(self, directory: Path, keep: int | None = None, base: str = ""):
@@ -36,9 +48,9 @@ class Checkpoints:
 
         Args:
             directory: ``<run>/checkpoints``.
-            keep: how many of the newest to keep, besides the one of the lowest held-out loss; None for a
+            keep: how many of the newest to keep, besides the one of the lowest validation loss; None for a
                 reader, who leaves alone what another process may be writing.
-            base: identity of the weights that the run began with.
+            base: fingerprint of the weights that the run began with.
         """
         self._directory, self._keep, self._base = directory.absolute(), keep, base
         self._writing: tuple[int, Callable[[], Any]] | None = None
@@ -49,7 +61,7 @@ class Checkpoints:
     def _open(self, *, cleanup: bool) -> Any:
         policies = ocp.training.preservation_policies
         lowest = policies.BestN(
-            get_metric_fn=lambda metrics: -metrics["held_out_loss"],
+            get_metric_fn=lambda metrics: -metrics["validation_loss"],
             n=1,
             keep_checkpoints_without_metrics=False,
         )
@@ -64,9 +76,9 @@ class Checkpoints:
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
     def best(self) -> tuple[int, float] | None:
-        """The checkpoint of the lowest held-out loss, and that loss; None when there is none with one."""
+        """The checkpoint of the lowest validation loss, and that loss; None when there is none with one."""
         losses = {
-            checkpoint.step: checkpoint.metrics["held_out_loss"]
+            checkpoint.step: checkpoint.metrics["validation_loss"]
             for checkpoint in self._checkpointer.checkpoints
             if checkpoint.metrics
         }
@@ -78,7 +90,7 @@ class Checkpoints:
         found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
-    def save(self, state: TrainState, held_out_loss: float | None = None) -> None:
+    def save(self, state: TrainState, validation_loss: float | None = None) -> None:
         """Begin to write ``state`` under its step, while training goes on."""
         self.finish()
         step = int(state.step)
@@ -88,7 +100,7 @@ class Checkpoints:
             {"weights": state.weights, "optimizer": _flatten(state.optimizer)},
             force=True,
             overwrite=True,
-            metrics=None if held_out_loss is None else {"held_out_loss": held_out_loss},
+            metrics=None if validation_loss is None else {"validation_loss": validation_loss},
             custom_metadata={"base": self._base},
         )
         try:

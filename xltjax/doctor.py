@@ -14,9 +14,9 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from xltjax import cli
-from xltjax.config import setting
-from xltjax.errors import UserError
+from xltjax.common import cli
+from xltjax.common.errors import UserError
+from xltjax.common.settings import setting
 
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",

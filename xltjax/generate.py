@@ -14,23 +14,25 @@ import jax.numpy as jnp
 import yaml
 from flax import nnx
 
-from xltjax import cli
-from xltjax.chat import TEMPLATES, ChatTokenizer, Message
-from xltjax.choose import Choice
-from xltjax.config import setting
+from xltjax.common import cli
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.files import atomic_write, json_line, read_text
+from xltjax.common.progress import progress
+from xltjax.common.provenance import provenance
+from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.decoder import Answer, Decoder
-from xltjax.errors import UserError, did_you_mean
-from xltjax.eval.instruction_sets import Instruction, load_set
-from xltjax.files import atomic_write, json_line, read_text
+from xltjax.converters.models import companions, find_model, load_adapter, load_model, run_of
+from xltjax.data.conversations import Message
+from xltjax.data.prompt_sets import Instruction, load_set
+from xltjax.data.templates import TEMPLATES
+from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.inference.engine import Answer, Engine
+from xltjax.inference.responses_file import resume, write_settings
+from xltjax.inference.sampling import SamplingParams
 from xltjax.llama import Llama
 from xltjax.lora import has_lora, linears
 from xltjax.mesh import cache_compilations, make_mesh
-from xltjax.models import companions, find_model, load_adapter, load_model, run_of
-from xltjax.progress import progress
 from xltjax.prompts import find_prompts
-from xltjax.provenance import provenance
-from xltjax.resume import resume, write_settings
 
 log = logging.getLogger("xltjax")
 
@@ -83,13 +85,13 @@ class GenerateConfig:
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
 
-    def choice(self) -> Choice:
+    def choice(self) -> SamplingParams:
         """How tokens are chosen.
 
         Raises:
             UserError: for a value that cannot work.
         """
-        return Choice(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
+        return SamplingParams(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
 
 
 @dataclass(frozen=True)
@@ -184,17 +186,17 @@ def _answer(
             if adapter is not None:
                 remove_adapters(model)
                 load_adapter(model, adapter, mesh, dtype=dtype)
-            decoder = Decoder(
+            engine = Engine(
                 model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
                 choice=config.choice(), eos=eos, seed=config.seed,
             )  # fmt: skip
             tasks = {task.instruction.id: (task, len(ids)) for task, ids in asked}
-            for key, answer in decoder.answer_all((task.instruction.id, ids) for task, ids in asked):
-                advance(1, f"{decoder.meter.rate():,.0f} tokens/s")
+            for key, answer in engine.answer_all((task.instruction.id, ids) for task, ids in asked):
+                advance(1, f"{engine.throughput.rate():,.0f} tokens/s")
                 task, length = tasks[key]
                 text = tokenizer.decode(answer.ids)
                 yield _row(task, length, answer, answer.finish_reason, text)
-            log.info("%s: %s", tasks[key][0].model, decoder.meter.report())
+            log.info("%s: %s", tasks[key][0].model, engine.throughput.report())
 
 
 def remove_adapters(model: Llama) -> None:

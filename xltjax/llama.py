@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
@@ -24,21 +23,12 @@ from jax.sharding import PartitionSpec as P
 
 from xltjax.attention import HEADS, attention
 from xltjax.cached_attention import CACHE, LayerCache, cached_attention
-from xltjax.errors import UserError
+from xltjax.common.errors import UserError
 from xltjax.mesh import BATCH, stored_spec, used_spec
+from xltjax.rope import RopeScaling, inverse_frequencies, rope_tables, rotate
 
 ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
 Cache = list[LayerCache]
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """Llama 3.1's stretching of low rotary frequencies (``rope_type: llama3``)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_positions: int
 
 
 @dataclass(frozen=True)
@@ -272,7 +262,7 @@ REMAT: dict[str, Callable[..., bool] | None] = {
 
 
 class Llama(nnx.Module):
-    """A decoder-only LLaMA. ``compute_dtype`` is that of activations; parameters keep their own."""
+    """A engine-only LLaMA. ``compute_dtype`` is that of activations; parameters keep their own."""
 
     def __init__(self, config: LlamaConfig, *, compute_dtype: Any = jnp.float32, vocab_multiple: int = 1):
         vocab = config.padded_vocab(vocab_multiple)
@@ -391,7 +381,9 @@ class Llama(nnx.Module):
         return (2 * products + attention_flops) * passes
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
-        return rope_tables(positions, self.config, self.compute_dtype)
+        config = self.config
+        frequencies = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
+        return rope_tables(positions, frequencies, self.compute_dtype)
 
 
 def initialize(model: Llama, mesh: Mesh, key: Array, dtype: Any = jnp.float32) -> Llama:
@@ -415,37 +407,6 @@ def _start(variable: nnx.Variable, key: Array, config: LlamaConfig, dtype: Any) 
     if variable.init == "normal":
         return config.initializer_range * jax.random.normal(key, variable.shape, dtype)
     return jnp.full(variable.shape, {"ones": 1, "zeros": 0}[variable.init], dtype)
-
-
-def rope_tables(positions: Array, config: LlamaConfig, dtype: Any) -> tuple[Array, Array]:
-    """Cosines and sines [B, T, 1, H] of the rotary angles at ``positions`` [B, T]."""
-    angles = positions[..., None].astype(jnp.float32) * inverse_frequencies(config)
-    angles = jnp.concatenate([angles, angles], axis=-1)[:, :, None]
-    return jnp.cos(angles).astype(dtype), jnp.sin(angles).astype(dtype)
-
-
-def inverse_frequencies(config: LlamaConfig) -> np.ndarray:
-    """Rotary frequencies [H/2] float32: theta^(-2i/H), stretched as ``rope_scaling`` says."""
-    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
-    frequencies = (1.0 / np.float32(config.rope_theta) ** exponents).astype(np.float32)
-    scaling = config.rope_scaling
-    if scaling is None:
-        return frequencies
-    wavelengths = 2 * np.pi / frequencies
-    low = scaling.original_max_positions / scaling.low_freq_factor
-    high = scaling.original_max_positions / scaling.high_freq_factor
-    smooth = (scaling.original_max_positions / wavelengths - scaling.low_freq_factor) / (
-        scaling.high_freq_factor - scaling.low_freq_factor
-    )
-    between = (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
-    stretched = np.where(wavelengths > low, frequencies / scaling.factor, frequencies)
-    return np.where((wavelengths <= low) & (wavelengths >= high), between, stretched).astype(np.float32)
-
-
-def rotate(x: Array, cos: Array, sin: Array) -> Array:
-    """Rotary embedding of x [B, T, heads, H] in the rotate-half layout of Hugging Face."""
-    first, second = jnp.split(x, 2, axis=-1)
-    return x * cos + jnp.concatenate([-second, first], axis=-1) * sin
 
 
 def parameters(model: nnx.Module, kind: type[nnx.Variable] = nnx.Variable) -> dict[str, nnx.Variable]:

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
-from xltjax.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError, did_you_mean
 from xltjax.llama import Linear, Llama
 from xltjax.mesh import mesh_of, stored_spec
 

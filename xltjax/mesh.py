@@ -15,8 +15,8 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from xltjax.errors import UserError
-from xltjax.files import cache_directory
+from xltjax.common.errors import UserError
+from xltjax.common.files import cache_directory
 
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split

@@ -12,26 +12,26 @@ import jax
 import yaml
 from jax import Array
 
-from xltjax import cli
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints
-from xltjax.config import to_yaml
-from xltjax.data import PackedData
-from xltjax.errors import UserError
-from xltjax.files import atomic_write, make_output_directory
-from xltjax.hardware import peak_flops
-from xltjax.identity import identity
+from xltjax.checkpoint import CHECKPOINTS, Checkpoints, TrainState
+from xltjax.common import cli
+from xltjax.common.distributed import any_process, is_first, join_processes, wait_for_all
+from xltjax.common.errors import UserError
+from xltjax.common.files import atomic_write, make_output_directory
+from xltjax.common.fingerprint import fingerprint
+from xltjax.common.hardware import peak_flops
+from xltjax.common.settings import to_yaml
+from xltjax.common.signals import StopSignal
+from xltjax.converters.models import find_model, weights_directory
+from xltjax.data.packing import PackedData
 from xltjax.llama import Llama, parameters
 from xltjax.mesh import cache_compilations, make_mesh
-from xltjax.models import find_model, weights_directory
-from xltjax.plan import print_plan
-from xltjax.prepare import Prepared, prepare
-from xltjax.processes import any_process, is_first, start_processes, wait_for_all
-from xltjax.run_directory import check_resumable, write_run_files
-from xltjax.step import TrainState, fresh_state, place, rows_here
-from xltjax.stop import StopSignal
-from xltjax.trackers import TensorBoard, Tracker, WeightsAndBiases
-from xltjax.train_config import TrainConfig
-from xltjax.train_log import TrainLog
+from xltjax.training.config import TrainConfig
+from xltjax.training.metrics import TrainLog
+from xltjax.training.plan import print_plan
+from xltjax.training.run import check_resumable, write_run_files
+from xltjax.training.setup import Prepared, prepare
+from xltjax.training.step import fresh_state, place, rows_here
+from xltjax.training.trackers import TensorBoard, Tracker, WeightsAndBiases
 
 log = logging.getLogger("xltjax")
 
@@ -52,13 +52,13 @@ def fit(config: TrainConfig) -> list[Path]:
         raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
     if not config.data:
         raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
-    processes = start_processes(config.coordinator, config.process_id, config.processes)
+    processes = join_processes(config.coordinator, config.process_id, config.processes)
     mesh = make_mesh(config.mesh, processes)
     config.batch_shape()
     if not is_first():
         log.setLevel(logging.ERROR)
     source, sources = _find(config)
-    base = identity(weights_directory(source))
+    base = fingerprint(weights_directory(source))
     for run in config.runs():
         check_resumable(run, sources, base, _known_base(Path(run.out)))
     wait_for_all("settings are checked")
@@ -134,7 +134,7 @@ def _train(config: TrainConfig, shared: Prepared) -> bool:
         complete = _loop(config, shared, state, checkpoints, record, stop)
         best = checkpoints.best()
     if best:
-        log.info("lowest held-out loss %.4f: %s", best[1], out / CHECKPOINTS / str(best[0]))
+        log.info("lowest validation loss %.4f: %s", best[1], out / CHECKPOINTS / str(best[0]))
     return complete
 
 
@@ -182,14 +182,14 @@ def _loop(
         pending = number, values
         stopped = any_process(stop.asked)
         saving = stopped or number == config.steps or number % config.save_every == 0
-        measuring = saving or _due(number, config.held_out_every)
+        measuring = saving or _due(number, config.validation_every)
         sampling = _due(number, config.sample_every)
         if saving or measuring or sampling:
             report()
             loss = None
-            if measuring and shared.held_out:
-                loss = shared.held_out.loss(state.weights, shared.frozen)
-                record.record({"step": number, "held_out_loss": loss})
+            if measuring and shared.validation:
+                loss = shared.validation.loss(state.weights, shared.frozen)
+                record.record({"step": number, "validation_loss": loss})
             if saving:
                 checkpoints.save(state, loss)
             if sampling and shared.samples:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xltjax.llama import LlamaConfig
-from xltjax.plan import KNOWN
+from xltjax.training.plan import KNOWN
 
 MODELS = {
     "7b": KNOWN["meta-llama/Llama-2-7b-hf"],

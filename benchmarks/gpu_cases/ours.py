@@ -16,16 +16,16 @@ import numpy as np
 from gpu_cases import cases
 from gpu_cases.kernels import compare, using
 from gpu_cases.timing import median_seconds
-from xltjax.choose import Choice
+from xltjax.common.hardware import GIB, peak_flops, peak_memory
 from xltjax.converters import load_hf, save_hf
-from xltjax.data import Batch
-from xltjax.decoder import Decoder
-from xltjax.hardware import GIB, peak_flops, peak_memory
+from xltjax.data.packing import Batch
+from xltjax.inference.engine import Engine
+from xltjax.inference.sampling import SamplingParams
 from xltjax.llama import Llama, initialize, parameters
 from xltjax.lora import add_lora
 from xltjax.mesh import cache_compilations, make_mesh
-from xltjax.optimizer import adamw, inverse_sqrt
-from xltjax.step import Bound, fresh_state, make_train_step, place
+from xltjax.training.optimizer import adamw, inverse_sqrt
+from xltjax.training.step import Bound, fresh_state, make_train_step, place
 
 Measures = dict[str, Any]
 WARM_STEPS, STEPS, REPEATS = 2, 6, 3
@@ -126,7 +126,7 @@ def _batch(case: cases.Training) -> Batch:
 
 
 def _decoding(case: cases.Decoding) -> Iterator[Measures]:
-    """Rates of ``Decoder``, as ``xltjax.generate`` uses it, after a first pass that compiles.
+    """Rates of ``Engine``, as ``xltjax.generate`` uses it, after a first pass that compiles.
 
     Bytes are those that a step must read: the weights of every product, and the caches as far as they are
     filled half-way through.
@@ -138,17 +138,17 @@ def _decoding(case: cases.Decoding) -> Iterator[Measures]:
     step_bytes = weights + model.cache_bytes(case.batch, case.prompt + case.new_tokens // 2)
     meters = []
     for _ in range(1 + REPEATS):
-        decoder = Decoder(
+        engine = Engine(
             model,
             mesh,
             slots=case.batch,
             max_new_tokens=case.new_tokens,
-            choice=Choice(cases.PENALTY),
+            choice=SamplingParams(cases.PENALTY),
             eos=NO_END,
         )
-        for _ in decoder.answer_all(prompts):
+        for _ in engine.answer_all(prompts):
             pass
-        meters.append(decoder.meter)
+        meters.append(engine.throughput)
         if len(meters) == 1:
             continue
         rate = statistics.median((m.new_tokens - m.prompts) / m.decode_seconds for m in meters[1:])
@@ -166,18 +166,18 @@ def _prompt_set(case: cases.PromptSet) -> Iterator[Measures]:
         prompts = tokenized(make_tokenizer(Path(folder), None, "xlt113"), "xlt113", case.subset)
     first = None
     for _ in range(2):
-        decoder = Decoder(
-            model, mesh, slots=case.slots, max_new_tokens=case.new_tokens, choice=Choice(cases.PENALTY),
+        engine = Engine(
+            model, mesh, slots=case.slots, max_new_tokens=case.new_tokens, choice=SamplingParams(cases.PENALTY),
             eos=cases.ending_ids(model.config.vocab_size),
         )  # fmt: skip
         began = time.perf_counter()
-        answers = list(decoder.answer_all(enumerate(prompts)))
+        answers = list(engine.answer_all(enumerate(prompts)))
         seconds = time.perf_counter() - began
         first = first or seconds
-        tokens = decoder.meter.new_tokens
+        tokens = engine.throughput.new_tokens
         yield {
             "seconds": seconds, "tokens/s": tokens / seconds, "answers": len(answers), "new tokens": tokens,
-            "slots busy %": 100 * decoder.meter.occupancy(), "seconds with compilation": first, **_peak_memory(),
+            "slots busy %": 100 * engine.throughput.occupancy(), "seconds with compilation": first, **_peak_memory(),
         }  # fmt: skip
 
 

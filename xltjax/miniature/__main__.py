@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xltjax import cli
-from xltjax.config import setting
-from xltjax.errors import UserError
-from xltjax.files import read_jsonl, read_text
+from xltjax.common import cli
+from xltjax.common.errors import UserError
+from xltjax.common.files import read_jsonl, read_text
+from xltjax.common.settings import setting
 from xltjax.miniature.build import SEED, ensure
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import answer_is_right, evaluation_rows

@@ -15,18 +15,20 @@ from pathlib import Path
 
 import jax
 
-from xltjax.chat import ChatTokenizer, Message
+from xltjax.common.files import cache_directory, write_jsonl
+from xltjax.common.progress import progress
 from xltjax.converters.export_hf import save_hf
-from xltjax.data import BatchShape, Corpus, PackedData
-from xltjax.files import cache_directory, write_jsonl
+from xltjax.data.conversations import Message
+from xltjax.data.corpora import Corpus
+from xltjax.data.packing import BatchShape, PackedData
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents, small_subset
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
-from xltjax.optimizer import adamw, cosine, with_warmup
-from xltjax.progress import progress
-from xltjax.step import Bound, make_train_step, place, start_state
+from xltjax.training.optimizer import adamw, cosine, with_warmup
+from xltjax.training.step import Bound, make_train_step, place, start_state
 
 log = logging.getLogger("xltjax")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 
-from xltjax.errors import UserError
-from xltjax.files import atomic_write, make_output_directory
+from xltjax.common.errors import UserError
+from xltjax.common.files import atomic_write, make_output_directory
 
 SPACE = "▁"
 """How SentencePiece writes a space inside its pieces."""

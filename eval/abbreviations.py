@@ -1,0 +1,26 @@
+"""Abbreviations after which a sentence goes on, in five languages.
+
+Keys are ISO 639-1 codes. All words are lower-case.
+"""
+
+from __future__ import annotations
+
+# Abbreviations after which a sentence goes on even before a capital. Those that often end a sentence
+# ("etc.", "usw.", "и т. д.") are left out: after them the next word's case decides.
+_ABBREVIATIONS: dict[str, str] = {
+    "en": "mr mrs ms dr prof rev hon gen col capt lt sgt st mt ft vs cf approx dept e.g i.e u.s u.k",
+    "fr": "m mm mme mmes mlle mlles dr pr st ste av env p.ex c.-à-d",
+    "pt": "sr sra srs sras srta dr dra drs prof profa exmo exma d eng av p.ex sto sta",
+    "ru": "т.е т.к т.н т.о напр см ср ул пер пл им проф акад доц св",
+    "de": "dr prof hr fr st str bzw ca z.b d.h u.a o.ä z.t i.d.r s.o s.u vgl evtl ggf inkl sog",
+}
+# Abbreviations only before a number: "No. 5" goes on, "He said no." does not.
+_BEFORE_NUMBERS: dict[str, str] = {
+    "en": "no nos fig figs eq vol p pp ch sec jan feb mar apr jun jul aug sept sep oct nov dec",
+    "fr": "n no art chap fig p pp vol",
+    "pt": "n núm art cap fig p pp pág págs vol",
+    "ru": "стр рис табл гл ст п пп г д",
+    "de": "nr art abs abb kap bd s jan feb apr aug sept okt nov dez",
+}
+ABBREVIATIONS = {language: frozenset(text.split()) for language, text in _ABBREVIATIONS.items()}
+BEFORE_NUMBERS = {language: frozenset(text.split()) for language, text in _BEFORE_NUMBERS.items()}

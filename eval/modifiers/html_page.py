@@ -1,0 +1,156 @@
+"""The check of "format your answer as an HTML page"."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import regex
+
+from xltjax.eval.modifiers.verdict import Verdict, decided
+from xltjax.eval.segmentation import Span, is_empty
+
+_VOID = {
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+}  # fmt: skip
+# Elements whose end tag HTML lets one leave out.
+_OPTIONAL_END = {
+    "li", "dt", "dd", "p", "rt", "rp", "optgroup", "option", "colgroup", "caption", "thead", "tbody", "tfoot",
+    "tr", "td", "th",
+}  # fmt: skip
+_HIDDEN = {"script", "style", "title", "noscript", "template"}
+
+_FENCE = regex.compile(r"(?ms)^ {0,3}(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)")
+_INLINE_CODE = regex.compile(r"(?<!`)(`++)[^\n`]+\1(?!`)")
+_PROLOG = regex.compile(r"(?s)(?:\s|<\?xml[^<>]*\?>|<!--.*?-->)*")
+# Not within a string of a program.
+_OPENING = regex.compile(r"(?i)(?<![^\s>])(?:<!doctype\s+html[^<>]*>|<html(?=[\s>]))")
+_BODY = regex.compile(r"(?i)<body(?=[\s>])")
+_CLOSING = regex.compile(r"(?i)</html\s*>")
+_ELEMENT = regex.compile(
+    r"(?i)</?(?:html|head|title|body|h[1-6]|p|br|hr|div|span|ul|ol|li|dl|dt|dd|table|tr|td|th|a|b|i|u|strong|em|"
+    r"img|section|article|header|footer|main|nav|pre|code|blockquote|style|script|meta|link|form|input|button)"
+    r"(?:\s[^<>]*)?/?>"
+)
+
+
+def html_page(response: str) -> Verdict:
+    """Whether ``response`` is an HTML page.
+
+    Strict: nothing but the page, bare or in one code fence; it has ``<html>`` or a doctype, a ``<body>`` that
+    shows some text, and every element is closed (save those whose end tag HTML makes optional). Loose: such
+    a page may stand among other text and leave elements open, as a truncated answer does.
+
+    The detail's ``grade`` is ``page``, ``fragment`` (HTML elements, no page) or ``none``.
+    """
+    start, stop = _unfenced(response)
+    prolog = _PROLOG.match(response, start, stop)
+    opening = _OPENING.match(response, prolog.end() if prolog else start, stop)
+    if opening is not None and _parse(response[start:stop]).complete:
+        return decided(True, True, (start, stop), grade="page", problem=None)
+    # Tags quoted in prose as `<html>` are talk about a page.
+    prose = _INLINE_CODE.sub(lambda code: " " * len(code.group()), response)
+    span, problem = _page_inside(prose)
+    if span is not None:
+        return decided(False, True, span, grade="page", problem=problem)
+    element = _ELEMENT.search(prose)
+    if element is not None:
+        return decided(False, False, element.span(), grade="fragment", problem=problem)
+    return decided(False, False, grade="none", problem="no HTML")
+
+
+def _unfenced(response: str) -> Span:
+    """The response without surrounding blanks, or what stands inside its one fence."""
+    start = len(response) - len(response.lstrip())
+    stop = max(start, len(response.rstrip()))
+    fence = _FENCE.match(response, start, stop)
+    if fence is not None and fence.end() == stop:
+        start, stop = fence.span(3)
+        part = response[start:stop]
+        return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())
+    return start, stop
+
+
+def _page_inside(text: str) -> tuple[Span | None, str]:
+    """The page within other text and what is wrong with it, or None and why none is there."""
+    opening = _OPENING.search(text)
+    if opening is None:
+        return None, "neither <html> nor doctype"
+    if _BODY.search(text, opening.end()) is None:
+        return None, "no <body>"
+    closings = [closing.end() for closing in _CLOSING.finditer(text, opening.end())]
+    stop = closings[-1] if closings else len(text.rstrip())
+    page = _parse(text[opening.start() : stop])
+    if page.strays:
+        return None, "text between <html> and <body>"
+    if not page.shows_text:
+        return None, "the body shows nothing"
+    return (opening.start(), stop), page.problem or "text around the page"
+
+
+class _Page(HTMLParser):
+    """Follows the open elements of a page."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.in_body = False
+        self.ended = False
+        self.strays = False
+        self.shows_text = False
+        self.problem: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.in_body |= tag == "body"
+        self.shows_text |= tag == "img" and self.in_body
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.shows_text |= tag == "img" and self.in_body
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _VOID:
+            return
+        if tag not in self.open:
+            self.problem = self.problem or f"</{tag}> closes nothing"
+            return
+        while (last := self.open.pop()) != tag:
+            self._unclosed(last)
+        self.ended |= tag in ("html", "body") and "html" not in self.open
+
+    def handle_data(self, data: str) -> None:
+        if is_empty(data) or (self.open and self.open[-1] in _HIDDEN):
+            return
+        if self.ended:
+            self.problem = self.problem or "text after the page"
+        elif self.in_body:
+            self.shows_text = True
+        else:
+            self.strays = True
+
+    def close(self) -> None:
+        super().close()
+        for tag in self.open:
+            self._unclosed(tag)
+        if not self.in_body:
+            self.problem = self.problem or "no <body>"
+
+    def _unclosed(self, tag: str) -> None:
+        if tag not in _OPTIONAL_END:
+            self.problem = self.problem or f"<{tag}> is not closed"
+
+    @property
+    def complete(self) -> bool:
+        return self.shows_text and self.problem is None and not self.strays
+
+
+def _parse(html: str) -> _Page:
+    page = _Page()
+    # The parser takes quadratic time over a long tail of tags that never close; cut off, the tail is as unclosed.
+    last = html.rfind(">") + 1
+    tail = html.find("<", last)
+    page.feed(html if tail < 0 else html[:tail])
+    page.close()
+    if tail >= 0:
+        page.problem = page.problem or "ends inside a tag"
+    return page

@@ -1,0 +1,354 @@
+"""Intervals for scores of the same instructions under several models and languages.
+
+The unit of every statement is the *instruction* (Miller 2024, arXiv 2411.00640): models answer the same ones,
+so comparisons are paired, and the translations of one instruction are one cluster. A *cell* is the scores of
+one model on one criterion: a mapping from item to number, or to None where there is no score. An item is an
+instruction, or something finer (an answer in one language) that ``cluster`` maps to its instruction.
+
+Undefined never means NaN: a number that does not exist is None, with the reason in ``Interval.note``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy import stats
+
+Item = Any  # whatever is hashable; Mapping[str, float | None] would not be a Mapping[Hashable, float | None]
+Cell = Mapping[Item, float | None]
+Key = TypeVar("Key", bound=Hashable)
+
+# Blocks of the bootstrap hold this many weights (32 MB), so that memory does not grow with the answers.
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its limits.
+
+    Attributes:
+        estimate: None when nothing was scored.
+        low: lower limit, None when there is none (``note`` says why).
+        high: upper limit.
+        n: items that entered the estimate.
+        total: items that could have.
+        note: why a number is missing, or which convention gave it.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    total: int
+    note: str | None = None
+
+    @property
+    def coverage(self) -> float:
+        """The share of items that entered the estimate; 0 of 0 is 0."""
+        return self.n / self.total if self.total else 0.0
+
+
+def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion, inside [0, 1] for every count.
+
+    With p = successes / n and z the normal quantile of (1 + level) / 2, the limits are
+    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). No trials (n = 0) say nothing: (0, 1).
+
+    Raises:
+        ValueError: unless 0 <= successes <= n and 0 < level < 1.
+    """
+    if not (0 <= successes <= n and 0 < level < 1):
+        raise ValueError(f"no proportion: {successes} successes of {n} at level {level}")
+    if n == 0:
+        return 0.0, 1.0
+    z = float(stats.norm.ppf((1 + level) / 2))
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # At the ends the limit is the proportion itself; rounding would leave it 1e-17 away.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return low, high
+
+
+# --- the bootstrap over instructions ---
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The recipe of one matrix of bootstrap weights, shared by every number of a report (see ``resample``).
+
+    Attributes:
+        units: instructions, ordered by stratum and then by name, so that input order does not matter.
+        sizes: units in each stratum, in that order.
+        draws: rows of the matrix.
+        seed: of the generator; the matrix is made again from it, in blocks, whenever it is needed.
+    """
+
+    units: tuple[str, ...]
+    sizes: tuple[int, ...]
+    draws: int
+    seed: int
+
+
+def resample(
+    units: Iterable[str], strata: Mapping[str, str] | None = None, *, draws: int = 10_000, seed: int = 0
+) -> Resamples:
+    """Plan a bootstrap over ``units``, stratified by ``strata`` (unit -> task; a unit without one: task "").
+
+    From a stratum of k units each draw takes k - 1 with replacement and weighs them k / (k - 1) (Rao and Wu,
+    JASA 1988). Taking k would give too small a variance, by the factor (k - 1) / k: with four or five
+    instructions a task, intervals 10 % too narrow. Strata of one unit cannot show any variance;
+    they are merged into one, and a last lone unit joins the smallest stratum.
+
+    Raises:
+        ValueError: without a unit or a draw.
+    """
+    groups: dict[str, list[str]] = {}
+    for unit in sorted(set(units)):
+        groups.setdefault((strata or {}).get(unit, ""), []).append(unit)
+    if not groups or draws < 1:
+        raise ValueError("a bootstrap needs at least one unit and one draw")
+    large = [groups[name] for name in sorted(groups) if len(groups[name]) > 1]
+    lone = [groups[name][0] for name in sorted(groups) if len(groups[name]) == 1]
+    if len(lone) == 1 and large:
+        min(large, key=len).extend(lone)
+    elif lone:
+        large.append(lone)
+    ordered = tuple(unit for group in large for unit in group)
+    return Resamples(ordered, tuple(len(group) for group in large), draws, seed)
+
+
+def resampled_sums(columns: np.ndarray, resamples: Resamples) -> np.ndarray:
+    """Bootstrap draws of the column sums.
+
+    Every estimate here is a function of sums over units, so this is the only place that draws. Values are
+    first rounded to a grid (relative step about n 2^-53) on which all sums are exact: the same column then
+    has the same draws wherever it stands, whatever the order of summation of the linear algebra library.
+    That is why an exact copy of a model gets the exact same interval.
+
+    Args:
+        columns: [units, columns], rows in the order of ``resamples.units``.
+        resamples: from ``resample``.
+
+    Returns:
+        [draws, columns] float64.
+    """
+    sizes = np.array(resamples.sizes)
+    taken = np.maximum(sizes - 1, 1)
+    scaled = columns * np.repeat(sizes / taken, sizes)[:, None]
+    largest = np.max(np.abs(scaled), axis=0, initial=0.0)
+    exponents = np.frexp(largest)[1] + math.ceil(math.log2(len(scaled))) - 53
+    grid = np.ldexp(1.0, np.maximum(exponents, -1000))
+    exact = np.rint(scaled / grid) * grid
+    sums = np.empty((resamples.draws, columns.shape[1]))
+    row = 0
+    for counts in _count_blocks(sizes, taken, resamples):
+        sums[row : row + len(counts)] = counts @ exact
+        row += len(counts)
+    return sums
+
+
+def _count_blocks(sizes: np.ndarray, taken: np.ndarray, resamples: Resamples) -> Iterator[np.ndarray]:
+    """[rows, units] blocks of how often each draw takes each unit."""
+    units = int(sizes.sum())
+    width = np.repeat(sizes, taken)
+    start = np.repeat(np.cumsum(sizes) - sizes, taken)
+    generator = np.random.default_rng(resamples.seed)
+    block = max(1, _BLOCK // units)
+    for first in range(0, resamples.draws, block):
+        rows = min(block, resamples.draws - first)
+        index = start + (generator.random((rows, len(width))) * width).astype(np.int64)
+        index += units * np.arange(rows)[:, None]
+        counts = np.bincount(index.ravel(), minlength=rows * units)
+        yield counts.reshape(rows, units).astype(np.float64)
+
+
+def percentile_interval(
+    estimate: float | None, draws: np.ndarray, *, n: int, total: int, units: int, level: float = 0.95
+) -> Interval:
+    """The interval between the (1 - level)/2 and (1 + level)/2 quantiles of ``draws``.
+
+    Draws that are NaN (a resample without a scored answer) are left out. Constant data has equal limits;
+    BCa limits would be 0/0 there. For a proportion near 0 or 1 prefer ``wilson_interval``, which stays open.
+
+    Args:
+        estimate: from the data themselves.
+        draws: [draws] the same quantity from the resamples.
+        n: items that entered the estimate.
+        total: items that could have.
+        units: instructions with at least one such item; fewer than two give no interval.
+        level: of confidence.
+    """
+    if estimate is None:
+        return Interval(None, None, None, n, total, "no scored answers" if n == 0 else "undefined")
+    if units < 2:
+        return Interval(estimate, None, None, n, total, "one instruction: no interval")
+    defined = draws[~np.isnan(draws)]
+    if not defined.size:
+        return Interval(estimate, None, None, n, total, "undefined in every resample")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(estimate, float(low), float(high), n, total)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """A cell summed by unit: ``sums`` and ``counts`` are [units], ``low`` and ``high`` its extreme scores."""
+
+    sums: np.ndarray
+    counts: np.ndarray
+    low: float
+    high: float
+    total: int
+
+    @property
+    def n(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def units(self) -> int:
+        return int(np.count_nonzero(self.counts))
+
+    def mean(self) -> float | None:
+        # Clipping undoes the rounding of the division, so that constant data has its constant as mean.
+        return min(max(math.fsum(self.sums) / self.n, self.low), self.high) if self.n else None
+
+
+def _sum_by_unit(cell: Cell, index: Mapping[str, int], cluster: Mapping[Item, str] | None) -> _Sums:
+    scores: list[list[float]] = [[] for _ in index]
+    for item, value in cell.items():
+        if value is None:
+            continue
+        if not math.isfinite(value):
+            raise ValueError(f"the score of {item!r} is {value}; a missing score is None")
+        unit = item if cluster is None else cluster[item]
+        scores[index[unit]].append(float(value))
+    present = [value for unit_scores in scores for value in unit_scores]
+    return _Sums(
+        np.array([math.fsum(unit_scores) for unit_scores in scores]),
+        np.array([float(len(unit_scores)) for unit_scores in scores]),
+        min(present, default=0.0),
+        max(present, default=0.0),
+        len(cell),
+    )
+
+
+def _mean_draws(cells: Sequence[_Sums], resamples: Resamples) -> np.ndarray:
+    """[cells, draws] bootstrap draws of each cell's mean, as a ratio of sums; NaN where a draw is empty."""
+    columns = np.stack([c.sums for c in cells] + [c.counts for c in cells], axis=1)
+    sums, counts = np.split(resampled_sums(columns, resamples).T, 2)
+    means = np.full_like(sums, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    low, high = np.array([[c.low, c.high] for c in cells]).T
+    return np.clip(means, low[:, None], high[:, None], out=means)
+
+
+def _summed(cells: Iterable[Cell], resamples: Resamples, cluster: Mapping[Item, str] | None) -> list[_Sums]:
+    index = {unit: position for position, unit in enumerate(resamples.units)}
+    return [_sum_by_unit(cell, index, cluster) for cell in cells]
+
+
+def mean_draws(
+    cells: Sequence[Cell], resamples: Resamples, *, cluster: Mapping[Item, str] | None = None
+) -> np.ndarray:
+    """[cells, draws] bootstrap draws of each cell's mean over its scored items; NaN where a draw has none.
+
+    Raises:
+        KeyError: for an item whose unit is not in ``resamples``.
+        ValueError: for a score that is not finite.
+    """
+    return _mean_draws(_summed(cells, resamples, cluster), resamples)
+
+
+def mean_intervals(
+    cells: Mapping[Key, Cell],
+    resamples: Resamples,
+    *,
+    cluster: Mapping[Item, str] | None = None,
+    level: float = 0.95,
+) -> dict[Key, Interval]:
+    """The mean of each cell over its scored items, with a percentile bootstrap interval.
+
+    The mean is a ratio, sum of scores / number of scores, and each draw resamples both: where only some
+    answers count (the paper scores all criteria but language on answers in the correct language only) the
+    denominator is random too. ``n`` and ``coverage`` say how many counted.
+
+    Raises:
+        KeyError: for an item whose unit is not in ``resamples``.
+        ValueError: for a score that is not finite.
+    """
+    if not cells:
+        return {}
+    summed = _summed(cells.values(), resamples, cluster)
+    return {
+        key: percentile_interval(c.mean(), draws, n=c.n, total=c.total, units=c.units, level=level)
+        for key, c, draws in zip(cells, summed, _mean_draws(summed, resamples), strict=True)
+    }
+
+
+def mean_differences(
+    pairs: Mapping[Key, tuple[Cell, Cell]],
+    resamples: Resamples,
+    *,
+    cluster: Mapping[Item, str] | None = None,
+    level: float = 0.95,
+) -> dict[Key, Interval]:
+    """The mean of the first cell minus that of the second, each over its own scored items, as an interval.
+
+    Both means come from the same resamples, so what the two have in common (hard instructions) cancels.
+    ``n`` is the lesser of the two. See ``xltjax.eval.stats.comparisons.compare`` for common support and tests.
+
+    Raises:
+        KeyError: for an item whose unit is not in ``resamples``.
+        ValueError: for a score that is not finite.
+    """
+    if not pairs:
+        return {}
+    summed = _summed((cell for pair in pairs.values() for cell in pair), resamples, cluster)
+    draws = _mean_draws(summed, resamples)
+    results = {}
+    for number, key in enumerate(pairs):
+        first, second = 2 * number, 2 * number + 1
+        a, b = summed[first], summed[second]
+        mean_a, mean_b = a.mean(), b.mean()
+        results[key] = percentile_interval(
+            None if mean_a is None or mean_b is None else mean_a - mean_b,
+            draws[first] - draws[second],
+            n=min(a.n, b.n),
+            total=max(a.total, b.total),
+            units=min(a.units, b.units),
+            level=level,
+        )
+    return results
+
+
+# --- criteria that only answers in the correct language can have ---
+
+
+def conditional_variants(score: Cell, correct: Cell, lowest: float, highest: float) -> dict[str, Cell]:
+    """Four readings of a criterion that is scored only on answers in the correct language.
+
+    Args:
+        score: the criterion, None where the judge gave none.
+        correct: 1 or True where the answer is in the correct language, 0 where not, None where unknown.
+        lowest: the least score of the scale.
+        highest: the greatest.
+
+    Returns:
+        Cells over the items of ``correct``, to give to ``mean_intervals``. ``correct_only``: wrong answers are
+        left out, as in the paper (which flatters a model that fails on the hard ones). ``wrong_is_lowest``: a
+        wrong answer has the lowest score, being of no use. ``worst`` and ``best``: all that ``correct_only``
+        leaves out is lowest or highest; the mean over all instructions lies between these two.
+    """
+    correct_only = {item: score.get(item) if right else None for item, right in correct.items()}
+    wrong = {item for item, right in correct.items() if right is not None and not right}
+    return {
+        "correct_only": correct_only,
+        "wrong_is_lowest": {k: lowest if k in wrong else v for k, v in correct_only.items()},
+        "worst": {k: lowest if v is None else v for k, v in correct_only.items()},
+        "best": {k: highest if v is None else v for k, v in correct_only.items()},
+    }

@@ -1,0 +1,507 @@
+"""The shipped evaluation set, as data to be proof-read, and the loader of instruction sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import unicodedata
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xltjax.common.errors import UserError
+from xltjax.common.files import write_jsonl
+from xltjax.data.prompt_sets import Instruction, compose, load_set, shipped_sets
+from xltjax.data.released import params_from_instruction
+from xltjax.eval.language import LanguageIdentifier
+from xltjax.eval.spelling import Dictionary, dictionary_folders
+
+LANGUAGES = ("en", "fr", "pt", "ru", "de")
+MODIFIER_COUNTS = {
+    "briefly": 20,
+    "detailed": 20,
+    "list_n": 12,
+    "answer_in": 100,
+    "markdown": 14,
+    "html_page": 14,
+    "arrow": 14,
+    "capitalise": 14,
+    "scientific": 14,
+    "simple": 14,
+    "two_hop": 15,
+}
+ANSWER_LANGUAGES = {"en": "fr pt ru", "fr": "pt ru de", "pt": "fr ru de", "ru": "fr pt de", "de": "fr pt ru"}
+# Shares of accepted words that human-corrected prompts reach with the same dictionaries.
+ACCEPTED_WORDS = {"en": 0.99, "fr": 0.985, "pt": 0.97, "ru": 0.97, "de": 0.97}
+WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
+
+
+@cache
+def plain(language: str) -> list[Instruction]:
+    return load_set("xlt113", [language])
+
+
+@cache
+def modified(language: str) -> list[Instruction]:
+    return [item for item in load_set("xlt113", [language], modifiers=True) if item.modifier]
+
+
+# The set
+
+
+def test_every_language_has_the_same_113_instructions_in_the_same_order() -> None:
+    expected = [f"xlt113-{number:03d}" for number in range(1, 114)]
+    sets = {language: plain(language) for language in LANGUAGES}
+    for language, items in sets.items():
+        assert [item.instruction_id for item in items] == expected
+        assert [item.id for item in items] == [f"{id}-{language}" for id in expected]
+        assert {item.language for item in items} == {language}
+        assert [(item.task, item.human) for item in items] == [(i.task, i.human) for i in sets["en"]]
+
+
+def test_25_tasks_have_4_or_5_instructions_each() -> None:
+    tasks = Counter(item.task for item in plain("en"))
+    assert len(tasks) == 25
+    assert set(tasks.values()) == {4, 5}
+
+
+def test_the_30_instructions_for_people_cover_every_task() -> None:
+    chosen = [item for item in plain("en") if item.human]
+    assert len(chosen) == 30
+    assert {item.task for item in chosen} == {item.task for item in plain("en")}
+    assert not any(item.human for item in modified("en"))
+
+
+def test_no_instruction_comes_twice_in_any_language() -> None:
+    items = load_set("xlt113", modifiers=True)
+    assert len(items) == len({item.id for item in items}) == 5 * (113 + 251)
+    # Upper and lower case apart, so that a copy with another capital is found too.
+    assert len({item.instruction.casefold() for item in items}) == len(items)
+
+
+def test_translations_have_the_same_digits_and_paragraphs() -> None:
+    for versions in zip(*map(plain, LANGUAGES), strict=True):
+        digits = {tuple(sorted(re.findall(r"\d+", item.instruction))) for item in versions}
+        lines = {item.instruction.count("\n") for item in versions}
+        assert len(digits) == len(lines) == 1, versions[0].id
+
+
+def test_texts_are_clean_unicode_without_stray_blanks() -> None:
+    for item in load_set("xlt113", modifiers=True):
+        text = item.instruction
+        assert text == text.strip()
+        assert unicodedata.is_normalized("NFC", text)
+        assert not re.search(r"(?<!\n) {2}|[ \t]\n|\n{3}|[\u00a0\u200b\ufeff\t]", text), item.id
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_lengths_run_from_a_short_question_to_a_text_of_100_words(language: str) -> None:
+    lengths = [len(WORD.findall(item.instruction)) for item in plain(language)]
+    assert min(lengths) <= 6
+    assert 10 <= statistics.median(lengths) <= 20
+    assert 100 <= max(lengths) <= 150
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_dictionaries_accept_the_words(language: str) -> None:
+    accepts = Dictionary(language, dictionary_folders()).accepts
+    words = [word for item in plain(language) for word in WORD.findall(item.instruction)]
+    unknown = Counter(word for word in words if not accepts(word))
+    assert 1 - unknown.total() / len(words) >= ACCEPTED_WORDS[language], unknown.most_common()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_word_of_the_modifiers_is_in_the_dictionary(language: str) -> None:
+    accepts = Dictionary(language, dictionary_folders()).accepts
+    texts = {instruction_text(item) for item in modified(language)}
+    technical = {"Markdown", "HTML", "HTML-страницу", "HTML-Seite"}
+    words = {word for text in texts for word in WORD.findall(text)} - technical
+    assert not {word for word in words if not accepts(word)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_language_identifier_agrees_on_every_instruction(language: str) -> None:
+    identify = LanguageIdentifier()
+    items = load_set("xlt113", [language], modifiers=True)
+    assert not [item.id for item in items if identify(item.instruction.replace("\n", " "))[0] != language]
+
+
+# Its modifiers
+
+
+def instruction_text(item: Instruction) -> str:
+    """The modifier's text alone."""
+    base = {one.instruction_id: one for one in plain(source_language(item))}[item.instruction_id]
+    return item.instruction.removeprefix(base.instruction).strip()
+
+
+def source_language(item: Instruction) -> str:
+    return item.id.split("-")[2]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_modifiers_have_the_counts_of_the_paper_and_suit_the_same_instructions(language: str) -> None:
+    items = modified(language)
+    assert Counter(item.modifier["name"] for item in items if item.modifier) == MODIFIER_COUNTS
+    english = [item.id.replace("-en-", f"-{language}-") for item in modified("en")]
+    assert [item.id for item in items] == english
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_modified_instruction_is_the_plain_one_and_the_text_of_the_modifier(language: str) -> None:
+    base = {item.instruction_id: item for item in plain(language)}
+    texts: dict[str, set[str]] = {}
+    for item in modified(language):
+        assert item.modifier is not None
+        own = base[item.instruction_id]
+        assert item.id == f"{own.id}-{item.modifier['name']}"
+        assert item.task == own.task
+        text = instruction_text(item)
+        assert item.instruction == compose(own.instruction, text) != own.instruction
+        # The text depends on nothing but the modifier and its parameters.
+        texts.setdefault(json.dumps(item.modifier), set()).add(text)
+    assert all(len(values) == 1 for values in texts.values())
+    assert len({text for values in texts.values() for text in values}) == len(texts)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_answer_in_asks_for_three_other_languages_equally_often(language: str) -> None:
+    items = [item for item in modified(language) if item.modifier and item.modifier["name"] == "answer_in"]
+    for item in items:
+        assert item.modifier == {"name": "answer_in", "params": {"language": item.language}}
+    counts = Counter(item.language for item in items)
+    assert set(counts) == set(ANSWER_LANGUAGES[language].split())
+    assert set(counts.values()) == {33, 34}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_only_answer_in_changes_the_language_of_the_answer(language: str) -> None:
+    others = [item for item in modified(language) if item.modifier and item.modifier["name"] != "answer_in"]
+    assert {item.language for item in others} == {language}
+
+
+def test_list_n_states_its_number_and_needs_no_other_plural_in_russian() -> None:
+    for language in LANGUAGES:
+        for item in modified(language):
+            if item.modifier and item.modifier["name"] == "list_n":
+                n = item.modifier["params"]["n"]
+                assert re.findall(r"\d+", instruction_text(item)) == [str(n)]
+                assert 5 <= n <= 20  # "вариантов" from 5 to 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_parameters_can_be_read_from_the_text_alone(language: str) -> None:
+    for item in modified(language):
+        if item.modifier and item.modifier["name"] in ("list_n", "answer_in"):
+            read = params_from_instruction(item.modifier["name"], item.instruction, language)
+            assert read == item.modifier["params"], item.id
+
+
+def test_two_hop_asks_about_serving_the_weather_and_the_area_of_mathematics() -> None:
+    hops = {
+        (item.modifier["params"]["hop"], item.task)
+        for item in modified("fr")
+        if item.modifier and item.modifier["name"] == "two_hop"
+    }
+    assert hops == {("serve", "suggest_recipe"), ("weather", "trip_itinerary"), ("area", "math_concept")}
+
+
+def test_the_sign_of_arrow_and_the_words_markdown_and_html_stand_in_every_language() -> None:
+    for language in LANGUAGES:
+        for item in modified(language):
+            wanted = {"arrow": "-->", "markdown": "Markdown", "html_page": "HTML"}
+            assert item.modifier is not None
+            assert wanted.get(item.modifier["name"], "") in instruction_text(item)
+
+
+# The loader
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_languages_are_loaded_in_the_order_asked_for_and_once() -> None:
+    items = load_set("xlt113", ["ru", "pt-BR", "ru"])
+    assert [item.language for item in items] == ["ru"] * 113 + ["pt"] * 113
+
+
+def test_without_languages_all_are_loaded() -> None:
+    assert Counter(item.language for item in load_set("xlt113")) == dict.fromkeys(LANGUAGES, 113)
+    assert load_set("xlt113", []) == load_set("xlt113")
+
+
+def test_a_language_file_of_the_set_gives_the_same_instructions_as_the_set() -> None:
+    assert load_set(shipped_sets()["xlt113"] / "ru.jsonl") == load_set("xlt113", ["ru"])
+
+
+def test_what_is_exported_is_read_back(tmp_path: Path) -> None:
+    items = load_set("xlt113", modifiers=True)
+    write_jsonl(tmp_path / "all.jsonl", map(dataclasses.asdict, items))
+    assert load_set(tmp_path / "all.jsonl") == items
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.builds(
+        Instruction,
+        id=st.text(min_size=1),
+        instruction_id=st.text(min_size=1),
+        language=st.sampled_from(LANGUAGES),
+        task=st.text(min_size=1),
+        instruction=st.text(st.characters()),
+        modifier=st.none() | st.just({"name": "list_n", "params": {"n": 3}}),
+        human=st.booleans(),
+    )
+)
+def test_any_text_survives_export_and_loading(item: Instruction) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_jsonl(Path(folder) / "one.jsonl", [dataclasses.asdict(item)])
+        assert load_set(Path(folder) / "one.jsonl") == [item]
+
+
+@pytest.mark.parametrize("name", ["prompts.json", "prompts.jsonl"])
+def test_one_chat_is_one_instruction(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, [user("Ça va ?"), {"role": "assistant", "content": "Oui."}])
+    expected = Instruction("prompts-001-fr", "prompts-001", "fr", "", "Ça va ?")
+    assert load_set(path, ["fr"]) == [expected]
+
+
+def test_chats_one_a_line_in_a_list_or_under_messages_are_the_same(tmp_path: Path) -> None:
+    chats = [[user("Un")], [user("Deux")]]
+    lines = write(tmp_path / "a" / "set.fr.jsonl", "\n".join(map(json.dumps, chats)))
+    listed = write(tmp_path / "b" / "set.fr.json", chats)
+    rows = write(tmp_path / "c" / "set.fr.json", [{"messages": chat} for chat in chats])
+    assert load_set(lines) == load_set(listed) == load_set(rows)
+    assert [(item.id, item.instruction) for item in load_set(lines)] == [
+        ("set-001-fr", "Un"),
+        ("set-002-fr", "Deux"),
+    ]
+
+
+def test_alpacaeval_gives_instructions_without_its_answers(tmp_path: Path) -> None:
+    rows = [{"dataset": "koala", "instruction": "Why?", "output": "Because.", "generator": "m"}]
+    [item] = load_set(write(tmp_path / "alpaca.json", rows), ["en"])
+    assert item == Instruction("alpaca-001-en", "alpaca-001", "en", "koala", "Why?")
+
+
+def test_rows_of_ours_may_leave_out_all_but_the_instruction(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine" / "fr.jsonl", '{"instruction": "Un"}\n{"instruction": ""}\n')
+    # An empty instruction is for the generator to report; the loader keeps it.
+    assert [(item.id, item.instruction) for item in load_set(path)] == [
+        ("mine-001-fr", "Un"),
+        ("mine-002-fr", ""),
+    ]
+
+
+def test_a_row_says_its_language_louder_than_the_file_name(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "language": "PT_br"}, {"instruction": "b"}]
+    assert [item.language for item in load_set(write(tmp_path / "x.fr.json", rows))] == ["pt", "fr"]
+
+
+def test_rows_in_other_languages_are_left_out(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "language": "fr"}, {"instruction": "b", "language": "en"}]
+    [item] = load_set(write(tmp_path / "x.json", rows), ["en"])
+    assert item.id == "x-002-en"
+
+
+def test_a_chat_of_several_turns_is_refused_rather_than_cut(tmp_path: Path) -> None:
+    turns = [user("a"), {"role": "assistant", "content": "b"}, user("c")]
+    with pytest.raises(UserError, match=r"x\.fr\.json, line 1: a chat must be one user message"):
+        load_set(write(tmp_path / "x.fr.json", turns))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"prompt": "a"}', r"line 1: no instruction among its keys \(prompt\); accepted: .*AlpacaEval"),
+        ('{"instruction": "a"}\n{"task": "b"}', r"line 2: no instruction among its keys \(task\)"),
+        ('{"instruction": null}', "line 1: instruction must be text, not None"),
+        ('{"instruction": "a", "task": 3}', "line 1: task must be text, not 3"),
+        ('{"instruction": "a", "modifier": "markdown"}', "line 1: modifier must be"),
+        ('{"instruction": "a", "language": "français"}', "line 1: language 'français' is not a code"),
+        ('"a"', "line 1: 'a' is not an instruction"),
+        ("{", "line 1: not JSON"),
+        ("", "holds no instructions"),
+        ('{"instruction": "a", "id": "i"}\n{"instruction": "b", "id": "i"}', "the id 'i' comes twice"),
+    ],
+)
+def test_a_bad_file_is_refused_naming_the_place(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_set(write(tmp_path / "set.en.jsonl", content))
+
+
+def test_a_file_that_does_not_say_its_language_needs_exactly_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "alpaca.json", [{"instruction": "Why?"}])
+    assert len(load_set(path, ["en"])) == 1
+    for languages in (None, ["en", "fr"]):
+        with pytest.raises(UserError, match="the language is not known"):
+            load_set(path, languages)
+
+
+def test_a_folder_with_the_name_of_a_set_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "xlt113" / "en.jsonl", '{"instruction": "mine"}')
+    monkeypatch.chdir(tmp_path)
+    assert len(load_set("xlt113", ["en"])) == 113
+    assert len(load_set("./xlt113", ["en"])) == 1
+
+
+def test_an_unknown_set_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(
+        UserError, match="xlt13 is neither a file, a folder nor a shipped set; did you mean 'xlt113'"
+    ):
+        load_set("xlt13")
+
+
+def test_a_language_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no instructions in it; it has de, en, fr, pt, ru"):
+        load_set("xlt113", ["fr", "it"])
+    with pytest.raises(UserError, match="no instructions in de; it has fr"):
+        load_set(write(tmp_path / "x.fr.json", [{"instruction": "a"}]), ["de"])
+
+
+def test_a_folder_without_a_set_is_refused_naming_what_it_holds(tmp_path: Path) -> None:
+    write(tmp_path / "photo.png", "")
+    with pytest.raises(
+        UserError, match=r"no set of instructions \(it holds photo\.png\); accepted: .*released"
+    ):
+        load_set(tmp_path)
+
+
+# Folders of one's own
+
+
+def own_set(folder: Path, modifiers: str) -> Path:
+    write(folder / "en.jsonl", '{"instruction_id": "a", "instruction": "One?"}\n')
+    write(folder / "fr.jsonl", '{"instruction_id": "a", "instruction": "Un :\\n\\ntexte"}\n')
+    write(folder / "modifiers.yaml", modifiers)
+    return folder
+
+
+def test_a_folder_of_ones_own_has_modifiers_too(tmp_path: Path) -> None:
+    folder = own_set(
+        tmp_path / "own",
+        """
+        shout: {texts: {en: Shout., fr: Crie.}, instructions: [a]}
+        list_n: {param: n, texts: {en: "List {n}.", fr: "{n} idées."}, instructions: {a: {en: 3, fr: 4}}}
+        answer_in: {param: language, texts: {en: {de: In German.}, fr: {de: En allemand.}}, instructions: {a: de}}
+        """,
+    )
+    items = load_set(folder, modifiers=True)
+    assert [(item.id, item.language, item.instruction) for item in items] == [
+        ("a-en", "en", "One?"),
+        ("a-en-shout", "en", "One? Shout."),
+        ("a-en-list_n", "en", "One? List 3."),
+        ("a-en-answer_in", "de", "One? In German."),
+        ("a-fr", "fr", "Un :\n\ntexte"),
+        ("a-fr-shout", "fr", "Un :\n\ntexte\n\nCrie."),
+        ("a-fr-list_n", "fr", "Un :\n\ntexte\n\n4 idées."),
+        ("a-fr-answer_in", "de", "Un :\n\ntexte\n\nEn allemand."),
+    ]
+    assert load_set(folder) == [item for item in items if item.modifier is None]
+    assert items[2].modifier == {"name": "list_n", "params": {"n": 3}}
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "message"),
+    [
+        ("x: {texts: {en: A., fr: B.}, instructions: [b]}", "x names b, which .*en.jsonl lacks"),
+        ("x: {texts: {en: A.}, instructions: [a]}", "x lacks 'fr' for a in fr"),
+        ("x: {param: n, texts: {en: '{m}', fr: '{m}'}, instructions: {a: 1}}", "x lacks 'm' for a in en"),
+        ("x: {texts: {en: A., fr: B.}}", "must give each modifier its texts and instructions"),
+        ("- x", "must give each modifier its texts and instructions"),
+        ("x: {", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_the_modifiers_is_named(tmp_path: Path, modifiers: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_set(own_set(tmp_path / "own", modifiers), modifiers=True)
+
+
+def test_modifiers_of_a_folder_without_them_are_missed(tmp_path: Path) -> None:
+    write(tmp_path / "own" / "en.jsonl", '{"instruction": "a"}')
+    with pytest.raises(UserError, match=r"modifiers\.yaml does not exist"):
+        load_set(tmp_path / "own", modifiers=True)
+
+
+# The authors' released set, in its form
+
+
+BASE = {"en": ["Tell me.", "Tell me. Why?", "Go"], "fr": ["Dis.", "Dis. Pourquoi ?", "Va"]}
+TAILS = {"en": [" Short.", " List 9 options.", " In Russian."], "fr": [" Court.", " Liste 9.", " En russe."]}
+
+
+def released(folder: Path, types: str = "short\nnum_items_9\nlang_ru") -> Path:
+    for language, texts in BASE.items():
+        rows = [texts[1] + TAILS[language][0], texts[0] + TAILS[language][1], texts[2] + TAILS[language][2]]
+        place = folder / "data"
+        write(place / f"alpacaeval_test_subset.{language}.jsonl", lines(texts))
+        write(place / f"modifiers.{language}.jsonl", lines(rows))
+        write(place / f"modifiers.{language}.types", types)
+    return folder
+
+
+def lines(texts: list[str]) -> str:
+    return "".join(json.dumps([user(text)]) + "\n" for text in texts)
+
+
+def test_the_released_set_is_found_under_a_folder(tmp_path: Path) -> None:
+    items = load_set(released(tmp_path), ["fr"])
+    name = "alpacaeval_test_subset"
+    assert items == [
+        Instruction(f"{name}-{n:03d}-fr", f"{name}-{n:03d}", "fr", "", text)
+        for n, text in enumerate(BASE["fr"], start=1)
+    ]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_released_modifiers_belong_to_the_instruction_they_start_with(tmp_path: Path, end: str) -> None:
+    folder = released(tmp_path, "short\nnum_items_9\nlang_ru" + end)
+    items = [item for item in load_set(folder, modifiers=True) if item.modifier]
+    assert [(item.id[23:], item.language, item.modifier, item.instruction) for item in items] == [
+        ("002-en-briefly", "en", {"name": "briefly", "params": {}}, "Tell me. Why? Short."),
+        ("001-en-list_n", "en", {"name": "list_n", "params": {"n": 9}}, "Tell me. List 9 options."),
+        ("003-en-answer_in", "ru", {"name": "answer_in", "params": {"language": "ru"}}, "Go In Russian."),
+        ("002-fr-briefly", "fr", {"name": "briefly", "params": {}}, "Dis. Pourquoi ? Court."),
+        ("001-fr-list_n", "fr", {"name": "list_n", "params": {"n": 9}}, "Dis. Liste 9."),
+        ("003-fr-answer_in", "ru", {"name": "answer_in", "params": {"language": "ru"}}, "Va En russe."),
+    ]
+
+
+def test_released_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has 3 rows and .*en\.types has 2"):
+        load_set(released(tmp_path, "short\nlong"), modifiers=True)
+    folder = released(tmp_path)
+    write(folder / "data" / "modifiers.en.jsonl", lines(["Tell me. a", "Other.", "Go"]))
+    with pytest.raises(UserError, match=r"'Other\.' starts with no instruction of the plain set"):
+        load_set(folder, modifiers=True)
+    write(folder / "copy" / "alpacaeval_test_subset.en.jsonl", lines(["x"]))
+    with pytest.raises(UserError, match="name the folder of one of them"):
+        load_set(folder)
+
+
+def test_loading_a_set_needs_neither_jax_nor_the_evaluators_libraries() -> None:
+    code = (
+        "import sys; from xltjax.data.prompt_sets import load_set; load_set('xlt113', modifiers=True);"
+        "print(sorted({'jax', 'regex', 'fasttext', 'hunspell', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,196 @@
+"""Commands made from settings: flags, ``--config``, ``--print-config``, and errors of one line.
+
+Every command of xltjax is ``command(SettingsClass, function)``; ``execute`` runs it with the error
+contract: a user's mistake prints ``error: ...`` on stderr and exits with code 2, without a traceback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.settings import build, read_config_files, to_yaml
+
+# Errors of the file system that the user can mend, whatever was being done.
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
+
+GENERAL = "General"  # the section of what every command has
+
+
+class _SettingsCommand(click.Command):
+    """A click command whose ``--help`` groups flags under sections, and that names the flag that was meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as mistake:
+            flags = [flag for parameter in self.get_params(ctx) for flag in parameter.opts if flag[:1] == "-"]
+            name = mistake.option_name
+            raise UserError(f"unknown flag {name}; {did_you_mean(name, flags)}") from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = getattr(parameter, "record", None) or parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", GENERAL), []).append(record)
+        for section in sorted(sections, key=lambda name: name == GENERAL):  # what all commands share, last
+            with formatter.section(section):
+                formatter.write_dl(sections[section])
+
+
+def command(
+    config_class: type[Any],
+    function: Callable[[Any], None],
+    *,
+    name: str,
+    help: str,
+    fallback: tuple[str, str] | None = None,
+) -> click.Command:
+    """A click command with one flag per field of ``config_class``, calling ``function(config)``.
+
+    Args:
+        config_class: a frozen dataclass whose fields are made by ``config.setting``.
+        function: what the command does.
+        name: of the command.
+        help: its first line in ``--help``.
+        fallback: (config, setting): the shipped config that holds when no ``--config`` is given and
+            the setting is not either.
+    """
+
+    def callback(config: tuple[str, ...], print_config: bool, **flags: Any) -> None:
+        given = {key: value for key, value in flags.items() if value is not None and value != ()}
+        if fallback and not config and fallback[1] not in given:
+            config = fallback[:1]
+        resolved = build(config_class, {**read_config_files(config), **given})
+        if print_config:
+            click.echo(to_yaml(resolved), nl=False)
+        else:
+            function(resolved)
+
+    hints = typing.get_type_hints(config_class)
+    parameters = [_parameter(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    parameters += [
+        click.Option(
+            ["--config"],
+            multiple=True,
+            metavar="FILE",
+            help="YAML file of settings or name of a shipped one; repeatable, later wins, flags win over all.",
+        ),
+        click.Option(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
+    ]
+    return _SettingsCommand(
+        name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
+    )
+
+
+class _Group(click.Group):
+    """A click group whose error for an unknown command names the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in self.commands:
+            raise UserError(f"unknown command {args[0]!r}; {did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.Group:
+    """Several commands under one name; the name alone prints their list."""
+
+    @click.pass_context
+    def callback(ctx: click.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            click.echo(ctx.get_help())
+
+    return _Group(
+        name,
+        commands=commands,
+        callback=callback,
+        help=help,
+        invoke_without_command=True,
+        context_settings={"max_content_width": 110},
+    )
+
+
+def _parameter(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
+    many = typing.get_origin(hint) is tuple
+    if field.metadata["positional"]:
+        metavar = field.name.upper() + ("..." if many else "")
+        argument = click.Argument([field.name], nargs=-1 if many else 1, required=False, metavar=metavar)
+        argument.section, argument.record = "Arguments", (metavar, field.metadata["help"])  # type: ignore[attr-defined]
+        return argument
+    flag = "--" + field.name.replace("_", "-")
+    default: Any = field.default
+    shown = ",".join(map(str, default)) if many else default
+    help = field.metadata["help"]
+    if default not in (None, (), ""):
+        help += f"  [default: {str(shown).lower() if isinstance(shown, bool) else shown}]"
+    if hint is bool:
+        option = click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help)
+    elif many and field.metadata["paths"]:
+        option = click.Option([flag], multiple=True, metavar="PATH", help=help)
+    else:
+        option = click.Option([flag], metavar=_metavar(hint), help=help)
+    option.section = field.metadata["section"]  # type: ignore[attr-defined]
+    return option
+
+
+def _metavar(hint: Any) -> str:
+    choices = [a for a in typing.get_args(hint) if isinstance(a, str)]
+    if choices:
+        return "|".join(choices)
+    base = next((a for a in typing.get_args(hint) if a is not type(None)), hint)
+    many = typing.get_origin(hint) is tuple
+    return {int: "N", float: "X", str: "TEXT"}.get(base, "VALUE") + (",..." if many else "")
+
+
+def execute(command: click.Command, arguments: Sequence[str] | None = None, program: str = "") -> NoReturn:
+    """Run ``command`` and exit: 0 when done, 2 after a user's mistake, 130 when interrupted."""
+    try:
+        code = command.main(args=arguments, prog_name=program or None, standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as mistake:
+        code = _complain(mistake.format_message())
+    except UserError as mistake:
+        code = _complain(str(mistake))
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except MemoryError:
+        code = _complain("out of memory; use a smaller batch, a smaller model or a larger mesh")
+    except OSError as problem:
+        if problem.errno not in MENDABLE:
+            raise
+        code = _complain(f"{problem.strerror}: {problem.filename or 'while writing'}")
+    except Exception as problem:
+        # The accelerator's allocator raises its own type, which must not be imported here.
+        if "RESOURCE_EXHAUSTED" not in str(problem):
+            raise
+        code = _complain(
+            "the device is out of memory; lower --rows-per-device or --batch-size, or use more devices "
+            f"({str(problem).splitlines()[0][:160]})"
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def log_to_stderr() -> None:
+    """Print what xltjax logs as plain lines on stderr, whatever other libraries do with logging."""
+    log = logging.getLogger("xltjax")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [logging.StreamHandler()]
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

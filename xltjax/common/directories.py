@@ -1,0 +1,85 @@
+"""Directories that appear under their final name only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from xltjax.common.errors import UserError
+from xltjax.common.files import make_output_directory
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+QUIET = 0.5  # seconds for which a removed directory must stay away
+LONGEST_REMOVAL = 15.0  # seconds after which removing is given up
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        UserError: when ``target`` is a file, or a directory that is not empty and must not be replaced.
+    """
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file; give a directory")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise UserError(f"{target} is not empty; give --overwrite to replace it")
+
+
+@contextlib.contextmanager
+def new_directory(target: Path, overwrite: bool) -> Iterator[Path]:
+    """A directory beside ``target`` to write in, which takes its name and place at the end of the block.
+
+    When the block fails, nothing is left of it and what ``target`` held stays.
+
+    Raises:
+        UserError: as ``refuse_existing``; when the disk, the quota or the largest file size is exhausted
+            meanwhile; when ``target`` cannot be replaced.
+    """
+    refuse_existing(target, overwrite)
+    target = target.resolve()
+    make_output_directory(target.parent)
+    staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+        yield staging
+        _move(staging, target)
+    except Exception as problem:  # Orbax raises errors of the disk under other types
+        reasons = [os.strerror(code) for code in FULL if os.strerror(code) in str(problem)]
+        if not reasons:
+            raise
+        raise UserError(f"{target} could not be written: {reasons[0]}; nothing was left there") from None
+    finally:
+        if staging.exists():
+            _remove(staging)
+
+
+def _move(staging: Path, target: Path) -> None:
+    replaced = staging.with_suffix(".old")
+    try:
+        if target.exists():
+            target.rename(replaced)
+        staging.rename(target)
+    except OSError as problem:
+        raise UserError(f"{target} cannot be replaced: {problem.strerror}") from None
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _remove(directory: Path) -> None:
+    """Remove ``directory`` until it stays away: threads of Orbax go on writing after one of them failed."""
+    gone_since = None
+    deadline = time.monotonic() + LONGEST_REMOVAL
+    while (now := time.monotonic()) < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():
+            gone_since = None
+        elif gone_since is None:
+            gone_since = now
+        elif now - gone_since > QUIET:
+            return
+        time.sleep(0.05)

@@ -1,0 +1,71 @@
+"""What a result came from: revision, versions, devices, command, hashes of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xltjax.common.files import atomic_write
+
+PACKAGES = ("xltjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+
+
+def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
+    """A JSON-able record; device information needs JAX to have started."""
+    import jax
+
+    return {
+        "command": sys.argv,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": _git(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "data": {str(path): sha256(path) for path in data_files},
+    }
+
+
+def write_provenance(path: Path, data_files: Iterable[Path] = ()) -> None:
+    """``provenance`` as a JSON file, written atomically."""
+    with atomic_write(path) as file:
+        json.dump(provenance(data_files), file, indent=2)
+        file.write("\n")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """Revision and dirtiness of the checkout this code runs from; None when it is an installed package."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision = _run(root, "rev-parse", "HEAD")
+        return {"revision": revision, "dirty": bool(_run(root, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _run(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

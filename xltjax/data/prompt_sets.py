@@ -1,0 +1,308 @@
+"""Instructions to generate answers for: the shipped sets, AlpacaEval, chat lists, the paper's released folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.files import read_text
+from xltjax.common.languages import language_code
+from xltjax.data.rows import is_chat, iterate_rows
+
+MODIFIERS_FILE = "modifiers.yaml"
+RELEASED_FILE = "alpacaeval_test_subset"
+ACCEPTED = (
+    "JSON Lines or a JSON list of: objects with 'instruction' (ours, AlpacaEval), objects with 'messages', "
+    "chat lists of {role, content}; or a folder with <language>.jsonl files or the paper's released set"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One prompt. ``dataclasses.asdict`` gives the row that ``load_set`` reads back.
+
+    Attributes:
+        id: unique in its set: ``xlt113-007-fr``, or ``xlt113-007-fr-markdown`` with a modifier.
+        instruction_id: shared by the translations and the modified forms of one instruction.
+        language: ISO 639-1 code of the language the *answer* should be in.
+        task: the category; empty where the set has none.
+        instruction: what the model is asked, the modifier's text included.
+        modifier: ``{"name": ..., "params": {...}}``, or None.
+        human: in the subset for human evaluation.
+    """
+
+    id: str
+    instruction_id: str
+    language: str
+    task: str
+    instruction: str
+    modifier: Mapping[str, Any] | None = None
+    human: bool = False
+
+
+def shipped_sets() -> dict[str, Path]:
+    """The evaluation sets that come with xltjax: name -> folder."""
+    root = Path(str(resources.files("xltjax.eval"))) / "sets"
+    return {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and language_files(path)}
+
+
+def load_set(
+    name_or_path: str | Path, languages: Sequence[str] | None = None, modifiers: bool = False
+) -> list[Instruction]:
+    """The instructions of a shipped set, a file or a folder.
+
+    Args:
+        name_or_path: a name of ``shipped_sets``; a JSON or JSON Lines file of ours, of AlpacaEval or of chat
+            lists; a folder laid out like ``sets/xlt113``; or a folder with the authors' released set.
+        languages: which languages to load, as codes; all of them by default. In sets and folders the
+            language of the instruction, in files the row's ``language``.
+        modifiers: add the set's modified instructions to the plain ones. A file is loaded as it stands.
+
+    Raises:
+        UserError: for an unknown set or format, a requested language that is not there, a row without an
+            instruction, or an id that comes twice.
+    """
+    wanted = list(dict.fromkeys(map(language_code, languages))) if languages else None
+    path = _find(name_or_path)
+    if path.is_file():
+        loaded = _file(path, wanted)
+    elif language_files(path):
+        loaded = _folder(path, wanted, modifiers)
+    else:
+        loaded = _released(path, wanted, modifiers)
+    if not loaded:
+        raise UserError(f"{path} holds no instructions")
+    _refuse_duplicates(loaded, path)
+    return loaded
+
+
+def compose(instruction: str, modifier: str) -> str:
+    """``instruction`` followed by the text of a modifier, apart from an instruction of several lines."""
+    return instruction + ("\n\n" if "\n" in instruction else " ") + modifier
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path, sets = Path(name_or_path), shipped_sets()
+    # A folder of results that happens to have the set's name must not hide it; "./xlt113" is the folder.
+    if str(name_or_path) in sets:
+        return sets[str(name_or_path)]
+    if path.exists():
+        return path
+    raise UserError(
+        f"{name_or_path} is neither a file, a folder nor a shipped set; {did_you_mean(str(name_or_path), sets)}"
+    )
+
+
+def language_files(folder: Path) -> dict[str, Path]:
+    """The files ``<language>.jsonl`` of a folder: language -> path."""
+    return {
+        path.stem: path for path in sorted(folder.glob("*.jsonl")) if re.fullmatch("[a-z]{2,3}", path.stem)
+    }
+
+
+def _choose(found: Iterable[str], wanted: Sequence[str] | None, place: Path) -> list[str]:
+    """The languages to load, in the order asked for."""
+    found = list(dict.fromkeys(found))
+    missing = [language for language in wanted or () if language not in found]
+    if missing:
+        raise UserError(f"{place} has no instructions in {', '.join(missing)}; it has {', '.join(found)}")
+    return list(wanted) if wanted is not None else found
+
+
+def _refuse_duplicates(instructions: Iterable[Instruction], place: Path) -> None:
+    seen: set[str] = set()
+    for instruction in instructions:
+        if instruction.id in seen:
+            raise UserError(f"{place}: the id {instruction.id!r} comes twice; ids must be unique")
+        seen.add(instruction.id)
+
+
+# Files
+
+
+def _file(path: Path, wanted: Sequence[str] | None) -> list[Instruction]:
+    """Every row in a wanted language. A row without a language has that of the file name or the only wanted one."""
+    set_name, language = _name_parts(path)
+    if not language and wanted is not None and len(wanted) == 1:
+        language = wanted[0]
+    rows = _read(path, set_name, language)
+    chosen = _choose((row.language for row in rows), wanted, path) if rows else []
+    return [row for row in rows if row.language in chosen]
+
+
+def _name_parts(path: Path) -> tuple[str, str]:
+    """(name, language) of ``name.fr.jsonl``, and of ``fr.jsonl`` in a folder ``name``; language may be empty."""
+    name, _, language = path.stem.rpartition(".")
+    if name and re.fullmatch("[a-z]{2}", language):
+        return name, language
+    if re.fullmatch("[a-z]{2}", path.stem):
+        return path.resolve().parent.name, path.stem
+    return path.stem, ""
+
+
+def _read(path: Path, set_name: str, language: str) -> list[Instruction]:
+    return [
+        _instruction(row, place, f"{set_name}-{number:03d}", language)
+        for number, (place, row) in enumerate(iterate_rows(path), start=1)
+    ]
+
+
+def _instruction(row: Any, place: str, instruction_id: str, language: str) -> Instruction:
+    """One row of any accepted format; ``instruction_id`` and ``language`` where the row has none."""
+    values = {"messages": row} if is_chat(row) else row
+    if not isinstance(values, dict):
+        raise UserError(f"{place}: {row!r:.40} is not an instruction; accepted: {ACCEPTED}")
+    if "instruction" not in values:
+        if not is_chat(values.get("messages")):
+            keys = ", ".join(map(str, values)) or "none"
+            raise UserError(f"{place}: no instruction among its keys ({keys}); accepted: {ACCEPTED}")
+        values = {**values, "instruction": _question(values["messages"], place)}
+    try:
+        language = language_code(_text(values, "language", place) or language or _unknown_language())
+    except UserError as problem:
+        raise UserError(f"{place}: {problem}") from None
+    instruction_id = _text(values, "instruction_id", place) or instruction_id
+    modifier = values.get("modifier")
+    if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
+        raise UserError(f'{place}: modifier must be {{"name": ..., "params": {{...}}}}')
+    suffix = f"-{modifier['name']}" if modifier else ""
+    return Instruction(
+        id=_text(values, "id", place) or f"{instruction_id}-{language}{suffix}",
+        instruction_id=instruction_id,
+        language=language,
+        task=_text(values, "task", place) or _text(values, "dataset", place),
+        instruction=_text(values, "instruction", place),
+        modifier=modifier,
+        human=values.get("human") is True,
+    )
+
+
+def _question(messages: Sequence[Mapping[str, Any]], place: str) -> str:
+    """The user's message of a chat of one exchange; an answer that follows it is left out."""
+    if [turn["role"] for turn in messages] not in (["user"], ["user", "assistant"]):
+        raise UserError(f"{place}: a chat must be one user message, with or without an answer")
+    return messages[0]["content"]
+
+
+def _text(values: Mapping[str, Any], key: str, place: str) -> str:
+    value = values.get(key, "")
+    if not isinstance(value, str):
+        raise UserError(f"{place}: {key} must be text, not {value!r:.40}")
+    return value
+
+
+def _unknown_language() -> str:
+    raise UserError(
+        "the language is not known; give the row a 'language', name the file like set.fr.jsonl, "
+        "or ask for one language only"
+    )
+
+
+# Folders of ours
+
+
+def _folder(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> list[Instruction]:
+    files = language_files(folder)
+    path = folder / MODIFIERS_FILE
+    entries = _modifier_entries(path) if modifiers else {}
+    loaded = []
+    for language in _choose(files, wanted, folder):
+        plain = _read(files[language], folder.name, language)
+        by_id = {instruction.instruction_id: instruction for instruction in plain}
+        loaded += plain
+        for name, entry in entries.items():
+            for instruction_id in entry["instructions"]:
+                if instruction_id not in by_id:
+                    raise UserError(f"{path}: {name} names {instruction_id}, which {files[language]} lacks")
+                loaded.append(_modify(by_id[instruction_id], name, entry, f"{path}: {name}"))
+    return loaded
+
+
+def _modifier_entries(path: Path) -> dict[str, Any]:
+    try:
+        entries = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as problem:
+        raise UserError(f"{path} is not valid YAML: {problem}") from None
+    if not isinstance(entries, dict) or not all(
+        isinstance(entry, dict) and {"texts", "instructions"} <= entry.keys() for entry in entries.values()
+    ):
+        raise UserError(f"{path} must give each modifier its texts and instructions")
+    return entries
+
+
+def _modify(plain: Instruction, name: str, entry: Mapping[str, Any], place: str) -> Instruction:
+    """The modified form of ``plain`` that an entry of ``modifiers.yaml`` describes."""
+    params: dict[str, Any] = {}
+    language = plain.language
+    try:
+        text = entry["texts"][language]
+        if "param" in entry:
+            value = entry["instructions"][plain.instruction_id]
+            # One value for all languages, or one for each.
+            value = value[language] if isinstance(value, dict) else value
+            params = {entry["param"]: value}
+            text = text[value] if isinstance(text, dict) else text.format(**params)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise UserError(f"{place} lacks {problem} for {plain.instruction_id} in {language}") from None
+    return _with_modifier(plain, compose(plain.instruction, text), {"name": name, "params": params})
+
+
+def _with_modifier(plain: Instruction, instruction: str, modifier: Mapping[str, Any]) -> Instruction:
+    """``plain`` as ``modifier`` changes it; only ``answer_in`` changes the language of the answer."""
+    return dataclasses.replace(
+        plain,
+        id=f"{plain.id}-{modifier['name']}",
+        language=modifier["params"].get("language", plain.language),
+        instruction=instruction,
+        modifier=modifier,
+        human=False,
+    )
+
+
+# The authors' released set
+
+
+def _released(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> list[Instruction]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob(f"{RELEASED_FILE}.*.jsonl")):
+        language = _name_parts(path)[1]
+        if language in files:
+            raise UserError(f"{folder} holds {path} and {files[language]}; name the folder of one of them")
+        files[language] = path
+    if not files:
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise UserError(f"{folder} is no set of instructions (it holds {found}); accepted: {ACCEPTED}")
+    loaded = []
+    for language in _choose(files, wanted, folder):
+        plain = _read(files[language], RELEASED_FILE, language)
+        loaded += plain + (_released_modified(plain, files[language], language) if modifiers else [])
+    return loaded
+
+
+def _released_modified(plain: Sequence[Instruction], path: Path, language: str) -> list[Instruction]:
+    """The released rows with a modifier; each starts with the text of its plain instruction."""
+    # Needs the [eval] extra, which whoever only generates may not have.
+    from xltjax.data.released import read_types
+
+    path = path.with_name(f"modifiers.{language}.jsonl")
+    types = path.with_suffix(".types")
+    rows, named = _read(path, path.stem, language), read_types(types)
+    if len(rows) != len(named):
+        raise UserError(f"{path} has {len(rows)} rows and {types} has {len(named)}; they must be parallel")
+    modified = []
+    for row, modifier in zip(rows, named, strict=True):
+        # The longest, as one instruction may start with another.
+        starts = [base for base in plain if row.instruction.startswith(base.instruction)]
+        if not starts:
+            raise UserError(f"{path}: {row.instruction!r:.60} starts with no instruction of the plain set")
+        base = max(starts, key=lambda base: len(base.instruction))
+        modified.append(_with_modifier(base, row.instruction, modifier))
+    return modified

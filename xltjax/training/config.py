@@ -1,0 +1,200 @@
+"""Settings of ``python -m xltjax.train``: one field per YAML key and flag, defaults from the paper's protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.numpy as jnp
+
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.settings import setting
+from xltjax.data.corpora import Overlong
+from xltjax.data.packing import BatchShape
+from xltjax.data.templates import TEMPLATES
+from xltjax.lora import TARGETS
+from xltjax.mesh import parse_mesh
+
+Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
+Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
+Remat = Literal["none", "dots", "block"]
+Moments = Literal["float32", "bfloat16"]
+
+# Stored and computed dtypes of each precision policy; a frozen base is stored as it computes.
+DTYPES = {
+    "mixed": (jnp.float32, jnp.bfloat16),
+    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+    "bfloat16-stochastic": (jnp.bfloat16, jnp.bfloat16),
+    "float32": (jnp.float32, jnp.float32),
+}
+
+MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
+OPTIMISATION, LORA, RUN, PROCESSES = "Optimisation", "LoRA", "Run", "Several processes"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Instruction tuning of one model (paper, Section 4 and Appendix B)."""
+
+    model: str = setting("", "Hugging Face directory or id, a run of ours, or 'miniature'.", section=MODEL)
+    mesh: str = setting("1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", section=MODEL)
+    precision: Precision = setting(
+        "mixed",
+        "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; bfloat16-stochastic: "
+        "both, rounded up or down at random; float32: both.",
+        section=MODEL,
+    )
+    moments: Moments = setting("float32", "Dtype in which AdamW's moments are kept.", section=MODEL)
+    offload: bool = setting(
+        False, "Keep AdamW's moments in the host's memory between updates.", section=MODEL
+    )
+    remat: Remat = setting(
+        "block", "What the backward pass recomputes: block all, dots all but products.", section=MODEL
+    )
+    data: tuple[str, ...] = setting(
+        (), "Instruction data: file, directory, glob or dataset id (repeatable).", section=DATA, paths=True
+    )
+    data_weights: tuple[float, ...] = setting(
+        (), "Relative sampling weight of each data source; by size when not given.", section=DATA
+    )
+    validation_data: tuple[str, ...] = setting(
+        (), "Data that is not learned, on which the loss is measured (repeatable).", section=DATA, paths=True
+    )
+    validation_rows: int = setting(0, "Rows of the data set aside to measure the loss on.", section=DATA)
+    template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
+    max_length: int = setting(2048, "Longest example in tokens.", section=DATA)
+    overlong: Overlong = setting(
+        "skip", "Longer examples: skip and count them, keep their first tokens, or stop.", section=DATA
+    )
+    sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
+    tokens_per_batch: int = setting(4000, "Most tokens of a mini-batch.", section=BATCH)
+    accumulation: int = setting(4, "Mini-batches per update.", section=BATCH)
+    rows_per_device: int = setting(
+        0, "Rows a device works on at once: mini-batches of an update are joined; 0: as few as the mesh allows.",
+        section=BATCH,
+    )  # fmt: skip
+    steps: int = setting(1000, "Updates.", section=OPTIMISATION)
+    learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMISATION)
+    learning_rates: tuple[float, ...] = setting(
+        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.",
+        section=OPTIMISATION,
+    )  # fmt: skip
+    schedule: Schedule = setting(
+        "inverse_sqrt", "lr / sqrt(n) at update n; linear and cosine end at --end-learning-rate.",
+        section=OPTIMISATION,
+    )  # fmt: skip
+    timescale: float = setting(
+        1.0, "t of inverse_sqrt: lr * sqrt(t / (t + n - 1)), in updates.", section=OPTIMISATION
+    )
+    warmup: int = setting(0, "Updates of linear warm-up.", section=OPTIMISATION)
+    end_learning_rate: float | None = setting(
+        None, "Learning rate at the end of linear and cosine; a tenth of the peak when not given.",
+        section=OPTIMISATION,
+    )  # fmt: skip
+    beta1: float = setting(0.9, "AdamW beta 1.", section=OPTIMISATION)
+    beta2: float = setting(0.95, "AdamW beta 2.", section=OPTIMISATION)
+    epsilon: float = setting(1e-8, "AdamW epsilon.", section=OPTIMISATION)
+    weight_decay: float = setting(
+        0.1, "Decoupled weight decay, on every trained weight.", section=OPTIMISATION
+    )
+    clip_norm: float = setting(1.0, "Largest global gradient norm.", section=OPTIMISATION)
+    lora_rank: int = setting(0, "Rank of the adapters; 0 is full fine-tuning.", section=LORA)
+    lora_alpha: float = setting(8.0, "Adapters are scaled by alpha / rank.", section=LORA)
+    lora_dropout: float = setting(0.0, "Share of the adapters' inputs that is dropped.", section=LORA)
+    lora_targets: tuple[str, ...] = setting(TARGETS, "Products that get an adapter.", section=LORA)
+    seed: int = setting(0, "Seed of data order and adapters.", section=RUN)
+    out: str = setting("runs/train", "Run directory; an unfinished run in it is resumed.", section=RUN)
+    save_every: int = setting(200, "Updates between checkpoints.", section=RUN)
+    keep: int = setting(
+        2, "Newest checkpoints kept, besides that of the lowest validation loss.", section=RUN
+    )
+    log_every: int = setting(1, "Updates between lines of metrics.jsonl.", section=RUN)
+    validation_every: int = setting(
+        0, "Updates between validation losses; 0: with every checkpoint alone.", section=RUN
+    )
+    sample_every: int = setting(0, "Updates between sample answers in samples.jsonl; 0: none.", section=RUN)
+    sample_prompts: str = setting(
+        "xlt113", "Prompts as generate takes them; the first of each language is answered.", section=RUN
+    )
+    tensorboard: bool = setting(False, "Also write metrics for TensorBoard, in OUT/tensorboard.", section=RUN)
+    wandb: str = setting("", "Also log metrics to this project of Weights & Biases.", section=RUN)
+    force: bool = setting(False, "Resume although model, data or schedule changed.", section=RUN)
+    plan: bool = setting(False, "Print memory and time per device, and stop.", section=RUN)
+    coordinator: str = setting(
+        "", "host:port of process 0; found out under SLURM, Open MPI, Kubernetes and on TPU pods.",
+        section=PROCESSES,
+    )  # fmt: skip
+    process_id: int | None = setting(None, "Number of this process, from 0.", section=PROCESSES)
+    processes: int | None = setting(None, "How many processes there are.", section=PROCESSES)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            UserError: naming the setting and what it accepts.
+        """
+        for name in ("sequence_length", "tokens_per_batch", "accumulation", "steps",
+                     "save_every", "keep", "log_every"):  # fmt: skip
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "timescale", "epsilon", "clip_norm", "lora_alpha"):
+            self._require(name, 0 < getattr(self, name) < math.inf, "positive")
+        self._require("learning_rates", all(0 < rate < math.inf for rate in self.learning_rates), "positive")
+        for name in ("warmup", "weight_decay", "end_learning_rate"):
+            self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more")
+        for name in ("beta1", "beta2", "lora_dropout"):
+            self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
+        self._require("max_length", self.max_length >= 2, "at least 2")
+        self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
+        for name in ("rows_per_device", "validation_rows", "validation_every", "sample_every"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("lora_dropout", not self.lora_dropout or bool(self.lora_rank), "0 without --lora-rank")
+        self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
+        if self.template not in TEMPLATES:
+            raise UserError(
+                f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
+            )
+        parse_mesh(self.mesh)
+
+    def _require(self, name: str, holds: bool, accepted: str) -> None:
+        if not holds:
+            raise UserError(f"{name} must be {accepted}, not {getattr(self, name)}")
+
+    def runs(self) -> list[TrainConfig]:
+        """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
+        rates = dict.fromkeys(self.learning_rates)
+        return [
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{rate:g}")
+            for rate in rates
+        ] or [self]
+
+    def batch_shape(self) -> BatchShape:
+        """The static shape of an update on the mesh.
+
+        A mini-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. Mini-batches of the same
+        update are computed together until the mesh divides their rows and each device has
+        ``rows_per_device`` of them. The loss is one token mean over the update, so this changes memory and
+        speed alone.
+
+        Raises:
+            UserError: when no grouping works, naming sizes that do.
+        """
+        replicas, data, _ = parse_mesh(self.mesh)
+        parts = replicas * data
+        rows = math.ceil(self.tokens_per_batch / self.sequence_length)
+        for joined in range(1, self.accumulation + 1):
+            enough = joined == self.accumulation or rows * joined >= self.rows_per_device * parts
+            if self.accumulation % joined == 0 and rows * joined % parts == 0 and enough:
+                return BatchShape(
+                    self.accumulation, rows, self.sequence_length, self.tokens_per_batch, joined
+                )
+        fitting = math.ceil(rows / parts) * parts * self.sequence_length
+        raise UserError(
+            f"{rows} rows x {self.accumulation} mini-batches cannot be split over {parts} data devices; "
+            f"use --tokens-per-batch {fitting} or --accumulation {self.accumulation * parts}"
+        )
+
+    def longest_example(self) -> int:
+        """Most tokens of an example that fits a row and a mini-batch (the last token is only a target)."""
+        return min(self.max_length, self.sequence_length + 1, self.tokens_per_batch + 1)

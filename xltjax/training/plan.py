@@ -1,0 +1,214 @@
+"""What a training run needs, before anything is loaded: bytes per device, FLOPs, time, epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+from xltjax.attention import SCORE_BYTES
+from xltjax.common.errors import UserError
+from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.models import companions
+from xltjax.data.corpora import load_corpora
+from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.llama import Llama, LlamaConfig, parameters
+from xltjax.lora import lora_parameters
+from xltjax.mesh import parse_mesh
+from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.loss import LOGIT_BYTES
+
+ASSUMED_MFU = 0.4  # share of the peak that a well-fed run reaches
+HEADROOM = 0.92  # share of a device's memory that is to be had
+
+_LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
+# Architectures of the paper's models, so that a plan needs no download.
+KNOWN = {
+    "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
+    "meta-llama/Llama-2-13b-hf": LlamaConfig(32000, 5120, 13824, 40, 40, 40, 128, 4096),
+    "meta-llama/Llama-2-70b-hf": LlamaConfig(32000, 8192, 28672, 80, 64, 8, 128, 4096),
+    "Unbabel/TowerBase-7B-v0.1": _LLAMA_2_7B,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes on one device at the peak, and the work of one update over all devices.
+
+    Attributes:
+        weights: trained and frozen.
+        gradients: of the trained weights; twice when mini-batches are accumulated.
+        moments: AdamW's two; those kept in host memory count only there, although parts visit in an update.
+        activations: what the forward pass keeps for the backward one, and one block's working set.
+        logits: of one chunk, with their gradient, and the sum of the head's gradients.
+        gathered: two layers' weights as they are used.
+        flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight costs no gradient).
+        tokens: of one update, at most.
+    """
+
+    weights: float
+    gradients: float
+    moments: float
+    activations: float
+    logits: float
+    gathered: float
+    flops: float
+    tokens: int
+
+    def total(self) -> float:
+        """All of the bytes."""
+        return self.weights + self.gradients + self.moments + self.activations + self.logits + self.gathered
+
+    def fits(self, accelerator: str) -> bool:
+        """Whether one device of this kind holds it."""
+        return self.total() <= ACCELERATORS[accelerator].memory * GIB * HEADROOM
+
+
+def architecture(model: str) -> LlamaConfig:
+    """The architecture of a model at hand, or of a known id.
+
+    Raises:
+        UserError: when neither is the case.
+    """
+    if Path(model).is_dir():
+        return llama_config(read_hf_config(companions(Path(model))))
+    if model in KNOWN:
+        return KNOWN[model]
+    if model == "miniature":
+        from xltjax.miniature.build import VOCABULARY, miniature_config
+
+        return miniature_config(VOCABULARY)
+    raise UserError(
+        f"no architecture is known for {model!r}; give a local directory or one of {', '.join(KNOWN)}"
+    )
+
+
+def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
+    """What ``config`` needs for a model of this architecture."""
+    replicas, data, tensor = parse_mesh(config.mesh)
+    shape = config.batch_shape()
+    stored, computed = (jnp.dtype(dtype).itemsize for dtype in DTYPES[config.precision])
+    model = Llama(llama, vocab_multiple=data * tensor)
+    everything = sum(math.prod(v.shape) for v in parameters(model).values())
+    trained = (
+        lora_parameters(model, config.lora_rank, config.lora_targets) if config.lora_rank else everything
+    )
+    frozen = everything if config.lora_rank else 0
+    shards = data * tensor
+    rows = shape.rows * shape.joined / (replicas * data)
+    tokens = rows * shape.length
+    width, wide = llama.hidden_size, llama.intermediate_size / tensor
+    block_input = tokens * width * computed
+    heads = llama.num_heads * llama.head_dim / tensor
+    products = tokens * (2 * width + 2 * heads + 3 * wide) * computed
+    # A mask of cuDNN's, or the scores of a few heads.
+    scores = max(2 * rows * shape.length**2, SCORE_BYTES)
+    kept = {
+        "block": block_input,
+        "dots": block_input + products,
+        "none": block_input + 2 * products,
+    }[config.remat]
+    per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
+    logits = 3 * min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
+    head_gradient = 0 if config.lora_rank else 4 * llama.vocab_size * width / tensor
+    per_token = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
+    update = shape.tokens * shape.micro_batches
+    accumulated = 4 if shape.micro_batches > shape.joined else 0
+    return Plan(
+        weights=(trained * stored + frozen * computed) / shards,
+        gradients=trained * (stored + accumulated) / shards,
+        moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
+        activations=kept * llama.num_layers + 2 * products + 2 * scores,
+        logits=logits + head_gradient,
+        gathered=2 * per_layer * computed / tensor if data > 1 else 0,
+        flops=per_token * update,
+        tokens=update,
+    )
+
+
+def fitting_settings(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> TrainConfig | None:
+    """``config``, or the nearest settings that fit the accelerator; None when none of those tried does."""
+    for changed in _easier(config):
+        try:
+            if make_plan(changed, llama).fits(accelerator):
+                return changed
+        except UserError:
+            continue
+    return None
+
+
+def _easier(config: TrainConfig) -> Iterator[TrainConfig]:
+    """Settings in the order of how much they change: memory alone, then precision, then more devices."""
+    replicas, data, tensor = parse_mesh(config.mesh)
+    current = config
+    yield current
+    for change in (
+        {"remat": "block"}, {"rows_per_device": 4}, {"rows_per_device": 0}, {"moments": "bfloat16"},
+        {"precision": "bfloat16"}, {"rows_per_device": 4},
+    ):  # fmt: skip
+        current = dataclasses.replace(current, **change)
+        yield current
+    for factor in (2, 4, 8, 16):
+        prefix = f"{replicas}x" if replicas > 1 else ""
+        yield dataclasses.replace(current, mesh=f"{prefix}{data * factor}x{tensor}")
+
+
+def learned_epochs(config: TrainConfig, source: Path) -> tuple[int, float]:
+    """Tokens of one pass over the data, and how many passes the run makes.
+
+    Raises:
+        UserError: when data or tokenizer are not at hand.
+    """
+    tokenizer = ChatTokenizer(companions(source), config.template)
+    corpora, _ = load_corpora(
+        config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong
+    )
+    epoch = sum(len(example.ids) - 1 for corpus in corpora for example in corpus.examples)
+    return epoch, config.steps * make_plan(config, architecture(config.model)).tokens / epoch
+
+
+def print_plan(config: TrainConfig) -> None:
+    """The plan as tables, with the accelerators that it fits."""
+    llama = architecture(config.model)
+    plan = make_plan(config, llama)
+    console = Console()
+    memory = Table("on each device", "GiB", title=f"{config.model} on mesh {config.mesh}, {config.precision}")
+    for field in ("weights", "gradients", "moments", "activations", "logits", "gathered"):
+        memory.add_row(field, f"{getattr(plan, field) / GIB:.2f}")
+    memory.add_row("total", f"{plan.total() / GIB:.2f}", style="bold")
+    console.print(memory)
+    devices = math.prod(parse_mesh(config.mesh))
+    fit = Table(
+        "accelerator", "fits", f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak", "nearest setting"
+    )
+    for name, accelerator in ACCELERATORS.items():
+        rate = devices * accelerator.peak * 1e12 * ASSUMED_MFU
+        hours = plan.flops * config.steps / rate / 3600
+        fits = plan.fits(name)
+        fit.add_row(
+            name, "yes" if fits else "no", f"{hours:.1f} h", "" if fits else _advice(config, llama, name)
+        )
+    console.print(fit)
+    console.print(f"one update: {plan.tokens:,} tokens at most, {plan.flops / 1e12:,.1f} TFLOP")
+    if Path(config.model).is_dir():
+        tokens, epochs = learned_epochs(config, Path(config.model))
+        console.print(f"one epoch: {tokens:,} tokens; the run sees the data {epochs:.1f} times")
+
+
+def _advice(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> str:
+    nearest = fitting_settings(config, llama, accelerator)
+    if nearest is None:
+        return "none of those tried; use --lora-rank 16"
+    before, after = dataclasses.asdict(config), dataclasses.asdict(nearest)
+    changed = {key: value for key, value in after.items() if value != before[key]}
+    return " ".join(
+        f"--{key.replace('_', '-')} {json.dumps(value).strip(chr(34))}" for key, value in changed.items()
+    )

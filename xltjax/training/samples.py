@@ -1,0 +1,70 @@
+"""What the model answers while it learns."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from jax.sharding import Mesh
+
+from xltjax.common.errors import UserError
+from xltjax.common.files import append, json_line
+from xltjax.data.conversations import Message
+from xltjax.data.prompt_sets import Instruction, load_set
+from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.inference.engine import Engine
+from xltjax.inference.sampling import SamplingParams
+from xltjax.llama import Llama
+from xltjax.mesh import batch_size
+from xltjax.prompts import find_prompts
+
+NEW_TOKENS = 128
+PENALTY = 1.1
+
+
+class Samples:
+    """The first prompt in each language of a set, answered again and again into ``samples.jsonl``."""
+
+    def __init__(self, prompts: str, tokenizer: ChatTokenizer, mesh: Mesh, context: int):
+        """Choose among ``prompts``, as ``python -m xltjax.generate`` takes them.
+
+        Raises:
+            UserError: when none leaves room for an answer in ``context`` tokens.
+        """
+        instructions = load_set(find_prompts(prompts))
+        ids = tokenizer.prompts([(Message("user", each.instruction),) for each in instructions])
+        first: dict[str, tuple[Instruction, list[int]]] = {}
+        for instruction, prompt in zip(instructions, ids, strict=True):
+            if len(prompt) + NEW_TOKENS <= context:
+                first.setdefault(instruction.language, (instruction, prompt))
+        if not first:
+            raise UserError(f"no prompt of {prompts} leaves room for {NEW_TOKENS} tokens in {context}")
+        self._asked = [instruction for instruction, _ in first.values()]
+        self._prompts = [prompt for _, prompt in first.values()]
+        self._tokenizer, self._mesh = tokenizer, mesh
+
+    def write(self, path: Path, step: int, model: Llama) -> list[tuple[str, str]]:
+        """Answer with ``model``, greedily, and append to ``path``; returns (language, answer) pairs."""
+        parts = batch_size(self._mesh)
+        engine = Engine(
+            model,
+            self._mesh,
+            slots=math.ceil(len(self._prompts) / parts) * parts,
+            max_new_tokens=NEW_TOKENS,
+            choice=SamplingParams(PENALTY),
+            eos=(self._tokenizer.eos,),
+        )
+        answers = dict(engine.answer_all(enumerate(self._prompts)))
+        rows = [
+            {
+                "step": step,
+                "id": asked.id,
+                "language": asked.language,
+                "instruction": asked.instruction,
+                "response": self._tokenizer.decode(answers[index].ids),
+                "finish_reason": answers[index].finish_reason,
+            }
+            for index, asked in enumerate(self._asked)
+        ]
+        append(path, "".join(map(json_line, rows)))
+        return [(str(row["language"]), str(row["response"])) for row in rows]
