@@ -28,7 +28,7 @@ from random_models import tiny_chat_model
 
 from xltjax.checkpoint import CHECKPOINTS
 from xltjax.miniature.text import instruction_rows
-from xltjax.training.metrics import MEASURED, METRICS
+from xltjax.training.metrics import MEASURED
 
 STEPS, SAVE_EVERY = 120, 2
 
@@ -89,7 +89,7 @@ def main() -> None:
 
 def _updates(out: Path) -> int:
     """Updates recorded so far."""
-    path = out / METRICS
+    path = out / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     complete = [line for line in lines if line.endswith("}")]
     return max((json.loads(line)["step"] for line in complete), default=0)
@@ -112,7 +112,7 @@ def _differences(one: Path, other: Path) -> list[str]:
     metrics = [
         [
             {key: value for key, value in json.loads(line).items() if key not in MEASURED}
-            for line in (run / METRICS).read_text(encoding="utf-8").splitlines()
+            for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
         for run in (one, other)
     ]

@@ -11,25 +11,25 @@ from typing import Literal, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
-import yaml
 
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.common import cli
 from xltjax.common.directories import new_directory, refuse_existing
 from xltjax.common.errors import UserError
-from xltjax.common.files import read_text
 from xltjax.common.settings import setting
 from xltjax.converters.check import compare_models
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
-from xltjax.converters.models import BASE, companions, find_model, load_model, run_of
+from xltjax.converters.models import config_directory, find_model, load_model, weights_directory
+from xltjax.common.fingerprint import fingerprint
+from xltjax.miniature import model_path
+from xltjax.training.config import TrainConfig
+from xltjax.training.run import Base, Run
 from xltjax.converters.peft import load_peft, save_peft
-from xltjax.data.model_files import copy_companions
 from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
 
-SOURCE = "A Hugging Face directory or id, a run or a checkpoint of ours."
+SOURCE = "A Hugging Face directory or id, or a run or checkpoint of xltjax."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 
@@ -74,11 +74,11 @@ class Check:
 
 def to_hf(config: ToHf) -> None:
     """Write a model as a Hugging Face directory."""
-    _need(config.src, config.dst)
+    _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
     if not config.max_shard_gib > 0:
         raise UserError(f"max_shard_gib: {config.max_shard_gib:g} is not more than zero")
-    source = find_model(config.src)
+    source = find_model(model_path(config.src))
     model = load_model(source, make_mesh(config.mesh), dtype=None)
     if config.adapter:
         load_peft(model, config.adapter)
@@ -92,7 +92,7 @@ def to_hf(config: ToHf) -> None:
     save_hf(
         model,
         config.dst,
-        base=companions(source),
+        base=config_directory(source),
         max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
         dtype=dtype,
         overwrite=config.overwrite,
@@ -102,46 +102,47 @@ def to_hf(config: ToHf) -> None:
 
 def to_peft(config: Conversion) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
-    _need(config.src, config.dst)
+    _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
     source = find_model(config.src)
-    run = run_of(source)
-    if run is None:
-        raise UserError(f"{config.src} is not a run or checkpoint of ours")
+    run = Run.open(source)
     model = load_model(source, make_mesh(config.mesh), dtype=None)
-    base = yaml.safe_load(read_text(run[0] / "config.yaml"))["model"]
-    save_peft(model, config.dst, base_name=base, overwrite=config.overwrite)
+    save_peft(model, config.dst, base_name=run.base.location, overwrite=config.overwrite)
     print(f"PEFT directory: {config.dst}")
 
 
 def to_flax(config: ToFlax) -> None:
     """Write an Orbax copy of a model: an optional cache, laid out like a run without training."""
-    _need(config.src, config.dst)
+    _check_paths(config.src, config.dst)
     target = Path(config.dst)
     refuse_existing(target, config.overwrite)
-    source = find_model(config.src)
+    source = find_model(model_path(config.src))
     dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
     model = load_model(source, make_mesh(config.mesh), dtype=dtype)
     if has_lora(model):
         raise UserError(
             f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
         )
+    run = Run.find(source)
+    settings = TrainConfig(model=config.src, template=run.template if run else TrainConfig.template)
+    base = Base(str(source.resolve()), fingerprint(weights_directory(source)))
     with new_directory(target, config.overwrite) as staging:
-        copy_companions(companions(source), staging / BASE)
-        settings = {"model": config.src, "template": "llama-2", "lora_rank": 0}
-        (staging / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        with contextlib.closing(Checkpoints(staging / CHECKPOINTS)) as checkpoints:
+        copy = Run(staging)
+        copy.write_settings(settings, base, config_directory(source))
+        with contextlib.closing(copy.checkpoints()) as checkpoints:
             checkpoints.save_weights(0, {name: v[...] for name, v in parameters(model).items()})
     print(f"Orbax copy: {target}")
 
 
 def check(config: Check) -> None:
     """Print what differs between two models; exit code 0 when nothing does within the tolerance, else 1."""
-    _need(config.a, config.b)
+    _check_paths(config.a, config.b)
     if not config.tolerance >= 0:
         raise UserError(f"tolerance: {config.tolerance:g} is not zero or more")
     adapters = (config.adapter_a, config.adapter_b)
-    differences = list(compare_models(config.a, config.b, make_mesh(config.mesh), adapters=adapters))
+    differences = list(
+        compare_models(model_path(config.a), model_path(config.b), make_mesh(config.mesh), adapters=adapters)
+    )
     beyond = [d for d in differences if not d.largest <= config.tolerance]
     rows = [("tensor", "dtype or reason", "difference", "within")] if differences else []
     rows += [(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes") for d in differences]
@@ -154,16 +155,16 @@ def check(config: Check) -> None:
         sys.exit(1)
 
 
-def _need(source: str, target: str) -> None:
+def _check_paths(source: str, target: str) -> None:
     if not source or not target:
         raise UserError("two paths are needed: see --help")
 
 
 def _base_dtype(source: Path) -> np.dtype | None:
     """The dtype that the base model's config names; None keeps each tensor's own."""
-    if run_of(source) is None:
+    if Run.find(source) is None:
         return None
-    values = read_hf_config(companions(source))
+    values = read_hf_config(config_directory(source))
     return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
 
 

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from xltjax.common.errors import UserError
 from xltjax.converters.export_hf import fetch
 from xltjax.converters.load import same_bits, true_shape
-from xltjax.converters.models import companions, find_model, load_model
+from xltjax.converters.models import config_directory, find_model, load_model
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.peft import load_peft
 from xltjax.data.conversations import Message
@@ -103,7 +103,7 @@ def _prompt(paths: tuple[Path, Path], vocab: int) -> list[int]:
     """Ids of ``PROMPT`` by the first tokenizer there is, or fixed ids; the same for both models."""
     for path in paths:
         try:
-            ids = ChatTokenizer(companions(path)).prompt([Message("user", PROMPT)])
+            ids = ChatTokenizer(config_directory(path)).prompt([Message("user", PROMPT)])
         except UserError:
             continue
         if max(ids) < vocab:

@@ -19,7 +19,7 @@ from xltjax.converters.hf_config import hf_config, llama_config, read_hf_config
 from xltjax.converters.load import empty_pages, true_shape
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.safetensors_files import INDEX, SINGLE, write_safetensors
-from xltjax.data.model_files import copy_companions
+from xltjax.data.model_files import copy_model_files
 from xltjax.llama import Llama, LlamaConfig, parameters
 
 
@@ -60,7 +60,7 @@ def save_hf(
 
 def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: np.dtype) -> None:
     if base is not None:
-        copy_companions(base, target)
+        copy_model_files(base, target)
     if (target / "config.json").is_file():
         values = read_hf_config(target)
         if llama_config(values) != config:

@@ -1,4 +1,4 @@
-"""One way to find and load a model wherever it comes from: Hugging Face, a run of ours, an adapter."""
+"""Where models come from: Hugging Face directories and ids, runs, checkpoints, and adapters for any of them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import yaml
 from jax.sharding import Mesh, NamedSharding
 
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints
 from xltjax.common.errors import UserError, first_line
-from xltjax.common.files import read_text
 from xltjax.common.fingerprint import fingerprint
-from xltjax.converters import load_hf, load_peft
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.load import abstract_llama
-from xltjax.llama import Llama, parameters
+from xltjax.converters.load import abstract_llama, load_hf
+from xltjax.converters.peft import load_peft
+from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import add_lora, merge
 from xltjax.mesh import stored_spec
+from xltjax.training.run import Run
 
-BASE = "base"  # inside a run: the base model's config and tokenizer, which travel with every export
+_LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
+# Architectures of the paper's models, so that a plan needs no download.
+KNOWN = {
+    "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
+    "meta-llama/Llama-2-13b-hf": LlamaConfig(32000, 5120, 13824, 40, 40, 40, 128, 4096),
+    "meta-llama/Llama-2-70b-hf": LlamaConfig(32000, 8192, 28672, 80, 64, 8, 128, 4096),
+    "Unbabel/TowerBase-7B-v0.1": _LLAMA_2_7B,
+}
+
 
 
 def find_model(name: str) -> Path:
-    """The directory of a model: a path, the miniature, or a Hugging Face id (fetched into the hub's cache).
+    """The directory of a model: a path, or a Hugging Face id, which is fetched into the hub's cache.
 
     Raises:
         UserError: when there is no such directory and the hub does not answer.
     """
-    if name == "miniature":
-        from xltjax.miniature.build import ensure
-
-        return ensure() / "model"
     path = Path(name)
     if path.is_dir():
         return path
@@ -52,115 +54,97 @@ def find_model(name: str) -> Path:
 
 
 def weights_directory(path: Path) -> Path:
-    """Where the weights of a model lie: its directory, or the newest checkpoint of a run of ours."""
-    run = run_of(path)
-    if run is None:
-        return path
-    directory, step = run
-    steps = [int(each.name) for each in (directory / CHECKPOINTS).iterdir() if each.name.isdigit()]
-    if not steps:
-        raise UserError(f"{directory} has no complete checkpoint")
-    return directory / CHECKPOINTS / str(max(steps) if step is None else step)
+    """The directory of a model's weights: its own, or that of a run's checkpoint."""
+    run = Run.find(path)
+    return run.checkpoint if run else path
 
 
-def run_of(path: Path) -> tuple[Path, int | None] | None:
-    """The run directory that ``path`` is, or is a checkpoint of (with its step); None for anything else."""
-    if (path / "config.yaml").is_file() and (path / CHECKPOINTS).is_dir():
-        return path, None
-    if path.parent.name == CHECKPOINTS and path.name.isdigit():
-        return path.parent.parent, int(path.name)
-    return None
+def config_directory(path: Path) -> Path:
+    """The directory of a model's config and tokenizer: its own, or a folder inside of a run."""
+    run = Run.find(path)
+    return run.model_files if run else path
 
 
-def companions(path: Path) -> Path:
-    """Where the tokenizer and config of a model directory or run lie."""
-    run = run_of(path)
-    return run[0] / BASE if run else path
+def known_architecture(model: str) -> LlamaConfig:
+    """The architecture of a model in a directory, or of a known id, without a download.
+
+    Raises:
+        UserError: when ``model`` is neither.
+    """
+    if Path(model).is_dir():
+        return llama_config(read_hf_config(config_directory(Path(model))))
+    if model in KNOWN:
+        return KNOWN[model]
+    raise UserError(
+        f"no architecture is known for {model!r}; give a local directory or one of {', '.join(KNOWN)}"
+    )
 
 
 def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None) -> Llama:
-    """A model from a Hugging Face directory, a run of ours, or one of its checkpoints.
+    """A model from a Hugging Face directory, a run, or one of a run's checkpoints.
 
     The adapters of a LoRA run come unmerged, upon their base.
 
     Args:
         path: from ``find_model``.
-        mesh: on which the parameters are laid.
-        dtype: of the parameters; None keeps what is stored.
+        mesh: the devices.
+        dtype: in which the parameters are stored; None keeps the dtype in which each is stored on disk.
         compute_dtype: of activations; ``dtype`` when not given.
 
     Raises:
         UserError: when the model cannot be read.
     """
-    run = run_of(path)
+    run = Run.find(path)
     if run is None:
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype)
-    directory, step = run
-    settings = yaml.safe_load(read_text(directory / "config.yaml"))
-    if settings.get("lora_rank", 0):
-        base = find_model(settings["model"])
-        _check_base(directory, step, base)
-        model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
-        merge(model)  # the base may be a LoRA run itself
-        load_adapter(model, path, mesh, dtype=dtype)
-    else:
-        model = abstract_llama(llama_config(read_hf_config(directory / BASE)), mesh, compute_dtype or dtype)
-        _fill(model, mesh, directory, step, dtype)
+    if not run.lora:
+        config = llama_config(read_hf_config(run.model_files))
+        model = abstract_llama(config, mesh, compute_dtype or dtype)
+        _fill(model, mesh, run, dtype)
+        return model
+    base = find_model(run.base.location)
+    known = run.base.fingerprint
+    if known and known != fingerprint(weights_directory(base)):
+        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
+    model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
+    merge(model)  # the base may be a LoRA run itself
+    load_adapter(model, path, mesh, dtype=dtype)
     return model
 
 
-def _check_base(directory: Path, step: int | None, base: Path) -> None:
-    """Refuse to put the adapters of a run upon weights that they were not trained on."""
-    checkpoints = Checkpoints(directory / CHECKPOINTS)
-    known = checkpoints.base(step or checkpoints.steps()[-1])
-    checkpoints.close()
-    if known and known != fingerprint(weights_directory(base)):
-        raise UserError(f"{base} does not hold the weights that the adapters of {directory} were trained on")
-
-
 def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:
-    """Add an adapter to its base ``model``: a PEFT directory, a LoRA run of ours, or one of its checkpoints.
+    """Add an adapter to its base ``model``: a PEFT directory, a LoRA run, or one of a run's checkpoints.
 
     Args:
         model: the base, without adapters.
         path: of the adapter.
-        mesh: on which the model lies.
+        mesh: the devices on which the model lies.
         dtype: of the adapter; None keeps what is stored in a run, and is float32 for PEFT.
 
     Raises:
         UserError: when ``path`` is none of these, or does not fit the model.
     """
-    run = run_of(path)
+    run = Run.find(path)
     if run is None:
         load_peft(model, path, dtype=dtype or jnp.float32)
         return
-    directory, step = run
-    settings = yaml.safe_load(read_text(directory / "config.yaml"))
-    rank = settings.get("lora_rank", 0)
-    if not rank:
-        raise UserError(f"{directory} is a run of full training, not of LoRA; give it as --model")
-    add_lora(model, mesh, None, rank=rank, alpha=settings["lora_alpha"], targets=settings["lora_targets"])
-    _fill(model, mesh, directory, step, dtype)
+    if not run.lora:
+        raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
+    config = run.config
+    add_lora(model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
+    _fill(model, mesh, run, dtype)
 
 
-def _fill(model: Llama, mesh: Mesh, directory: Path, step: int | None, dtype: Any) -> None:
-    """Give the abstract parameters of ``model`` their values in a checkpoint, the newest when not named."""
-    checkpoints = Checkpoints(directory / CHECKPOINTS)
-    steps = checkpoints.steps()
-    if not steps or (step is not None and step not in steps):
-        raise UserError(f"{directory} has no complete checkpoint{'' if step is None else f' {step}'}")
-    wanted = {
+def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any) -> None:
+    """Give the abstract parameters of ``model`` their values at the run's step."""
+    abstract = {
         name: variable
         for name, variable in parameters(model).items()
         if isinstance(variable.get_value(), jax.ShapeDtypeStruct)
     }
-    stored = checkpoints.dtypes(step or steps[-1])
     like = {
-        name: jax.ShapeDtypeStruct(
-            v.shape, dtype or stored[name], sharding=NamedSharding(mesh, stored_spec(v.axes))
-        )
-        for name, v in wanted.items()
+        name: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=NamedSharding(mesh, stored_spec(v.axes)))
+        for name, v in abstract.items()
     }
-    for name, array in checkpoints.read(step or steps[-1], "weights", like).items():
-        wanted[name].set_value(array)
-    checkpoints.close()
+    for name, array in run.weights(like, dtype).items():
+        abstract[name].set_value(array)

@@ -15,8 +15,8 @@ import pytest
 
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, peak_bandwidth, peak_flops, peak_memory
-from xltjax.training import metrics as train_log
-from xltjax.training.metrics import TrainLog
+from xltjax.training import metrics
+from xltjax.training.metrics import MetricsLog
 from xltjax.training.trackers import TensorBoard, Tracker, WeightsAndBiases
 
 
@@ -24,11 +24,11 @@ def values(loss: float, tokens: float = 100.0) -> dict[str, float]:
     return {"loss": loss, "learning_rate": 1e-4, "tokens": tokens, "grad_norm": 1.0}
 
 
-def record(out: Path, start: int = 0, trackers: list[Tracker] | None = None, **changes: Any) -> TrainLog:
+def record(out: Path, start: int = 0, trackers: list[Tracker] | None = None, **changes: Any) -> MetricsLog:
     settings: dict[str, Any] = {
         "every": 1, "positions": 200, "flops_per_token": 50.0, "peak_flops": None, **changes,
     }  # fmt: skip
-    return TrainLog(out, start, 5, trackers=trackers or [], **settings)
+    return MetricsLog(out / "metrics.jsonl", start, 5, trackers=trackers or [], **settings)
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -36,14 +36,14 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 def test_a_full_disk_delays_metrics_and_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, full = train_log.append, True
+    append, full = metrics.append, True
 
     def maybe(path: Path, text: str) -> None:
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
         append(path, text)
 
-    monkeypatch.setattr(train_log, "append", maybe)
+    monkeypatch.setattr(metrics, "append", maybe)
     with record(tmp_path) as log:
         log.update(1, values(3.0))
         log.update(2, values(2.0))

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
-import yaml
-from flax import nnx
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError, did_you_mean
@@ -21,31 +19,30 @@ from xltjax.common.progress import progress
 from xltjax.common.provenance import provenance
 from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.models import companions, find_model, load_adapter, load_model, run_of
+from xltjax.converters.models import config_directory, find_model, load_adapter, load_model
 from xltjax.data.conversations import Message
 from xltjax.data.prompt_sets import Instruction, load_set
+from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine
 from xltjax.inference.responses_file import resume, write_settings
 from xltjax.inference.sampling import SamplingParams
-from xltjax.llama import Llama
-from xltjax.lora import has_lora, linears
+from xltjax.lora import has_lora, remove_lora
 from xltjax.mesh import cache_compilations, make_mesh
-from xltjax.prompts import find_prompts
+from xltjax.miniature import NAME, model_path, prompts_path
+from xltjax.training.run import Run
 
 log = logging.getLogger("xltjax")
-
-DTYPES = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
 
 
 @dataclass(frozen=True)
 class GenerateConfig:
     """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
 
-    model: str = setting("", "Hugging Face directory or id, a run of ours or one of its checkpoints.")
+    model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
     adapter: tuple[str, ...] = setting(
-        (), "LoRA adapter of the model (PEFT or a run of ours); repeatable, each answers all.", paths=True
+        (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
     )
     prompts: str = setting(
         "xlt113", "A shipped set, miniature, a file, or a folder with a file per language."
@@ -55,14 +52,16 @@ class GenerateConfig:
     out: str = setting("", "JSON Lines file of responses; an unfinished one is resumed.")
     name: str = setting("", "Name of the model in the responses; that of its directory when not given.")
     max_new_tokens: int = setting(512, "Most tokens of an answer.")
-    repetition_penalty: float = setting(1.1, "Hugging Face's penalty over prompt and answer; 1 is none.")
-    temperature: float = setting(0.0, "Draw tokens at this temperature; 0 takes the likeliest.")
-    top_k: int = setting(0, "Draw among the k likeliest tokens; 0 is all.")
-    top_p: float = setting(1.0, "Draw among the likeliest tokens that hold this share; 1 is all.")
-    seed: int = setting(0, "Of the draws; with it an item's draws follow from its id alone.")
-    batch_size: int = setting(32, "Answers written at once, over the whole mesh.")
+    repetition_penalty: float = setting(
+        1.1, "Hugging Face's repetition penalty over prompt and answer; 1 is none."
+    )
+    temperature: float = setting(0.0, "Sampling temperature; 0 is greedy.")
+    top_k: int = setting(0, "Sample among the k most likely tokens; 0 is all.")
+    top_p: float = setting(1.0, "Sample among the most likely tokens that hold this probability; 1 is all.")
+    seed: int = setting(0, "Seed of the sampling; with it, the samples of a prompt follow from its id alone.")
+    batch_size: int = setting(32, "Answers generated at once, over the whole mesh.")
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
-    dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, cache and arithmetic.")
+    dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
     template: str = setting("", "Chat template: that of the run, or llama-2, when not given.")
 
     def __post_init__(self) -> None:
@@ -74,7 +73,7 @@ class GenerateConfig:
         for key in ("max_new_tokens", "batch_size"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
-        self.choice()
+        self.sampling()
         if self.name and len(self.adapter) > 1:
             raise UserError("--name cannot name several adapters; each goes by its directory's name")
         names = [_name(Path(adapter)) for adapter in self.adapter]
@@ -85,7 +84,7 @@ class GenerateConfig:
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
 
-    def choice(self) -> SamplingParams:
+    def sampling(self) -> SamplingParams:
         """How tokens are chosen.
 
         Raises:
@@ -95,133 +94,154 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One answer to be given: by whom, to what, under which id."""
+class Request:
+    """One answer to be generated: by which model, with which adapter, to which instruction."""
 
     id: str
     model: str
     adapter: Path | None
     instruction: Instruction
 
+    def response(self, text: str, finish_reason: str, prompt_tokens: int, response_tokens: int) -> Response:
+        """The response to this request."""
+        asked = self.instruction
+        return Response(
+            self.id,
+            self.model,
+            asked.language,
+            asked.task,
+            asked.instruction,
+            text,
+            finish_reason,
+            asked.modifier,
+            asked.instruction_id,
+            prompt_tokens,
+            response_tokens,
+            {"human": True} if asked.human else {},
+        )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A request and its token ids."""
+
+    request: Request
+    ids: list[int]
+
 
 def generate(config: GenerateConfig) -> Path:
     """Answer every prompt of ``config`` that ``config.out`` does not hold yet.
 
-    Answers are appended as they end; when all are there the file is put into the order of the prompts, so
-    that a run that was killed and resumed leaves the same file as one that was not.
+    Answers are appended as they end. When all are there, the file is put into the order of the prompts, so that
+    a run that was killed and resumed leaves the same file as one that was not.
 
     Raises:
-        UserError: for anything the user can mend.
+        UserError: for any mistake that the user can correct.
     """
     if not config.model or not config.out:
         raise UserError(f"--{'out' if config.model else 'model'} is missing")
-    tasks = _tasks(config)
-    out = Path(config.out)
-    source = find_model(config.model)
+    requests = _requests(config)
+    out, source = Path(config.out), find_model(model_path(config.model))
     settings = _settings(config, source)
-    done = resume(out, settings, {task.id for task in tasks})
-    waiting = [task for task in tasks if task.id not in done]
-    for row in _answer(config, source, waiting, settings["template"], len(done)) if waiting else ():
+    done = resume(out, settings, {request.id for request in requests})
+    missing = [request for request in requests if request.id not in done]
+    for response in _answer(config, source, missing, settings["template"], len(done)) if missing else ():
         if not done:
             write_settings(out, settings, {})
         with out.open("a", encoding="utf-8") as file:
-            file.write(json_line(row))
-        done[row["id"]] = row
+            file.write(json_line(response.row()))
+        done[response.id] = response.row()
     with atomic_write(out) as file:
-        file.writelines(json_line(done[task.id]) for task in tasks)
+        file.writelines(json_line(done[request.id]) for request in requests)
     write_settings(out, settings, provenance())
     return out
 
 
-def _tasks(config: GenerateConfig) -> list[Task]:
-    """Every answer to be given; with several adapters the ids begin with the adapter's name."""
-    instructions = load_set(find_prompts(config.prompts), config.languages or None, config.modifiers)
+def _requests(config: GenerateConfig) -> list[Request]:
+    """Every answer to be generated; with several adapters the ids begin with the adapter's name."""
+    instructions = load_set(prompts_path(config.prompts), config.languages or None, config.modifiers)
     adapters: list[Path | None] = [*map(Path, config.adapter)] or [None]
-    tasks = []
+    requests = []
     for adapter in adapters:
         name = config.name or (_name(adapter) if adapter else _model_name(config.model))
         prefix = f"{name}/" if len(adapters) > 1 else ""
-        tasks += [Task(f"{prefix}{each.id}", name, adapter, each) for each in instructions]
-    return tasks
+        requests += [Request(f"{prefix}{each.id}", name, adapter, each) for each in instructions]
+    return requests
 
 
 def _model_name(model: str) -> str:
-    return model if model == "miniature" else _name(find_model(model))
+    return NAME if model == NAME else _name(find_model(model))
 
 
 def _name(path: Path) -> str:
-    """What answers are signed with: the directory's name, for a checkpoint that of its run and the step."""
-    run = run_of(path.resolve())
-    return f"{run[0].name}-{run[1]}" if run and run[1] is not None else path.resolve().name
+    """The name of a model in the responses: that of its directory or run, with the step for a checkpoint."""
+    run = Run.find(path.resolve())
+    return run.name if run else path.resolve().name
 
 
 def _answer(
-    config: GenerateConfig, source: Path, waiting: Sequence[Task], template: str, done: int
-) -> Iterator[dict[str, Any]]:
-    """The response rows of ``waiting``, in the order in which the answers end."""
-    tokenizer = ChatTokenizer(companions(source), template)
-    architecture = llama_config(read_hf_config(companions(source)))
-    prompts = tokenizer.prompts([(Message("user", task.instruction.instruction),) for task in waiting])
+    config: GenerateConfig, source: Path, requests: Sequence[Request], template: str, done: int
+) -> Iterator[Response]:
+    """The responses to ``requests``, in the order in which the answers end."""
+    tokenizer = ChatTokenizer(config_directory(source), template)
+    with progress("generating", done + len(requests), done) as advance:
+        prompts: list[Prompt] = []
+        for each in _tokenize(config, source, requests, tokenizer):
+            if isinstance(each, Prompt):
+                prompts.append(each)
+            else:
+                yield each
+                advance(1)
+        if prompts:
+            for response, note in _generate(config, source, prompts, tokenizer):
+                advance(1, note)
+                yield response
+
+
+def _tokenize(
+    config: GenerateConfig, source: Path, requests: Sequence[Request], tokenizer: ChatTokenizer
+) -> Iterator[Prompt | Response]:
+    """The prompts of ``requests``; in place of an empty or a too long one, the response that says so."""
+    architecture = llama_config(read_hf_config(config_directory(source)))
     room = architecture.max_positions - config.max_new_tokens
-    fitting: dict[Path | None, list[tuple[Task, list[int]]]] = {}
-    with progress("generating", done + len(waiting), done) as advance:
-        for task, ids in zip(waiting, prompts, strict=True):
-            empty = not task.instruction.instruction.strip()
-            if not empty and len(ids) <= room:
-                fitting.setdefault(task.adapter, []).append((task, ids))
-                continue
-            why = "empty instruction" if empty else f"too long ({len(ids)} tokens, room for {room})"
-            log.warning("warning: %s: %s", task.id, why)
-            yield _row(task, len(ids), None, f"failed: {why}", "")
-            advance(1)
-        if not fitting:
-            return
-        mesh = make_mesh(config.mesh)
-        dtype = DTYPES[config.dtype]
-        model = load_model(source, mesh, dtype=dtype)
-        if config.adapter and has_lora(model):
-            raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
-        eos = _eos(companions(source), tokenizer.eos)
-        for adapter, asked in fitting.items():
-            if adapter is not None:
-                remove_adapters(model)
-                load_adapter(model, adapter, mesh, dtype=dtype)
-            engine = Engine(
-                model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
-                choice=config.choice(), eos=eos, seed=config.seed,
-            )  # fmt: skip
-            tasks = {task.instruction.id: (task, len(ids)) for task, ids in asked}
-            for key, answer in engine.answer_all((task.instruction.id, ids) for task, ids in asked):
-                advance(1, f"{engine.throughput.rate():,.0f} tokens/s")
-                task, length = tasks[key]
-                text = tokenizer.decode(answer.ids)
-                yield _row(task, length, answer, answer.finish_reason, text)
-            log.info("%s: %s", tasks[key][0].model, engine.throughput.report())
+    encoded = tokenizer.prompts([(Message("user", each.instruction.instruction),) for each in requests])
+    for request, ids in zip(requests, encoded, strict=True):
+        empty = not request.instruction.instruction.strip()
+        if not empty and len(ids) <= room:
+            yield Prompt(request, ids)
+            continue
+        why = "empty instruction" if empty else f"too long ({len(ids)} tokens, room for {room})"
+        log.warning("warning: %s: %s", request.id, why)
+        yield request.response("", f"failed: {why}", len(ids), 0)
 
 
-def remove_adapters(model: Llama) -> None:
-    """Leave the base alone."""
-    for _, linear in linears(model):
-        linear.lora_a = linear.lora_b = nnx.data(None)
-        linear.lora_scale = 0.0
-
-
-def _row(task: Task, prompt_tokens: int, answer: Answer | None, reason: str, text: str) -> dict[str, Any]:
-    """One line of ``responses.jsonl`` (DESIGN, section 3)."""
-    asked = dataclasses.asdict(task.instruction)
-    del asked["id"]
-    return {
-        "id": task.id,
-        "model": task.model,
-        "language": asked.pop("language"),
-        "task": asked.pop("task"),
-        "instruction": asked.pop("instruction"),
-        "response": text,
-        "finish_reason": reason,
-        "prompt_tokens": prompt_tokens,
-        "response_tokens": len(answer.ids) if answer else 0,
-        **{key: value for key, value in asked.items() if value not in (None, False)},
-    }
+def _generate(
+    config: GenerateConfig, source: Path, prompts: Sequence[Prompt], tokenizer: ChatTokenizer
+) -> Iterator[tuple[Response, str]]:
+    """The responses of the model, and of each adapter in turn, with a note on the throughput so far."""
+    mesh, dtype = make_mesh(config.mesh), jnp.dtype(config.dtype)
+    model = load_model(source, mesh, dtype=dtype)
+    if config.adapter and has_lora(model):
+        raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
+    eos = _eos(config_directory(source), tokenizer.eos)
+    for adapter in dict.fromkeys(prompt.request.adapter for prompt in prompts):
+        if adapter is not None:
+            remove_lora(model)
+            load_adapter(model, adapter, mesh, dtype=dtype)
+        engine = Engine(
+            model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
+            sampling=config.sampling(), eos=eos, seed=config.seed,
+        )  # fmt: skip
+        asked = {p.request.instruction.id: p for p in prompts if p.request.adapter == adapter}
+        answers: Iterator[tuple[str, Answer]] = engine.generate((key, p.ids) for key, p in asked.items())
+        for key, answer in answers:
+            prompt, text = asked[key], tokenizer.decode(answer.ids)
+            counts = len(prompt.ids), len(answer.ids)
+            yield (
+                prompt.request.response(text, answer.finish_reason, *counts),
+                f"{engine.throughput.rate():,.0f} tokens/s",
+            )
+        log.info("%s: %s", prompt.request.model, engine.throughput.report())
 
 
 def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
@@ -235,18 +255,15 @@ def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
 
 
 def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
-    """What decides the answers, to be equal when a file is resumed."""
-    run = run_of(Path(config.adapter[0])) if config.adapter else run_of(source)
-    trained_with = ""
-    if run:
-        trained_with = yaml.safe_load(read_text(run[0] / "config.yaml"))["template"]
+    """What decides the answers, to be compared when a file is resumed."""
+    run = Run.find(config.adapter[0]) if config.adapter else Run.find(source)
     return {
         "model": str(source.resolve()),
         "adapter": [str(Path(adapter).resolve()) for adapter in config.adapter],
         "prompts": config.prompts,
-        "template": config.template or trained_with or "llama-2",
+        "template": config.template or (run.template if run else "llama-2"),
         "max_new_tokens": config.max_new_tokens,
-        **dataclasses.asdict(config.choice()),
+        **dataclasses.asdict(config.sampling()),
         "seed": config.seed,
         "dtype": config.dtype,
     }

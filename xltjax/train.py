@@ -1,52 +1,36 @@
-"""Instruction tuning: load, pack, update, checkpoint, resume. ``python -m xltjax.train``."""
+"""Instruction tuning of a LLaMA on a mesh. ``python -m xltjax.train``."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import math
 from pathlib import Path
 
-import jax
-import yaml
-from jax import Array
-
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints, TrainState
+from xltjax import miniature
 from xltjax.common import cli
-from xltjax.common.distributed import any_process, is_first, join_processes, wait_for_all
+from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
-from xltjax.common.files import atomic_write, make_output_directory
 from xltjax.common.fingerprint import fingerprint
-from xltjax.common.hardware import peak_flops
-from xltjax.common.settings import to_yaml
-from xltjax.common.signals import StopSignal
-from xltjax.converters.models import find_model, weights_directory
-from xltjax.data.packing import PackedData
-from xltjax.llama import Llama, parameters
+from xltjax.converters.models import config_directory, find_model, known_architecture, load_model, weights_directory
+from xltjax.data.formats import find_files
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.mesh import cache_compilations, make_mesh
-from xltjax.training.config import TrainConfig
-from xltjax.training.metrics import TrainLog
+from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import print_plan
-from xltjax.training.run import check_resumable, write_run_files
-from xltjax.training.setup import Prepared, prepare
-from xltjax.training.step import fresh_state, place, rows_here
-from xltjax.training.trackers import TensorBoard, Tracker, WeightsAndBiases
+from xltjax.training.run import Base, Run
+from xltjax.training.setup import read_examples, set_up, stored_dtype
+from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
 
-SAMPLES, NOT_FINITE = "samples.jsonl", "not-finite.json"
-
 
 def fit(config: TrainConfig) -> list[Path]:
-    """Train as ``config`` says, or go on where an earlier call with the same settings stopped.
+    """Train as ``config`` says, or continue where an earlier call with the same settings stopped.
 
     Returns:
-        The directories of the runs that are complete: one, or one per learning rate; fewer after a signal
-        to stop.
+        The directories of the complete runs: one, or one per learning rate; fewer after a signal to stop.
 
     Raises:
-        UserError: for anything the user can mend.
+        UserError: for any mistake that the user can correct.
     """
     if not config.model:
         raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
@@ -57,190 +41,67 @@ def fit(config: TrainConfig) -> list[Path]:
     config.batch_shape()
     if not is_first():
         log.setLevel(logging.ERROR)
-    source, sources = _find(config)
-    base = fingerprint(weights_directory(source))
-    for run in config.runs():
-        check_resumable(run, sources, base, _known_base(Path(run.out)))
-    wait_for_all("settings are checked")
-    shared = prepare(config, mesh, source, sources, base)
+    config, source = _find(config)
+    base = Base(_location(config.model), fingerprint(weights_directory(source)))
+    runs = [(each, Run(each.out)) for each in config.runs()]
+    for each, run in runs:
+        run.check_resumable(each, config.data, base.fingerprint)
+    wait_for_all("the settings are checked")
+    tokenizer = ChatTokenizer(config_directory(source), config.template)
+    examples = read_examples(config, config.data, tokenizer)
+    model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
+    setup = set_up(config, mesh, examples, model, tokenizer)
+    del model  # its buffers are used up by the first update
     complete = []
-    for run in config.runs():
+    for each, run in runs:
         if config.learning_rates:
-            log.info("learning rate %g: %s", run.learning_rate, run.out)
-        if not _train(run, shared):
+            log.info("learning rate %g: %s", each.learning_rate, each.out)
+        trainer = Trainer(each, setup, run)
+        if is_first():
+            run.write_settings(each, base, config_directory(source), config.data)
+        if not trainer.train():
             break
-        complete.append(Path(run.out))
+        complete.append(run.path)
     return complete
 
 
-def _find(config: TrainConfig) -> tuple[Path, list[str]]:
-    """The model's directory and the data sources; the first process fetches or builds what is missing."""
+def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
+    """The settings with what the miniature stands for, and the model's directory.
+
+    The first process fetches or builds what is missing; the others then find it.
+    """
     found = None
     for first in (True, False):
         if is_first() == first:
-            found = find_model(config.model), [_find_data(name) for name in config.data]
+            config = miniature.located(config)
+            found = find_model(config.model)
+            for source in config.data:
+                find_files(source)
         wait_for_all(f"model and data are there for {'the first' if first else 'all'}")
     assert found is not None
-    return found
+    return config, found
 
 
-def _find_data(name: str) -> str:
-    """A data source as given, or the miniature's English instructions."""
-    if name != "miniature":
-        return name
-    from xltjax.miniature.build import ensure
-
-    return str(ensure() / "instructions" / "en.jsonl")
+def _location(model: str) -> str:
+    """Where a run finds its base again: the absolute path of a directory, or the id on the hub."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
-def _known_base(out: Path) -> str:
-    """Identity of the weights that the run in ``out`` began with; empty when it has no checkpoint."""
-    if not (out / CHECKPOINTS).is_dir():
-        return ""
-    checkpoints = Checkpoints(out / CHECKPOINTS)
-    steps = checkpoints.steps()
-    known = checkpoints.base(steps[-1]) if steps else ""
-    checkpoints.close()
-    return known
-
-
-def _train(config: TrainConfig, shared: Prepared) -> bool:
-    """One run, from its last checkpoint on; False when it was asked to stop before its end."""
-    out, mesh = make_output_directory(Path(config.out)), shared.mesh
-    # Device buffers are used up by the first update; those in host memory stay for the next run.
-    start = jax.tree.map(_on_device, shared.start)
-    state = fresh_state(start, shared.transform, mesh, offload=config.offload)
-    del start
-    checkpoints = Checkpoints(out / CHECKPOINTS, config.keep, shared.base)
-    state = checkpoints.restore_latest(state) or state
-    if is_first():
-        write_run_files(config, shared.source, shared.sources)
-    done = int(state.step)
-    if done >= config.steps:
-        log.info("%s is complete: %d updates", out, done)
-        checkpoints.close()
-        return True
-    if done:
-        log.info("resuming %s after update %d", out, done)
-    peak = peak_flops(mesh.devices.flat[0].device_kind)
-    shape = shared.data.shape
-    record = TrainLog(
-        out, done, config.steps, every=config.log_every,
-        positions=shape.micro_batches * shape.rows * shape.length,
-        flops_per_token=shared.flops_per_token, peak_flops=peak and peak * mesh.size,
-        trackers=_trackers(config, done), quiet=not is_first(),
-    )  # fmt: skip
-    with contextlib.closing(checkpoints), jax.set_mesh(mesh), record, StopSignal() as stop:
-        complete = _loop(config, shared, state, checkpoints, record, stop)
-        best = checkpoints.best()
-    if best:
-        log.info("lowest validation loss %.4f: %s", best[1], out / CHECKPOINTS / str(best[0]))
-    return complete
-
-
-def _on_device(x: Array) -> Array:
-    return jax.device_put(x, x.sharding.with_memory_kind("device"))
-
-
-def _trackers(config: TrainConfig, done: int) -> list[Tracker]:
-    """Where metrics go besides ``metrics.jsonl``, from the first process alone."""
-    trackers: list[Tracker] = []
-    if config.tensorboard and is_first():
-        trackers.append(TensorBoard(Path(config.out) / "tensorboard", done))
-    if config.wandb and is_first():
-        trackers.append(WeightsAndBiases(config.wandb, Path(config.out), yaml.safe_load(to_yaml(config))))
-    return trackers
-
-
-def _loop(
-    config: TrainConfig,
-    shared: Prepared,
-    state: TrainState,
-    checkpoints: Checkpoints,
-    record: TrainLog,
-    stop: StopSignal,
-) -> bool:
-    """Update until done, reading each update's metrics while the next one runs; False when stopped."""
-    out, mesh, data = Path(config.out), shared.mesh, shared.data
-    rows = data.shape.rows * data.shape.joined
-    here = rows_here(mesh, rows)
-    pending: tuple[int, dict[str, Array]] | None = None
-
-    def report() -> None:
-        nonlocal pending
-        if pending is not None:
-            (number, values), pending = pending, None
-            metrics = {name: float(value) for name, value in jax.device_get(values).items()}
-            record.update(number, metrics)
-            _check_finite(config, data, number, metrics)
-
-    for index in range(int(state.step), config.steps):
-        batch = place(data.batch_at(index, here), mesh, rows)
-        state, values = shared.update(state, shared.frozen, batch, config.learning_rate)
-        report()
-        number = index + 1
-        pending = number, values
-        stopped = any_process(stop.asked)
-        saving = stopped or number == config.steps or number % config.save_every == 0
-        measuring = saving or _due(number, config.validation_every)
-        sampling = _due(number, config.sample_every)
-        if saving or measuring or sampling:
-            report()
-            loss = None
-            if measuring and shared.validation:
-                loss = shared.validation.loss(state.weights, shared.frozen)
-                record.record({"step": number, "validation_loss": loss})
-            if saving:
-                checkpoints.save(state, loss)
-            if sampling and shared.samples:
-                for language, answer in shared.samples.write(out / SAMPLES, number, _model(shared, state)):
-                    log.info("update %d, %s: %s", number, language, " ".join(answer.split())[:160])
-            record.restart_clock()
-        if stopped:
-            break
-    checkpoints.finish(required=True)
-    if stopped:
-        log.info("stopped after update %d; the same command resumes", number)
-    return not stopped
-
-
-def _due(number: int, every: int) -> bool:
-    return every > 0 and number % every == 0
-
-
-def _model(shared: Prepared, state: TrainState) -> Llama:
-    """The model as it stands, its weights as they are computed with."""
-    model = shared.bound.model(state.weights, shared.frozen)
-    for variable in parameters(model).values():
-        variable.set_value(variable[...].astype(model.compute_dtype))
-    return model
-
-
-def _check_finite(config: TrainConfig, data: PackedData, number: int, metrics: dict[str, float]) -> None:
-    """Stop before a loss or gradient that is not finite reaches a checkpoint.
-
-    Raises:
-        UserError: naming the update; its rows are written down.
-    """
-    if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
+def _plan(config: TrainConfig) -> None:
+    """Print what the run needs. The number of epochs is known where model and data are at hand."""
+    if config.model == miniature.NAME:
+        print_plan(config, miniature.architecture())
         return
-    place_of_rows = Path(config.out) / NOT_FINITE
-    if is_first():
-        with atomic_write(place_of_rows) as file:
-            values = {name: str(value) for name, value in metrics.items()}  # JSON has no NaN
-            json.dump({"step": number, **values, "rows": data.names_at(number - 1)}, file, indent=1)
-    raise UserError(
-        f"the loss of update {number} is {metrics['loss']}, its gradient's norm {metrics['grad_norm']}; the last "
-        f"checkpoint is kept, its rows are in {place_of_rows}; try a lower learning rate than "
-        f"{config.learning_rate:g}"
-    )
+    directory = Path(config.model)
+    tokenizer = ChatTokenizer(config_directory(directory), config.template) if directory.is_dir() else None
+    print_plan(config, known_architecture(config.model), tokenizer)
 
 
 def _command(config: TrainConfig) -> None:
     cli.log_to_stderr()
     cache_compilations()
     if config.plan:
-        print_plan(config)
+        _plan(config)
         return
     for out in fit(config):
         if is_first():

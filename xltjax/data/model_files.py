@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-# What travels with a model besides its weights.
-COMPANIONS = (
+MODEL_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.model",
@@ -21,9 +20,9 @@ COMPANIONS = (
 )
 
 
-def copy_companions(base: Path, target: Path) -> None:
-    """Copy config, tokenizer, generation config and chat template, those of them that exist."""
+def copy_model_files(source: Path, target: Path) -> None:
+    """Copy those of ``MODEL_FILES`` that ``source`` holds into the directory ``target``."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in COMPANIONS:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, target / name)
+    for name in MODEL_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)

@@ -1,0 +1,51 @@
+"""The miniature: a toy world in four languages that stands in for model, data and prompts. Built where it is first used.
+
+The commands alone know its name. They replace it by paths before anything else sees their settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xltjax.llama import LlamaConfig
+    from xltjax.training.config import TrainConfig
+
+NAME = "miniature"
+
+
+def model_path(name: str) -> str:
+    """The directory of the base model for the miniature's name; any other name is returned unchanged."""
+    return _path(name, "model")
+
+
+def prompts_path(name: str) -> str:
+    """The folder of evaluation prompts for the miniature's name; any other name is returned unchanged."""
+    return _path(name, "evaluation")
+
+
+def located(config: TrainConfig) -> TrainConfig:
+    """``config`` with paths in place of the miniature's name."""
+    return dataclasses.replace(
+        config,
+        model=model_path(config.model),
+        data=tuple(_path(name, "instructions/en.jsonl") for name in config.data),
+        validation_data=tuple(_path(name, "instructions/en.jsonl") for name in config.validation_data),
+        sample_prompts=prompts_path(config.sample_prompts) if config.sample_every else config.sample_prompts,
+    )
+
+
+def architecture() -> LlamaConfig:
+    """The architecture of the base model, which is known before the model is built."""
+    from xltjax.miniature.build import VOCABULARY, miniature_config
+
+    return miniature_config(VOCABULARY)
+
+
+def _path(name: str, part: str) -> str:
+    if name != NAME:
+        return name
+    from xltjax.miniature.build import ensure
+
+    return str(ensure() / part)

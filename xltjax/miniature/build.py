@@ -1,11 +1,10 @@
-"""Build the miniature on the spot: a tiny pretrained LLaMA in Hugging Face format, its data and its prompts.
+"""Build the miniature: a tiny pretrained LLaMA in Hugging Face format, its data and its prompts.
 
-Everything follows from the seed and this package's source, and is cached by their hash.
+Everything follows from the seed, and is built once for each version.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -28,10 +27,12 @@ from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents, small_subset
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
 from xltjax.training.optimizer import adamw, cosine, with_warmup
-from xltjax.training.step import Bound, make_train_step, place, start_state
+from xltjax.partition import partition
+from xltjax.training.step import fresh_state, make_train_step, place
 
 log = logging.getLogger("xltjax")
 
+VERSION = 1  # Raise it when anything changes that the miniature follows from; caches are named by it.
 SEED = 0
 DOCUMENTS = 45_000
 VOCABULARY = 1500
@@ -61,7 +62,7 @@ def ensure() -> Path:
     Holds ``model/`` (Hugging Face format), ``instructions/<language>.jsonl`` and ``instructions/small.jsonl``
     (Dolly's format), and ``evaluation/<language>.jsonl`` (a folder for ``--prompts``).
     """
-    target = cache_directory() / f"miniature-{_fingerprint()}"
+    target = cache_directory() / f"miniature-v{VERSION}"
     if not target.is_dir():
         log.info("building the miniature in %s (once, a few minutes)", target)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,15 +75,6 @@ def ensure() -> Path:
                 if not target.is_dir():
                     raise
     return target
-
-
-def _fingerprint() -> str:
-    """A hash of everything in this package that the miniature follows from."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if not path.name.startswith("__"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def build(target: Path, *, count: int = DOCUMENTS, steps: int = PRETRAINING_STEPS, seed: int = SEED) -> None:
@@ -122,14 +114,14 @@ def pretrain(documents: Sequence[str], tokenizer_directory: Path, steps: int, se
     data = PackedData([Corpus(examples, 1.0)], SHAPE, seed)
     mesh = make_mesh("1x1")
     model = initialize(Llama(miniature_config(VOCABULARY)), mesh, jax.random.key(seed))
-    bound = Bound(model)
+    start, frozen, rebuild = partition(model)
     transform = adamw(beta1=0.9, beta2=0.98, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
     schedule = with_warmup(cosine(PEAK_LEARNING_RATE / 20, steps), 40)
-    train_step = make_train_step(bound, transform, schedule)
-    state = start_state(bound, transform, mesh)
+    train_step = make_train_step(rebuild, transform, schedule)
+    state = fresh_state(start, transform, mesh)
     with jax.set_mesh(mesh), progress("pretraining the miniature", steps) as advance:
         for step in range(steps):
             batch = place(data.batch_at(step), mesh)
-            state, metrics = train_step(state, bound.frozen, batch, PEAK_LEARNING_RATE)
+            state, metrics = train_step(state, frozen, batch, PEAK_LEARNING_RATE)
             advance(1, f"loss {float(metrics['loss']):.3f}")
-    return bound.model(state.weights, bound.frozen)
+    return rebuild(state.weights, frozen)

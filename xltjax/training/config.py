@@ -1,4 +1,4 @@
-"""Settings of ``python -m xltjax.train``: one field per YAML key and flag, defaults from the paper's protocol."""
+"""Settings of ``python -m xltjax.train``: one field per YAML key and flag, with the defaults of the paper's protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
 Remat = Literal["none", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
 
-# Stored and computed dtypes of each precision policy; a frozen base is stored as it computes.
+# The dtypes in which each precision policy stores and computes.
 DTYPES = {
     "mixed": (jnp.float32, jnp.bfloat16),
     "bfloat16": (jnp.bfloat16, jnp.bfloat16),
@@ -31,103 +31,155 @@ DTYPES = {
 }
 
 MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
-OPTIMISATION, LORA, RUN, PROCESSES = "Optimisation", "LoRA", "Run", "Several processes"
+OPTIMIZATION, LORA, RUN, PROCESSES = "Optimization", "LoRA", "Run", "Several processes"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Instruction tuning of one model (paper, Section 4 and Appendix B)."""
 
-    model: str = setting("", "Hugging Face directory or id, a run of ours, or 'miniature'.", section=MODEL)
-    mesh: str = setting("1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", section=MODEL)
+    model: str = setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.", section=MODEL)
+    mesh: str = setting(
+        "1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", section=MODEL, affects_result=False
+    )
     precision: Precision = setting(
         "mixed",
         "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; bfloat16-stochastic: "
         "both, rounded up or down at random; float32: both.",
         section=MODEL,
     )
-    moments: Moments = setting("float32", "Dtype in which AdamW's moments are kept.", section=MODEL)
+    moments: Moments = setting("float32", "Dtype in which AdamW's moments are stored.", section=MODEL)
     offload: bool = setting(
-        False, "Keep AdamW's moments in the host's memory between updates.", section=MODEL
+        False, "Keep AdamW's moments in the host's memory between updates.", section=MODEL, affects_result=False
     )
     remat: Remat = setting(
-        "block", "What the backward pass recomputes: block all, dots all but products.", section=MODEL
+        "block",
+        "Activation checkpointing: none; dots keeps matmul outputs; block keeps block inputs.",
+        section=MODEL,
+        affects_result=False,
     )
     data: tuple[str, ...] = setting(
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", section=DATA, paths=True
     )
     data_weights: tuple[float, ...] = setting(
-        (), "Relative sampling weight of each data source; by size when not given.", section=DATA
+        (), "Relative sampling weight of each data source; by its number of rows when not given.", section=DATA
     )
     validation_data: tuple[str, ...] = setting(
-        (), "Data that is not learned, on which the loss is measured (repeatable).", section=DATA, paths=True
+        (),
+        "Data that is not learned, on which the validation loss is measured (repeatable).",
+        section=DATA,
+        paths=True,
+        affects_result=False,
+        former=("held_out_data",),
     )
-    validation_rows: int = setting(0, "Rows of the data set aside to measure the loss on.", section=DATA)
+    validation_rows: int = setting(
+        0, "Rows of the training data that are set aside for validation.", section=DATA, former=("held_out_rows",)
+    )
     template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
     max_length: int = setting(2048, "Longest example in tokens.", section=DATA)
     overlong: Overlong = setting(
-        "skip", "Longer examples: skip and count them, keep their first tokens, or stop.", section=DATA
+        "skip", "Longer examples: skip and count them, truncate them, or stop with an error.", section=DATA
     )
     sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
-    tokens_per_batch: int = setting(4000, "Most tokens of a mini-batch.", section=BATCH)
-    accumulation: int = setting(4, "Mini-batches per update.", section=BATCH)
+    tokens_per_batch: int = setting(4000, "Most tokens of a micro-batch.", section=BATCH)
+    accumulation: int = setting(
+        4, "Gradient accumulation: micro-batches per update.", section=BATCH
+    )
     rows_per_device: int = setting(
-        0, "Rows a device works on at once: mini-batches of an update are joined; 0: as few as the mesh allows.",
+        0,
+        "Rows that a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
         section=BATCH,
-    )  # fmt: skip
-    steps: int = setting(1000, "Updates.", section=OPTIMISATION)
-    learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMISATION)
+        affects_result=False,
+    )
+    steps: int = setting(1000, "Updates.", section=OPTIMIZATION)
+    learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMIZATION)
     learning_rates: tuple[float, ...] = setting(
-        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.",
-        section=OPTIMISATION,
-    )  # fmt: skip
+        (),
+        "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.",
+        section=OPTIMIZATION,
+    )
     schedule: Schedule = setting(
-        "inverse_sqrt", "lr / sqrt(n) at update n; linear and cosine end at --end-learning-rate.",
-        section=OPTIMISATION,
-    )  # fmt: skip
+        "inverse_sqrt",
+        "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at --end-learning-rate.",
+        section=OPTIMIZATION,
+    )
     timescale: float = setting(
-        1.0, "t of inverse_sqrt: lr * sqrt(t / (t + n - 1)), in updates.", section=OPTIMISATION
+        10_000.0, "t of inverse_sqrt, in updates; 10000 is Hugging Face's, 1 gives lr / sqrt(n).", section=OPTIMIZATION
     )
-    warmup: int = setting(0, "Updates of linear warm-up.", section=OPTIMISATION)
+    warmup: int = setting(0, "Updates of linear warm-up.", section=OPTIMIZATION)
     end_learning_rate: float | None = setting(
-        None, "Learning rate at the end of linear and cosine; a tenth of the peak when not given.",
-        section=OPTIMISATION,
-    )  # fmt: skip
-    beta1: float = setting(0.9, "AdamW beta 1.", section=OPTIMISATION)
-    beta2: float = setting(0.95, "AdamW beta 2.", section=OPTIMISATION)
-    epsilon: float = setting(1e-8, "AdamW epsilon.", section=OPTIMISATION)
-    weight_decay: float = setting(
-        0.1, "Decoupled weight decay, on every trained weight.", section=OPTIMISATION
+        None,
+        "Learning rate at the end of linear and cosine; a tenth of the peak when not given.",
+        section=OPTIMIZATION,
     )
-    clip_norm: float = setting(1.0, "Largest global gradient norm.", section=OPTIMISATION)
+    beta1: float = setting(0.9, "AdamW beta 1.", section=OPTIMIZATION)
+    beta2: float = setting(0.95, "AdamW beta 2.", section=OPTIMIZATION)
+    epsilon: float = setting(1e-8, "AdamW epsilon.", section=OPTIMIZATION)
+    weight_decay: float = setting(
+        0.1, "Decoupled weight decay, on every trained weight.", section=OPTIMIZATION
+    )
+    clip_norm: float = setting(1.0, "Largest global norm of the gradient.", section=OPTIMIZATION)
     lora_rank: int = setting(0, "Rank of the adapters; 0 is full fine-tuning.", section=LORA)
     lora_alpha: float = setting(8.0, "Adapters are scaled by alpha / rank.", section=LORA)
-    lora_dropout: float = setting(0.0, "Share of the adapters' inputs that is dropped.", section=LORA)
-    lora_targets: tuple[str, ...] = setting(TARGETS, "Products that get an adapter.", section=LORA)
-    seed: int = setting(0, "Seed of data order and adapters.", section=RUN)
-    out: str = setting("runs/train", "Run directory; an unfinished run in it is resumed.", section=RUN)
-    save_every: int = setting(200, "Updates between checkpoints.", section=RUN)
+    lora_dropout: float = setting(0.0, "Dropout on the adapters' inputs.", section=LORA)
+    lora_targets: tuple[str, ...] = setting(TARGETS, "Linear layers that get an adapter.", section=LORA)
+    seed: int = setting(0, "Seed of the data order and the adapters.", section=RUN)
+    out: str = setting(
+        "runs/train", "Run directory; an unfinished run in it is resumed.", section=RUN, affects_result=False
+    )
+    save_every: int = setting(200, "Updates between checkpoints.", section=RUN, affects_result=False)
     keep: int = setting(
-        2, "Newest checkpoints kept, besides that of the lowest validation loss.", section=RUN
+        2,
+        "Newest checkpoints kept, besides that of the lowest validation loss.",
+        section=RUN,
+        affects_result=False,
     )
-    log_every: int = setting(1, "Updates between lines of metrics.jsonl.", section=RUN)
+    log_every: int = setting(1, "Updates between lines of metrics.jsonl.", section=RUN, affects_result=False)
     validation_every: int = setting(
-        0, "Updates between validation losses; 0: with every checkpoint alone.", section=RUN
+        0,
+        "Updates between validation losses; 0: only with each checkpoint.",
+        section=RUN,
+        affects_result=False,
+        former=("held_out_every",),
     )
-    sample_every: int = setting(0, "Updates between sample answers in samples.jsonl; 0: none.", section=RUN)
+    sample_every: int = setting(
+        0, "Updates between sample answers in samples.jsonl; 0: none.", section=RUN, affects_result=False
+    )
     sample_prompts: str = setting(
-        "xlt113", "Prompts as generate takes them; the first of each language is answered.", section=RUN
+        "xlt113",
+        "Prompts as generate takes them; the first of each language is answered.",
+        section=RUN,
+        affects_result=False,
     )
-    tensorboard: bool = setting(False, "Also write metrics for TensorBoard, in OUT/tensorboard.", section=RUN)
-    wandb: str = setting("", "Also log metrics to this project of Weights & Biases.", section=RUN)
-    force: bool = setting(False, "Resume although model, data or schedule changed.", section=RUN)
-    plan: bool = setting(False, "Print memory and time per device, and stop.", section=RUN)
+    tensorboard: bool = setting(
+        False, "Also write metrics for TensorBoard, in OUT/tensorboard.", section=RUN, affects_result=False
+    )
+    wandb: str = setting(
+        "", "Also log metrics to this project of Weights & Biases.", section=RUN, affects_result=False
+    )
+    force: bool = setting(
+        False,
+        "Resume although model, data or settings have changed.",
+        section=RUN,
+        affects_result=False,
+        saved=False,
+    )
+    plan: bool = setting(
+        False, "Print memory and time per device, and stop.", section=RUN, affects_result=False, saved=False
+    )
     coordinator: str = setting(
-        "", "host:port of process 0; found out under SLURM, Open MPI, Kubernetes and on TPU pods.",
+        "",
+        "host:port of process 0; found automatically under SLURM, Open MPI, Kubernetes and on TPU pods.",
         section=PROCESSES,
-    )  # fmt: skip
-    process_id: int | None = setting(None, "Number of this process, from 0.", section=PROCESSES)
-    processes: int | None = setting(None, "How many processes there are.", section=PROCESSES)
+        affects_result=False,
+        saved=False,
+    )
+    process_id: int | None = setting(
+        None, "Number of this process, from 0.", section=PROCESSES, affects_result=False, saved=False
+    )
+    processes: int | None = setting(
+        None, "Number of processes.", section=PROCESSES, affects_result=False, saved=False
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -172,7 +224,7 @@ class TrainConfig:
     def batch_shape(self) -> BatchShape:
         """The static shape of an update on the mesh.
 
-        A mini-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. Mini-batches of the same
+        A micro-batch of ``tokens_per_batch`` tokens takes as many rows as hold it. Micro-batches of the same
         update are computed together until the mesh divides their rows and each device has
         ``rows_per_device`` of them. The loss is one token mean over the update, so this changes memory and
         speed alone.
@@ -191,10 +243,10 @@ class TrainConfig:
                 )
         fitting = math.ceil(rows / parts) * parts * self.sequence_length
         raise UserError(
-            f"{rows} rows x {self.accumulation} mini-batches cannot be split over {parts} data devices; "
+            f"{rows} rows x {self.accumulation} micro-batches cannot be split over {parts} data devices; "
             f"use --tokens-per-batch {fitting} or --accumulation {self.accumulation * parts}"
         )
 
     def longest_example(self) -> int:
-        """Most tokens of an example that fits a row and a mini-batch (the last token is only a target)."""
+        """Most tokens of an example that fits a row and a micro-batch (the last token is only a target)."""
         return min(self.max_length, self.sequence_length + 1, self.tokens_per_batch + 1)

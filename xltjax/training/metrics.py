@@ -18,15 +18,14 @@ from xltjax.training.trackers import Tracker
 
 log = logging.getLogger("xltjax")
 
-METRICS = "metrics.jsonl"
 MEASURED = ("seconds", "tokens_per_second", "mfu", "memory_gib")  # differ from run to run; all else is exact
 
 
-class TrainLog:
+class MetricsLog:
     """The record of one run, from update ``start`` on. A full disk delays it and stops nothing.
 
     Args:
-        out: the run directory.
+        path: of ``metrics.jsonl``.
         start: updates done; what an earlier, killed run recorded of later ones is forgotten.
         steps: updates in all.
         every: updates between lines of ``metrics.jsonl``.
@@ -38,10 +37,10 @@ class TrainLog:
     """
 
     def __init__(
-        self, out: Path, start: int, steps: int, *, every: int, positions: int, flops_per_token: float,
+        self, path: Path, start: int, steps: int, *, every: int, positions: int, flops_per_token: float,
         peak_flops: float | None, trackers: list[Tracker], quiet: bool = False,
     ):  # fmt: skip
-        self._path, self._steps, self._every, self._positions = out / METRICS, steps, every, positions
+        self._path, self._steps, self._every, self._positions = path, steps, every, positions
         self._flops_per_token, self._peak_flops = flops_per_token, peak_flops
         self._trackers, self._quiet = trackers, quiet
         self._unwritten = ""
@@ -50,7 +49,7 @@ class TrainLog:
         self._bar = progress("training", steps, start, quiet=quiet)
         self._advance: Callable[..., None] = lambda *_: None
 
-    def __enter__(self) -> TrainLog:
+    def __enter__(self) -> MetricsLog:
         self._advance = self._bar.__enter__()
         self.restart_clock()
         return self

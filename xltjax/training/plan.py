@@ -27,16 +27,7 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
 
 ASSUMED_MFU = 0.4  # share of the peak that a well-fed run reaches
-HEADROOM = 0.92  # share of a device's memory that is to be had
-
-_LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
-# Architectures of the paper's models, so that a plan needs no download.
-KNOWN = {
-    "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
-    "meta-llama/Llama-2-13b-hf": LlamaConfig(32000, 5120, 13824, 40, 40, 40, 128, 4096),
-    "meta-llama/Llama-2-70b-hf": LlamaConfig(32000, 8192, 28672, 80, 64, 8, 128, 4096),
-    "Unbabel/TowerBase-7B-v0.1": _LLAMA_2_7B,
-}
+USABLE_MEMORY = 0.92  # share of a device's memory that a program can allocate
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class Plan:
 
     Attributes:
         weights: trained and frozen.
-        gradients: of the trained weights; twice when mini-batches are accumulated.
+        gradients: of the trained weights; twice when gradients are accumulated.
         moments: AdamW's two; those kept in host memory count only there, although parts visit in an update.
         activations: what the forward pass keeps for the backward one, and one block's working set.
         logits: of one chunk, with their gradient, and the sum of the head's gradients.
@@ -69,26 +60,7 @@ class Plan:
 
     def fits(self, accelerator: str) -> bool:
         """Whether one device of this kind holds it."""
-        return self.total() <= ACCELERATORS[accelerator].memory * GIB * HEADROOM
-
-
-def architecture(model: str) -> LlamaConfig:
-    """The architecture of a model at hand, or of a known id.
-
-    Raises:
-        UserError: when neither is the case.
-    """
-    if Path(model).is_dir():
-        return llama_config(read_hf_config(companions(Path(model))))
-    if model in KNOWN:
-        return KNOWN[model]
-    if model == "miniature":
-        from xltjax.miniature.build import VOCABULARY, miniature_config
-
-        return miniature_config(VOCABULARY)
-    raise UserError(
-        f"no architecture is known for {model!r}; give a local directory or one of {', '.join(KNOWN)}"
-    )
+        return self.total() <= ACCELERATORS[accelerator].memory * GIB * USABLE_MEMORY
 
 
 def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
@@ -161,23 +133,21 @@ def _easier(config: TrainConfig) -> Iterator[TrainConfig]:
         yield dataclasses.replace(current, mesh=f"{prefix}{data * factor}x{tensor}")
 
 
-def learned_epochs(config: TrainConfig, source: Path) -> tuple[int, float]:
-    """Tokens of one pass over the data, and how many passes the run makes.
+def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) -> tuple[int, float]:
+    """The tokens of one pass over the data, and how many passes the run makes.
 
     Raises:
-        UserError: when data or tokenizer are not at hand.
+        UserError: when the data cannot be read.
     """
-    tokenizer = ChatTokenizer(companions(source), config.template)
     corpora, _ = load_corpora(
         config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong
     )
     epoch = sum(len(example.ids) - 1 for corpus in corpora for example in corpus.examples)
-    return epoch, config.steps * make_plan(config, architecture(config.model)).tokens / epoch
+    return epoch, config.steps * plan.tokens / epoch
 
 
-def print_plan(config: TrainConfig) -> None:
-    """The plan as tables, with the accelerators that it fits."""
-    llama = architecture(config.model)
+def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer | None = None) -> None:
+    """Print the plan as tables, with the accelerators that it fits; with a tokenizer also the number of epochs."""
     plan = make_plan(config, llama)
     console = Console()
     memory = Table("on each device", "GiB", title=f"{config.model} on mesh {config.mesh}, {config.precision}")
@@ -198,8 +168,8 @@ def print_plan(config: TrainConfig) -> None:
         )
     console.print(fit)
     console.print(f"one update: {plan.tokens:,} tokens at most, {plan.flops / 1e12:,.1f} TFLOP")
-    if Path(config.model).is_dir():
-        tokens, epochs = learned_epochs(config, Path(config.model))
+    if tokenizer is not None:
+        tokens, epochs = learned_epochs(config, plan, tokenizer)
         console.print(f"one epoch: {tokens:,} tokens; the run sees the data {epochs:.1f} times")
 
 

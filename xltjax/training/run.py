@@ -1,82 +1,257 @@
-"""What a run directory holds besides checkpoints: settings, provenance, the base's tokenizer; and resuming."""
+"""A run directory, and the only code that knows its files.
+
+``config.yaml`` (the resolved settings), ``provenance.json`` (versions, devices, command, hashes of the data, the base
+model), ``base/`` (config and tokenizer of the base model, which travel with every export), ``checkpoints/<step>/``,
+``metrics.jsonl``, ``samples.jsonl``, ``not-finite.json``, ``tensorboard/``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
+from jax import Array
 
+from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
-from xltjax.common.files import atomic_write, read_text
-from xltjax.common.provenance import sha256, write_provenance
-from xltjax.common.settings import to_yaml
-from xltjax.converters.models import BASE, companions
+from xltjax.common.files import atomic_write, make_output_directory, read_json_object, read_text
+from xltjax.common.provenance import provenance, sha256
+from xltjax.common.settings import build, result_settings, to_yaml
 from xltjax.data.formats import find_files
-from xltjax.data.model_files import copy_companions
+from xltjax.data.model_files import copy_model_files
 from xltjax.training.config import TrainConfig
 
-# Settings that may differ when a run is resumed: they do not change what is learned.
-FREE = {
-    "mesh", "out", "save_every", "keep", "log_every", "force", "plan", "steps", "remat", "rows_per_device",
-    "offload", "validation_data", "validation_every", "sample_every", "sample_prompts", "tensorboard", "wandb",
-    "coordinator", "process_id", "processes",
-}  # fmt: skip
+CONFIG, PROVENANCE, CHECKPOINTS = "config.yaml", "provenance.json", "checkpoints"
 
 
-def check_resumable(config: TrainConfig, sources: list[str], base: str, known_base: str) -> None:
-    """Refuse to go on with a run whose model, data or optimisation was another.
+@dataclass(frozen=True)
+class Base:
+    """The model that a run began with.
 
-    Args:
-        config: of the run that is to go on in ``config.out``.
-        sources: the data, as ``rows.find_files`` takes it.
-        base: fingerprint of the model's weights now.
-        known_base: fingerprint of those the run began with; empty for a new run.
-
-    Raises:
-        UserError: naming everything that differs, or when a file stands in the way.
+    Attributes:
+        location: its directory as an absolute path, or its id on the Hugging Face hub.
+        fingerprint: see ``common.fingerprint``; empty when it is not known.
     """
-    out = Path(config.out)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} cannot be a directory: a file stands in its way")
-    if not (out / "config.yaml").is_file() or config.force:
-        return
-    changed = _changed_settings(config, out)
-    if known_base and base != known_base:
-        changed.append(f"the weights in {config.model}")
-    changed += _changed_files(out, sources)
-    if changed:
-        raise UserError(
-            f"{out} holds a run that began otherwise: {', '.join(changed)}; choose another --out, or --force"
-        )
+
+    location: str
+    fingerprint: str = ""
 
 
-def _changed_settings(config: TrainConfig, out: Path) -> list[str]:
-    defaults = yaml.safe_load(to_yaml(TrainConfig()))
-    before = {**defaults, **yaml.safe_load(read_text(out / "config.yaml"))}
-    now = yaml.safe_load(to_yaml(config))
-    # Schedules that end depend on when they do.
-    free = FREE - {"steps"} if config.schedule in ("linear", "cosine") else FREE
-    return [
-        f"{key} (was {before[key]!r}, now {value!r})"
-        for key, value in now.items()
-        if key not in free and before[key] != value
-    ]
+class Run:
+    """A run directory, opened at its newest checkpoint or at the one asked for."""
 
+    def __init__(self, path: str | Path, step: int | None = None):
+        """``path`` need not exist yet; ``step`` chooses a checkpoint."""
+        self.path = Path(path)
+        self._step = step
 
-def _changed_files(out: Path, sources: list[str]) -> list[str]:
-    """Data files that have other contents than when the run began."""
-    if not (out / "provenance.json").is_file():
-        return []
-    hashes = json.loads(read_text(out / "provenance.json"))["data"]
-    files = [path for source in sources for path in find_files(source)]
-    return [f"the rows of {path}" for path in files if hashes.get(str(path), "") not in ("", sha256(path))]
+    @classmethod
+    def find(cls, path: str | Path) -> Run | None:
+        """The run that lies in ``path``, or of which ``path`` is a checkpoint; None for any other path."""
+        path = Path(path)
+        if (path / CONFIG).is_file() and (path / CHECKPOINTS).is_dir():
+            return cls(path)
+        if path.parent.name == CHECKPOINTS and path.name.isdigit():
+            return cls(path.parent.parent, int(path.name))
+        return None
 
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """``find``, for a path that must be a run.
 
-def write_run_files(config: TrainConfig, source: Path, sources: list[str]) -> None:
-    """Settings, provenance, and what an export needs of the base model in ``source``."""
-    out = Path(config.out)
-    copy_companions(companions(source), out / BASE)
-    with atomic_write(out / "config.yaml") as file:
-        file.write(to_yaml(config))
-    write_provenance(out / "provenance.json", [path for name in sources for path in find_files(name)])
+        Raises:
+            UserError: when it is not one.
+        """
+        run = cls.find(path)
+        if run is None:
+            raise UserError(f"{path} is not a run or a checkpoint of xltjax")
+        return run
+
+    @property
+    def name(self) -> str:
+        """The directory's name, followed by the step where a checkpoint was asked for."""
+        name = self.path.resolve().name
+        return name if self._step is None else f"{name}-{self._step}"
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """The settings with which the run was trained.
+
+        Raises:
+            UserError: when they cannot be read.
+        """
+        file = self.path / CONFIG
+        try:
+            values = yaml.safe_load(read_text(file))
+        except yaml.YAMLError as problem:
+            raise UserError(f"{file} is not valid YAML: {problem}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{file} does not hold the settings of a run")
+        return build(TrainConfig, values)
+
+    @property
+    def template(self) -> str:
+        """The chat template of the conversations that the run learned from."""
+        return self.config.template
+
+    @property
+    def lora(self) -> bool:
+        """Whether the checkpoints hold the adapters alone, which belong upon ``base``."""
+        return self.config.lora_rank > 0
+
+    @property
+    def base(self) -> Base:
+        """Where the base model lies, and its fingerprint."""
+        known = self._provenance().get("base")
+        if known:
+            return Base(known["location"], known["fingerprint"])
+        # Version 0.1 kept the fingerprint in the checkpoints, and the location as it was typed.
+        return Base(self.config.model, self._checkpoints_base())
+
+    @property
+    def model_files(self) -> Path:
+        """The directory of the base model's config and tokenizer."""
+        return self.path / "base"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One line of JSON per logged update."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples_file(self) -> Path:
+        """One line of JSON per sample answer."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def not_finite_file(self) -> Path:
+        """The update whose loss or gradient was not finite, and its rows."""
+        return self.path / "not-finite.json"
+
+    @property
+    def steps(self) -> list[int]:
+        """The updates after which there are complete checkpoints, in rising order."""
+        directory = self.path / CHECKPOINTS
+        found = directory.iterdir() if directory.is_dir() else ()
+        return sorted(int(each.name) for each in found if each.name.isdigit())
+
+    @property
+    def step(self) -> int:
+        """The checkpoint asked for, or the newest one.
+
+        Raises:
+            UserError: when there is no such checkpoint.
+        """
+        steps = self.steps
+        if not steps or (self._step is not None and self._step not in steps):
+            wanted = "" if self._step is None else f" {self._step}"
+            raise UserError(f"{self.path} has no complete checkpoint{wanted}")
+        return steps[-1] if self._step is None else self._step
+
+    @property
+    def checkpoint(self) -> Path:
+        """The directory of the checkpoint ``step``."""
+        return self.path / CHECKPOINTS / str(self.step)
+
+    def checkpoints(self, keep: int | None = None) -> Checkpoints:
+        """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
+        return Checkpoints(self.path / CHECKPOINTS, keep)
+
+    def weights(self, like: Mapping[str, Any], dtype: Any = None) -> dict[str, Array]:
+        """The weights at ``step`` by dotted path, laid out as ``like``.
+
+        Args:
+            like: the shape and sharding of each weight that is wanted.
+            dtype: of the arrays; None keeps the one in which each is stored.
+
+        Raises:
+            UserError: when there is no such checkpoint.
+        """
+        step = self.step
+        with contextlib.closing(self.checkpoints()) as checkpoints:
+            stored = checkpoints.dtypes(step)
+            wanted = {name: each.update(dtype=dtype or stored[name]) for name, each in like.items()}
+            return checkpoints.read(step, "weights", wanted)
+
+    def check_resumable(self, config: TrainConfig, sources: Sequence[str], fingerprint: str) -> None:
+        """Refuse to continue this run with another model, other data or other settings of the training.
+
+        Args:
+            config: the settings of the run that is to continue.
+            sources: the training data, each as ``find_files`` takes it.
+            fingerprint: that of the model's weights now.
+
+        Raises:
+            UserError: naming everything that differs, or when ``path`` is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; --out names a directory")
+        if not (self.path / CONFIG).is_file() or config.force:
+            return
+        changed = self._changed_settings(config)
+        known = self.base.fingerprint
+        if known and known != fingerprint:
+            changed.append(f"the weights in {config.model}")
+        elif not known and self.config.model != config.model:
+            changed.append(f"model (was {self.config.model!r}, now {config.model!r})")
+        changed += self._changed_data(config, sources)
+        if changed:
+            raise UserError(
+                f"{self.path} holds a run with other settings: {', '.join(changed)}; choose another --out, or "
+                "continue it nevertheless with --force"
+            )
+
+    def _changed_settings(self, config: TrainConfig) -> list[str]:
+        compared = result_settings(TrainConfig) - {"model", "data"}
+        if config.schedule not in ("linear", "cosine"):  # those depend on when they end
+            compared -= {"steps"}
+        pairs = {key: (getattr(self.config, key), getattr(config, key)) for key in compared}
+        return [f"{key} (was {was!r}, now {now!r})" for key, (was, now) in sorted(pairs.items()) if was != now]
+
+    def _changed_data(self, config: TrainConfig, sources: Sequence[str]) -> list[str]:
+        """What differs in the data files from those that the run began with."""
+        before: dict[str, str] = self._provenance().get("data", {})
+        now = {str(path): sha256(path) for source in sources for path in find_files(source)} if before else {}
+        if self.config.data != config.data:
+            moved = len(config.data) == len(self.config.data) == 1 and [*before.values()] == [*now.values()]
+            return [] if moved and now else [f"data (was {self.config.data!r}, now {config.data!r})"]
+        changed = [f"the rows of {path}" for path in now if path in before and now[path] != before[path]]
+        changed += [f"{path} is new" for path in now if path not in before]
+        return changed + [f"{path} is gone" for path in before if path not in now]
+
+    def write_settings(
+        self, config: TrainConfig, base: Base, model_files: Path, sources: Sequence[str] = ()
+    ) -> None:
+        """Write the settings, the provenance, and what an export needs of the base model.
+
+        Args:
+            config: the resolved settings.
+            base: the model that the run begins with.
+            model_files: the directory of its config and tokenizer.
+            sources: the training data, each as ``find_files`` takes it.
+        """
+        make_output_directory(self.path)
+        copy_model_files(model_files, self.model_files)
+        with atomic_write(self.path / CONFIG) as file:
+            file.write(to_yaml(config, saved_only=True))
+        record = provenance([path for source in sources for path in find_files(source)])
+        record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
+        with atomic_write(self.path / PROVENANCE) as file:
+            json.dump(record, file, indent=2)
+            file.write("\n")
+
+    def _provenance(self) -> dict[str, Any]:
+        file = self.path / PROVENANCE
+        return read_json_object(file) if file.is_file() else {}
+
+    def _checkpoints_base(self) -> str:
+        if not self.steps:
+            return ""
+        with contextlib.closing(self.checkpoints()) as checkpoints:
+            return checkpoints.base(self.steps[-1])

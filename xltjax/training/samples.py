@@ -16,14 +16,13 @@ from xltjax.inference.engine import Engine
 from xltjax.inference.sampling import SamplingParams
 from xltjax.llama import Llama
 from xltjax.mesh import batch_size
-from xltjax.prompts import find_prompts
 
 NEW_TOKENS = 128
 PENALTY = 1.1
 
 
 class Samples:
-    """The first prompt in each language of a set, answered again and again into ``samples.jsonl``."""
+    """The first prompt in each language of a set, answered again and again as the model learns."""
 
     def __init__(self, prompts: str, tokenizer: ChatTokenizer, mesh: Mesh, context: int):
         """Choose among ``prompts``, as ``python -m xltjax.generate`` takes them.
@@ -31,7 +30,7 @@ class Samples:
         Raises:
             UserError: when none leaves room for an answer in ``context`` tokens.
         """
-        instructions = load_set(find_prompts(prompts))
+        instructions = load_set(prompts)
         ids = tokenizer.prompts([(Message("user", each.instruction),) for each in instructions])
         first: dict[str, tuple[Instruction, list[int]]] = {}
         for instruction, prompt in zip(instructions, ids, strict=True):

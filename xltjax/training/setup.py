@@ -1,53 +1,62 @@
-"""What a run needs before its first update: data read, the model loaded, the update made."""
+"""What the runs of a sweep share: the data, the model taken apart, and the compiled update."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from xltjax.checkpoint import Weights
 from xltjax.common.errors import UserError
-from xltjax.converters.models import companions, load_model
 from xltjax.data.corpora import Corpus, load_corpora, split_validation
 from xltjax.data.packing import PackedData
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama
 from xltjax.lora import add_lora, merge
+from xltjax.partition import Weights, partition
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.samples import Samples
-from xltjax.training.step import Bound, in_host_memory, make_train_step
+from xltjax.training.step import in_host_memory, make_train_step
 from xltjax.training.validation import Validation
 
 log = logging.getLogger("xltjax")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What the runs of a sweep share: everything but the learning rate.
+class Examples:
+    """The tokenized data: what is learned, and what the validation loss is measured on."""
+
+    learned: list[Corpus]
+    validation: list[Tokens]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that the runs of a sweep share, which is all but the learning rate.
 
     Attributes:
-        start: the trained weights before the first update; in host memory when several runs begin there.
+        mesh: the devices.
+        data: the packed examples.
+        validation: measures the validation loss; None without validation data.
+        samples: answers a few prompts; None unless sample answers are asked for.
+        rebuild: puts the model together from trainable and frozen weights.
+        transform: the optimizer, see ``optimizer.adamw``.
+        update: the jitted update, see ``step.make_train_step``.
+        start: the trainable weights before the first update; in host memory when several runs begin with them.
         frozen: the weights that are not trained.
-        update: jitted, see ``step.make_train_step``.
-        flops_per_token: of training, see ``Llama.flops_per_token``.
-        base: fingerprint of the model's weights.
+        flops_per_token: model FLOPs of training, see ``Llama.flops_per_token``.
     """
 
     mesh: Mesh
-    source: Path
-    sources: list[str]
-    base: str
     data: PackedData
     validation: Validation | None
     samples: Samples | None
-    bound: Bound
+    rebuild: Callable[[Weights, Weights], Llama]
     transform: Any
     update: Any
     start: Weights
@@ -55,26 +64,44 @@ class Prepared:
     flops_per_token: float
 
 
-def prepare(config: TrainConfig, mesh: Mesh, source: Path, sources: list[str], base: str) -> Prepared:
-    """Read the data, load the model, and make the update."""
+def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTokenizer) -> Examples:
+    """Read and tokenize the data in ``sources``, and set the validation examples aside.
+
+    Raises:
+        UserError: for data that cannot be used.
+    """
+    longest = config.longest_example()
+    corpora, too_long = load_corpora(sources, config.data_weights, tokenizer, longest, config.overlong)
+    held: list[Tokens] = []
+    if config.validation_rows:
+        corpora, held = split_validation(corpora, config.validation_rows, config.seed)
+    if config.validation_data:
+        others, _ = load_corpora(config.validation_data, (), tokenizer, longest, config.overlong)
+        held += [example for corpus in others for example in corpus.examples]
     shape = config.batch_shape()
-    tokenizer = ChatTokenizer(companions(source), config.template)
-    corpora, too_long = load_corpora(
-        sources, config.data_weights, tokenizer, config.longest_example(), config.overlong
-    )
-    corpora, held = _validation_examples(config, corpora, tokenizer)
     log.info("%d examples (%d too long: %s), %d tokens per update at most",
              sum(len(corpus.examples) for corpus in corpora), too_long, config.overlong,
              shape.tokens * shape.micro_batches)  # fmt: skip
+    return Examples(corpora, held)
+
+
+def set_up(
+    config: TrainConfig, mesh: Mesh, examples: Examples, model: Llama, tokenizer: ChatTokenizer
+) -> Setup:
+    """Prepare ``model`` for training on ``examples`` and make the update.
+
+    Raises:
+        UserError: for sample answers in a run of several processes.
+    """
+    shape = config.batch_shape()
     samples = None
-    model = prepare_model(config, source, mesh)
     if config.sample_every:
         if jax.process_count() > 1:
-            raise UserError("--sample-every works in runs of one process")
+            raise UserError("--sample-every works in runs of one process only")
         samples = Samples(config.sample_prompts, tokenizer, mesh, model.config.max_positions)
+    prepare_model(config, model, mesh)
     flops = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
-    bound = Bound(model)
-    start, frozen = bound.release()
+    start, frozen, rebuild = partition(model)
     if len(config.runs()) > 1:
         start = jax.tree.map(in_host_memory, start)
     transform = adamw(
@@ -82,38 +109,26 @@ def prepare(config: TrainConfig, mesh: Mesh, source: Path, sources: list[str], b
         weight_decay=config.weight_decay, clip_norm=config.clip_norm, moments=jnp.dtype(config.moments),
     )  # fmt: skip
     update = make_train_step(
-        bound, transform, schedule_of(config), seed=config.seed, lora_dropout=config.lora_dropout,
+        rebuild, transform, schedule_of(config), seed=config.seed, lora_dropout=config.lora_dropout,
         stochastic_rounding=config.precision == "bfloat16-stochastic", offload=config.offload,
     )  # fmt: skip
-    return Prepared(
-        mesh, source, sources, base,
-        data=PackedData(corpora, shape, config.seed),
-        validation=Validation(held, shape, bound, mesh) if held else None,
-        samples=samples, bound=bound, transform=transform, update=update,
+    return Setup(
+        mesh,
+        data=PackedData(examples.learned, shape, config.seed),
+        validation=Validation(examples.validation, shape, rebuild, mesh) if examples.validation else None,
+        samples=samples, rebuild=rebuild, transform=transform, update=update,
         start=start, frozen=frozen, flops_per_token=flops,
     )  # fmt: skip
 
 
-def _validation_examples(
-    config: TrainConfig, corpora: list[Corpus], tokenizer: ChatTokenizer
-) -> tuple[list[Corpus], list[Tokens]]:
-    """The corpora to learn from, and the examples to measure the loss on."""
-    held: list[Tokens] = []
-    if config.validation_rows:
-        corpora, held = split_validation(corpora, config.validation_rows, config.seed)
-    if config.validation_data:
-        others, _ = load_corpora(
-            config.validation_data, (), tokenizer, config.longest_example(), config.overlong
-        )
-        held += [example for corpus in others for example in corpus.examples]
-    return corpora, held
-
-
-def prepare_model(config: TrainConfig, source: Path, mesh: Mesh) -> Llama:
-    """The model of ``config`` on ``mesh``, with adapters when LoRA is asked for."""
+def stored_dtype(config: TrainConfig) -> Any:
+    """The dtype in which the model's weights are loaded: a frozen base is stored as it computes."""
     stored, computed = DTYPES[config.precision]
-    base = computed if config.lora_rank else stored
-    model = load_model(source, mesh, dtype=base, compute_dtype=computed)
+    return computed if config.lora_rank else stored
+
+
+def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
+    """Merge the adapters that ``model`` has, and add new ones when LoRA is asked for."""
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
     model.remat = config.remat
     if config.lora_rank:
@@ -124,9 +139,8 @@ def prepare_model(config: TrainConfig, source: Path, mesh: Mesh) -> Llama:
             rank=config.lora_rank,
             alpha=config.lora_alpha,
             targets=config.lora_targets,
-            dtype=stored,
+            dtype=DTYPES[config.precision][0],
         )
-    return model
 
 
 def schedule_of(config: TrainConfig) -> Schedule:
