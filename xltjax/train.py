@@ -237,7 +237,6 @@ def _check_finite(config: TrainConfig, data: PackedData, number: int, metrics: d
 
 
 def _command(config: TrainConfig) -> None:
-    cli.log_to_stderr()
     cache_compilations()
     if config.plan:
         print_plan(config)
