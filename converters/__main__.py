@@ -180,7 +180,6 @@ GROUP = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT 
 
 def main() -> NoReturn:
     """Entry point of ``python -m xltjax.converters``."""
-    cli.log_to_stderr()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs tracebacks of what it raises anyway
     cli.execute(GROUP, program="python -m xltjax.converters")
 

@@ -37,7 +37,9 @@ class Settings:
     kind: Literal["full", "half"] = setting("full", "A choice.")
     force: bool = setting(False, "A switch.")
     words: tuple[str, ...] = setting(("a", "b"), "Words.")
-    data: tuple[str, ...] = setting((), "Paths.", paths=True)
+    data: tuple[str, ...] = setting((), "Paths.", paths=True, former=("corpora",))
+    steps: int = setting(3, "Renamed.", former=("updates", "iterations"))
+    fast: bool = setting(True, "A renamed switch.", former=("turbo",))
 
 
 class Caller:
@@ -71,10 +73,7 @@ class Caller:
 
 
 @pytest.fixture
-def caller(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Caller:
-    log = logging.getLogger("xltjax")
-    for name in ("handlers", "propagate", "level"):  # a command sends them to its own stderr
-        monkeypatch.setattr(log, name, getattr(log, name))
+def caller(capsys: pytest.CaptureFixture[str]) -> Caller:
     return Caller(capsys)
 
 
@@ -112,6 +111,29 @@ def test_every_kind_of_flag_is_read(caller: Caller) -> None:
     assert caller.settings("--force", "--no-force").force is False
 
 
+def test_former_flags_are_read_with_a_notice_on_stderr(caller: Caller, toy: click.Command) -> None:
+    code, out, err = caller.run(toy, "--updates", "5", "--no-turbo", "--corpora", "a,b", "--corpora", "c")
+    assert (code, out) == (0, "")
+    assert caller.called == Settings(steps=5, fast=False, data=("a,b", "c"))
+    assert err.splitlines() == [
+        "notice: updates is now called steps",
+        "notice: turbo is now called fast",
+        "notice: corpora is now called data",
+    ]
+
+
+def test_former_names_in_files_and_flags_override_each_other_like_the_current_ones(
+    caller: Caller, tmp_path: Path
+) -> None:
+    (tmp_path / "old.yaml").write_text("updates: 7")
+    old = ["--config", str(tmp_path / "old.yaml")]
+    assert caller.settings(*old) == Settings(steps=7)
+    assert caller.settings(*old, "--steps", "8") == Settings(steps=8)
+    assert caller.settings(*old, "--iterations", "9") == Settings(steps=9)
+    code, out, _ = caller.run(command(Settings, caller.keep, name="t", help="Try."), *old, "--print-config")
+    assert (code, yaml.safe_load(out)["steps"], "updates" in out) == (0, 7, False)
+
+
 def test_print_config_prints_what_config_reads_and_does_nothing_else(
     caller: Caller, toy: click.Command, tmp_path: Path
 ) -> None:
@@ -138,6 +160,7 @@ def test_help_names_every_flag_with_its_default_under_its_section(caller: Caller
     code, out, _ = caller.run(toy, "--help")
     assert code == 0
     text = " ".join(out.split())
+    assert not any(former in text for former in ("--updates", "--iterations", "--turbo", "--corpora"))
     for part in (
         "Usage: test [OPTIONS] FILES...", "FILES... Files.", "--model TEXT A model.",
         "--learning-rate X A rate. [default: 1e-05]", "--end X Another rate.",
@@ -167,8 +190,12 @@ def test_every_setting_of_the_commands_has_a_flag_and_help(module: Any, caller: 
     ("arguments", "message"),
     [
         (["--learing-rate", "1"], "unknown flag --learing-rate; did you mean '--learning-rate'?"),
-        (["--zzz"], "unknown flag --zzz; valid: --config, --data, --end, --force, --help, --kind, "
-         "--learning-rate, --model, --print-config, --words"),
+        (["--zzz"], "unknown flag --zzz; valid: --config, --data, --end, --fast, --force, --help, --kind, "
+         "--learning-rate, --model, --print-config, --steps, --words"),
+        (["--iteration", "1"], "unknown flag --iteration; valid: --config, --data, --end, --fast, --force, "
+         "--help, --kind, --learning-rate, --model, --print-config, --steps, --words"),
+        (["--updates", "x"], "steps: 'x' is not a whole number"),
+        (["--updates", "1", "--steps", "2"], "updates and steps are the same setting; give steps alone"),
         (["--learning-rate"], "Option '--learning-rate' requires an argument."),
         (["--learning-rate", "fast"], "learning_rate: 'fast' is not a number"),
         (["--kind", "hlaf"], "kind: 'hlaf' is not known; did you mean 'half'?"),
@@ -221,6 +248,20 @@ def test_a_name_too_long_for_a_file_is_one_line(caller: Caller, tmp_path: Path) 
 def test_a_mistake_of_ours_keeps_its_traceback(problem: Exception) -> None:
     with pytest.raises(type(problem)):
         execute(failing(problem), [])
+
+
+def test_what_a_command_logs_is_plain_lines_on_stderr_and_logging_is_then_as_before(caller: Caller) -> None:
+    log = logging.getLogger("xltjax")
+    before = log.level, log.propagate, list(log.handlers)
+
+    def function(_: Any) -> None:
+        log.info("step %d", 1)
+        log.setLevel(logging.ERROR)
+        raise UserError("no")
+
+    one = command(Settings, function, name="t", help="Try.")
+    assert caller.run(one) == (2, "", "step 1\nerror: no\n")
+    assert (log.level, log.propagate, log.handlers) == before
 
 
 def test_an_interrupt_is_said_and_exits_130(caller: Caller) -> None:

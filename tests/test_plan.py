@@ -19,7 +19,7 @@ PAPER = [name for name in shipped_configs() if name.startswith("paper/")]
 
 @pytest.mark.parametrize("name", PAPER)
 def test_every_model_of_the_paper_fits_two_a100_80g(name: str) -> None:
-    config = build(TrainConfig, read_config_files([name]))
+    config = build(TrainConfig, read_config_files(TrainConfig, [name]))
     assert config.mesh == "2x1"
     assert make_plan(config, architecture(config.model)).fits("a100-80g")
 
@@ -46,11 +46,13 @@ def test_weights_and_moments_are_what_lies_on_a_device(spec: str) -> None:
 
 
 def test_the_published_flops_of_an_update_and_what_lora_saves() -> None:
-    config = build(TrainConfig, read_config_files(["paper/llama2-7b-dolly-en-ft"]))
+    config = build(TrainConfig, read_config_files(TrainConfig, ["paper/llama2-7b-dolly-en-ft"]))
     full = make_plan(config, architecture(config.model))
     per_token = 6 * (6_738_415_616 - 32000 * 4096) + 12 * 32 * 4096 * 2048
     assert full.flops == per_token * 16000
-    lora = build(TrainConfig, {**read_config_files(["paper/llama2-7b-dolly-en-ft"]), "lora_rank": 16})
+    lora = build(
+        TrainConfig, {**read_config_files(TrainConfig, ["paper/llama2-7b-dolly-en-ft"]), "lora_rank": 16}
+    )
     adapters = make_plan(lora, architecture(lora.model))
     assert adapters.flops == pytest.approx(full.flops * 2 / 3)
     assert adapters.moments < full.moments / 50

@@ -264,7 +264,6 @@ def test_a_checkpoint_without_room_is_passed_over_with_a_warning_and_training_go
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("xltjax.common.cli.log_to_stderr", lambda: None)
     save = Checkpoints.save
 
     def cramped(self: Checkpoints, state: Any, loss: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
-from xltjax.common.settings import build, read_config_files, setting, shipped_configs, to_yaml
+from xltjax.common.settings import (
+    build,
+    current_names,
+    read_config_files,
+    result_settings,
+    setting,
+    shipped_configs,
+    to_yaml,
+)
 from xltjax.mesh import parse_mesh
 from xltjax.training.config import TrainConfig
 
@@ -170,6 +179,81 @@ def test_any_value_is_taken_or_refused_by_name(key: str, value: Any) -> None:
     assert refused.startswith(f"{key}: ")
 
 
+# What is known about a setting
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings of each kind: of the result, of speed or place, of one call, renamed ones."""
+
+    rate: float = setting(0.5, "Changes the result.")
+    rows: int = setting(0, "Renamed twice.", former=("held_out", "held_out_rows"))
+    sources: tuple[str, ...] = setting((), "Renamed too.", paths=True, former=("files",))
+    switch: bool = setting(
+        False, "Renamed, and changes the speed alone.", affects_result=False, former=("turbo",)
+    )
+    force: bool = setting(False, "Concerns one call.", saved=False)
+
+
+def test_only_saved_settings_that_affect_the_result_must_stay_equal() -> None:
+    assert result_settings(Run) == {"rate", "rows", "sources"}
+
+
+def test_a_run_saves_all_settings_but_those_of_one_call() -> None:
+    config = Run(rate=0.1, sources=("a", "b"), switch=True, force=True)
+    assert yaml.safe_load(to_yaml(config)) == {
+        "rate": 0.1, "rows": 0, "sources": ["a", "b"], "switch": True, "force": True
+    }  # fmt: skip
+    saved = to_yaml(config, saved_only=True)
+    assert list(yaml.safe_load(saved)) == ["rate", "rows", "sources", "switch"]
+    assert build(Run, yaml.safe_load(saved)) == dataclasses.replace(config, force=False)
+
+
+def test_a_former_name_is_read_as_the_current_one_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        config = build(Run, {"held_out_rows": "3", "rate": 1, "files": "a,b", "turbo": True})
+    assert config == Run(rate=1.0, rows=3, sources=("a,b",), switch=True)
+    assert caplog.messages == [
+        "notice: held_out_rows is now called rows",
+        "notice: files is now called sources",
+        "notice: turbo is now called switch",
+    ]
+    with pytest.raises(UserError, match="rows: 'x' is not a whole number"):
+        build(Run, {"held_out": "x"})
+
+
+def test_current_names_are_left_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    assert current_names(Run, {"rows": 1, "unknown": 2}) == {"rows": 1, "unknown": 2}
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("rows", "held_out"), "rows and held_out are the same setting; give rows alone"),
+        (("held_out", "rows"), "held_out and rows are the same setting; give rows alone"),
+        (("held_out", "held_out_rows"), "held_out and held_out_rows are the same setting; give rows alone"),
+    ],
+)
+def test_a_setting_under_two_names_is_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        build(Run, dict.fromkeys(names, 1))
+
+
+def test_a_later_file_wins_whichever_name_it_uses(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("held_out: 1")
+    (tmp_path / "new.yaml").write_text("rows: 2")
+    old, new = str(tmp_path / "old.yaml"), str(tmp_path / "new.yaml")
+    assert read_config_files(Run, [old, new]) == {"rows": 2}
+    assert read_config_files(Run, [new, old]) == {"rows": 1}
+
+
+def test_no_setting_of_training_has_the_name_of_another() -> None:
+    fields = dataclasses.fields(TrainConfig)
+    names = [name for field in fields for name in (field.name, *field.metadata["former"])]
+    assert len(names) == len(set(names))
+
+
 # Files
 
 
@@ -177,10 +261,10 @@ def test_later_files_win_and_empty_ones_change_nothing(tmp_path: Path) -> None:
     for name, text in (("a", "rate: 1\ncount: 2"), ("b", "rate: 1e-3"), ("empty", "# nothing\n")):
         (tmp_path / f"{name}.yaml").write_text(text)
     names = [str(tmp_path / f"{name}.yaml") for name in ("a", "b", "empty")]
-    config = build(Example, read_config_files(names))
+    config = build(Example, read_config_files(Example, names))
     assert (config.rate, config.count) == (1e-3, 2)
-    assert build(Example, read_config_files(names[1::-1])).rate == 1.0
-    assert read_config_files([]) == {}
+    assert build(Example, read_config_files(Example, names[1::-1])).rate == 1.0
+    assert read_config_files(Example, []) == {}
 
 
 @pytest.mark.parametrize(
@@ -201,14 +285,14 @@ def test_files_that_hold_no_settings_are_named(text: bytes, reason: str, tmp_pat
     path = tmp_path / "c.yaml"
     path.write_bytes(text)
     with pytest.raises(UserError, match=f"^{path} {reason}"):
-        read_config_files([str(path)])
+        read_config_files(Example, [str(path)])
 
 
 def test_an_unknown_config_names_the_nearest_shipped_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'paper/llama2-7b-dolly-en-ft'"):
-        read_config_files(["paper/llama-7b-dolly-en-ft"])
+        read_config_files(Example, ["paper/llama-7b-dolly-en-ft"])
     with pytest.raises(UserError, match=r"neither a file nor a shipped config; valid: miniature, paper/"):
-        read_config_files([str(tmp_path)])
+        read_config_files(Example, [str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["protocols/paper", "configs/protocols/paper.yaml", "protocols/paper.yaml"])
@@ -216,14 +300,14 @@ def test_shipped_configs_are_found_by_name_from_anywhere(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read_config_files([name])["tokens_per_batch"] == 4000
+    assert read_config_files(TrainConfig, [name])["tokens_per_batch"] == 4000
 
 
 # Shipped configs
 
 
 def load(*names: str, **flags: Any) -> TrainConfig:
-    return build(TrainConfig, {**read_config_files(names), **flags})
+    return build(TrainConfig, {**read_config_files(TrainConfig, names), **flags})
 
 
 def test_every_config_of_the_paper_is_shipped() -> None:
@@ -256,7 +340,7 @@ def test_models_of_the_paper_take_every_protocol(model: str) -> None:
 
 
 def test_the_protocols_are_those_of_the_paper_and_of_the_release() -> None:
-    # DESIGN, section 4; paper, Appendix B; naver/pasero, examples/zero-shot-transfer-inst-tuning.
+    # Paper, Appendix B; naver/pasero, examples/zero-shot-transfer-inst-tuning.
     paper, released, lora = (load(f"protocols/{name}") for name in PROTOCOLS)
     for config in (paper, released, lora):
         assert (config.beta1, config.beta2, config.weight_decay, config.clip_norm) == (0.9, 0.95, 0.1, 1.0)

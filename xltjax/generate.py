@@ -270,7 +270,6 @@ def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
 
 
 def _command(config: GenerateConfig) -> None:
-    cli.log_to_stderr()
     cache_compilations()
     out = generate(config)
     print(f"responses: {out}")

@@ -98,7 +98,6 @@ def _plan(config: TrainConfig) -> None:
 
 
 def _command(config: TrainConfig) -> None:
-    cli.log_to_stderr()
     cache_compilations()
     if config.plan:
         _plan(config)

@@ -6,23 +6,45 @@ contract: a user's mistake prints ``error: ...`` on stderr and exits with code 2
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import logging
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
 
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.settings import build, read_config_files, to_yaml
+from xltjax.common.settings import build, current_names, read_config_files, to_yaml
 
-# Errors of the file system that the user can mend, whatever was being done.
-MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
+# Errors of the file system that the user can fix, whatever was being done.
+FIXABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
 
-GENERAL = "General"  # the section of what every command has
+GENERAL = "General"  # the section of ``--help`` for the flags that every command has
+
+
+class _Flag(click.Option):
+    """A flag under one section of ``--help``."""
+
+    def __init__(self, names: Sequence[str], *, section: str = GENERAL, **options: Any):
+        super().__init__(names, **options)
+        self.section = section
+
+
+class _Positional(click.Argument):
+    """A value given without a flag, which ``--help`` explains, unlike click's own arguments."""
+
+    section = "Arguments"
+
+    def __init__(self, name: str, *, metavar: str, help: str, **options: Any):
+        super().__init__([name], metavar=metavar, required=False, **options)
+        self._record = (metavar, help)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self._record
 
 
 class _SettingsCommand(click.Command):
@@ -32,16 +54,18 @@ class _SettingsCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as mistake:
-            flags = [flag for parameter in self.get_params(ctx) for flag in parameter.opts if flag[:1] == "-"]
+            shown = [one for one in self.get_params(ctx) if isinstance(one, click.Option) and not one.hidden]
+            flags = [flag for option in shown for flag in option.opts]
             name = mistake.option_name
             raise UserError(f"unknown flag {name}; {did_you_mean(name, flags)}") from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = getattr(parameter, "record", None) or parameter.get_help_record(ctx)
+            record = parameter.get_help_record(ctx)
             if record is not None:
-                sections.setdefault(getattr(parameter, "section", GENERAL), []).append(record)
+                section = parameter.section if isinstance(parameter, (_Flag, _Positional)) else GENERAL
+                sections.setdefault(section, []).append(record)
         for section in sorted(sections, key=lambda name: name == GENERAL):  # what all commands share, last
             with formatter.section(section):
                 formatter.write_dl(sections[section])
@@ -58,34 +82,42 @@ def command(
     """A click command with one flag per field of ``config_class``, calling ``function(config)``.
 
     Args:
-        config_class: a frozen dataclass whose fields are made by ``config.setting``.
+        config_class: a frozen dataclass whose fields are made by ``settings.setting``.
         function: what the command does.
         name: of the command.
         help: its first line in ``--help``.
-        fallback: (config, setting): the shipped config that holds when no ``--config`` is given and
-            the setting is not either.
+        fallback: (config, setting): the shipped config that is used when neither ``--config`` nor this
+            setting is given.
     """
 
     def callback(config: tuple[str, ...], print_config: bool, **flags: Any) -> None:
         given = {key: value for key, value in flags.items() if value is not None and value != ()}
+        given = current_names(config_class, given)
         if fallback and not config and fallback[1] not in given:
             config = fallback[:1]
-        resolved = build(config_class, {**read_config_files(config), **given})
+        resolved = build(config_class, {**read_config_files(config_class, config), **given})
         if print_config:
             click.echo(to_yaml(resolved), nl=False)
         else:
             function(resolved)
 
     hints = typing.get_type_hints(config_class)
-    parameters = [_parameter(field, hints[field.name]) for field in dataclasses.fields(config_class)]
+    parameters = [
+        parameter
+        for field in dataclasses.fields(config_class)
+        for parameter in (
+            _parameter(field, hints[field.name]),
+            *(_flag(old, field, hints[field.name], hidden=True) for old in field.metadata["former"]),
+        )
+    ]
     parameters += [
-        click.Option(
+        _Flag(
             ["--config"],
             multiple=True,
             metavar="FILE",
             help="YAML file of settings or name of a shipped one; repeatable, later wins, flags win over all.",
         ),
-        click.Option(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
+        _Flag(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
     ]
     return _SettingsCommand(
         name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
@@ -122,26 +154,29 @@ def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.G
 
 
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
+    """The flag of a setting, or its argument when it is positional."""
+    if not field.metadata["positional"]:
+        return _flag(field.name, field, hint)
     many = typing.get_origin(hint) is tuple
-    if field.metadata["positional"]:
-        metavar = field.name.upper() + ("..." if many else "")
-        argument = click.Argument([field.name], nargs=-1 if many else 1, required=False, metavar=metavar)
-        argument.section, argument.record = "Arguments", (metavar, field.metadata["help"])  # type: ignore[attr-defined]
-        return argument
-    flag = "--" + field.name.replace("_", "-")
+    metavar = field.name.upper() + ("..." if many else "")
+    return _Positional(field.name, metavar=metavar, help=field.metadata["help"], nargs=-1 if many else 1)
+
+
+def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool = False) -> click.Option:
+    """The flag ``name`` of a setting; a former name of it is ``hidden`` from ``--help``."""
+    flag = "--" + name.replace("_", "-")
+    many = typing.get_origin(hint) is tuple
     default: Any = field.default
     shown = ",".join(map(str, default)) if many else default
     help = field.metadata["help"]
     if default not in (None, (), ""):
         help += f"  [default: {str(shown).lower() if isinstance(shown, bool) else shown}]"
+    options: dict[str, Any] = {"section": field.metadata["section"], "help": help, "hidden": hidden}
     if hint is bool:
-        option = click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help)
-    elif many and field.metadata["paths"]:
-        option = click.Option([flag], multiple=True, metavar="PATH", help=help)
-    else:
-        option = click.Option([flag], metavar=_metavar(hint), help=help)
-    option.section = field.metadata["section"]  # type: ignore[attr-defined]
-    return option
+        return _Flag([f"{flag}/--no-{flag[2:]}"], default=None, **options)
+    if many and field.metadata["paths"]:
+        return _Flag([flag], multiple=True, metavar="PATH", **options)
+    return _Flag([flag], metavar=_metavar(hint), **options)
 
 
 def _metavar(hint: Any) -> str:
@@ -154,9 +189,13 @@ def _metavar(hint: Any) -> str:
 
 
 def execute(command: click.Command, arguments: Sequence[str] | None = None, program: str = "") -> NoReturn:
-    """Run ``command`` and exit: 0 when done, 2 after a user's mistake, 130 when interrupted."""
+    """Run ``command`` and exit: 0 when done, 2 after a user's mistake, 130 when interrupted.
+
+    What xltjax logs meanwhile goes to stderr as plain lines.
+    """
     try:
-        code = command.main(args=arguments, prog_name=program or None, standalone_mode=False)
+        with _logging_to_stderr():
+            code = command.main(args=arguments, prog_name=program or None, standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as mistake:
@@ -169,7 +208,7 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
     except MemoryError:
         code = _complain("out of memory; use a smaller batch, a smaller model or a larger mesh")
     except OSError as problem:
-        if problem.errno not in MENDABLE:
+        if problem.errno not in FIXABLE:
             raise
         code = _complain(f"{problem.strerror}: {problem.filename or 'while writing'}")
     except Exception as problem:
@@ -183,12 +222,18 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def log_to_stderr() -> None:
+@contextlib.contextmanager
+def _logging_to_stderr() -> Iterator[None]:
     """Print what xltjax logs as plain lines on stderr, whatever other libraries do with logging."""
     log = logging.getLogger("xltjax")
+    before = log.level, log.propagate, log.handlers
     log.setLevel(logging.INFO)
-    log.propagate = False
-    log.handlers = [logging.StreamHandler()]
+    log.propagate, log.handlers = False, [logging.StreamHandler()]
+    try:
+        yield
+    finally:
+        log.setLevel(before[0])
+        log.propagate, log.handlers = before[1:]
 
 
 def _complain(message: str) -> int:

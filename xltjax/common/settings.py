@@ -1,16 +1,17 @@
 """Settings: frozen dataclasses filled from YAML files and the command line, validated in one place.
 
 A command's settings are one flat frozen dataclass. Its fields are the keys of the YAML files and, with
-hyphens, the flags of the command line; ``setting`` attaches the help text. Later sources win:
-defaults < ``--config`` files in order < flags.
+hyphens, the flags of the command line; ``setting`` attaches the help text and what else is known about a
+setting. Later sources win: defaults < ``--config`` files in order < flags.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,6 +20,8 @@ import yaml
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import read_text
+
+log = logging.getLogger("xltjax")
 
 Config = TypeVar("Config")
 
@@ -30,6 +33,9 @@ def setting(
     section: str = "Settings",
     positional: bool = False,
     paths: bool = False,
+    affects_result: bool = True,
+    saved: bool = True,
+    former: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is also a YAML key and a command-line flag.
 
@@ -37,23 +43,59 @@ def setting(
         default: the value when neither file nor flag gives one.
         help: one sentence for ``--help``, with the unit.
         section: the heading of ``--help`` under which the flag stands.
-        positional: given without a flag on the command line.
-        paths: a tuple of file names, which commas do not split.
+        positional: whether the value is given without a flag on the command line.
+        paths: whether the value is a tuple of file names, which are not split at commas.
+        affects_result: whether another value gives another result. A setting that only changes speed,
+            logging or place may differ when a run is resumed.
+        saved: whether the setting belongs to the run and is written into its ``config.yaml``, unlike
+            ``--plan`` or ``--force``, which concern a single call.
+        former: earlier names of the setting, which files and flags may still use.
     """
-    metadata = {"help": help, "section": section, "positional": positional, "paths": paths}
+    metadata = {
+        "help": help, "section": section, "positional": positional, "paths": paths,
+        "affects_result": affects_result, "saved": saved, "former": former,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def result_settings(config_class: type[Any]) -> frozenset[str]:
+    """The names of the settings that a run's result depends on; they must not differ when it is resumed."""
+    return frozenset(
+        field.name
+        for field in dataclasses.fields(config_class)
+        if field.metadata["affects_result"] and field.metadata["saved"]
+    )
+
+
+def current_names(config_class: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with the former names of settings replaced by the current ones, with a notice for each.
+
+    Raises:
+        UserError: when a setting is given under two of its names.
+    """
+    current = {old: f.name for f in dataclasses.fields(config_class) for old in f.metadata["former"]}
+    given: dict[str, str] = {}  # by current name, the name that was used
+    for key in values:
+        name = current.get(key, key)
+        if name in given:
+            raise UserError(f"{given[name]} and {key} are the same setting; give {name} alone")
+        given[name] = key
+        if name != key:
+            log.warning("notice: %s is now called %s", key, name)
+    return {name: values[key] for name, key in given.items()}
 
 
 def build(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     """Fill ``config_class`` from ``values``, converting each to its field's type.
 
     Raises:
-        UserError: for an unknown key (naming the nearest valid one) or a value of the wrong type.
+        UserError: for an unknown key (naming the nearest valid one), a value of the wrong type, or a setting
+            that is given under two of its names.
     """
     hints = typing.get_type_hints(config_class)
     fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     converted = {}
-    for key, value in values.items():
+    for key, value in current_names(config_class, values).items():
         if key not in fields:
             raise UserError(f"unknown setting {key!r}; {did_you_mean(key, fields)}")
         if isinstance(value, str) and fields[key].metadata["paths"]:
@@ -63,53 +105,87 @@ def build(config_class: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:
-    """``value`` (from YAML or a string of the command line) as the type ``hint``.
-
-    Numbers are parsed from strings too: YAML 1.1 reads ``1e-5`` as a string.
-    """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), key)
-    if origin is Literal:
-        if value not in arguments:
-            raise UserError(f"{key}: {value!r} is not known; {did_you_mean(str(value), map(str, arguments))}")
-        return value
-    if origin is tuple:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",")] if value else []
-        if not isinstance(value, Sequence):
-            value = [value]
-        return tuple(_convert(item, arguments[0], key) for item in value)
+    """``value`` (from YAML or a string of the command line) of the setting ``key`` as the type ``hint``."""
+    origin = typing.get_origin(hint)
+    if origin is not None:
+        return COMPOUND[origin](value, typing.get_args(hint), key)
+    parse, kind = SIMPLE[hint]
     try:
-        if hint is bool:
-            return {"true": True, "false": False}[str(value).lower()]
-        if hint is int:
-            number = float(value) if isinstance(value, str) else value
-            if isinstance(value, bool) or number != int(number):
-                raise ValueError
-            return int(value) if isinstance(value, str) and value.lstrip("+-").isdigit() else int(number)
-        if hint is float:
-            if isinstance(value, bool):
-                raise ValueError
-            return float(value)
-        # YAML 1.1 reads no (Norwegian) and on as truth values.
-        if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            return str(value)
-        raise ValueError
+        return parse(value)
     except (ValueError, TypeError, KeyError, OverflowError):
-        kind = {
-            bool: "true or false",
-            int: "a whole number",
-            float: "a number",
-            str: "text (put it in quotes)",
-        }.get(hint, hint)
         raise UserError(f"{key}: {value!r} is not {kind}") from None
 
 
-def read_config_files(names: Sequence[str]) -> dict[str, Any]:
-    """Merge YAML files, later ones winning; a name without a file is looked up among the shipped configs.
+def _bool(value: Any) -> bool:
+    return {"true": True, "false": False}[str(value).lower()]
+
+
+def _int(value: Any) -> int:
+    """A whole number; from a string too, because YAML 1.1 reads ``1e3`` as one."""
+    if isinstance(value, str) and value.lstrip("+-").isdigit():
+        return int(value)  # whole numbers that a float cannot hold
+    number = _float(value) if isinstance(value, str) else value
+    if isinstance(value, bool) or number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _float(value: Any) -> float:
+    """A number; from a string too, because YAML 1.1 reads ``1e-5`` as one."""
+    if isinstance(value, bool):
+        raise ValueError
+    return float(value)
+
+
+def _str(value: Any) -> str:
+    # YAML 1.1 reads no (Norwegian) and on as truth values.
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError
+    return str(value)
+
+
+def _optional(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+        return None
+    return _convert(value, next(hint for hint in arguments if hint is not type(None)), key)
+
+
+def _choice(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
+    if value not in arguments:
+        raise UserError(f"{key}: {value!r} is not known; {did_you_mean(str(value), map(str, arguments))}")
+    return value
+
+
+def _items(value: Any, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
+    """A list of YAML, a single value, or a string that commas split."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")] if value else []
+    if not isinstance(value, Sequence):
+        value = [value]
+    return tuple(_convert(item, arguments[0], key) for item in value)
+
+
+# How values of each type are parsed, and what messages call the type.
+SIMPLE: dict[Any, tuple[Callable[[Any], Any], str]] = {
+    bool: (_bool, "true or false"),
+    int: (_int, "a whole number"),
+    float: (_float, "a number"),
+    str: (_str, "text (put it in quotes)"),
+}
+COMPOUND: dict[Any, Callable[[Any, tuple[Any, ...], str], Any]] = {
+    typing.Union: _optional,
+    types.UnionType: _optional,
+    Literal: _choice,
+    tuple: _items,
+}
+
+
+def read_config_files(config_class: type[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Merge YAML files of settings for ``config_class``; later files win.
+
+    Args:
+        config_class: the settings, whose former names are replaced by the current ones.
+        names: paths, or names of shipped configs.
 
     Raises:
         UserError: when a file is missing, is not YAML, or is not a mapping of settings.
@@ -125,7 +201,7 @@ def read_config_files(names: Sequence[str]) -> dict[str, Any]:
             continue
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
-        merged.update(values)
+        merged.update(current_names(config_class, values))
     return merged
 
 
@@ -146,10 +222,16 @@ def _find_config(name: str) -> Path:
     raise UserError(f"config {name!r} is neither a file nor a shipped config; {did_you_mean(key, shipped)}")
 
 
-def to_yaml(config: Any) -> str:
-    """The resolved settings as YAML that ``--config`` reads back to an equal config."""
-    values = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(config).items()
-    }
+def to_yaml(config: Any, *, saved_only: bool = False) -> str:
+    """The resolved settings as YAML that ``--config`` reads back to an equal config.
+
+    Args:
+        config: a dataclass of settings.
+        saved_only: leave out the settings that do not belong to the run (``setting(..., saved=False)``).
+    """
+    values = {}
+    for field in dataclasses.fields(config):
+        if field.metadata["saved"] or not saved_only:
+            value = getattr(config, field.name)
+            values[field.name] = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -142,7 +142,6 @@ COMMAND = cli.command(
 
 def main() -> NoReturn:
     """Entry point of ``python -m xltjax.miniature``."""
-    cli.log_to_stderr()
     cli.execute(COMMAND, program="python -m xltjax.miniature")
 
 
