@@ -26,9 +26,9 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 from random_models import tiny_chat_model
 
-from xltjax.checkpoint import CHECKPOINTS
 from xltjax.miniature.text import instruction_rows
 from xltjax.training.metrics import MEASURED
+from xltjax.training.run import CHECKPOINTS
 
 STEPS, SAVE_EVERY = 120, 2
 

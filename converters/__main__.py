@@ -15,19 +15,19 @@ import numpy as np
 from xltjax.common import cli
 from xltjax.common.directories import new_directory, refuse_existing
 from xltjax.common.errors import UserError
+from xltjax.common.fingerprint import fingerprint
 from xltjax.common.settings import setting
 from xltjax.converters.check import compare_models
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
 from xltjax.converters.models import config_directory, find_model, load_model, weights_directory
-from xltjax.common.fingerprint import fingerprint
-from xltjax.miniature import model_path
-from xltjax.training.config import TrainConfig
-from xltjax.training.run import Base, Run
 from xltjax.converters.peft import load_peft, save_peft
 from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
+from xltjax.miniature import model_path
+from xltjax.training.config import TrainConfig
+from xltjax.training.run import Base, Run
 
 SOURCE = "A Hugging Face directory or id, or a run or checkpoint of xltjax."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]

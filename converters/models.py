@@ -29,7 +29,6 @@ KNOWN = {
 }
 
 
-
 def find_model(name: str) -> Path:
     """The directory of a model: a path, or a Hugging Face id, which is fetched into the hub's cache.
 

@@ -176,13 +176,13 @@ class LlamaJudge:
     def __init__(self, config: RelevanceConfig) -> None:
         import jax.numpy as jnp
 
-        from xltjax.converters.models import companions, find_model, load_model
+        from xltjax.converters.models import config_directory, find_model, load_model
         from xltjax.mesh import make_mesh
 
         self._config = config
         self._template = load_prompt("relevance")
         self._source = find_model(config.judge_model)
-        self._tokenizer = ChatTokenizer(companions(self._source), config.template)
+        self._tokenizer = ChatTokenizer(config_directory(self._source), config.template)
         self._digits = digit_tokens(self._tokenizer, self._template)
         self._mesh = make_mesh(config.mesh)
         self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype))
@@ -199,7 +199,7 @@ class LlamaJudge:
             self._mesh,
             slots=self._config.batch_size,
             max_new_tokens=self._config.max_new_tokens,
-            choice=SamplingParams(),
+            sampling=SamplingParams(),
             eos=(self._tokenizer.eos,),
         )
 
@@ -234,7 +234,7 @@ class LlamaJudge:
     def _answers(self, prompts: Sequence[Sequence[int]]) -> dict[int, str]:
         """What the judge writes after the prompts that leave room for it, by index."""
         fitting = self._fitting(prompts, self._config.max_new_tokens)
-        answers = self._decoder.answer_all((index, prompts[index]) for index in fitting)
+        answers = self._decoder.generate((index, prompts[index]) for index in fitting)
         return {index: self._tokenizer.decode(answer.ids) for index, answer in answers}
 
     def _fitting(self, prompts: Sequence[Sequence[int]], room: int) -> list[int]:

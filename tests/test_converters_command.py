@@ -19,15 +19,15 @@ import yaml
 from conftest import make_hf_model
 from safetensors.numpy import load_file, save_file
 
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints
+from xltjax.checkpoint import Checkpoints
 from xltjax.common.cli import execute
 from xltjax.converters import load_hf
 from xltjax.converters.__main__ import GROUP
-from xltjax.converters.models import BASE
 from xltjax.data.model_files import copy_model_files
 from xltjax.llama import parameters
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import make_mesh
+from xltjax.training.run import CHECKPOINTS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -64,7 +64,7 @@ def bits(directory: Path) -> dict[str, tuple[Any, bytes]]:
 
 def make_run(out: Path, base: Path, *, rank: int = 0) -> Path:
     """A run of training that has one checkpoint: the base's weights, or random adapters on it."""
-    copy_model_files(base, out / BASE)
+    copy_model_files(base, out / "base")
     settings = {"model": str(base), "lora_rank": rank, "lora_alpha": 6.0, "lora_targets": list(TARGETS)}
     (out / "config.yaml").write_text(yaml.safe_dump(settings))
     mesh = make_mesh("1x1")

@@ -7,12 +7,14 @@ import pytest
 
 from xltjax.common.errors import UserError
 from xltjax.common.settings import build, read_config_files, shipped_configs
+from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh
+from xltjax.partition import partition
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import adamw
-from xltjax.training.plan import architecture, fitting_settings, make_plan
-from xltjax.training.step import Bound, start_state
+from xltjax.training.plan import fitting_settings, make_plan
+from xltjax.training.step import start_state
 
 PAPER = [name for name in shipped_configs() if name.startswith("paper/")]
 
@@ -21,7 +23,7 @@ PAPER = [name for name in shipped_configs() if name.startswith("paper/")]
 def test_every_model_of_the_paper_fits_two_a100_80g(name: str) -> None:
     config = build(TrainConfig, read_config_files(TrainConfig, [name]))
     assert config.mesh == "2x1"
-    assert make_plan(config, architecture(config.model)).fits("a100-80g")
+    assert make_plan(config, known_architecture(config.model)).fits("a100-80g")
 
 
 @pytest.mark.parametrize("spec", ["2x1", "2x2"])
@@ -30,9 +32,9 @@ def test_weights_and_moments_are_what_lies_on_a_device(spec: str) -> None:
     config = TrainConfig(mesh=spec, precision="float32", sequence_length=64, tokens_per_batch=256)
     plan = make_plan(config, llama)
     mesh = make_mesh(spec)
-    bound = Bound(initialize(Llama(llama), mesh, jax.random.key(0)))
+    weights, _, _ = partition(initialize(Llama(llama), mesh, jax.random.key(0)))
     transform = adamw(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_norm=1.0)
-    state = start_state(bound, transform, mesh)
+    state = start_state(weights, transform, mesh)
 
     def on_first_device(tree: object) -> int:
         device = mesh.devices.flat[0]
@@ -47,20 +49,20 @@ def test_weights_and_moments_are_what_lies_on_a_device(spec: str) -> None:
 
 def test_the_published_flops_of_an_update_and_what_lora_saves() -> None:
     config = build(TrainConfig, read_config_files(TrainConfig, ["paper/llama2-7b-dolly-en-ft"]))
-    full = make_plan(config, architecture(config.model))
+    full = make_plan(config, known_architecture(config.model))
     per_token = 6 * (6_738_415_616 - 32000 * 4096) + 12 * 32 * 4096 * 2048
     assert full.flops == per_token * 16000
     lora = build(
         TrainConfig, {**read_config_files(TrainConfig, ["paper/llama2-7b-dolly-en-ft"]), "lora_rank": 16}
     )
-    adapters = make_plan(lora, architecture(lora.model))
+    adapters = make_plan(lora, known_architecture(lora.model))
     assert adapters.flops == pytest.approx(full.flops * 2 / 3)
     assert adapters.moments < full.moments / 50
 
 
 def test_an_accelerator_that_is_too_small_gets_settings_that_fit() -> None:
     config = TrainConfig(model="meta-llama/Llama-2-13b-hf", mesh="1x1")
-    llama = architecture(config.model)
+    llama = known_architecture(config.model)
     assert not make_plan(config, llama).fits("a100-80g")
     nearest = fitting_settings(config, llama, "a100-80g")
     assert nearest is not None
@@ -69,4 +71,4 @@ def test_an_accelerator_that_is_too_small_gets_settings_that_fit() -> None:
 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(UserError, match="no architecture is known"):
-        architecture("someone/something")
+        known_architecture("someone/something")

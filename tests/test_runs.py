@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from xltjax import train
-from xltjax.checkpoint import CHECKPOINTS, Checkpoints
+from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
 from xltjax.converters.models import load_model
 from xltjax.data.corpora import Corpus, load_corpora, split_validation
@@ -27,10 +27,11 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.lora import TARGETS, merge
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
-from xltjax.training import setup as prepare
+from xltjax.partition import partition
+from xltjax.training import setup
 from xltjax.training.config import TrainConfig
 from xltjax.training.metrics import MEASURED
-from xltjax.training.step import Bound
+from xltjax.training.run import CHECKPOINTS
 from xltjax.training.validation import Validation
 
 
@@ -66,8 +67,8 @@ def checkpoints_of(out: Path) -> list[int]:
 
 
 def weights_of(out: Path) -> dict[str, bytes]:
-    bound = Bound(load_model(out, make_mesh("1x1"), dtype=None))
-    return {name: np.asarray(value).tobytes() for name, value in (bound.frozen | bound.trained).items()}
+    trainable, frozen, _ = partition(load_model(out, make_mesh("1x1"), dtype=None))
+    return {name: np.asarray(value).tobytes() for name, value in (frozen | trainable).items()}
 
 
 def optimizer_of(out: Path, step: int) -> dict[str, bytes]:
@@ -125,9 +126,7 @@ def test_lora_runs_keep_the_base_and_store_adapters_alone(
     size = sum(f.stat().st_size for f in (out / CHECKPOINTS / "2").rglob("*") if f.is_file())
     assert size < (chat_model / "model.safetensors").stat().st_size
     model = load_model(out, make_mesh("1x1"), dtype=None)
-    moved = [
-        name for name, value in Bound(model).trained.items() if name.endswith("lora_b") and np.any(value)
-    ]
+    moved = [name for name, value in partition(model)[0].items() if name.endswith("lora_b") and np.any(value)]
     assert len(moved) == 2 * len(TARGETS)
     assert fit(dataclasses.replace(config, steps=3)) == out
 
@@ -154,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         make_mesh("1x1"),
         dtype=None,
     )
-    assert all(np.isfinite(np.asarray(value)).all() for value in Bound(model).trained.values())
+    assert all(np.isfinite(np.asarray(value)).all() for value in partition(model)[0].values())
     written = json.loads((tmp_path / "run" / "not-finite.json").read_text())
     assert written["step"] == checkpoints_of(tmp_path / "run")[-1] + 1
     data = PackedData(
@@ -172,10 +171,8 @@ def test_several_learning_rates_equal_separate_runs_and_compile_once(
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    original = prepare.make_train_step
-    monkeypatch.setattr(
-        prepare, "make_train_step", lambda *a, **k: made.append(original(*a, **k)) or made[-1]
-    )
+    original = setup.make_train_step
+    monkeypatch.setattr(setup, "make_train_step", lambda *a, **k: made.append(original(*a, **k)) or made[-1])
     config = settings(chat_model, instructions, tmp_path / "sweep", steps=2, learning_rates=(1e-3, 1e-2))
     low, high = train.fit(config)
     assert [step._cache_size() for step in made] == [1]
@@ -226,10 +223,10 @@ def test_validation_loss_is_the_token_mean_that_transformers_gives(
         total += float(reference(ids, labels=labels).loss.detach()) * count
         learned += count
     mesh = make_mesh("2x1")
-    bound = Bound(load_model(chat_model, mesh, dtype=jnp.float32))
-    held = Validation(examples, BatchShape(2, 2, 64, 128), bound, mesh)
+    trainable, frozen, rebuild = partition(load_model(chat_model, mesh, dtype=jnp.float32))
+    held = Validation(examples, BatchShape(2, 2, 64, 128), rebuild, mesh)
     with jax.set_mesh(mesh):
-        assert held.loss(bound.trained, bound.frozen) == pytest.approx(total / learned, rel=1e-5)
+        assert held.loss(trainable, frozen) == pytest.approx(total / learned, rel=1e-5)
 
 
 def test_validation_rows_are_set_aside_once_and_the_rest_is_learned() -> None:

@@ -19,12 +19,9 @@ from jax import Array
 from orbax.checkpoint import v1 as ocp
 
 from xltjax.common.errors import UserError, first_line
+from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
-
-CHECKPOINTS = "checkpoints"
-
-Weights = dict[str, Array]  # by dotted path
 
 
 @jax.tree_util.register_dataclass
@@ -38,21 +35,20 @@ class TrainState:
 
 
 class Checkpoints:
-    """The checkpoints of one run, ``<run>/checkpoints/<step>``: complete or absent, never half there.
+    """The checkpoints of one run, ``<directory>/<step>``: complete or absent, never half there.
 
-    Each carries the fingerprint of the weights that the run began with, and its validation loss where there is one.
+    Each carries its validation loss where there is one.
     """
 
-    def __init__(self, directory: Path, keep: int | None = None, base: str = ""):
+    def __init__(self, directory: Path, keep: int | None = None):
         """Open the checkpoints in ``directory``.
 
         Args:
-            directory: ``<run>/checkpoints``.
+            directory: that of the checkpoints.
             keep: how many of the newest to keep, besides the one of the lowest validation loss; None for a
                 reader, who leaves alone what another process may be writing.
-            base: fingerprint of the weights that the run began with.
         """
-        self._directory, self._keep, self._base = directory.absolute(), keep, base
+        self._directory, self._keep = directory.absolute(), keep
         self._writing: tuple[int, Callable[[], Any]] | None = None
         # What fails is said by ``finish`` in one line; Orbax would log pages of traceback as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -61,7 +57,7 @@ class Checkpoints:
     def _open(self, *, cleanup: bool) -> Any:
         policies = ocp.training.preservation_policies
         lowest = policies.BestN(
-            get_metric_fn=lambda metrics: -metrics["validation_loss"],
+            get_metric_fn=lambda metrics: -_validation_loss(metrics),
             n=1,
             keep_checkpoints_without_metrics=False,
         )
@@ -78,7 +74,7 @@ class Checkpoints:
     def best(self) -> tuple[int, float] | None:
         """The checkpoint of the lowest validation loss, and that loss; None when there is none with one."""
         losses = {
-            checkpoint.step: checkpoint.metrics["validation_loss"]
+            checkpoint.step: _validation_loss(checkpoint.metrics)
             for checkpoint in self._checkpointer.checkpoints
             if checkpoint.metrics
         }
@@ -86,7 +82,7 @@ class Checkpoints:
         return None if step is None else (step, losses[step])
 
     def base(self, step: int) -> str:
-        """Identity of the weights that the run began with, as checkpoint ``step`` knows it."""
+        """The fingerprint of the run's base model, which version 0.1 kept here; empty in later versions."""
         found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
@@ -101,7 +97,6 @@ class Checkpoints:
             force=True,
             overwrite=True,
             metrics=None if validation_loss is None else {"validation_loss": validation_loss},
-            custom_metadata={"base": self._base},
         )
         try:
             self._writing = step, begin().result
@@ -189,6 +184,11 @@ class Checkpoints:
         """Wait for what is being written."""
         self.finish()
         self._checkpointer.close()
+
+
+def _validation_loss(metrics: Mapping[str, float]) -> float:
+    """Also under the name that version 0.1 gave it."""
+    return metrics["validation_loss"] if "validation_loss" in metrics else metrics["held_out_loss"]
 
 
 def _remove(directory: Path, pattern: str) -> None:

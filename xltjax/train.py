@@ -10,7 +10,13 @@ from xltjax.common import cli
 from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
-from xltjax.converters.models import config_directory, find_model, known_architecture, load_model, weights_directory
+from xltjax.converters.models import (
+    config_directory,
+    find_model,
+    known_architecture,
+    load_model,
+    weights_directory,
+)
 from xltjax.data.formats import find_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.mesh import cache_compilations, make_mesh

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from xltjax.converters.models import KNOWN
 from xltjax.llama import LlamaConfig
-from xltjax.training.plan import KNOWN
 
 MODELS = {
     "7b": KNOWN["meta-llama/Llama-2-7b-hf"],

@@ -144,3 +144,15 @@ def make_output_directory(path: Path) -> Path:
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{path} cannot be a directory: a file stands in its way") from None
     return path
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A file of one JSON object, parsed.
+
+    Raises:
+        UserError: when it is missing or holds anything else.
+    """
+    values = parse_json(read_text(path), path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return values

@@ -67,7 +67,9 @@ def result_settings(config_class: type[Any]) -> frozenset[str]:
     )
 
 
-def current_names(config_class: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def current_names(
+    config_class: type[Any], values: Mapping[str, Any], *, notify: bool = True
+) -> dict[str, Any]:
     """``values`` with the former names of settings replaced by the current ones, with a notice for each.
 
     Raises:
@@ -80,12 +82,12 @@ def current_names(config_class: type[Any], values: Mapping[str, Any]) -> dict[st
         if name in given:
             raise UserError(f"{given[name]} and {key} are the same setting; give {name} alone")
         given[name] = key
-        if name != key:
+        if name != key and notify:
             log.warning("notice: %s is now called %s", key, name)
     return {name: values[key] for name, key in given.items()}
 
 
-def build(config_class: type[Config], values: Mapping[str, Any]) -> Config:
+def build(config_class: type[Config], values: Mapping[str, Any], *, notify: bool = True) -> Config:
     """Fill ``config_class`` from ``values``, converting each to its field's type.
 
     Raises:
@@ -95,7 +97,7 @@ def build(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     hints = typing.get_type_hints(config_class)
     fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     converted = {}
-    for key, value in current_names(config_class, values).items():
+    for key, value in current_names(config_class, values, notify=notify).items():
         if key not in fields:
             raise UserError(f"unknown setting {key!r}; {did_you_mean(key, fields)}")
         if isinstance(value, str) and fields[key].metadata["paths"]:

@@ -56,7 +56,7 @@ class Engine:
         *,
         slots: int,
         max_new_tokens: int,
-        choice: SamplingParams,
+        sampling: SamplingParams,
         eos: Sequence[int],
         seed: int = 0,
         refill: bool = True,
@@ -68,7 +68,7 @@ class Engine:
             mesh: on which the model lies.
             slots: answers written at once, over the whole mesh.
             max_new_tokens: most tokens of an answer, EOS included.
-            choice: how tokens are chosen.
+            sampling: how tokens are chosen.
             eos: ids that end an answer.
             seed: of draws, together with each prompt's key.
             refill: give a slot a new prompt when its answer ends; otherwise wait until all have ended.
@@ -88,11 +88,11 @@ class Engine:
         # Few enough that no slot idles long, enough that reading prompts is not done one by one.
         self.read_rows = max(slots // self.parts // 16, 1) * self.parts
         self._long_slots = max(slots // self.parts // LONG_SHARE, 1)  # of each part
-        self.options: dict[str, Any] = {"choice": choice, "eos": tuple(eos)}
+        self.options: dict[str, Any] = {"choice": sampling, "eos": tuple(eos)}
         self._model = _laid_out(model, mesh)
         self._weight_bytes = _weight_bytes(self._model)
 
-    def answer_all(self, prompts: Iterable[tuple[Hashable, Sequence[int]]]) -> Iterator[tuple[Any, Answer]]:
+    def generate(self, prompts: Iterable[tuple[Hashable, Sequence[int]]]) -> Iterator[tuple[Any, Answer]]:
         """Answer (key, token ids) pairs; yields (key, answer) as answers end, in no promised order.
 
         Prompts are taken longest first. Where a few are much longer than the others, only some slots have

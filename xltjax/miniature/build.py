@@ -26,8 +26,8 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents, small_subset
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
-from xltjax.training.optimizer import adamw, cosine, with_warmup
 from xltjax.partition import partition
+from xltjax.training.optimizer import adamw, cosine, with_warmup
 from xltjax.training.step import fresh_state, make_train_step, place
 
 log = logging.getLogger("xltjax")

@@ -40,7 +40,10 @@ class TrainConfig:
 
     model: str = setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.", section=MODEL)
     mesh: str = setting(
-        "1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", section=MODEL, affects_result=False
+        "1x1",
+        "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.",
+        section=MODEL,
+        affects_result=False,
     )
     precision: Precision = setting(
         "mixed",
@@ -50,7 +53,10 @@ class TrainConfig:
     )
     moments: Moments = setting("float32", "Dtype in which AdamW's moments are stored.", section=MODEL)
     offload: bool = setting(
-        False, "Keep AdamW's moments in the host's memory between updates.", section=MODEL, affects_result=False
+        False,
+        "Keep AdamW's moments in the host's memory between updates.",
+        section=MODEL,
+        affects_result=False,
     )
     remat: Remat = setting(
         "block",
@@ -62,7 +68,9 @@ class TrainConfig:
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", section=DATA, paths=True
     )
     data_weights: tuple[float, ...] = setting(
-        (), "Relative sampling weight of each data source; by its number of rows when not given.", section=DATA
+        (),
+        "Relative sampling weight of each data source; by its number of rows when not given.",
+        section=DATA,
     )
     validation_data: tuple[str, ...] = setting(
         (),
@@ -73,7 +81,10 @@ class TrainConfig:
         former=("held_out_data",),
     )
     validation_rows: int = setting(
-        0, "Rows of the training data that are set aside for validation.", section=DATA, former=("held_out_rows",)
+        0,
+        "Rows of the training data that are set aside for validation.",
+        section=DATA,
+        former=("held_out_rows",),
     )
     template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
     max_length: int = setting(2048, "Longest example in tokens.", section=DATA)
@@ -82,9 +93,7 @@ class TrainConfig:
     )
     sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
     tokens_per_batch: int = setting(4000, "Most tokens of a micro-batch.", section=BATCH)
-    accumulation: int = setting(
-        4, "Gradient accumulation: micro-batches per update.", section=BATCH
-    )
+    accumulation: int = setting(4, "Gradient accumulation: micro-batches per update.", section=BATCH)
     rows_per_device: int = setting(
         0,
         "Rows that a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
@@ -104,7 +113,9 @@ class TrainConfig:
         section=OPTIMIZATION,
     )
     timescale: float = setting(
-        10_000.0, "t of inverse_sqrt, in updates; 10000 is Hugging Face's, 1 gives lr / sqrt(n).", section=OPTIMIZATION
+        10_000.0,
+        "t of inverse_sqrt, in updates; 10000 is Hugging Face's, 1 gives lr / sqrt(n).",
+        section=OPTIMIZATION,
     )
     warmup: int = setting(0, "Updates of linear warm-up.", section=OPTIMIZATION)
     end_learning_rate: float | None = setting(

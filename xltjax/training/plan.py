@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax.numpy as jnp
 from rich.console import Console
@@ -16,8 +15,6 @@ from rich.table import Table
 from xltjax.attention import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
-from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.models import companions
 from xltjax.data.corpora import load_corpora
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters

@@ -93,7 +93,7 @@ class Run:
             raise UserError(f"{file} is not valid YAML: {problem}") from None
         if not isinstance(values, dict):
             raise UserError(f"{file} does not hold the settings of a run")
-        return build(TrainConfig, values)
+        return build(TrainConfig, values, notify=False)
 
     @property
     def template(self) -> str:
@@ -212,7 +212,9 @@ class Run:
         if config.schedule not in ("linear", "cosine"):  # those depend on when they end
             compared -= {"steps"}
         pairs = {key: (getattr(self.config, key), getattr(config, key)) for key in compared}
-        return [f"{key} (was {was!r}, now {now!r})" for key, (was, now) in sorted(pairs.items()) if was != now]
+        return [
+            f"{key} (was {was!r}, now {now!r})" for key, (was, now) in sorted(pairs.items()) if was != now
+        ]
 
     def _changed_data(self, config: TrainConfig, sources: Sequence[str]) -> list[str]:
         """What differs in the data files from those that the run began with."""

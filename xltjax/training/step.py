@@ -10,56 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import Array
 from jax.sharding import Mesh
 
-from xltjax.checkpoint import TrainState, Weights
+from xltjax.checkpoint import TrainState
 from xltjax.data.packing import Batch
-from xltjax.llama import Llama, parameters
+from xltjax.llama import Llama
 from xltjax.lora import drop_adapter_inputs
 from xltjax.mesh import BATCH, sharding
+from xltjax.partition import Weights
 from xltjax.training.loss import summed_loss
 from xltjax.training.optimizer import Schedule, apply_updates
 
 Metrics = dict[str, Array]  # by name
 
 
-class Bound:
-    """A model taken apart into trained and frozen weights, and put together again inside a jitted function."""
-
-    def __init__(self, model: Llama):
-        """Adapters are trained where there are any, otherwise everything."""
-        self._graph, state = nnx.split(model)
-        self._variables = dict(nnx.to_flat_state(state))
-        kind = (
-            nnx.LoRAParam
-            if any(isinstance(v, nnx.LoRAParam) for v in self._variables.values())
-            else nnx.Param
-        )
-        named = parameters(model)
-        self.trained: Weights = {k: v[...] for k, v in named.items() if isinstance(v, kind)}
-        self.frozen: Weights = {k: v[...] for k, v in named.items() if not isinstance(v, kind)}
-        # Shapes instead of arrays, so that no weight is baked into a compiled program.
-        self._variables = {
-            path: v.replace(jax.ShapeDtypeStruct(v.shape, v.dtype)) for path, v in self._variables.items()
-        }
-
-    def release(self) -> tuple[Weights, Weights]:
-        """Trained and frozen weights, of which no reference is kept: an update may use their memory."""
-        released = self.trained, self.frozen
-        self.trained, self.frozen = {}, {}
-        return released
-
-    def model(self, trained: Weights, frozen: Weights) -> Llama:
-        """The model with these weights."""
-        values = {**frozen, **trained}
-        flat = [(path, v.replace(values[".".join(map(str, path))])) for path, v in self._variables.items()]
-        return nnx.merge(self._graph, nnx.from_flat_state(flat))
-
-
 def make_train_step(
-    bound: Bound,
+    rebuild: Callable[[Weights, Weights], Llama],
     transform: optax.GradientTransformation,
     schedule: Schedule,
     *,
@@ -74,7 +41,7 @@ def make_train_step(
     Metrics: loss, grad_norm, learning_rate, learned_tokens, tokens.
 
     Args:
-        bound: the model.
+        rebuild: see ``partition``.
         transform: from ``optimizer.adamw``.
         schedule: from ``optimizer.make_schedule``.
         seed: of dropout and rounding, which depend on it and the update's number alone.
@@ -84,7 +51,7 @@ def make_train_step(
     """
 
     def loss_of(weights: Weights, frozen: Weights, micro: Batch, key: Array) -> Array:
-        model = bound.model(weights, frozen)
+        model = rebuild(weights, frozen)
         if lora_dropout:
             drop_adapter_inputs(model, lora_dropout, key)
         return summed_loss(model, micro)
@@ -136,10 +103,10 @@ def make_train_step(
     return train_step
 
 
-def start_state(bound: Bound, transform: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def start_state(weights: Weights, transform: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """``fresh_state`` of copies, which leave the model's own arrays alive."""
     with jax.set_mesh(mesh):
-        return fresh_state(jax.tree.map(jnp.copy, bound.trained), transform, mesh)
+        return fresh_state(jax.tree.map(jnp.copy, weights), transform, mesh)
 
 
 def fresh_state(

@@ -94,7 +94,9 @@ class Trainer:
     def step(self) -> None:
         """Start the next update, then record the metrics of the one before it."""
         setup = self._setup
-        batch = place(setup.data.batch_at(self._done, rows_here(setup.mesh, self._rows)), setup.mesh, self._rows)
+        batch = place(
+            setup.data.batch_at(self._done, rows_here(setup.mesh, self._rows)), setup.mesh, self._rows
+        )
         self.state, metrics = setup.update(self.state, setup.frozen, batch, self._config.learning_rate)
         self._report()
         self._done += 1

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from xltjax.checkpoint import Weights
 from xltjax.data.packing import Batch, BatchShape, fill, pack_once
 from xltjax.data.tokenizer import Tokens
+from xltjax.llama import Llama
+from xltjax.partition import Weights
 from xltjax.training.loss import summed_loss
-from xltjax.training.step import Bound, place, rows_here
+from xltjax.training.step import place, rows_here
 
 
 class Validation:
     """A fixed set of examples, packed once."""
 
-    def __init__(self, examples: Sequence[Tokens], shape: BatchShape, bound: Bound, mesh: Mesh):
+    def __init__(
+        self,
+        examples: Sequence[Tokens],
+        shape: BatchShape,
+        rebuild: Callable[[Weights, Weights], Llama],
+        mesh: Mesh,
+    ):
         """Lay ``examples`` out in batches as large as one forward pass of training, on ``mesh``."""
         rows = pack_once(examples, shape.length)
         count = shape.rows * shape.joined
@@ -32,7 +39,7 @@ class Validation:
         @jax.jit
         def summed(trained: Weights, frozen: Weights, batch: Batch) -> tuple[Array, Array]:
             micro: Batch = jax.tree.map(lambda x: x[0], batch)
-            return summed_loss(bound.model(trained, frozen), micro), micro.loss_mask.sum()
+            return summed_loss(rebuild(trained, frozen), micro), micro.loss_mask.sum()
 
         self._summed = summed
 
