@@ -18,7 +18,6 @@ from sklearn.metrics import cohen_kappa_score
 
 from xltjax.common.errors import UserError
 from xltjax.eval.agreement import COMMAND
-from xltjax.eval.stats.bootstrap import Interval, resample
 from xltjax.eval.stats.coefficients import (
     Agreement,
     agreement,
@@ -30,6 +29,7 @@ from xltjax.eval.stats.coefficients import (
     quadratic_kappa,
     system_tau,
 )
+from xltjax.eval.stats.intervals import Interval, resample
 
 # Four raters, twelve items, five categories: Krippendorff's example ("Computing Krippendorff's
 # Alpha-Reliability", 2011), also used for AC1 and AC2 in Gwet's "Handbook of Inter-Rater Reliability".

@@ -14,15 +14,8 @@ from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program
 from xltjax.eval import spelling
-from xltjax.eval.scores import (
-    Score,
-    Summary,
-    abstain,
-    detectable_by_metric,
-    failed,
-    read_scores,
-    save_results,
-)
+from xltjax.eval.scores import Score, abstain, failed, read_scores
+from xltjax.eval.summary import Summary, detectable_by_metric, save_results
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
 
 FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
