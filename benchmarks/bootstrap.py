@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xltjax.eval.stats.bootstrap import mean_intervals, resample
 from xltjax.eval.stats.coefficients import agreement
 from xltjax.eval.stats.comparisons import compare
+from xltjax.eval.stats.intervals import mean_intervals, resample
 
 CELLS, DRAWS, REPEATS = 168, 10_000, 7
 

@@ -1,7 +1,7 @@
-"""``agreement``: how far judges, annotators and programs agree on the same answers.
+"""``python -m xltjax.eval agreement``: how far judges, annotators and programs agree on the same answers.
 
-Each ``scores.jsonl`` is one rater. Scores are joined by response and metric, so a person may have rated a
-sample only; what a rater could not score (state not ``ok``) is missing, never a rating.
+Each ``scores.jsonl`` is one rater. Scores are joined by response and metric, so a person may have rated only a
+sample. What a rater could not score (its state is not ``ok``) is missing and never a rating.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import atomic_write, make_output_directory
 from xltjax.common.settings import setting
-from xltjax.data.responses import iterate_responses
-from xltjax.eval.scores import read_scores
-from xltjax.eval.stats.bootstrap import Interval, resample
+from xltjax.data.responses import Response, read_responses
+from xltjax.eval.scores import Score, read_scores
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
+from xltjax.eval.stats.intervals import Interval, resample
 
-Ratings = Mapping[str, Mapping[str, float | None]]  # by metric and response id; None: no score
+Key = tuple[str, str]  # the model and the id of a response
+Ratings = Mapping[str, Mapping[Key, float | None]]  # by metric and response; None is no score
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class AgreementSettings:
     )
     responses: tuple[str, ...] = setting(
         (),
-        "The rated responses. They tell language, model, task and instruction, for rows per language, "
-        "the ranking of models, and intervals that count translations of one instruction once.",
+        "The rated responses. Their language, model, task and instruction give rows per language, the ranking "
+        "of models, and intervals that count the translations of one instruction once.",
         paths=True,
     )
     out: str = setting("", "Directory in which to write agreement.json.")
@@ -53,7 +54,7 @@ class AgreementSettings:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is known of a rated response."""
+    """What is known of a rated response: its instruction (``unit``), language, model and task."""
 
     unit: str
     language: str = ""
@@ -83,16 +84,17 @@ def run(config: AgreementSettings) -> None:
     if not config.out:
         raise UserError("--out is missing; name the directory for agreement.json")
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
-        raise UserError("--level must lie between 0 and 1, --draws be at least 1 and --seed at least 0")
+        raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
     paths = [_scores_file(Path(name)) for name in config.scores]
-    raters = dict(zip(_names(paths), map(read_ratings, paths), strict=True))
+    responses = read_responses(config.responses) if config.responses else []
+    raters = dict(zip(_names(paths), _read_ratings(paths, responses), strict=True))
     metrics = _shared_metrics(raters, config.metrics)
     scale = tuple(sorted(set(config.scale))) or None
     _check_scale(raters, metrics, scale)
-    subjects = _subjects(config.responses, raters)
+    subjects = _subjects(responses, raters)
     rows = list(_rows(raters, metrics, subjects, scale, config))
     if not any(row.agreement.n for row in rows):
-        raise UserError("no response is rated twice; the ids of the files have nothing in common")
+        raise UserError("no answer is rated twice; the files have nothing in common")
 
     _print(rows, config.level)
     document = {
@@ -117,18 +119,37 @@ COMMAND = command(
 )
 
 
-def read_ratings(path: Path) -> dict[str, dict[str, float | None]]:
-    """The scores of a file by metric and response id.
+def _read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> list[Ratings]:
+    """The scores of each file by metric and response.
+
+    A score without a model, from an older version or from a person, belongs to the model that has its id in the
+    other files or among the responses.
 
     Raises:
-        UserError: for a line that is not a score, or a response scored twice on one metric.
+        UserError: for a line that is not a score, a response scored twice on one metric, or a score without a
+            model whose id several models have.
     """
-    ratings: dict[str, dict[str, float | None]] = {}
-    for score in read_scores(path):
-        cell = ratings.setdefault(score.metric, {})
-        if score.id in cell:
+    files = {path: list(read_scores(path)) for path in paths}
+    models: dict[str, set[str]] = {}
+    for item in (*responses, *itertools.chain.from_iterable(files.values())):
+        if item.model:
+            models.setdefault(item.id, set()).add(item.model)
+    return [_ratings(path, scores, models) for path, scores in files.items()]
+
+
+def _ratings(path: Path, scores: Sequence[Score], models: Mapping[str, set[str]]) -> Ratings:
+    ratings: dict[str, dict[Key, float | None]] = {}
+    for score in scores:
+        known = {score.model} if score.model else models.get(score.id, {""})
+        if len(known) > 1:
+            raise UserError(
+                f"{path}: several models have the id {score.id!r} ({', '.join(sorted(known))}); "
+                'give its scores a "model"'
+            )
+        cell, key = ratings.setdefault(score.metric, {}), (min(known), score.id)
+        if key in cell:
             raise UserError(f"{path}: {score.id!r} has two scores for {score.metric}; one rater, one score")
-        cell[score.id] = score.value
+        cell[key] = score.value
     if not ratings:
         raise UserError(f"{path} holds no scores")
     return ratings
@@ -139,7 +160,7 @@ def _scores_file(path: Path) -> Path:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for each rater: its file's, or its directory's when all are called ``scores.jsonl``."""
+    """A name for each rater: that of its file, or of its directory when all are called ``scores.jsonl``."""
     for names in ([path.stem for path in paths], [path.absolute().parent.name for path in paths]):
         if len(set(names)) == len(names):
             return names
@@ -163,40 +184,42 @@ def _check_scale(
     raters: Mapping[str, Ratings], metrics: Sequence[str], scale: Sequence[float] | None
 ) -> None:
     for (name, ratings), metric in itertools.product(raters.items(), metrics):
-        for item, value in ratings.get(metric, {}).items():
+        for (_, id), value in ratings.get(metric, {}).items():
             if scale and value is not None and value not in scale:
                 raise UserError(
-                    f"{name} rates {item!r} {value:g} on {metric}, which is not on --scale "
-                    f"{','.join(f'{v:g}' for v in scale)}; mend it or choose --metrics"
+                    f"{name} rates {id!r} {value:g} on {metric}, which is not on --scale "
+                    f"{','.join(f'{v:g}' for v in scale)}; correct the scale or choose --metrics"
                 )
 
 
-def _subjects(responses: Sequence[str], raters: Mapping[str, Ratings]) -> dict[str, Subject]:
+def _subjects(responses: Sequence[Response], raters: Mapping[str, Ratings]) -> dict[Key, Subject]:
     """What is known of every rated response."""
-    rated = {item for ratings in raters.values() for cell in ratings.values() for item in cell}
+    rated = {key for ratings in raters.values() for cell in ratings.values() for key in cell}
     if not responses:
-        return {item: Subject(unit=item) for item in rated}
+        return {(model, id): Subject(id) for model, id in rated}
     subjects = {
-        response.id: Subject(
-            response.instruction_id or response.id, response.language, response.model, response.task
-        )
-        for response in iterate_responses(responses)
-        if response.id in rated
+        each.key: Subject(each.instruction_id or each.id, each.language, each.model, each.task)
+        for each in responses
+        if each.key in rated
     }
     unknown = sorted(rated - subjects.keys())
     if unknown:
-        raise UserError(f"{len(unknown)} rated ids are not among the responses, such as {unknown[0]!r}")
+        model, id = unknown[0]
+        raise UserError(
+            f"{len(unknown)} rated answers are not among the responses, such as {id!r}"
+            + (f" of the model {model!r}" if model else "")
+        )
     return subjects
 
 
 def _rows(
     raters: Mapping[str, Ratings],
     metrics: Sequence[str],
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
     config: AgreementSettings,
 ) -> Iterator[Row]:
-    """All raters together when they are more than two, and each pair; all languages, and each."""
+    """For all languages together and for each: all raters together, when they are more than two, and each pair."""
     languages = sorted({subject.language for subject in subjects.values()} - {""})
     for metric, language in itertools.product(metrics, ["", *(languages if len(languages) > 1 else ())]):
         cells = {
@@ -216,8 +239,8 @@ def _rows(
 def _row(
     metric: str,
     language: str,
-    cells: Mapping[str, Mapping[str, float]],
-    subjects: Mapping[str, Subject],
+    cells: Mapping[str, Mapping[Key, float]],
+    subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
     config: AgreementSettings,
 ) -> Row:
@@ -235,7 +258,7 @@ def _row(
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """The row as JSON, flat."""
+    """The row without nesting, ready for JSON."""
     values = asdict(row)
     return {
         **{key: values[key] for key in ("metric", "language", "raters")},
@@ -273,7 +296,7 @@ def _print(rows: Sequence[Row], level: float) -> None:
 
 
 def _cell(interval: Interval | None) -> str:
-    """The estimate and its limits, which stand on a line of their own where the terminal is narrow."""
+    """The estimate and its limits, which move to a line of their own where the terminal is narrow."""
     if interval is None:
         return ""
     mark = "*" if interval.note else ""

@@ -1,22 +1,20 @@
-"""What an evaluator has scored already: it goes on after a kill, and scores only what is new in grown files.
+"""What a command has scored already, so that it goes on after a kill and scores only what a grown file adds.
 
-A journal is ``<command>.journal.jsonl`` beside ``scores.jsonl``: a line that identifies the settings, then
-one line for each response as it is scored. A response is known by its id, its content and whatever else its
-scores depend on; other settings, models, dictionaries or evaluators start the journal anew. In memory there
-are a key of 16 bytes and an offset for each response, never the scores.
+A journal is ``<command>.journal.jsonl`` beside ``scores.jsonl``: a line that identifies the settings, and then
+one line for each response as it is scored. A response is known by its model, its id, its content and whatever
+else its scores depend on. With other settings, models, dictionaries or versions of the metrics the journal
+starts anew. For each response, memory holds a key of 16 bytes and an offset, never the scores.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError
 from xltjax.common.files import json_line
 from xltjax.data.responses import Response
 from xltjax.eval.scores import Score
@@ -27,15 +25,18 @@ class Journal:
 
     Args:
         out: an existing directory.
-        command: whose scores these are.
-        settings: what the scores depend on besides the response; ready for JSON.
-        depends: what else the scores of one response depend on, ready for JSON.
+        command: the command whose scores these are.
+        versions: the version of each metric, which stands beside the metric and is raised by hand when a score
+            of it changes. The source is not looked at: a changed comment must not void hours of work.
+        settings: whatever else the scores of all responses depend on, ready for JSON.
+        depends: gives whatever else the scores of one response depend on, ready for JSON.
     """
 
     def __init__(
         self,
         out: Path,
         command: str,
+        versions: Mapping[str, int],
         settings: Mapping[str, Any],
         depends: Callable[[Response], Any] = lambda response: None,
     ) -> None:
@@ -44,7 +45,7 @@ class Journal:
         path.touch()
         self._file = path.open("r+b")  # until __exit__
         self._offsets: dict[bytes, int] = {}
-        header = json_line({"settings": digest([_evaluators(), settings]).hex()}).encode()
+        header = json_line({"settings": digest([versions, settings]).hex()}).encode()
         if self._file.readline() == header:
             self._read()
         else:
@@ -61,33 +62,20 @@ class Journal:
     def __contains__(self, response: Response) -> bool:
         return self._key(response) in self._offsets
 
-    def missing(self, responses: Iterable[Response], skipped: Callable[[], None]) -> Iterator[Response]:
-        """The responses without scores; calls ``skipped`` for each of the others."""
-        for response in responses:
-            if response in self:
-                skipped()
-            else:
-                yield response
-
     def add(self, response: Response, scores: Iterable[Score]) -> None:
-        """Keep the scores of ``response``, also when the process dies right after."""
+        """Keep the scores of ``response``, even when the process dies right after."""
         key = self._key(response)
         row = {"key": key.hex(), "scores": [score.row() for score in scores]}
         self._offsets[key] = self._append(json_line(row).encode())
 
     def scored(self, responses: Iterable[Response]) -> Iterator[tuple[Response, list[Score]]]:
-        """Every response with its scores, in the order of the responses.
+        """Each response with its scores, in the order of ``responses``.
 
         Raises:
-            UserError: for a response that has none: its file changed in between.
+            KeyError: for a response that was never added.
         """
         for response in responses:
-            offset = self._offsets.get(self._key(response))
-            if offset is None:
-                raise UserError(
-                    f"response {response.id!r} changed while it was scored; run the command again"
-                )
-            self._file.seek(offset)
+            self._file.seek(self._offsets[self._key(response)])
             yield response, [Score(**row) for row in json.loads(self._file.readline())["scores"]]
 
     def _key(self, response: Response) -> bytes:
@@ -106,12 +94,12 @@ class Journal:
         )
 
     def _read(self) -> None:
-        """Find every whole line; what a killed process has written of the last one is cut off."""
+        """Find every whole line, and cut off a last line that a killed process has not finished."""
         offset = self._file.tell()
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
-            # A line damaged by a loss of power is passed over, and its response scored again.
+            # A line that a loss of power has damaged is skipped, and its response is scored again.
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 self._offsets[bytes.fromhex(json.loads(line)["key"])] = offset
             offset += len(line)
@@ -128,10 +116,3 @@ class Journal:
 def digest(value: Any) -> bytes:
     """16 bytes that stand for ``value``, which is ready for JSON."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
-
-
-@functools.cache
-def _evaluators() -> str:
-    """The source of the evaluators, so that a mended metric is computed anew."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

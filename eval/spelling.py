@@ -25,6 +25,9 @@ from xltjax.eval.segmentation import words as word_spans
 
 Accepts = Callable[[str], bool]
 
+# Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
+# ``surface`` then starts anew.
+SPELLING_VERSION = 1
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
 # Every dictionary named here counts: Portuguese is right in either spelling.
@@ -53,7 +56,7 @@ SYSTEM_FOLDERS = (
     "/Library/Spelling",
 )
 
-CAPITALISED_NOUNS = frozenset(("de", "lb"))
+CAPITALIZED_NOUNS = frozenset(("de", "lb"))
 LONGEST_WORD = 99  # characters; Hunspell accepts none longer
 CACHED_WORDS = 1 << 18  # verdicts kept per dictionary, some 40 MB when full
 LISTED_WORDS = 50  # unknown words kept as evidence, the most frequent first
@@ -125,7 +128,7 @@ def classify_words(text: str, language: str, dictionaries: Mapping[str, Accepts]
     switched = {n for n, core in unknown.items() if foreign[n] and core[0].islower()}
     alone = {n: core for n, core in unknown.items() if not {n - 1, n + 1} & switched}
     named = {core for n, core in alone.items() if core[0].isupper() and tokens[n][1]}
-    if titled or language in CAPITALISED_NOUNS:
+    if titled or language in CAPITALIZED_NOUNS:
         named = set()
     for n, core in unknown.items():
         word = tokens[n][0]
@@ -148,7 +151,7 @@ def _foreign_language(word: str, others: Mapping[str, Accepts]) -> str | None:
     """The language whose word this is, "" for a name that some language knows, None otherwise."""
     lower = word.lower()
     for language, accepts in others.items():
-        if accepts(lower) or (language in CAPITALISED_NOUNS and accepts(word)):
+        if accepts(lower) or (language in CAPITALIZED_NOUNS and accepts(word)):
             return language
     return "" if any(accepts(word) for accepts in others.values()) else None
 

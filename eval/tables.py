@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xltjax.eval.scores import DETECTABLE_NOTE, INTERVAL_NOTE, detectable_by_metric, printable
+from xltjax.eval.summary import DETECTABLE_NOTE, INTERVAL_NOTE, detectable_by_metric
+from xltjax.eval.table_files import printable
 
 Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import krippendorff
 import numpy as np
@@ -18,7 +19,6 @@ from sklearn.metrics import cohen_kappa_score
 
 from xltjax.common.errors import UserError
 from xltjax.eval.agreement import COMMAND
-from xltjax.eval.stats.bootstrap import Interval, resample
 from xltjax.eval.stats.coefficients import (
     Agreement,
     agreement,
@@ -30,6 +30,7 @@ from xltjax.eval.stats.coefficients import (
     quadratic_kappa,
     system_tau,
 )
+from xltjax.eval.stats.intervals import Interval, resample
 
 # Four raters, twelve items, five categories: Krippendorff's example ("Computing Krippendorff's
 # Alpha-Reliability", 2011), also used for AC1 and AC2 in Gwet's "Handbook of Inter-Rater Reliability".
@@ -380,6 +381,63 @@ def test_command_takes_three_raters_together_and_in_pairs(tmp_path: Path) -> Non
     assert rows[0]["n"] == 31
     assert rows[0]["kappa"] is None
     assert rows[2]["confusion"] == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def write_models(folder: Path, name: str, ratings: dict[tuple[str, str], float], named: bool = True) -> Path:
+    """A scores.jsonl of {(model, id): rating}, which names the models or, as the version before, does not."""
+    path = folder / name / "scores.jsonl"
+    path.parent.mkdir(parents=True)
+    rows = [
+        {"id": id, **({"model": model} if named else {}), "metric": "stars", "value": value, "state": "ok",
+         "detail": {}}
+        for (model, id), value in ratings.items()
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def agreed(folder: Path, *arguments: object) -> dict[str, Any]:
+    run(*arguments, "--draws", 20, "--out", folder / "out")
+    (row,) = json.loads((folder / "out" / "agreement.json").read_text(encoding="utf-8"))["rows"]
+    return row
+
+
+def test_answers_of_several_models_under_one_id_are_rated_apart(tmp_path: Path) -> None:
+    ratings = {(model, str(n)): float(n % 3) for model in "AB" for n in range(6)}
+    others = {(model, id): value if model == "A" else 2 - value for (model, id), value in ratings.items()}
+    one, two = write_models(tmp_path, "one", ratings), write_models(tmp_path, "two", others)
+    row = agreed(tmp_path, one, two)
+    # A agrees on all 6; of B, 2 - n % 3 is n % 3 where n % 3 is 1: on 2.
+    assert (row["n"], row["exact"]["estimate"], row["tau"]) == (12, 8 / 12, None)
+    responses = tmp_path / "responses.jsonl"
+    responses.write_text(
+        "".join(
+            json.dumps({"id": id, "model": model, "instruction": "?", "response": "!"}) + "\n"
+            for model, id in ratings
+        ),
+        encoding="utf-8",
+    )
+    row = agreed(tmp_path, one, two, "--responses", responses)
+    assert (row["n"], row["exact"]["estimate"], row["tau"]["total"]) == (12, 8 / 12, 2)
+
+
+def test_scores_without_a_model_belong_to_the_model_that_has_the_id(tmp_path: Path) -> None:
+    ratings = {("A", f"A-{n}"): float(n % 3) for n in range(6)} | {("B", f"B-{n}"): 1.0 for n in range(6)}
+    named, unnamed = (
+        write_models(tmp_path, "new", ratings),
+        write_models(tmp_path, "old", ratings, named=False),
+    )
+    row = agreed(tmp_path, named, unnamed)
+    assert (row["n"], row["total"], row["exact"]["estimate"]) == (12, 12, 1.0)
+    assert agreed(tmp_path, write_models(tmp_path, "older", ratings, named=False), unnamed)["n"] == 12
+
+
+def test_a_score_that_may_be_of_several_models_is_refused(tmp_path: Path) -> None:
+    ratings = {("A", "1"): 1.0, ("B", "1"): 2.0}
+    named = write_models(tmp_path, "new", ratings)
+    unnamed = write_models(tmp_path, "old", {("", "1"): 1.0}, named=False)
+    with pytest.raises(UserError, match=r"several models have the id '1' \(A, B\); give its scores"):
+        run(named, unnamed, "--out", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from xltjax.eval.stats.bootstrap import resample
+from xltjax.eval.stats.intervals import resample
 from xltjax.eval.stats.comparisons import (
     McNemar,
     common_support,

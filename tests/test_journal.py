@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,36 @@ def test_a_modified_answer_is_checked_anew_when_the_unmodified_one_changes(tmp_p
         assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
 
 
+def test_a_raised_version_scores_anew_only_the_commands_that_have_the_metric(tmp_path, scored, monkeypatch):
+    graded = []
+    grade = modifiers.grade
+    monkeypatch.setattr(modifiers, "grade", lambda r, *rest: graded.append(r.id) or grade(r, *rest))
+    rows = [*ROWS[1:], {**ROWS[0], "modifier": {"name": "markdown", "params": {}}}]
+
+    def again():
+        scored.clear()
+        graded.clear()
+        for command in (surface.COMMAND, modifiers.COMMAND):
+            assert run(command, tmp_path, tmp_path / "out", rows) == 0
+        return len(scored), len(graded)
+
+    assert again() == (5, 1)
+    assert again() == (0, 0)
+    monkeypatch.setattr(surface, "SPELLING_VERSION", surface.SPELLING_VERSION + 1)
+    assert again() == (5, 0)
+    monkeypatch.setattr(modifiers, "MODIFIERS_VERSION", modifiers.MODIFIERS_VERSION + 1)
+    assert again() == (0, 1)
+    assert again() == (0, 0)
+
+
+def test_a_changed_source_voids_nothing(tmp_path):
+    # What the header is made of is all here, so that it is the same whatever the source looks like.
+    with Journal(tmp_path, "x", {"metric": 1}, {"n": 1}):
+        pass
+    header = json.loads((tmp_path / "x.journal.jsonl").read_text())
+    assert header == {"settings": blake2b(b'[{"metric": 1}, {"n": 1}]', digest_size=16).hexdigest()}
+
+
 def test_files_that_are_not_ours_are_refused_before_the_work(tmp_path, scored):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scores.jsonl").write_text("mine\n")
@@ -170,15 +201,15 @@ def scores_of(response):
 def test_a_journal_cut_anywhere_is_completed(data):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        with Journal(out, "x", {"n": 1}) as journal:
+        with Journal(out, "x", {"metric": 1}, {"n": 1}) as journal:
             for response in RESPONSES:
                 journal.add(response, scores_of(response))
         path = out / "x.journal.jsonl"
         whole = path.read_bytes()
         path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
         lines = path.read_bytes().count(b"\n")
-        with Journal(out, "x", {"n": 1}) as journal:
-            missing = list(journal.missing(RESPONSES, lambda: None))
+        with Journal(out, "x", {"metric": 1}, {"n": 1}) as journal:
+            missing = [response for response in RESPONSES if response not in journal]
             assert missing == RESPONSES[max(0, lines - 1) :]
             for response in missing:
                 journal.add(response, scores_of(response))

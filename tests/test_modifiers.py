@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xltjax.eval.language import LanguageIdentifier
-from xltjax.eval.modifiers.command import MODIFIERS, Answer, check, placebo
+from xltjax.eval.modifiers.catalog import MODIFIERS, Answer, check, placebo
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.segmentation import count_words, is_empty, sentences, words
 

@@ -115,12 +115,27 @@ def test_every_score_carries_its_evidence_and_the_answer_it_read(tmp_path: Path)
 def test_running_again_gives_the_same_files_and_keeps_other_scores(tmp_path: Path) -> None:
     rows = [list_2(1, LISTED), row(1, PROSE)]
     _, out = run(tmp_path, rows)
-    other = {"id": "x", "metric": "spelling", "value": 1.0, "state": "ok", "detail": {}}
+    other = {"id": "x", "model": "m", "metric": "spelling", "value": 1.0, "state": "ok", "detail": {}}
     scores = out / "scores.jsonl"
     scores.write_text(json.dumps(other) + "\n" + scores.read_text(), encoding="utf-8")
     first = {path.name: path.read_text() for path in out.iterdir()}
     run(tmp_path, list(reversed(rows)))
     assert {path.name: path.read_text() for path in out.iterdir()} == first
+
+
+def test_models_with_equal_ids_go_into_one_table_each_beside_its_own_placebo(tmp_path: Path) -> None:
+    three = LISTED + "\n3. water"
+    rows = [
+        *(list_2(i, LISTED, model="good") for i in range(4)),
+        *(row(i, three, model="good") for i in range(4)),
+        *(list_2(i, three, model="bad") for i in range(4)),
+        *(row(i, LISTED, model="bad") for i in range(4)),
+    ]
+    code, out = run(tmp_path, rows)
+    assert code == 0
+    with (out / "modifiers.csv").open(encoding="utf-8") as file:
+        found = {r["model"]: (r["n"], r["rate"], r["placebo"]) for r in csv.DictReader(file)}
+    assert found == {"good": ("4", "1", "0"), "bad": ("4", "0", "1")}
 
 
 def test_failures_and_abstentions_are_counted_and_never_scored(tmp_path: Path) -> None:

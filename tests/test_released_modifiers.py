@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
 from xltjax.data.released import TYPE_NAMES, params_from_instruction, read_types, released_modifier
-from xltjax.eval.modifiers.command import MODIFIERS
+from xltjax.eval.modifiers.catalog import MODIFIERS
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,79 @@ def test_one_indented_chat_is_one_response(tmp_path):
     assert [r.response for r in read_responses([path])] == ["Bonjour !"]
 
 
-def test_a_repeated_id_is_refused_across_files(tmp_path):
-    one = write(tmp_path / "one.jsonl", [{"id": "a", "response": "x"}])
-    two = write(tmp_path / "two.jsonl", [{"id": "a", "response": "y"}])
-    with pytest.raises(UserError, match=r"two\.jsonl, line 1: the id 'a' comes twice"):
-        read_responses([one, two])
+WRITTEN = {
+    "id": "a",
+    "model": "m",
+    "language": "pt",
+    "task": "email",
+    "instruction": "Escreva.",
+    "response": "Olá.",
+    "finish_reason": "length",
+    "prompt_tokens": 12,
+    "response_tokens": 4,
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"instruction_id": "i7"},
+        {
+            "instruction_id": "i7",
+            "modifier": {"name": "list_n", "params": {"n": 2}},
+            "human": True,
+            "x": None,
+        },
+    ],
+    ids=["plain", "instruction", "everything"],
+)
+def test_a_row_that_is_read_and_written_is_the_same_to_the_letter(tmp_path, more):
+    row = {**WRITTEN, **more}
+    (response,) = read_responses([write(tmp_path / "r.jsonl", [row])])
+    assert json.dumps(response.row()) == json.dumps(row)
+
+
+def test_a_row_without_a_modifier_has_no_key_for_it():
+    assert list(Response(id="a", extra={"seed": 3}).row()) == [*WRITTEN, "seed"]
+
+
+@given(
+    texts=st.lists(st.text(max_size=5), min_size=5, max_size=5),
+    tokens=st.one_of(st.none(), st.integers(0, 9)),
+    modifier=st.one_of(st.none(), st.just({"name": "list_n", "params": {"n": 2}})),
+    extra=st.dictionaries(st.sampled_from(["seed", "human", "output"]), st.integers()),
+)
+def test_a_response_that_is_written_and_read_is_the_same(tmp_path_factory, texts, tokens, modifier, extra):
+    model, task, instruction, text, instruction_id = texts
+    response = Response(
+        id="a",
+        model=model,
+        language="fr",
+        task=task,
+        instruction=instruction,
+        response=text,
+        modifier=modifier,
+        instruction_id=instruction_id,
+        prompt_tokens=tokens,
+        extra=extra,
+    )
+    assert read_responses([write(tmp_path_factory.mktemp("any") / "r.jsonl", [response.row()])]) == [response]
+
+
+def test_models_may_share_ids_but_a_model_has_each_once(tmp_path):
+    one = write(tmp_path / "one.jsonl", [{"id": "a", "model": "m", "response": "x"}])
+    two = write(tmp_path / "two.jsonl", [{"id": "a", "model": "n", "response": "y"}])
+    assert [response.key for response in read_responses([one, two])] == [("m", "a"), ("n", "a")]
+    three = write(tmp_path / "three.jsonl", [{"id": "a", "model": "m", "response": "y"}])
+    with pytest.raises(
+        UserError, match=r"three\.jsonl, line 1: the id 'a' comes twice for the model 'm'"
+    ) as mistake:
+        read_responses([one, two, three])
+    assert "\n" not in str(mistake.value)
+    # A row that names no model has the name of its file.
+    same = [write(tmp_path / f"{name}.jsonl", [{"id": "a", "response": "x"}]) for name in "pq"]
+    assert [response.key for response in read_responses(same)] == [("p", "a"), ("q", "a")]
 
 
 def test_rows_are_read_as_a_stream(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from xltjax.eval.stats.bootstrap import (
+from xltjax.eval.stats.intervals import (
     Interval,
     conditional_variants,
     mean_differences,
@@ -161,7 +161,7 @@ def test_blocks_of_draws_do_not_change_them(monkeypatch: pytest.MonkeyPatch) -> 
     resamples = resample(UNITS, TASKS, draws=101)
     columns = np.random.default_rng(0).normal(size=(113, 3))
     whole = resampled_sums(columns, resamples)
-    monkeypatch.setattr("xltjax.eval.stats.bootstrap._BLOCK", 113 * 7)
+    monkeypatch.setattr("xltjax.eval.stats.intervals._BLOCK", 113 * 7)
     np.testing.assert_array_equal(whole, resampled_sums(columns, resamples))
 
 

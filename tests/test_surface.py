@@ -14,15 +14,8 @@ from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program
 from xltjax.eval import spelling
-from xltjax.eval.scores import (
-    Score,
-    Summary,
-    abstain,
-    detectable_by_metric,
-    failed,
-    read_scores,
-    save_results,
-)
+from xltjax.eval.scores import Score, abstain, failed, read_scores
+from xltjax.eval.summary import Summary, detectable_by_metric, save_results
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
 
 FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
@@ -205,6 +198,24 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
+def test_models_with_equal_ids_go_into_one_command(tmp_path, folder, capsys, monkeypatch):
+    for model, text in (("a", FRENCH), ("b", ENGLISH)):
+        row = {"id": "1", "model": model, "language": "fr", "response": text}
+        (tmp_path / f"{model}.jsonl").write_text(json.dumps(row) + "\n")
+    out = tmp_path / "out"
+    files = (tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert run(capsys, monkeypatch, "surface", *files, "--out", out, "--dictionaries", folder)[0] == 0
+    scores = {(s.model, s.id): s.value for s in read_scores(out / "scores.jsonl") if s.metric == "lpr"}
+    assert scores == {("a", "1"): 1.0, ("b", "1"): 0.0}
+    line = json.loads((out / "scores.jsonl").read_text().splitlines()[0])
+    assert list(line) == ["id", "model", "metric", "value", "state", "detail"]
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    assert {(r["model"], r["n"], r["mean"]) for r in rows if r["metric"] == "lpr"} == {
+        ("a", 1, 1.0),
+        ("b", 1, 0.0),
+    }
+
+
 def test_odd_model_names_are_printed(tmp_path, folder, capsys, monkeypatch):
     path = tmp_path / "r.jsonl"
     path.write_text(
@@ -293,7 +304,7 @@ def test_a_score_without_a_value_is_never_ok_nor_the_reverse(value, state):
         Score("a", "m", value, state)
 
 
-def summarise(*scores):
+def summarize(*scores):
     summary = Summary()
     for item in scores:
         summary.add(Response(id=item.id, model="m", language="fr"), item)
@@ -301,7 +312,7 @@ def summarise(*scores):
 
 
 def test_proportions_get_the_wilson_interval():
-    row = summarise(*(Score(str(n), "x", float(n < 13)) for n in range(14)))["x"]
+    row = summarize(*(Score(str(n), "x", float(n < 13)) for n in range(14)))["x"]
     # Wilson, 1927, for 13 of 14, worked out by hand with z = 1.96: 69 % to 99 %.
     assert (row["mean"], row["interval"]) == (pytest.approx(13 / 14), "wilson")
     assert (row["low"], row["high"]) == (pytest.approx(0.6853, abs=1e-4), pytest.approx(0.9873, abs=1e-4))
@@ -309,7 +320,7 @@ def test_proportions_get_the_wilson_interval():
 
 def test_shares_get_the_normal_interval_of_their_mean():
     shares = [0.5, 0.9, 0.75, 1.0, 0.9]
-    row = summarise(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
+    row = summarize(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
     half = 1.959964 * statistics.stdev(shares) / math.sqrt(5)
     assert row["mean"] == pytest.approx(statistics.mean(shares))
     assert row["low"] == pytest.approx(statistics.mean(shares) - half)
@@ -318,13 +329,13 @@ def test_shares_get_the_normal_interval_of_their_mean():
 
 def test_each_row_says_what_difference_between_two_models_would_be_found():
     shares = [0.5, 0.9, 0.75, 1.0, 0.9] * 6
-    row = summarise(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
+    row = summarize(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
     effect = TTestPower().solve_power(nobs=30, alpha=0.05, power=0.8)
     assert row["detectable"] == pytest.approx(effect * math.sqrt(2) * statistics.stdev(shares), rel=1e-4)
-    row = summarise(*(Score(str(n), "x", float(n < 21)) for n in range(30)))["x"]
+    row = summarize(*(Score(str(n), "x", float(n < 21)) for n in range(30)))["x"]
     assert row["detectable"] == pytest.approx(effect * math.sqrt(2 * 0.7 * 0.3), rel=1e-4)
-    assert summarise(*(Score(str(n), "x", 1.0) for n in range(30)))["x"]["detectable"] is None
-    assert summarise(Score("a", "x", 0.5))["x"]["detectable"] is None
+    assert summarize(*(Score(str(n), "x", 1.0) for n in range(30)))["x"]["detectable"] is None
+    assert summarize(Score("a", "x", 0.5))["x"]["detectable"] is None
 
 
 def test_under_a_table_stands_the_median_of_its_rows_with_their_n():
@@ -335,8 +346,8 @@ def test_under_a_table_stands_the_median_of_its_rows_with_their_n():
 
 
 def test_one_share_or_none_has_no_interval():
-    assert summarise(Score("a", "x", 0.5))["x"]["low"] is None
-    row = summarise(abstain("a", "x", "why"), failed("b", "x", "lost"))["x"]
+    assert summarize(Score("a", "x", 0.5))["x"]["low"] is None
+    row = summarize(abstain("a", "x", "why"), failed("b", "x", "lost"))["x"]
     assert (row["mean"], row["low"], row["ok"], row["abstain"], row["failed"]) == (None, None, 0, 1, 1)
     assert row["reasons"] == {"why": 1, "failed:lost": 1}
 
@@ -344,7 +355,7 @@ def test_one_share_or_none_has_no_interval():
 def test_the_summary_does_not_depend_on_the_order():
     draw = random.Random(0)
     scores = [Score(str(n), "x", draw.random()) for n in range(500)]
-    assert summarise(*scores) == summarise(*draw.sample(scores, 500))
+    assert summarize(*scores) == summarize(*draw.sample(scores, 500))
 
 
 def test_commands_share_a_directory_without_touching_each_others_scores(tmp_path):
@@ -356,6 +367,22 @@ def test_commands_share_a_directory_without_touching_each_others_scores(tmp_path
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert {row["metric"]: row["mean"] for row in summary["rows"]} == {"x": 0.0, "y": 0.0}
     assert summary["provenance"] == {"first": {"tool": 3}, "second": {"tool": 2}}
+
+
+def test_scores_of_the_version_before_which_name_no_model_are_completed(tmp_path):
+    old = {"id": "a", "metric": "y", "value": 0.5, "state": "ok", "detail": {"n": 2}}
+    (tmp_path / "scores.jsonl").write_text(json.dumps(old) + "\n")
+    (tmp_path / "summary.json").write_text(
+        '{"rows": [{"model": "m", "metric": "y", "mean": 0.5}], "provenance": {"second": {}}}'
+    )
+    one = Response(id="a", model="m", language="fr")
+    save_results(tmp_path, [(one, [Score("a", "x", 1.0, model="m")])], ["x"], "first", {})
+    assert list(read_scores(tmp_path / "scores.jsonl")) == [
+        Score("a", "y", 0.5, detail={"n": 2}),
+        Score("a", "x", 1.0, model="m"),
+    ]
+    assert [r["metric"] for r in json.loads((tmp_path / "summary.json").read_text())["rows"]] == ["y", "x"]
+    assert "| m |  | y |" in (tmp_path / "summary.md").read_text()
 
 
 def test_an_interrupted_run_leaves_the_earlier_files(tmp_path):

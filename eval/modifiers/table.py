@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from xltjax.common.files import atomic_write
-from xltjax.eval.modifiers.verdict import Verdict
-from xltjax.eval.stats.bootstrap import wilson_interval
+from xltjax.data.responses import Response
+from xltjax.eval.scores import Score
 from xltjax.eval.stats.comparisons import (
     detectable_between_models,
     holm,
     mcnemar,
     minimal_detectable_difference,
 )
+from xltjax.eval.stats.intervals import wilson_interval
+from xltjax.eval.table_files import write_table
 
-Grade = Literal["strict", "loose"]
-GRADES: tuple[Grade, ...] = ("strict", "loose")
+GRADES = ("strict", "loose")
 COLUMNS = (
     "model", "language", "modifier", "grade", "n", "decided", "abstain", "failed",
     "rate", "low", "high", "placebo_n", "placebo", "placebo_low", "placebo_high",
@@ -36,62 +35,50 @@ COLUMNS = (
 
 @dataclass
 class _Cell:
-    """The verdicts of one modifier for one model and language of the instruction, by response id."""
+    """The scores of one modifier for one model and language of the instruction."""
 
-    asked: dict[str, Verdict] = field(default_factory=dict)
-    unasked: dict[str, Verdict] = field(default_factory=dict)
-
-
-class ModifierTable:
-    """Counts fulfilment with and without being asked, per model, language and modifier."""
-
-    def __init__(self, order: Iterable[str]) -> None:
-        self._order = {name: position for position, name in enumerate(order)}
-        self._cells: dict[tuple[str, str, str], _Cell] = {}
-
-    def add(
-        self, id: str, model: str, language: str, modifier: str, verdict: Verdict, placebo: Verdict
-    ) -> None:
-        """Take in the verdicts on one modified answer and on the unmodified one to the same instruction."""
-        cell = self._cells.setdefault((model, language, modifier), _Cell())
-        cell.asked[id], cell.unasked[id] = _bare(verdict), _bare(placebo)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per model, language, modifier and grade.
-
-        ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals. ``lift`` is their
-        difference over the ``pairs`` in which both are decided, ``p`` its exact McNemar test, ``p_holm`` the
-        same corrected for the modifiers of that model, language and grade. ``detectable`` is the lift that so
-        many pairs show with 80 % power, ``detectable_models`` the difference between two models with so many
-        decided answers.
-        """
-        rows = [
-            _row(model, language, modifier, grade, cell)
-            for (model, language, modifier), cell in sorted(self._cells.items(), key=self._position)
-            for grade in GRADES
-        ]
-        families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        for row in rows:
-            families.setdefault((row["model"], row["language"], row["grade"]), []).append(row)
-        for family in families.values():
-            for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-                row["p_holm"] = p
-        return rows
-
-    def _position(self, item: tuple[tuple[str, str, str], _Cell]) -> tuple[str, str, int, str]:
-        model, language, modifier = item[0]
-        return model, language, self._order.get(modifier, len(self._order)), modifier
+    # Metric -> id of the response -> value, None where the metric does not decide.
+    values: defaultdict[str, dict[str, float | None]] = field(default_factory=lambda: defaultdict(dict))
+    abstained: int = 0
 
 
-def _bare(verdict: Verdict) -> Verdict:
-    """Without evidence, which would keep every answer's detail in memory."""
-    return Verdict(verdict.state, verdict.strict, verdict.loose, None, {})
+def table_rows(
+    scored: Iterable[tuple[Response, Iterable[Score]]], order: Iterable[str]
+) -> list[dict[str, Any]]:
+    """One row per model, language, modifier and grade.
+
+    ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals. ``lift`` is their
+    difference over the ``pairs`` in which both are decided, ``p`` its exact McNemar test, and ``p_holm`` the
+    same corrected for the modifiers of that model, language and grade. ``detectable`` is the lift that so
+    many pairs show with 80 % power, ``detectable_models`` the difference between two models with so many
+    decided answers.
+
+    Args:
+        scored: responses with a modifier and their scores; the language is that of the instruction.
+        order: the names of the modifiers in the order of the rows; others follow.
+    """
+    cells: defaultdict[tuple[str, str, str], _Cell] = defaultdict(_Cell)
+    for response, scores in scored:
+        assert response.modifier is not None
+        cell = cells[response.model, response.language, response.modifier["name"]]
+        for score in scores:
+            cell.values[score.metric][response.id] = score.value
+            # Both grades of a verdict have the same state.
+            cell.abstained += score.metric == "modifier_strict" and score.state == "abstain"
+    positions = {name: position for position, name in enumerate(order)}
+    keys = sorted(cells, key=lambda key: (*key[:2], positions.get(key[2], len(positions)), key[2]))
+    rows = [_row(*key, grade, cells[key]) for key in keys for grade in GRADES]
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((row["model"], row["language"], row["grade"]), []).append(row)
+    for family in families.values():
+        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+            row["p_holm"] = p
+    return rows
 
 
-def _row(model: str, language: str, modifier: str, grade: Grade, cell: _Cell) -> dict[str, Any]:
-    asked = {id: _value(verdict, grade) for id, verdict in cell.asked.items()}
-    unasked = {id: _value(verdict, grade) for id, verdict in cell.unasked.items()}
-    states = [verdict.state for verdict in cell.asked.values()]
+def _row(model: str, language: str, modifier: str, grade: str, cell: _Cell) -> dict[str, Any]:
+    asked, unasked = cell.values[f"modifier_{grade}"], cell.values[f"placebo_{grade}"]
     decided, rate, low, high = _share(asked)
     placebo_n, placebo, placebo_low, placebo_high = _share(unasked)
     test = mcnemar(asked, unasked)
@@ -101,10 +88,10 @@ def _row(model: str, language: str, modifier: str, grade: Grade, cell: _Cell) ->
         "language": language,
         "modifier": modifier,
         "grade": grade,
-        "n": len(states),
+        "n": len(asked),
         "decided": decided,
-        "abstain": states.count("abstain"),
-        "failed": len(states) - decided - states.count("abstain"),
+        "abstain": cell.abstained,
+        "failed": len(asked) - decided - cell.abstained,
         "rate": rate,
         "low": low,
         "high": high,
@@ -123,11 +110,6 @@ def _row(model: str, language: str, modifier: str, grade: Grade, cell: _Cell) ->
     }
 
 
-def _value(verdict: Verdict, grade: Grade) -> float | None:
-    value = verdict.strict if grade == "strict" else verdict.loose
-    return None if value is None else float(value)
-
-
 def _share(values: Mapping[str, float | None]) -> tuple[int, float | None, float | None, float | None]:
     decided = [value for value in values.values() if value is not None]
     if not decided:
@@ -144,24 +126,14 @@ def _detectable(only_asked: int, only_unasked: int, pairs: int) -> float | None:
     return minimal_detectable_difference(math.sqrt(max(0.0, variance)), pairs)
 
 
-def save_table(out: Path, rows: list[dict[str, Any]]) -> None:
+def save_table(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``modifiers.csv`` and ``modifiers.md`` under ``out``."""
-    with atomic_write(out / "modifiers.csv") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _plain(row[key]) for key in COLUMNS} for row in rows)
-    with atomic_write(out / "modifiers.md") as file:
-        file.write("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS) + "\n")
-        for row in rows:
-            cells = (_plain(row[key]).replace("|", "\\|") for key in COLUMNS)
-            file.write("| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |\n")
-        file.write(f"\n{footnote(rows)}\n")
+    write_table(out / "modifiers", rows, COLUMNS, ".6g", footnote(rows))
 
 
-def footnote(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What the table can show."""
+def footnote(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The note under the table, which says what differences it can show."""
     text = "Placebo: the same check on the model's answer to the same instruction without the modifier."
-    rows = list(rows)
     found = [
         f"{name} {_points(those, key)} ({count} {_range(those, count)})"
         for name, key, count in (
@@ -186,9 +158,8 @@ def _range(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     return str(least) if least == most else f"{least}–{most}"
 
 
-def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the strict rates with the loose ones beside them, in per cent."""
-    rows = list(rows)
     table = Table(title="Modifiers fulfilled, % [95 % interval]", title_justify="left")
     table.add_column("model", overflow="fold")
     for heading in ("lang", "modifier"):
@@ -220,11 +191,3 @@ def _per_cent(share: float | None) -> str:
 
 def _interval(share: float | None, low: float | None, high: float | None) -> str:
     return "-" if share is None else f"{_per_cent(share)} [{_per_cent(low)}–{_per_cent(high)}]"
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else str(value)

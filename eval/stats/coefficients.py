@@ -1,6 +1,6 @@
 """Coefficients of agreement between raters of the same answers, on an ordinal scale, with intervals.
 
-Every coefficient is a function of sums over items, so the bootstrap of ``xltjax.eval.stats.bootstrap`` draws the
+Every coefficient is a function of sums over items, so the bootstrap of ``xltjax.eval.stats.intervals`` draws the
 sums and the coefficient is evaluated on all draws at once. Read several together: with 92 % exact agreement on
 a scale of which one star is nearly always given, kappa can be below 0 while AC2 is above 0.9.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xltjax.eval.stats.bootstrap import (
+from xltjax.eval.stats.comparisons import common_support
+from xltjax.eval.stats.intervals import (
     Cell,
     Interval,
     Item,
@@ -23,7 +24,6 @@ from xltjax.eval.stats.bootstrap import (
     percentile_interval,
     resampled_sums,
 )
-from xltjax.eval.stats.comparisons import common_support
 
 # Scores with more levels than this are measurements; confusion matrices of them say nothing.
 LARGEST_SCALE = 20

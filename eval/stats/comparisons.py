@@ -1,6 +1,6 @@
 """Paired comparisons of models: differences with intervals, exact tests, Holm's correction, power.
 
-Cells, items and clusters are those of ``xltjax.eval.stats.bootstrap``.
+Cells, items and clusters are those of ``xltjax.eval.stats.intervals``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from xltjax.eval.stats.bootstrap import Cell, Interval, Item, Key, Resamples, mean_differences
+from xltjax.eval.stats.intervals import Cell, Interval, Item, Key, Resamples, mean_differences
 
 # The exact sign-flip distribution is followed up to this many distinct sums.
 _EXACT_SUMS = 2**16

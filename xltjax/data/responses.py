@@ -1,4 +1,4 @@
-"""Responses of any model, read from ``responses.jsonl``, AlpacaEval output files or chat lists."""
+"""The responses of models: the line of ``responses.jsonl``, and reading it, AlpacaEval outputs and chat lists."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Response:
     """One answer of one model to one instruction.
 
     Attributes:
-        id: unique among everything evaluated together.
-        model: who answered.
+        id: unique among the responses of one model; other models may answer the same prompts under the same ids.
+        model: the name of the model that answered.
         language: the language the answer should be in, as an ISO 639-1 code; empty when not known.
         task: the category of the instruction.
         instruction: what was asked.
         response: what the model said; a null answer is read as empty text.
-        finish_reason: ``stop``, ``length`` (cut at the token limit), ``failed: <why>`` (the model was not asked),
-            or empty when not known.
+        finish_reason: ``stop``, ``length`` (cut off at the token limit), ``failed: <why>`` (the model was not
+            asked), or empty when it is not known.
         modifier: ``{"name": ..., "params": {...}}`` when the instruction carries a task modifier.
-        instruction_id: shared by the translations of one instruction.
+        instruction_id: shared by the translations of one instruction and by its forms with a modifier.
         prompt_tokens: length of the prompt in the model's tokens.
         response_tokens: length of the answer in the model's tokens.
-        extra: every other key of the row, as it stood.
+        extra: every other key of the row, unchanged.
     """
 
     id: str
@@ -47,6 +47,19 @@ class Response:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def key(self) -> tuple[str, str]:
+        """The model and the id, which no two responses share."""
+        return self.model, self.id
+
+    def row(self) -> dict[str, Any]:
+        """The line of ``responses.jsonl`` that ``read_responses`` reads back to an equal response."""
+        row = {name: getattr(self, name) for name in _ROW}
+        for name in ("instruction_id", "modifier"):
+            if getattr(self, name):
+                row[name] = getattr(self, name)
+        return row | dict(self.extra)
+
+    @property
     def failure(self) -> str:
         """Why there is no answer to evaluate, from a ``finish_reason`` that says so; empty when there is one.
 
@@ -58,40 +71,48 @@ class Response:
         return f"no answer ({why.split('(')[0].strip() or 'not said why'})" if verdict == "failed" else ""
 
 
+_ROW = (
+    "id", "model", "language", "task", "instruction", "response", "finish_reason", "prompt_tokens",
+    "response_tokens",
+)  # fmt: skip
 _FIELDS = {f.name for f in dataclasses.fields(Response)} - {"extra"}
 _TEXT_FIELDS = sorted(_FIELDS - {"modifier", "prompt_tokens", "response_tokens"})
 
 
 def read_responses(paths: Iterable[Path | str], language: str = "") -> list[Response]:
-    """Every response of ``iterate_responses``."""
+    """Every response of ``iterate_responses``, in a list."""
     return list(iterate_responses(paths, language))
 
 
 def iterate_responses(paths: Iterable[Path | str], language: str = "") -> Iterator[Response]:
     """Stream the responses of several files; JSON Lines are read one line at a time.
 
-    A row is recognised by its keys: ``id`` and ``response`` (ours); ``instruction`` and ``output``
-    (AlpacaEval; ``generator`` is the model); ``messages``, or a bare list of ``{role, content}``, ending
-    with the assistant's answer. Rows without an ``id`` get ``<file name>/<number>``, without a model the
-    file name.
+    A row is recognized by its keys: ``id`` and ``response`` (our own files); ``instruction`` and ``output``
+    (AlpacaEval; ``generator`` is the model); ``messages``, or a bare list of ``{role, content}``, which ends
+    with the assistant's answer. A row without an ``id`` gets ``<file name>/<number>``, and a row without a
+    model gets the name of the file.
 
     Args:
-        paths: JSON Lines, or JSON files that hold one list.
-        language: the expected language of rows that name none.
+        paths: JSON Lines files, or JSON files that hold one list.
+        language: the expected language of rows that do not name one.
 
     Raises:
-        UserError: for a file or row that cannot be read as responses, or an id that comes twice.
+        UserError: for a file or row that cannot be read as responses, or when one model has two responses
+            with the same id.
     """
     default = language_code(language) if language else ""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for path in map(Path, paths):
         empty = True
         for number, (place, row) in enumerate(iterate_rows(path), start=1):
             empty = False
             response = _response(row, place, path.stem, number, default)
-            if response.id in seen:
-                raise UserError(f"{place}: the id {response.id!r} comes twice; ids must be unique")
-            seen.add(response.id)
+            if response.key in seen:
+                raise UserError(
+                    f"{place}: the id {response.id!r} comes twice for the model {response.model!r}; "
+                    "ids must be unique within a model"
+                )
+            seen.add(response.key)
             yield response
         if empty:
             raise UserError(f"{path} holds no responses")
@@ -121,7 +142,7 @@ def _response(row: Any, place: str, stem: str, number: int, language: str) -> Re
 
 
 def _values(row: Any, place: str) -> dict[str, Any]:
-    """The row under our names."""
+    """The values of the row under the names of the fields of ``Response``."""
     if is_chat(row):
         row = {"messages": row}
     if not isinstance(row, dict):

@@ -203,7 +203,7 @@ _TOKEN = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{
 _ELISION = regex.compile(rf"(?i)(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)[{APOSTROPHES}](?=\p{{L}})")
 
 
-def capitalise(response: str, language: str) -> Verdict:
+def capitalize(response: str, language: str) -> Verdict:
     """Whether the words of ``response`` begin with capital letters, code, tags and addresses left out.
 
     Words that begin with a digit or in a script without case do not count; without any other the program
