@@ -73,10 +73,10 @@ def main() -> None:
             mesh,
             slots=batch_size,
             max_new_tokens=NEW_TOKENS,
-            choice=SamplingParams(PENALTY),
+            sampling=SamplingParams(PENALTY),
             eos=EOS,
         )
-        answers = {key: answer.ids for key, answer in engine.answer_all(enumerate(asked))}
+        answers = {key: answer.ids for key, answer in engine.generate(enumerate(asked))}
         throughput = engine.throughput
         return [answers[index] for index in range(len(asked))]
 

@@ -48,9 +48,9 @@ done("tokenizer")
 mesh = make_mesh("1x1")
 model = load_model(directory, mesh, dtype=jnp.float32)
 done("weights")
-options = {"slots": 1, "max_new_tokens": 1, "choice": SamplingParams(1.1), "eos": (2,)}
+options = {"slots": 1, "max_new_tokens": 1, "sampling": SamplingParams(1.1), "eos": (2,)}
 engine = Engine(model, mesh, **options)
-next(iter(engine.answer_all([("one", ids)])))
+next(iter(engine.generate([("one", ids)])))
 done("first token")
 stages["misses"] = sum("CACHE MISS" in message for message in compiled)
 stages["hits"] = sum("cache hit" in message for message in compiled)

@@ -199,7 +199,7 @@ class LlamaJudge:
             self._mesh,
             slots=self._config.batch_size,
             max_new_tokens=self._config.max_new_tokens,
-            choice=SamplingParams(),
+            sampling=SamplingParams(),
             eos=(self._tokenizer.eos,),
         )
 
@@ -216,10 +216,10 @@ class LlamaJudge:
 
     def _log_probabilities(self, prompts: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:
         """log P("0") and log P("1") after the prompts that leave room for them, by index."""
-        from xltjax.inference.logprobs import score
+        from xltjax.inference.logprobs import sequence_logprobs
 
         fitting = self._fitting(prompts, max(map(len, self._digits)))
-        found = score(
+        found = sequence_logprobs(
             self._model,
             self._mesh,
             [prompts[index] for index in fitting for _ in self._digits],
@@ -234,7 +234,7 @@ class LlamaJudge:
     def _answers(self, prompts: Sequence[Sequence[int]]) -> dict[int, str]:
         """What the judge writes after the prompts that leave room for it, by index."""
         fitting = self._fitting(prompts, self._config.max_new_tokens)
-        answers = self._decoder.answer_all((index, prompts[index]) for index in fitting)
+        answers = self._decoder.generate((index, prompts[index]) for index in fitting)
         return {index: self._tokenizer.decode(answer.ids) for index, answer in answers}
 
     def _fitting(self, prompts: Sequence[Sequence[int]], room: int) -> list[int]:

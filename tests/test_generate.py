@@ -56,9 +56,9 @@ def decode(
     mesh = make_mesh(spec)
     engine = Engine(
         load_hf(directory, mesh, dtype=jnp.float32), mesh, slots=slots, max_new_tokens=new_tokens,
-        choice=SamplingParams(penalty), eos=eos, refill=refill,
+        sampling=SamplingParams(penalty), eos=eos, refill=refill,
     )  # fmt: skip
-    answers = {key: answer.ids for key, answer in engine.answer_all(enumerate(asked))}
+    answers = {key: answer.ids for key, answer in engine.generate(enumerate(asked))}
     return [answers[index] for index in range(len(asked))], engine
 
 
@@ -139,7 +139,7 @@ def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: Hf
     directory, _ = hf_model("llama-2-7b")
     mesh = make_mesh("1x1")
     model = load_hf(directory, mesh, dtype=jnp.float32)
-    engine = Engine(model, mesh, slots=64, max_new_tokens=64, choice=SamplingParams(1.1), eos=(2,))
+    engine = Engine(model, mesh, slots=64, max_new_tokens=64, sampling=SamplingParams(1.1), eos=(2,))
     with jax.set_mesh(mesh):
         state = empty(engine._model, [(64, 512), (8, 1536)], 64)
         cache = sum(array.nbytes for array in jax.tree.leaves(state.cache))

@@ -9,10 +9,11 @@ from xltjax.common.errors import UserError
 from xltjax.common.settings import build, read_config_files, shipped_configs
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh
+from xltjax.partition import partition
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import adamw
 from xltjax.training.plan import architecture, fitting_settings, make_plan
-from xltjax.training.step import Bound, start_state
+from xltjax.training.step import start_state
 
 PAPER = [name for name in shipped_configs() if name.startswith("paper/")]
 
@@ -30,9 +31,9 @@ def test_weights_and_moments_are_what_lies_on_a_device(spec: str) -> None:
     config = TrainConfig(mesh=spec, precision="float32", sequence_length=64, tokens_per_batch=256)
     plan = make_plan(config, llama)
     mesh = make_mesh(spec)
-    bound = Bound(initialize(Llama(llama), mesh, jax.random.key(0)))
+    weights, _, _ = partition(initialize(Llama(llama), mesh, jax.random.key(0)))
     transform = adamw(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_norm=1.0)
-    state = start_state(bound, transform, mesh)
+    state = start_state(weights, transform, mesh)
 
     def on_first_device(tree: object) -> int:
         device = mesh.devices.flat[0]

@@ -24,13 +24,13 @@ from xltjax.data.corpora import Corpus, load_corpora, split_validation
 from xltjax.data.formats import read_conversations
 from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import ChatTokenizer
-from xltjax.lora import TARGETS, merge
+from xltjax.lora import TARGETS, has_lora, merge
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
+from xltjax.partition import partition
 from xltjax.training import setup as prepare
 from xltjax.training.config import TrainConfig
 from xltjax.training.metrics import MEASURED
-from xltjax.training.step import Bound
 from xltjax.training.validation import Validation
 
 
@@ -66,8 +66,8 @@ def checkpoints_of(out: Path) -> list[int]:
 
 
 def weights_of(out: Path) -> dict[str, bytes]:
-    bound = Bound(load_model(out, make_mesh("1x1"), dtype=None))
-    return {name: np.asarray(value).tobytes() for name, value in (bound.frozen | bound.trained).items()}
+    trainable, frozen, _ = partition(load_model(out, make_mesh("1x1"), dtype=None))
+    return {name: np.asarray(value).tobytes() for name, value in (frozen | trainable).items()}
 
 
 def optimizer_of(out: Path, step: int) -> dict[str, bytes]:
@@ -125,9 +125,7 @@ def test_lora_runs_keep_the_base_and_store_adapters_alone(
     size = sum(f.stat().st_size for f in (out / CHECKPOINTS / "2").rglob("*") if f.is_file())
     assert size < (chat_model / "model.safetensors").stat().st_size
     model = load_model(out, make_mesh("1x1"), dtype=None)
-    moved = [
-        name for name, value in Bound(model).trained.items() if name.endswith("lora_b") and np.any(value)
-    ]
+    moved = [name for name, value in partition(model)[0].items() if name.endswith("lora_b") and np.any(value)]
     assert len(moved) == 2 * len(TARGETS)
     assert fit(dataclasses.replace(config, steps=3)) == out
 
@@ -154,7 +152,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         make_mesh("1x1"),
         dtype=None,
     )
-    assert all(np.isfinite(np.asarray(value)).all() for value in Bound(model).trained.values())
+    assert all(np.isfinite(np.asarray(value)).all() for value in partition(model)[0].values())
     written = json.loads((tmp_path / "run" / "not-finite.json").read_text())
     assert written["step"] == checkpoints_of(tmp_path / "run")[-1] + 1
     data = PackedData(
@@ -226,10 +224,10 @@ def test_validation_loss_is_the_token_mean_that_transformers_gives(
         total += float(reference(ids, labels=labels).loss.detach()) * count
         learned += count
     mesh = make_mesh("2x1")
-    bound = Bound(load_model(chat_model, mesh, dtype=jnp.float32))
-    held = Validation(examples, BatchShape(2, 2, 64, 128), bound, mesh)
+    trainable, frozen, rebuild = partition(load_model(chat_model, mesh, dtype=jnp.float32))
+    held = Validation(examples, BatchShape(2, 2, 64, 128), rebuild, mesh)
     with jax.set_mesh(mesh):
-        assert held.loss(bound.trained, bound.frozen) == pytest.approx(total / learned, rel=1e-5)
+        assert held.loss(trainable, frozen) == pytest.approx(total / learned, rel=1e-5)
 
 
 def test_validation_rows_are_set_aside_once_and_the_rest_is_learned() -> None:
@@ -364,7 +362,7 @@ def test_a_run_begun_from_a_lora_run_has_its_adapters_merged(
     assert not np.array_equal(merged, base)
     upon = load_model(second, make_mesh("1x1"), dtype=None)
     np.testing.assert_array_equal(np.asarray(upon.layers[0].mlp.up_proj.weight[...]), merged)
-    assert upon.layers[0].mlp.up_proj.lora_a is not None
+    assert has_lora(upon)
     full = fit(
         settings(first, instructions, tmp_path / "full", steps=1, learning_rate=1e-30, weight_decay=0.0)
     )

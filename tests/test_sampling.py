@@ -91,7 +91,7 @@ def test_an_items_draws_do_not_depend_on_its_neighbours_or_the_mesh(
         model = load_hf(directory, mesh, dtype=jnp.float32)
         choice = SamplingParams(1.1, 0.9, 20, 0.95)
         engine = Engine(model, mesh, slots=size, max_new_tokens=12, choice=choice, eos=(2,), seed=seed)
-        return {key: answer.ids for key, answer in engine.answer_all([asked[i] for i in order])}
+        return {key: answer.ids for key, answer in engine.generate([asked[i] for i in order])}
 
     expected = answers("1x1", 8, list(range(10)))
     assert answers(spec, batch_size, list(reversed(range(10)))) == expected
@@ -108,11 +108,11 @@ def test_452_prompts_of_real_lengths_compile_at_most_8_programs(hf_model: HfMode
     mesh = make_mesh("1x1")
     engine = Engine(
         load_hf(directory, mesh, dtype=jnp.float32), mesh, slots=16, max_new_tokens=2,
-        choice=SamplingParams(1.1), eos=(2,),
+        sampling=SamplingParams(1.1), eos=(2,),
     )  # fmt: skip
     programs = (slots.read, slots.write)
     before = sum(program._cache_size() for program in programs)
-    assert len(dict(engine.answer_all(enumerate(asked)))) == 452
+    assert len(dict(engine.generate(enumerate(asked)))) == 452
     assert 0 < sum(program._cache_size() for program in programs) - before <= 8
     assert len(engine.throughput.programs) <= 8
 

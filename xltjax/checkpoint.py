@@ -19,12 +19,11 @@ from jax import Array
 from orbax.checkpoint import v1 as ocp
 
 from xltjax.common.errors import UserError, first_line
+from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
 
 CHECKPOINTS = "checkpoints"
-
-Weights = dict[str, Array]  # by dotted path
 
 
 @jax.tree_util.register_dataclass

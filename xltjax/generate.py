@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import yaml
-from flax import nnx
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError, did_you_mean
@@ -29,8 +28,7 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine
 from xltjax.inference.responses_file import resume, write_settings
 from xltjax.inference.sampling import SamplingParams
-from xltjax.llama import Llama
-from xltjax.lora import has_lora, linears
+from xltjax.lora import has_lora, remove_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.prompts import find_prompts
 
@@ -74,7 +72,7 @@ class GenerateConfig:
         for key in ("max_new_tokens", "batch_size"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
-        self.choice()
+        self.sampling()
         if self.name and len(self.adapter) > 1:
             raise UserError("--name cannot name several adapters; each goes by its directory's name")
         names = [_name(Path(adapter)) for adapter in self.adapter]
@@ -85,7 +83,7 @@ class GenerateConfig:
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
 
-    def choice(self) -> SamplingParams:
+    def sampling(self) -> SamplingParams:
         """How tokens are chosen.
 
         Raises:
@@ -184,26 +182,19 @@ def _answer(
         eos = _eos(companions(source), tokenizer.eos)
         for adapter, asked in fitting.items():
             if adapter is not None:
-                remove_adapters(model)
+                remove_lora(model)
                 load_adapter(model, adapter, mesh, dtype=dtype)
             engine = Engine(
                 model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
-                choice=config.choice(), eos=eos, seed=config.seed,
+                sampling=config.sampling(), eos=eos, seed=config.seed,
             )  # fmt: skip
             tasks = {task.instruction.id: (task, len(ids)) for task, ids in asked}
-            for key, answer in engine.answer_all((task.instruction.id, ids) for task, ids in asked):
+            for key, answer in engine.generate((task.instruction.id, ids) for task, ids in asked):
                 advance(1, f"{engine.throughput.rate():,.0f} tokens/s")
                 task, length = tasks[key]
                 text = tokenizer.decode(answer.ids)
                 yield _row(task, length, answer, answer.finish_reason, text)
             log.info("%s: %s", tasks[key][0].model, engine.throughput.report())
-
-
-def remove_adapters(model: Llama) -> None:
-    """Leave the base alone."""
-    for _, linear in linears(model):
-        linear.lora_a = linear.lora_b = nnx.data(None)
-        linear.lora_scale = 0.0
 
 
 def _row(task: Task, prompt_tokens: int, answer: Answer | None, reason: str, text: str) -> dict[str, Any]:
@@ -246,7 +237,7 @@ def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
         "prompts": config.prompts,
         "template": config.template or trained_with or "llama-2",
         "max_new_tokens": config.max_new_tokens,
-        **dataclasses.asdict(config.choice()),
+        **dataclasses.asdict(config.sampling()),
         "seed": config.seed,
         "dtype": config.dtype,
     }

@@ -210,7 +210,7 @@ def _due(number: int, every: int) -> bool:
 
 def _model(shared: Prepared, state: TrainState) -> Llama:
     """The model as it stands, its weights as they are computed with."""
-    model = shared.bound.model(state.weights, shared.frozen)
+    model = shared.rebuild(state.weights, shared.frozen)
     for variable in parameters(model).values():
         variable.set_value(variable[...].astype(model.compute_dtype))
     return model

@@ -143,10 +143,10 @@ def _decoding(case: cases.Decoding) -> Iterator[Measures]:
             mesh,
             slots=case.batch,
             max_new_tokens=case.new_tokens,
-            choice=SamplingParams(cases.PENALTY),
+            sampling=SamplingParams(cases.PENALTY),
             eos=NO_END,
         )
-        for _ in engine.answer_all(prompts):
+        for _ in engine.generate(prompts):
             pass
         meters.append(engine.throughput)
         if len(meters) == 1:
@@ -167,11 +167,11 @@ def _prompt_set(case: cases.PromptSet) -> Iterator[Measures]:
     first = None
     for _ in range(2):
         engine = Engine(
-            model, mesh, slots=case.slots, max_new_tokens=case.new_tokens, choice=SamplingParams(cases.PENALTY),
+            model, mesh, slots=case.slots, max_new_tokens=case.new_tokens, sampling=SamplingParams(cases.PENALTY),
             eos=cases.ending_ids(model.config.vocab_size),
         )  # fmt: skip
         began = time.perf_counter()
-        answers = list(engine.answer_all(enumerate(prompts)))
+        answers = list(engine.generate(enumerate(prompts)))
         seconds = time.perf_counter() - began
         first = first or seconds
         tokens = engine.throughput.new_tokens

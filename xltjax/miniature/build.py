@@ -27,8 +27,9 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents, small_subset
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
+from xltjax.partition import partition
 from xltjax.training.optimizer import adamw, cosine, with_warmup
-from xltjax.training.step import Bound, make_train_step, place, start_state
+from xltjax.training.step import make_train_step, place, start_state
 
 log = logging.getLogger("xltjax")
 
@@ -122,14 +123,14 @@ def pretrain(documents: Sequence[str], tokenizer_directory: Path, steps: int, se
     data = PackedData([Corpus(examples, 1.0)], SHAPE, seed)
     mesh = make_mesh("1x1")
     model = initialize(Llama(miniature_config(VOCABULARY)), mesh, jax.random.key(seed))
-    bound = Bound(model)
+    start, frozen, rebuild = partition(model)
     transform = adamw(beta1=0.9, beta2=0.98, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
     schedule = with_warmup(cosine(PEAK_LEARNING_RATE / 20, steps), 40)
-    train_step = make_train_step(bound, transform, schedule)
-    state = start_state(bound, transform, mesh)
+    train_step = make_train_step(rebuild, transform, schedule)
+    state = start_state(start, transform, mesh)
     with jax.set_mesh(mesh), progress("pretraining the miniature", steps) as advance:
         for step in range(steps):
             batch = place(data.batch_at(step), mesh)
-            state, metrics = train_step(state, bound.frozen, batch, PEAK_LEARNING_RATE)
+            state, metrics = train_step(state, frozen, batch, PEAK_LEARNING_RATE)
             advance(1, f"loss {float(metrics['loss']):.3f}")
-    return bound.model(state.weights, bound.frozen)
+    return rebuild(state.weights, frozen)

@@ -51,10 +51,10 @@ class Samples:
             self._mesh,
             slots=math.ceil(len(self._prompts) / parts) * parts,
             max_new_tokens=NEW_TOKENS,
-            choice=SamplingParams(PENALTY),
+            sampling=SamplingParams(PENALTY),
             eos=(self._tokenizer.eos,),
         )
-        answers = dict(engine.answer_all(enumerate(self._prompts)))
+        answers = dict(engine.generate(enumerate(self._prompts)))
         rows = [
             {
                 "step": step,

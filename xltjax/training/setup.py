@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from xltjax.checkpoint import Weights
 from xltjax.common.errors import UserError
 from xltjax.converters.models import companions, load_model
 from xltjax.data.corpora import Corpus, load_corpora, split_validation
@@ -19,10 +18,11 @@ from xltjax.data.packing import PackedData
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama
 from xltjax.lora import add_lora, merge
+from xltjax.partition import Rebuild, Weights, partition
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.samples import Samples
-from xltjax.training.step import Bound, in_host_memory, make_train_step
+from xltjax.training.step import in_host_memory, make_train_step
 from xltjax.training.validation import Validation
 
 log = logging.getLogger("xltjax")
@@ -47,7 +47,7 @@ class Prepared:
     data: PackedData
     validation: Validation | None
     samples: Samples | None
-    bound: Bound
+    rebuild: Rebuild
     transform: Any
     update: Any
     start: Weights
@@ -73,8 +73,8 @@ def prepare(config: TrainConfig, mesh: Mesh, source: Path, sources: list[str], b
             raise UserError("--sample-every works in runs of one process")
         samples = Samples(config.sample_prompts, tokenizer, mesh, model.config.max_positions)
     flops = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
-    bound = Bound(model)
-    start, frozen = bound.release()
+    start, frozen, rebuild = partition(model)
+    del model
     if len(config.runs()) > 1:
         start = jax.tree.map(in_host_memory, start)
     transform = adamw(
@@ -82,14 +82,14 @@ def prepare(config: TrainConfig, mesh: Mesh, source: Path, sources: list[str], b
         weight_decay=config.weight_decay, clip_norm=config.clip_norm, moments=jnp.dtype(config.moments),
     )  # fmt: skip
     update = make_train_step(
-        bound, transform, schedule_of(config), seed=config.seed, lora_dropout=config.lora_dropout,
+        rebuild, transform, schedule_of(config), seed=config.seed, lora_dropout=config.lora_dropout,
         stochastic_rounding=config.precision == "bfloat16-stochastic", offload=config.offload,
     )  # fmt: skip
     return Prepared(
         mesh, source, sources, base,
         data=PackedData(corpora, shape, config.seed),
-        validation=Validation(held, shape, bound, mesh) if held else None,
-        samples=samples, bound=bound, transform=transform, update=update,
+        validation=Validation(held, shape, rebuild, mesh) if held else None,
+        samples=samples, rebuild=rebuild, transform=transform, update=update,
         start=start, frozen=frozen, flops_per_token=flops,
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def prepare_model(config: TrainConfig, source: Path, mesh: Mesh) -> Llama:
     base = computed if config.lora_rank else stored
     model = load_model(source, mesh, dtype=base, compute_dtype=computed)
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
-    model.remat = config.remat
+    model.activation_checkpointing = config.remat
     if config.lora_rank:
         add_lora(
             model,
