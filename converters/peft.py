@@ -21,7 +21,7 @@ from xltjax.converters.load import load_variables
 from xltjax.converters.names import export_order, peft_name
 from xltjax.converters.safetensors_files import map_tensors, write_safetensors
 from xltjax.llama import Llama, parameters
-from xltjax.lora import TARGETS, add_lora, has_lora, linears
+from xltjax.lora import TARGETS, add_lora, has_lora, linears, lora_linears
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -48,18 +48,18 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
     Raises:
         UserError: when the model has no adapters, or ``path`` is taken.
     """
-    adapted = [(name, linear, a) for name, linear in linears(model) if (a := linear.lora_a) is not None]
+    adapted = list(lora_linears(model))
     if not adapted:
         raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
-    rank = adapted[0][2].shape[0]
+    rank = adapted[0][1].lora_a.shape[0]
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name,
         "r": rank,
-        "lora_alpha": _plain_number(adapted[0][1].lora_scale * rank),
+        "lora_alpha": _plain_number(adapted[0][1].scale * rank),
         "lora_dropout": 0.0,
-        "target_modules": sorted({name.rsplit(".", 1)[1] for name, _, _ in adapted}),
+        "target_modules": sorted({name.rsplit(".", 1)[1] for name, _ in adapted}),
         "bias": "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
@@ -104,7 +104,7 @@ def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> No
 
 
 def _expected_shapes(model: Llama, targets: Sequence[str], rank: int) -> dict[str, tuple[int, int]]:
-    """Shapes of the adapter's tensors by name: A [rank, in] and B [out, rank] of every product targeted."""
+    """Shapes of the adapter's tensors by name: A [rank, in] and B [out, rank] of every linear layer targeted."""
     shapes = {}
     for name, linear in linears(model):
         if name.rsplit(".", 1)[1] in targets:
@@ -138,7 +138,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
 
 
 def _targets(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Which products the adapter's tensors belong to."""
+    """Which linear layers the adapter's tensors belong to."""
     found = {match[1] for name in names if (match := re.search(r"\.(\w+)\.lora_[AB]\.weight$", name))}
     unknown = found - set(TARGETS)
     if unknown or not found:

@@ -226,10 +226,10 @@ class LlamaJudge:
 
     def _log_probabilities(self, prompts: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:
         """log P("0") and log P("1") after each prompt that leaves room for them, by the index of the prompt."""
-        from xltjax.inference.logprobs import score
+        from xltjax.inference.logprobs import sequence_logprobs
 
         fitting = self._fitting(prompts, max(map(len, self._digits)))
-        found = score(
+        found = sequence_logprobs(
             self._model,
             self._mesh,
             [prompts[index] for index in fitting for _ in self._digits],

@@ -23,8 +23,8 @@ from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
 from xltjax.data.packing import Batch
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import BATCH, make_mesh
+from xltjax.partition import partition
 from xltjax.training.loss import summed_loss
-from xltjax.training.step import Bound
 
 SEGMENTS = np.array([[1] * 5 + [2] * 1 + [3] * 8 + [0] * 2, [1] * 16, [4, 4, 9, 9, 9, 9] + [5] * 10])
 
@@ -109,9 +109,9 @@ def test_cudnn_is_asked_for_causal_attention_with_a_mask_and_keys_as_they_are(
         assert "tensor<2x1x64x64xbf16>" in operands
 
 
-@pytest.mark.parametrize(("spec", "remat"), [("1x1", "none"), ("1x1", "dots"), ("2x2", "block")])
+@pytest.mark.parametrize(("spec", "checkpointing"), [("1x1", "none"), ("1x1", "dots"), ("2x2", "block")])
 def test_a_training_step_lowers_for_cuda_with_one_kernel_of_each_kind_in_a_layer(
-    monkeypatch: pytest.MonkeyPatch, spec: str, remat: str
+    monkeypatch: pytest.MonkeyPatch, spec: str, checkpointing: Any
 ) -> None:
     from jax._src.cudnn import fused_attention_stablehlo
 
@@ -119,24 +119,23 @@ def test_a_training_step_lowers_for_cuda_with_one_kernel_of_each_kind_in_a_layer
     monkeypatch.setattr(xltjax.attention, "suits_cudnn", lambda q: True)
     mesh = make_mesh(spec)
     model = Llama(LlamaConfig(64, 64, 96, 1, 4, 2, 16, 64), compute_dtype=jnp.bfloat16)
-    bound = Bound(initialize(model, mesh, jax.random.key(0), jnp.bfloat16))
+    model.activation_checkpointing = checkpointing
+    weights, frozen, rebuild = partition(initialize(model, mesh, jax.random.key(0), jnp.bfloat16))
     rows = np.ones((2, 32), np.int32)
     batch = Batch(rows, rows, rows.astype(np.float32), rows, rows)
 
     def loss(weights: Any, batch: Batch) -> Array:
-        model = bound.model(weights, bound.frozen)
-        model.remat = remat
-        return summed_loss(model, batch)
+        return summed_loss(rebuild(weights, frozen), batch)
 
     with jax.set_mesh(mesh):
         placed = jax.tree.map(lambda x: jax.device_put(x, jax.NamedSharding(mesh, P(BATCH, None))), batch)
-        traced = jax.jit(jax.grad(loss)).trace(bound.trained, placed)
+        traced = jax.jit(jax.grad(loss)).trace(weights, placed)
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
     calls = [
         line.split("@__cudnn$")[1].split("(")[0] for line in text.splitlines() if "@__cudnn$fmha" in line
     ]
     assert calls.count("fmhaScaleBiasSoftmaxBackward") == 1
-    assert calls.count("fmhaScaleBiasSoftmax") == (1 if remat == "none" else 2)  # recomputed
+    assert calls.count("fmhaScaleBiasSoftmax") == (1 if checkpointing == "none" else 2)  # recomputed
 
 
 @pytest.mark.parametrize(

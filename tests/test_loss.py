@@ -17,8 +17,9 @@ from xltjax.converters.names import hf_name
 from xltjax.data.packing import Batch
 from xltjax.llama import parameters
 from xltjax.mesh import make_mesh
+from xltjax.partition import partition
 from xltjax.training.loss import summed_loss
-from xltjax.training.step import Bound, place
+from xltjax.training.step import place
 
 ROWS, LENGTH = 4, 16
 
@@ -50,18 +51,18 @@ def torch_loss(model: Any, batch: Batch) -> tuple[float, dict[str, np.ndarray]]:
 def our_loss(directory: Path, batch: Batch, spec: str) -> tuple[float, dict[str, np.ndarray]]:
     mesh = make_mesh(spec)
     model = load_hf(directory, mesh, dtype=jnp.float32)
-    bound = Bound(model)
+    weights, _, rebuild = partition(model)
     vocabulary = model.config.vocab_size
 
     @jax.jit
     def run(weights: dict[str, jax.Array], batch: Batch) -> Any:
-        return jax.value_and_grad(lambda w: summed_loss(bound.model(w, {}), batch) / 2)(weights)
+        return jax.value_and_grad(lambda w: summed_loss(rebuild(w, {}), batch) / 2)(weights)
 
     with jax.set_mesh(mesh):
         placed = place(jax.tree.map(lambda x: x[None], batch), mesh)
-        loss, gradients = run(bound.trained, jax.tree.map(lambda x: x[0], placed))
-        alone = jax.jit(lambda w, b: summed_loss(bound.model(w, {}), b))(
-            bound.trained, jax.tree.map(lambda x: x[0], placed)
+        loss, gradients = run(weights, jax.tree.map(lambda x: x[0], placed))
+        alone = jax.jit(lambda w, b: summed_loss(rebuild(w, {}), b))(
+            weights, jax.tree.map(lambda x: x[0], placed)
         )
     assert float(alone) == pytest.approx(2 * float(loss), rel=1e-6)  # with and without a gradient
     unpadded = {

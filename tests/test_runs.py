@@ -24,7 +24,7 @@ from xltjax.data.corpora import Corpus, load_corpora, split_validation
 from xltjax.data.formats import read_conversations
 from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import ChatTokenizer
-from xltjax.lora import TARGETS, merge
+from xltjax.lora import TARGETS, has_lora, merge
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
 from xltjax.partition import partition
@@ -360,7 +360,7 @@ def test_a_run_begun_from_a_lora_run_has_its_adapters_merged(
     assert not np.array_equal(merged, base)
     upon = load_model(second, make_mesh("1x1"), dtype=None)
     np.testing.assert_array_equal(np.asarray(upon.layers[0].mlp.up_proj.weight[...]), merged)
-    assert upon.layers[0].mlp.up_proj.lora_a is not None
+    assert has_lora(upon)
     full = fit(
         settings(first, instructions, tmp_path / "full", steps=1, learning_rate=1e-30, weight_decay=0.0)
     )

@@ -26,7 +26,7 @@ HfModel = Callable[[str], tuple[Path, Any]]
 
 
 def choose_rows(
-    logits: np.ndarray, seeds: np.ndarray, sampling: SamplingParams, spec: str = "1x1"
+    logits: np.ndarray, seeds: np.ndarray, choice: SamplingParams, spec: str = "1x1"
 ) -> np.ndarray:
     mesh = make_mesh(spec)
     rows = sharding(mesh, ("replica", "data"))
@@ -58,7 +58,7 @@ def test_draws_follow_the_softmax_at_the_temperature() -> None:
     "choice",
     [SamplingParams(1.0, 0.8, 5, 1.0), SamplingParams(1.0, 0.8, 0, 0.6), SamplingParams(1.0, 0.8, 12, 0.8)],
 )
-def test_draws_come_from_the_tokens_that_transformers_keeps(sampling: SamplingParams) -> None:
+def test_draws_come_from_the_tokens_that_transformers_keeps(choice: SamplingParams) -> None:
     import torch
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
@@ -90,7 +90,7 @@ def test_an_items_draws_do_not_depend_on_its_neighbours_or_the_mesh(
         mesh = make_mesh(spec)
         model = load_hf(directory, mesh, dtype=jnp.float32)
         choice = SamplingParams(1.1, 0.9, 20, 0.95)
-        engine = Engine(model, mesh, slots=size, max_new_tokens=12, sampling=choice, eos=(2,), seed=seed)
+        engine = Engine(model, mesh, slots=size, max_new_tokens=12, choice=choice, eos=(2,), seed=seed)
         return {key: answer.ids for key, answer in engine.generate([asked[i] for i in order])}
 
     expected = answers("1x1", 8, list(range(10)))

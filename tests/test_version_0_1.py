@@ -91,8 +91,19 @@ def test_an_unfinished_file_of_responses_is_completed(old: Path) -> None:
     whole = rows(responses)
     responses.write_text("".join(responses.read_text(encoding="utf-8").splitlines(keepends=True)[:2]))
     # The archive cannot know where it is unpacked.
-    settings.write_text(settings.read_text().replace('"model": "full"', f'"model": "{old.resolve() / "full"}"'))
-    arguments = ("--model", "full", "--prompts", "prompts.fr.jsonl", "--max-new-tokens", "8", "--dtype", "float32")
+    settings.write_text(
+        settings.read_text().replace('"model": "full"', f'"model": "{old.resolve() / "full"}"')
+    )
+    arguments = (
+        "--model",
+        "full",
+        "--prompts",
+        "prompts.fr.jsonl",
+        "--max-new-tokens",
+        "8",
+        "--dtype",
+        "float32",
+    )
     assert call(generate.COMMAND, *arguments, "--out", "responses.jsonl") == 0
     now = rows(responses)
     assert now[:2] == whole[:2]

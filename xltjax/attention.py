@@ -22,7 +22,7 @@ from xltjax.mesh import BATCH
 HEADS = P(BATCH, None, "tensor", None)  # queries, keys, values: [B, T, N, H]
 BLOCK = 256  # queries at once
 SCORE_BYTES = 1 << 28  # most memory for scores on one device
-CPU_SCORE_BYTES = 1 << 24  # there they had better stay near the processor
+CPU_SCORE_BYTES = 1 << 24  # on CPU scores should fit in the cache
 
 
 def attention(q: Array, k: Array, v: Array, segment_ids: Array, *, window: int | None = None) -> Array:
@@ -47,9 +47,9 @@ def attention(q: Array, k: Array, v: Array, segment_ids: Array, *, window: int |
 def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
     """The kernel for every platform; arguments as ``attention``.
 
-    Blocks of queries meet the keys up to their own end, for a few heads at a time, so that neither the
-    products nor the memory are those of all scores. The backward pass makes the scores again, and from the
-    logarithms of their exponentials' sums the weights.
+    Each block of queries meets the keys up to the block's end, for a few heads at a time, so that scores
+    above the diagonal are mostly not computed and never all scores are in memory. The forward pass saves the
+    log-sum-exp of each query's scores; with it the backward pass computes the softmax weights again.
     """
 
     @jax.custom_vjp
@@ -57,11 +57,11 @@ def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window:
         return forward(q, k, v, segment_ids)[0]
 
     def forward(q: Array, k: Array, v: Array, segment_ids: Array) -> tuple[Array, Any]:
-        out, normalizers = _by_heads(partial(_read, window=window), q, k, v, segment_ids)
-        return out, (q, k, v, segment_ids, out, normalizers)
+        out, lse = _by_heads(partial(_forward, window=window), q, k, v, segment_ids)
+        return out, (q, k, v, segment_ids, out, lse)
 
     def backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
-        return *_by_heads(partial(_pull, window=window), *saved, gradient), None
+        return *_by_heads(partial(_backward, window=window), *saved, gradient), None
 
     kernel.defvjp(forward, backward)
     # One sequence per row and key-value head: [B K, G, T, H] and [B K, T, H].
@@ -74,7 +74,7 @@ def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window:
 
 
 def _by_heads(function: Callable[..., Any], q: Array, *others: Array) -> Any:
-    """``function`` of every sequence; as many at once as the memory for their scores allows."""
+    """``function`` of every sequence, of as many at once as the memory for their scores allows."""
     sequences, group, length, _ = q.shape
     most = CPU_SCORE_BYTES if jax.default_backend() == "cpu" else SCORE_BYTES
     at_once = max(1, most // (2 * group * length**2))  # XLA may hold the scores of all blocks, half of T x T
@@ -83,48 +83,49 @@ def _by_heads(function: Callable[..., Any], q: Array, *others: Array) -> Any:
     return jax.lax.map(lambda sequence: function(*sequence), (q, *others), batch_size=at_once)
 
 
-def _read(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None) -> tuple[Array, Array]:
-    """One sequence: q [G, T, H], k and v [T, H] -> output [G, T, H], logs of the softmax's sums [G, T, 1]."""
-    outs, normalizers = [], []
+def _forward(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None) -> tuple[Array, Array]:
+    """One sequence: q [G, T, H], k and v [T, H] -> output [G, T, H], log-sum-exp of the scores [G, T, 1]."""
+    outs, lses = [], []
     for block in _blocks(q):
         scores = _scores(q, k, segment_ids, block, window)
         highest = scores.max(axis=-1, keepdims=True)
         weights = jnp.exp(scores - highest)
         total = weights.sum(axis=-1, keepdims=True)
         outs.append(_dot("gts,sh->gth", weights.astype(v.dtype), v[: block.stop]) / total)
-        normalizers.append(highest + jnp.log(total))
-    return jnp.concatenate(outs, axis=1).astype(v.dtype), jnp.concatenate(normalizers, axis=1)
+        lses.append(highest + jnp.log(total))
+    return jnp.concatenate(outs, axis=1).astype(v.dtype), jnp.concatenate(lses, axis=1)
 
 
-def _pull(
-    q: Array, k: Array, v: Array, segment_ids: Array, out: Array, normalizers: Array, gradient: Array,
-    window: int | None,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """One sequence: the gradient of ``out`` -> those of q, k and v."""
-    # The gradient of a weight counts by how much it exceeds the mean under the weights.
-    means = (out.astype(jnp.float32) * gradient).sum(axis=-1, keepdims=True)
-    for_q, for_k, for_v = [], jnp.zeros(()), jnp.zeros(())
+def _backward(
+    q: Array, k: Array, v: Array, segment_ids: Array, out: Array, lse: Array, d_out: Array, window: int | None
+) -> tuple[Array, Array, Array]:
+    """One sequence: dO, the gradient of the output, -> dQ, dK and dV, with P = exp(S - lse).
+
+    dV = P^T dO;  dP = dO V^T;  dS = P * (dP - rowsum(dO * O));  dQ = dS K / sqrt(H);  dK = dS^T Q / sqrt(H).
+    """
+    rowsum = (out.astype(jnp.float32) * d_out).sum(axis=-1, keepdims=True)
+    d_q, d_k, d_v = [], jnp.zeros(()), jnp.zeros(())
     for block in _blocks(q):
-        weights = jnp.exp(_scores(q, k, segment_ids, block, window) - normalizers[:, block])
-        for_weights = _dot("gth,sh->gts", gradient[:, block], v[: block.stop])
-        for_scores = (weights * (for_weights - means[:, block]) * q.shape[-1] ** -0.5).astype(q.dtype)
-        for_q.append(_dot("gts,sh->gth", for_scores, k[: block.stop]))
+        p = jnp.exp(_scores(q, k, segment_ids, block, window) - lse[:, block])
+        d_p = _dot("gth,sh->gts", d_out[:, block], v[: block.stop])
+        d_s = (p * (d_p - rowsum[:, block]) * q.shape[-1] ** -0.5).astype(q.dtype)
+        d_q.append(_dot("gts,sh->gth", d_s, k[: block.stop]))
         later = ((0, 0), (0, k.shape[0] - block.stop))
         # In this order XLA transposes the narrow factor on CPU, not the scores.
-        for_k += jnp.pad(_dot("gth,gts->hs", q[:, block], for_scores), later)
-        for_v += jnp.pad(_dot("gth,gts->hs", gradient[:, block], weights.astype(q.dtype)), later)
-    for_k, for_v = for_k.T.astype(q.dtype), for_v.T.astype(q.dtype)
-    return jnp.concatenate(for_q, axis=1).astype(q.dtype), for_k, for_v
+        d_k += jnp.pad(_dot("gth,gts->hs", q[:, block], d_s), later)
+        d_v += jnp.pad(_dot("gth,gts->hs", d_out[:, block], p.astype(q.dtype)), later)
+    d_k, d_v = d_k.T.astype(q.dtype), d_v.T.astype(q.dtype)
+    return jnp.concatenate(d_q, axis=1).astype(q.dtype), d_k, d_v
 
 
 def _blocks(q: Array) -> list[slice]:
-    """The blocks of queries [G, T, H], the last one as long as is left."""
+    """The blocks of queries [G, T, H]; the last one may be shorter."""
     length = q.shape[1]
     return [slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]
 
 
 def _scores(q: Array, k: Array, segment_ids: Array, block: slice, window: int | None) -> Array:
-    """Scores [G, block, S] float32 of a block's queries for the keys up to its end; a floor where unseen."""
+    """Scores [G, block, S] float32 of a block's queries for the keys up to its end, masked ones very low."""
     query, key = jnp.arange(block.start, block.stop)[:, None], jnp.arange(block.stop)
     seen = (key <= query) & (segment_ids[block, None] == segment_ids[: block.stop])
     if window is not None:
@@ -134,6 +135,6 @@ def _scores(q: Array, k: Array, segment_ids: Array, block: slice, window: int | 
 
 
 def _dot(equation: str, a: Array, b: Array) -> Array:
-    if jax.default_backend() == "cpu":  # which cannot multiply bfloat16 into float32 in every layout
+    if jax.default_backend() == "cpu":  # XLA:CPU cannot multiply bfloat16 into float32 in every layout
         a, b = a.astype(jnp.float32), b.astype(jnp.float32)
     return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)

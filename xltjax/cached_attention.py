@@ -1,11 +1,7 @@
-"""Attention of one new token per row to a cache of keys and values, as kernels inside ``jax.shard_map``.
-
-A layer's cache is a tuple of chunks along positions. The first holds the first positions of every row; the
-next ones go on where it ends, and only for the first rows of each part of the batch. So a few long
-prompts do not make every row long, in memory and in what each step reads.
+"""Attention of one new token per row to the cached keys and values, as kernels inside ``jax.shard_map``.
 
 Array dimensions as in ``llama.py``: B batch, S positions of a chunk, N heads, K key-value heads, H head dim,
-R prompts read at once, T their length. Scores and softmax are float32 whatever the inputs.
+R prompts of a prefill, T their length. Scores and softmax are float32 whatever the inputs.
 """
 
 from __future__ import annotations
@@ -18,12 +14,8 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from xltjax.attention import HEADS
+from xltjax.kv_cache import CACHE, LayerCache
 from xltjax.mesh import BATCH
-
-CACHE = P(BATCH, "tensor", None, None)  # cached keys and values: [B, K, S, H]
-
-Chunk = tuple[Array, Array]  # keys and values, each [B, K, S, H]; B at most that of the chunk before
-LayerCache = tuple[Chunk, ...]
 
 
 def cached_attention(
@@ -35,8 +27,8 @@ def cached_attention(
         q: queries [B, 1, N, H].
         k: new keys [B, 1, K, H].
         v: new values [B, 1, K, H].
-        cache: its chunks; positions are counted through them.
-        positions: [B] int32, the position of each row's new token; within the chunks that hold the row.
+        cache: a layer's chunks; positions are counted across them.
+        positions: [B] int32, the position of each row's new token, within the chunks that hold the row.
         window: a token sees at most the last ``window`` tokens, itself included.
 
     Returns:
@@ -60,17 +52,17 @@ def cached_attention(
 
 
 def write_prompts(cache: LayerCache, k: Array, v: Array, slots: Array) -> LayerCache:
-    """Put the keys and values of freshly read prompts into rows of the cache.
+    """Write the keys and values of new prompts into rows of the cache.
 
     Args:
-        cache: its chunks.
+        cache: a layer's chunks.
         k: keys [R, T, K, H] of R prompts; T is at most the positions of all chunks.
         v: values [R, T, K, H].
         slots: [R] int32, the row of each prompt among those of its own part of the batch; a number
-            beyond them drops the prompt. What reaches into a chunk without that row is dropped.
+            beyond them drops the prompt. Positions in a chunk that does not hold the row are dropped.
 
     Returns:
-        The cache with those rows begun anew.
+        The cache with those rows overwritten.
     """
 
     def kernel(cache: LayerCache, k: Array, v: Array, slots: Array) -> LayerCache:
@@ -95,7 +87,7 @@ def write_prompts(cache: LayerCache, k: Array, v: Array, slots: Array) -> LayerC
 
 
 def _write(old: Array, new: Array, entries: Array) -> Array:
-    """``old`` [B, K, S, H] with ``new`` [B, K, H] at ``entries`` [B]; dropped outside 0 to S - 1."""
+    """``old`` [B, K, S, H] with ``new`` [B, K, H] at ``entries`` [B]; entries outside 0 to S - 1 are dropped."""
     rows, heads, length, _ = old.shape
     entries = jnp.where(entries < 0, length, entries)  # negative indices would count from the end
     # One index per vector: XLA:CPU copies the whole cache when a single row is written as a slice.
@@ -111,7 +103,7 @@ def _visible(entries: Array, length: int, window: int | None) -> Array:
 
 
 def _attend(q: Array, cache: LayerCache, seen: list[Array]) -> Array:
-    """Softmax attention of q [B, 1, N, H] over the entries of all chunks that are seen ([B, S] each)."""
+    """Softmax attention of q [B, 1, N, H] over the visible entries of all chunks; ``seen`` is [B, S] for each."""
     batch, _, heads, head_dim = q.shape
     kv_heads = cache[0][0].shape[1]
     grouped = q.reshape(batch, kv_heads, heads // kv_heads, head_dim)
@@ -137,5 +129,5 @@ def _attend(q: Array, cache: LayerCache, seen: list[Array]) -> Array:
 
 
 def _with_rows(x: Array, rows: int) -> Array:
-    """``x`` with zeros for the rows that it lacks."""
+    """``x`` padded with rows of zeros to ``rows`` rows."""
     return jnp.pad(x, [(0, rows - len(x))] + [(0, 0)] * (x.ndim - 1))

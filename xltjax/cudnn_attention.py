@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-WIDEST_HEAD = {8: 128, 9: 256}  # by compute capability; the latter's holds for whatever came after it
+WIDEST_HEAD = {8: 128, 9: 256}  # by compute capability; later ones are taken to be like 9
 
 
 def suits_cudnn(q: Array) -> bool:
-    """Whether the devices at hand and queries [B, T, N, H] are such that cuDNN's kernel and its gradient run.
+    """Whether cuDNN's kernel and its gradient run on the present devices for queries [B, T, N, H].
 
-    ``XLTJAX_ATTENTION=portable`` in the environment says no, for a cuDNN that refuses nonetheless.
+    ``XLTJAX_ATTENTION=portable`` in the environment says no, in case cuDNN refuses nonetheless.
     """
     if os.environ.get("XLTJAX_ATTENTION") == "portable":
         return False
@@ -32,17 +32,17 @@ def suits_cudnn(q: Array) -> bool:
         q.dtype in (jnp.bfloat16, jnp.float16)
         and head_dim % 8 == 0
         and head_dim <= widest
-        and length % 2 == 0  # the gradient with a mask wants even lengths
+        and length % 2 == 0  # the gradient with a mask needs even lengths
     )
 
 
 def cudnn_attention(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
     """Causal attention in which a token sees only its own segment; a kernel for inside ``jax.shard_map``.
 
-    Causality is cuDNN's own, which skips what lies above the diagonal. Segments and window go in as a mask of
-    the full shape [B, 1, T, T], the only one that cuDNN takes: it becomes an additive bias so low that weights
-    across a boundary are exactly 0. The window is not left to cuDNN, which refuses it beside a bias. The
-    mask is boolean, for which jax 0.11 computes no gradient of the bias (0.10 still does).
+    Causality is left to cuDNN, which skips scores above the diagonal. Segments and window are passed as a mask
+    of the full shape [B, 1, T, T], the only shape that cuDNN takes: it becomes an additive bias so low that
+    weights across a boundary are exactly 0. The window is part of the mask because cuDNN refuses its own window
+    beside a bias. The mask is boolean, for which jax 0.11 computes no gradient of the bias (0.10 still does).
 
     Args:
         q: queries [B, T, N, H], bfloat16 or float16.

@@ -1,7 +1,7 @@
-"""LLaMA in flax.nnx: one declaration per parameter, explicit sharding, a list of blocks.
+"""LLaMA in flax.nnx: its configuration, attention, feed-forward, blocks, and the model made of them.
 
 Array dimensions: B batch, T query length, S key length, D model, N heads, K key-value heads, H head dim,
-F feed-forward, V vocabulary. Weights keep Hugging Face's orientation, [out, in], so that conversion is a copy.
+F feed-forward, V vocabulary.
 
 A freshly built ``Llama(config)`` is abstract: its parameters are shapes. ``initialize`` fills it with random
 weights, ``xltjax.converters.load_hf`` with a checkpoint's. Call it under ``jax.set_mesh(mesh)``.
@@ -10,9 +10,9 @@ weights, ``xltjax.converters.load_hf`` with a checkpoint's. Call it under ``jax.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from xltjax.attention import HEADS, attention
-from xltjax.cached_attention import CACHE, LayerCache, cached_attention
+from xltjax.cached_attention import cached_attention
 from xltjax.common.errors import UserError
-from xltjax.mesh import BATCH, stored_spec, used_spec
+from xltjax.kv_cache import KVCache, LayerCache
+from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits
+from xltjax.mesh import BATCH, stored_spec
 from xltjax.rope import RopeScaling, inverse_frequencies, rope_tables, rotate
-
-ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
-Cache = list[LayerCache]
 
 
 @dataclass(frozen=True)
@@ -85,113 +84,16 @@ class LlamaConfig:
                 )
 
 
-def declare(shape: tuple[int, ...], axes: tuple[str | None, ...], init: str = "normal") -> nnx.Param:
-    """One parameter: its shape, the logical axis of each dimension (see ``mesh.STORED``) and its start.
-
-    Args:
-        shape: sizes of the dimensions.
-        axes: logical axes, from which the sharding follows.
-        init: ``normal``, ``ones`` or ``zeros``.
-    """
-    return nnx.Param(jax.ShapeDtypeStruct(shape, jnp.float32), axes=axes, init=init)
-
-
-def use(parameter: nnx.Variable, dtype: Any) -> Array:
-    """A parameter as it enters a product: cast, then gathered over ``data`` (the FSDP all-gather).
-
-    The transpose of this ``reshard`` is the reduce-scatter of the gradient.
-    """
-    return jax.sharding.reshard(parameter[...].astype(dtype), used_spec(parameter.axes))
-
-
-class Linear(nnx.Module):
-    """y = x W^T + b, plus scale * (x A^T) B^T when ``lora.add_lora`` has given it an adapter."""
-
-    def __init__(self, features: tuple[int, int], axes: tuple[str, str], bias: bool = False):
-        """``features`` and ``axes`` are those of (out, in)."""
-        self.weight = declare(features, axes)
-        self.bias = nnx.data(declare(features[:1], axes[:1], "zeros") if bias else None)
-        self.lora_a: nnx.LoRAParam | None = nnx.data(None)
-        self.lora_b: nnx.LoRAParam | None = nnx.data(None)
-        self.lora_scale = 0.0
-        self.lora_dropout = 0.0
-        self.lora_key: Array | None = nnx.data(None)  # of dropout; set while training with it
-        self.out_dimension = 0  # 1 after ``store_inputs_first``
-
-    def __call__(self, x: Array) -> Array:
-        """[B, T, in] -> [B, T, out]."""
-        split = used_spec(self.weight.axes)[self.out_dimension]
-        y = _product(x, use(self.weight, x.dtype), split, self.out_dimension)
-        if self.lora_a is not None and self.lora_b is not None:
-            low = _product(self._kept(x), use(self.lora_a, x.dtype), None)
-            y = y + _product(low, use(self.lora_b, x.dtype), split) * self.lora_scale
-        if self.bias is not None:
-            y = y + use(self.bias, x.dtype)
-        return y
-
-    def _kept(self, x: Array) -> Array:
-        """What the adapter sees of its input: all of it, or in training a random part, scaled up."""
-        if self.lora_key is None:
-            return x
-        share, place = 1 - self.lora_dropout, jax.typeof(x).sharding
-        kept = jax.random.bernoulli(self.lora_key, share, x.shape, out_sharding=place)
-        return jnp.where(kept, x / share, 0)
-
-
-def store_inputs_first(layers: Sequence[Linear]) -> None:
-    """Keep the weights as [in, out]: XLA multiplies few rows by them 20 to 35 % faster on CPU."""
-    turn = jax.jit(lambda weights: [jnp.swapaxes(weight, 0, 1) for weight in weights])  # one program for all
-    for layer, weight in zip(layers, turn([layer.weight[...] for layer in layers]), strict=True):
-        layer.weight = nnx.Param(weight, axes=layer.weight.axes[::-1], init=layer.weight.init)
-        layer.out_dimension = 1
-
-
-def _product(x: Array, weight: Array, split: str | None, out_dimension: int = 0) -> Array:
-    """x [B, T, in] times weight [out, in], or [in, out] when ``out_dimension`` is 1.
-
-    The result is split over mesh axis ``split``, or whole.
-    """
-    equation = ("bti,oi->bto", "bti,io->bto")[out_dimension]
-    return jnp.einsum(equation, x, weight, out_sharding=P(BATCH, None, split))
-
-
-class RMSNorm(nnx.Module):
-    """x / rms(x) * weight, the division in float32."""
-
-    def __init__(self, size: int, eps: float):
-        self.weight = declare((size,), ("embed",), "ones")
-        self.eps = eps
-
-    def __call__(self, x: Array) -> Array:
-        """[B, T, D] -> [B, T, D]."""
-        wide = x.astype(jnp.float32)
-        normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        return use(self.weight, x.dtype) * normed.astype(x.dtype)
-
-
-class Embedding(nnx.Module):
-    """Token vectors [V, D]: rows over ``data``, columns over ``tensor``."""
-
-    def __init__(self, vocab: int, size: int):
-        self.weight = declare((vocab, size), ("table_rows", "table_columns"))
-
-    def __call__(self, tokens: Array, dtype: Any) -> Array:
-        """[B, T] int32 -> [B, T, D]."""
-        table = use(self.weight, dtype)
-        x = table.at[tokens].get(out_sharding=P(BATCH, None, "tensor"))
-        return jax.sharding.reshard(x, ACTIVATIONS)
-
-
 class Attention(nnx.Module):
     """Grouped-query attention with rotary positions."""
 
     def __init__(self, config: LlamaConfig, layer: int):
         heads, kv_heads = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
         width = config.hidden_size
-        self.q_proj = Linear((heads, width), ("heads", "embed"), config.qkv_bias)
-        self.k_proj = Linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
-        self.v_proj = Linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
-        self.o_proj = Linear((width, heads), ("embed", "heads"), config.o_bias)
+        self.q_proj = declare_linear((heads, width), ("heads", "embed"), config.qkv_bias)
+        self.k_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
+        self.v_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
+        self.o_proj = declare_linear((width, heads), ("embed", "heads"), config.o_bias)
         self.head_dim = config.head_dim
         self.window = config.window_of(layer)
 
@@ -203,7 +105,7 @@ class Attention(nnx.Module):
         )
         return rotate(q, *rope), rotate(k, *rope), v
 
-    def merge(self, heads: Array) -> Array:
+    def output(self, heads: Array) -> Array:
         """[B, T, N, H] -> [B, T, D]."""
         joined = P(BATCH, None, "tensor")
         return self.o_proj(jnp.reshape(heads, (*heads.shape[:2], -1), out_sharding=joined))
@@ -214,9 +116,9 @@ class MLP(nnx.Module):
 
     def __init__(self, config: LlamaConfig):
         wide, narrow = config.intermediate_size, config.hidden_size
-        self.gate_proj = Linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
-        self.up_proj = Linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
-        self.down_proj = Linear((narrow, wide), ("embed", "mlp"), config.mlp_bias)
+        self.gate_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
+        self.up_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
+        self.down_proj = declare_linear((narrow, wide), ("embed", "mlp"), config.mlp_bias)
 
     def __call__(self, x: Array) -> Array:
         """[B, T, D] -> [B, T, D]."""
@@ -237,7 +139,7 @@ class Block(nnx.Module):
     ) -> tuple[Array, tuple[Array, Array]]:
         """[B, T, D] -> [B, T, D], and this layer's keys and values [B, T, K, H]."""
         q, k, v = self.attention.project(self.attention_norm(x), rope)
-        x = x + self.attention.merge(attention(q, k, v, segment_ids, window=self.attention.window))
+        x = x + self.attention.output(attention(q, k, v, segment_ids, window=self.attention.window))
         return x + self.mlp(self.mlp_norm(x)), (k, v)
 
     def decode(
@@ -246,34 +148,45 @@ class Block(nnx.Module):
         """[B, 1, D] -> [B, 1, D], and the cache with the new token in it."""
         q, k, v = self.attention.project(self.attention_norm(x), rope)
         heads, cache = cached_attention(q, k, v, cache, positions, window=self.attention.window)
-        x = x + self.attention.merge(heads)
+        x = x + self.attention.output(heads)
         return x + self.mlp(self.mlp_norm(x)), cache
 
 
-# Under ``jit`` like blocks are traced once, which a model of 22 layers notices at every start.
+# Under ``jit`` blocks of equal shapes are traced once, which saves seconds at every start of a deep model.
 _block = jax.jit(lambda layer, x, rope, segment_ids: layer(x, rope, segment_ids)[0])
-_read_block = jax.jit(Block.__call__)
+_prefill_block = jax.jit(Block.__call__)
 _decode_block = jax.jit(Block.decode)
 
-REMAT: dict[str, Callable[..., bool] | None] = {
-    "block": None,  # keep only the input of each block
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the products with weights
+Checkpointing = Literal["none", "dots", "block"]
+# What the forward pass keeps for the backward pass, which computes the rest again.
+CHECKPOINT_POLICIES: dict[str, Callable[..., bool] | None] = {
+    "block": None,  # the input of each block
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the outputs of its linear layers
 }
 
 
 class Llama(nnx.Module):
-    """A engine-only LLaMA. ``compute_dtype`` is that of activations; parameters keep their own."""
+    """A decoder-only LLaMA.
+
+    Attributes:
+        config: the architecture.
+        compute_dtype: dtype of activations; parameters keep their own.
+        activation_checkpointing: ``none``; ``dots`` keeps the outputs of matmuls; ``block`` keeps block inputs.
+    """
 
     def __init__(self, config: LlamaConfig, *, compute_dtype: Any = jnp.float32, vocab_multiple: int = 1):
+        """Declare the parameters; ``vocab_multiple``: see ``LlamaConfig.padded_vocab``."""
         vocab = config.padded_vocab(vocab_multiple)
         self.config = config
         self.compute_dtype = jnp.dtype(compute_dtype)
-        self.remat = "none"
+        self.activation_checkpointing: Checkpointing = "none"
         self.embed = Embedding(vocab, config.hidden_size)
         self.layers = nnx.List([Block(config, layer) for layer in range(config.num_layers)])
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.head = nnx.data(
-            None if config.tied_embeddings else Linear((vocab, config.hidden_size), ("vocab", "embed"))
+            None
+            if config.tied_embeddings
+            else declare_linear((vocab, config.hidden_size), ("vocab", "embed"))
         )
 
     def __call__(self, tokens: Array, segment_ids: Array, positions: Array) -> Array:
@@ -296,57 +209,52 @@ class Llama(nnx.Module):
         )
         rope = self._rope(positions)
         x = self.embed(tokens, self.compute_dtype)
-        block = _block if self.remat == "none" else jax.checkpoint(_block, policy=REMAT[self.remat])
+        block: Callable[..., Array] = _block
+        if self.activation_checkpointing != "none":
+            block = jax.checkpoint(_block, policy=CHECKPOINT_POLICIES[self.activation_checkpointing])
         for layer in self.layers:
             x = block(layer, x, rope, segment_ids)
         return self.norm(x)
 
     def logits(self, hidden: Array) -> Array:
-        """[B, T, D] -> logits [B, T, V'] float32, split over ``tensor``; rows that pad V to V' are -inf."""
-        if self.head is None:
-            weight = jax.sharding.reshard(use(self.embed.weight, hidden.dtype), P("tensor", None))
-            logits = _product(hidden, weight, "tensor")
-        else:
-            logits = self.head(hidden)
-        logits = logits.astype(jnp.float32)
-        if logits.shape[-1] != self.config.vocab_size:
-            index = jnp.arange(logits.shape[-1], out_sharding=P("tensor"))
-            logits = jnp.where(index < self.config.vocab_size, logits, -jnp.inf)
-        return logits
+        """[B, T, D] -> logits [B, T, V'] float32; see ``vocabulary_logits``."""
+        return vocabulary_logits(self.output_layer, hidden, self.config.vocab_size)
+
+    @property
+    def output_layer(self) -> Linear | Embedding:
+        """The layer that gives the logits: the head, or the embedding when it is tied."""
+        return self.embed if self.head is None else self.head
 
     def prefill(self, tokens: Array) -> tuple[Array, list[tuple[Array, Array]]]:
-        """Hidden states [B, T, D] of prompts padded on the right, and their keys and values [B, T, K, H].
+        """Hidden states [B, T, D] of prompts padded on the right, and each layer's keys and values [B, T, K, H].
 
-        Padding follows the prompt, so causality alone keeps it out of sight.
+        The padding follows the prompt, so causal attention alone keeps it from being seen.
         """
         positions = jnp.arange(tokens.shape[1]) + jnp.zeros_like(tokens)
         rope, segment_ids = self._rope(positions), jnp.ones_like(tokens)
         x = self.embed(tokens, self.compute_dtype)
-        cache = []
+        keys_and_values = []
         for layer in self.layers:
-            x, new = _read_block(layer, x, rope, segment_ids)
-            cache.append(new)
-        return self.norm(x), cache
+            x, new = _prefill_block(layer, x, rope, segment_ids)
+            keys_and_values.append(new)
+        return self.norm(x), keys_and_values
 
-    def decode(self, tokens: Array, cache: Cache, positions: Array) -> tuple[Array, Cache]:
+    def decode(self, tokens: Array, cache: KVCache, positions: Array) -> tuple[Array, KVCache]:
         """One step: logits [B, V'] after ``tokens`` [B] at ``positions`` [B], and the cache holding them."""
         rope = self._rope(positions[:, None])
         x = self.embed(tokens[:, None], self.compute_dtype)
-        new_cache = []
-        for layer, old in zip(self.layers, cache, strict=True):
+        caches = []
+        for layer, old in zip(self.layers, cache.layers, strict=True):
             x, new = _decode_block(layer, x, rope, old, positions)
-            new_cache.append(new)
-        return self.logits(self.norm(x))[:, 0], new_cache
+            caches.append(new)
+        return self.logits(self.norm(x))[:, 0], KVCache(tuple(caches))
 
-    def empty_cache(self, *chunks: tuple[int, int]) -> Cache:
-        """A cache in the compute dtype; each chunk is so many rows of so many positions."""
+    def empty_cache(self, *chunks: tuple[int, int]) -> KVCache:
+        """A cache in the compute dtype; each chunk is (rows, positions)."""
         config = self.config
-
-        def zeros(rows: int, length: int) -> Array:
-            shape = (rows, config.num_kv_heads, length, config.head_dim)
-            return jnp.zeros(shape, self.compute_dtype, out_sharding=CACHE)
-
-        return [tuple((zeros(*chunk), zeros(*chunk)) for chunk in chunks) for _ in self.layers]
+        return KVCache.empty(
+            config.num_layers, config.num_kv_heads, config.head_dim, chunks, self.compute_dtype
+        )
 
     def cache_bytes(self, rows: int, length: int) -> int:
         """Bytes of ``empty_cache((rows, length))``: 2 layers B K S H itemsize."""
@@ -365,20 +273,18 @@ class Llama(nnx.Module):
     def flops_per_token(self, length: int, *, passes: int = 3) -> float:
         """Model FLOPs per token at sequence length ``length``.
 
-        A pass is 2 per weight of every product, plus 4 N H S per layer for attention (not halved for
+        A pass is 2 per weight of every linear layer, plus 4 N H S per layer for attention (not halved for
         causality). The forward pass is one; the backward pass is two, or one where the weights are frozen,
-        since it then makes gradients of activations alone.
+        because it then computes only the gradients of activations.
 
         Args:
             length: S, of a row.
             passes: 3 for full training, 2 for LoRA, 1 for inference.
         """
         config = self.config
-        products = self.num_parameters() - (
-            0 if config.tied_embeddings else config.vocab_size * config.hidden_size
-        )
+        table = 0 if config.tied_embeddings else config.vocab_size * config.hidden_size
         attention_flops = 4 * config.num_layers * config.num_heads * config.head_dim * length
-        return (2 * products + attention_flops) * passes
+        return (2 * (self.num_parameters() - table) + attention_flops) * passes
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
         config = self.config
@@ -387,13 +293,15 @@ class Llama(nnx.Module):
 
 
 def initialize(model: Llama, mesh: Mesh, key: Array, dtype: Any = jnp.float32) -> Llama:
-    """Fill an abstract ``model`` with random weights on ``mesh``, each made where it is stored."""
+    """Fill an abstract ``model`` with random weights on ``mesh``, each drawn on the devices that store it."""
     model.config.check_mesh(mesh)
     variables = parameters(model)
 
     def draw(key: Array) -> list[Array]:
         keys = jax.random.split(key, len(variables))
-        return [_start(v, k, model.config, dtype) for v, k in zip(variables.values(), keys, strict=True)]
+        return [
+            _initial_value(v, k, model.config, dtype) for v, k in zip(variables.values(), keys, strict=True)
+        ]
 
     shardings = [NamedSharding(mesh, stored_spec(v.axes)) for v in variables.values()]
     with jax.set_mesh(mesh):
@@ -403,7 +311,7 @@ def initialize(model: Llama, mesh: Mesh, key: Array, dtype: Any = jnp.float32) -
     return model
 
 
-def _start(variable: nnx.Variable, key: Array, config: LlamaConfig, dtype: Any) -> Array:
+def _initial_value(variable: nnx.Variable, key: Array, config: LlamaConfig, dtype: Any) -> Array:
     if variable.init == "normal":
         return config.initializer_range * jax.random.normal(key, variable.shape, dtype)
     return jnp.full(variable.shape, {"ones": 1, "zeros": 0}[variable.init], dtype)

@@ -1,8 +1,8 @@
-"""Low-rank adapters: add them to a model, tell trained from frozen parameters, merge them into the weights."""
+"""Low-rank adapters (LoRA): add them to a model, drop their inputs, merge them into the weights, remove them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,21 +10,81 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.llama import Linear, Llama
-from xltjax.mesh import mesh_of, stored_spec
+from xltjax.layers import Layout, Linear, matmul, use
+from xltjax.llama import Llama
+from xltjax.mesh import mesh_of, sharding, stored_spec
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+class LoRALinear(Linear):
+    """y = x W^T + b + scale * (dropout(x) A^T) B^T."""
+
+    def __init__(
+        self,
+        linear: Linear,
+        lora_a: nnx.LoRAParam,
+        lora_b: nnx.LoRAParam,
+        scale: float,
+        *,
+        rate: float = 0.0,
+        key: Array | None = None,
+    ):
+        """Put an adapter beside a linear layer, whose parameters it shares.
+
+        Args:
+            linear: the layer.
+            lora_a: A [rank, in].
+            lora_b: B [out, rank].
+            scale: alpha / rank.
+            rate: share of the adapter's inputs that is dropped, at least 0 and less than 1.
+            key: of the draws of dropout; None for no dropout.
+        """
+        super().__init__(linear.weight, linear.bias, linear.layout)
+        self.lora_a = lora_a
+        self.lora_b = lora_b
+        self.scale = scale
+        self.rate = rate
+        self.key = nnx.data(key)
+
+    def matmul(self, x: Array) -> Array:
+        """The layer without its bias."""
+        low = matmul(self.drop(x), use(self.lora_a, x.dtype), None)
+        return super().matmul(x) + matmul(low, use(self.lora_b, x.dtype), self.split) * self.scale
+
+    def drop(self, x: Array) -> Array:
+        """``x`` with a random share ``rate`` at zero and the rest scaled up, or unchanged without a key."""
+        if self.key is None:
+            return x
+        kept = jax.random.bernoulli(self.key, 1 - self.rate, x.shape, out_sharding=jax.typeof(x).sharding)
+        return jnp.where(kept, x / (1 - self.rate), 0)
+
+    def with_weight(self, weight: nnx.Param, layout: Layout) -> LoRALinear:
+        """The same layer and adapter with the weight stored in another layout."""
+        return LoRALinear(super().with_weight(weight, layout), self.lora_a, self.lora_b, self.scale)
+
+
 def linears(model: Llama) -> Iterator[tuple[str, Linear]]:
-    """Every adaptable product of the model with its path, such as ``layers.0.mlp.up_proj``."""
+    """Every linear layer that can take an adapter with its path, such as ``layers.0.mlp.up_proj``."""
     for index, layer in enumerate(model.layers):
         for name in TARGETS:
             part = "attention" if hasattr(layer.attention, name) else "mlp"
             yield f"layers.{index}.{part}.{name}", getattr(getattr(layer, part), name)
+
+
+def lora_linears(model: Llama) -> Iterator[tuple[str, LoRALinear]]:
+    """Every linear layer that has an adapter, with its path."""
+    return ((path, linear) for path, linear in linears(model) if isinstance(linear, LoRALinear))
+
+
+def replace_linears(model: Llama, replacement: Callable[[str, Linear], Linear]) -> None:
+    """Put ``replacement(path, linear)`` in the place of every layer of ``linears``, in the same order."""
+    for path, linear in list(linears(model)):
+        _, index, part, name = path.split(".")
+        setattr(getattr(model.layers[int(index)], part), name, replacement(path, linear))
 
 
 def add_lora(
@@ -37,13 +97,13 @@ def add_lora(
     targets: Sequence[str] = TARGETS,
     dtype: Any = jnp.float32,
 ) -> None:
-    """Give every product named in ``targets`` an adapter: W x + (alpha / rank) B A x.
+    """Replace every linear layer named in ``targets`` by one with an adapter: W x + (alpha / rank) B A x.
 
     A [rank, in] starts uniform in +-1/sqrt(in) (torch's kaiming_uniform with a = sqrt(5)), B [out, rank]
     at zero, so that the model is at first unchanged.
 
     Args:
-        model: whose ``Linear`` modules are changed in place.
+        model: changed in place.
         mesh: on which the model lies.
         key: of the random start; None leaves the adapters abstract, to be filled by a checkpoint.
         rank: inner size r.
@@ -59,28 +119,34 @@ def add_lora(
             raise UserError(
                 f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
             )
+    order = [path for path, _ in linears(model)]
+
+    def with_adapter(path: str, linear: Linear) -> Linear:
+        if path.rsplit(".", 1)[1] not in targets:
+            return linear
+        own_key = None if key is None else jax.random.fold_in(key, order.index(path))
+        return LoRALinear(linear, *_adapter(linear, mesh, own_key, rank, dtype), alpha / rank)
+
     with jax.set_mesh(mesh):
-        for index, (path, linear) in enumerate(linears(model)):
-            if path.rsplit(".", 1)[1] not in targets:
-                continue
-            (out_size, in_size), (out_axis, in_axis) = linear.weight.shape, linear.weight.axes
-            a = linear.lora_a = _adapter((rank, in_size), (None, in_axis), dtype)
-            b = linear.lora_b = _adapter((out_size, rank), (out_axis, None), dtype)
-            linear.lora_scale = alpha / rank
-            if key is not None:
-                bound = in_size**-0.5
-                sharding_a = NamedSharding(mesh, stored_spec(a.axes))
-                sharding_b = NamedSharding(mesh, stored_spec(b.axes))
-                start = _uniform(jax.random.fold_in(key, index), (rank, in_size), bound, dtype, sharding_a)
-                a.set_value(start)
-                b.set_value(jnp.zeros((out_size, rank), dtype, out_sharding=sharding_b))
+        replace_linears(model, with_adapter)
 
 
-def _uniform(key: Array, shape: tuple[int, int], bound: float, dtype: Any, sharding: NamedSharding) -> Array:
-    return jax.random.uniform(key, shape, dtype, -bound, bound, out_sharding=sharding)
+def _adapter(
+    linear: Linear, mesh: Mesh, key: Array | None, rank: int, dtype: Any
+) -> tuple[nnx.LoRAParam, nnx.LoRAParam]:
+    """A and B of a new adapter, abstract without a ``key``."""
+    (out_size, in_size), (out_axis, in_axis) = linear.weight.shape, linear.weight.axes
+    a: nnx.LoRAParam = _declare((rank, in_size), (None, in_axis), dtype)
+    b: nnx.LoRAParam = _declare((out_size, rank), (out_axis, None), dtype)
+    if key is not None:
+        bound = in_size**-0.5
+        on_a, on_b = (sharding(mesh, *stored_spec(parameter.axes)) for parameter in (a, b))
+        a.set_value(jax.random.uniform(key, a.shape, dtype, -bound, bound, out_sharding=on_a))
+        b.set_value(jnp.zeros(b.shape, dtype, out_sharding=on_b))
+    return a, b
 
 
-def _adapter(shape: tuple[int, int], axes: tuple[str | None, ...], dtype: Any) -> nnx.LoRAParam:
+def _declare(shape: tuple[int, int], axes: tuple[str | None, ...], dtype: Any) -> nnx.LoRAParam:
     return nnx.LoRAParam(jax.ShapeDtypeStruct(shape, dtype), axes=axes, init="zeros")
 
 
@@ -98,34 +164,46 @@ def remove_lora(model: Llama) -> None:
 
 
 def has_lora(model: Llama) -> bool:
-    """Whether any product has an adapter."""
-    return any(linear.lora_a is not None for _, linear in linears(model))
+    """Whether any linear layer has an adapter."""
+    return any(True for _ in lora_linears(model))
 
 
-def drop_adapter_inputs(model: Llama, rate: float, key: Array) -> None:
-    """Let every adapter see its input with a share ``rate`` of it dropped, as PEFT's ``lora_dropout`` does.
+def with_dropout(model: Llama, rate: float, key: Array) -> Llama:
+    """``model`` with dropout on the inputs of its adapters, as PEFT's ``lora_dropout``; every adapter draws its own.
+
+    It is meant for one forward pass inside a jitted function. ``model`` is left unchanged.
 
     Args:
-        model: changed in place; for one traced forward pass, within a jitted function.
-        rate: at least 0 and less than 1.
-        key: of the draws; every adapter draws its own.
+        model: with adapters.
+        rate: share of the inputs that is dropped, at least 0 and less than 1.
+        key: of the draws.
     """
-    for index, (_, linear) in enumerate(linears(model)):
-        if linear.lora_a is not None:
-            linear.lora_dropout = rate
-            linear.lora_key = nnx.data(jax.random.fold_in(key, index))
+    dropping = nnx.clone(model)
+    order = [path for path, _ in linears(model)]
+
+    def with_key(path: str, linear: Linear) -> Linear:
+        if not isinstance(linear, LoRALinear):
+            return linear
+        own_key = jax.random.fold_in(key, order.index(path))
+        return LoRALinear(linear, linear.lora_a, linear.lora_b, linear.scale, rate=rate, key=own_key)
+
+    replace_linears(dropping, with_key)
+    return dropping
 
 
 def merge(model: Llama) -> None:
     """Add every adapter to its weight, in float32, and remove it."""
-    for _, linear in linears(model):
-        if linear.lora_a is None or linear.lora_b is None:
-            continue
-        weight, scale = linear.weight[...], np.float32(linear.lora_scale)
+    for _, linear in lora_linears(model):
+        weight = linear.weight[...]
         with jax.set_mesh(mesh_of(weight)):
-            linear.weight.set_value(_merged(weight, linear.lora_a[...], linear.lora_b[...], scale))
-        linear.lora_a = linear.lora_b = None
-        linear.lora_scale = 0.0
+            merged = _merged(weight, linear.lora_a[...], linear.lora_b[...], np.float32(linear.scale))
+        linear.weight.set_value(merged)
+    remove_lora(model)
+
+
+def remove_lora(model: Llama) -> None:
+    """Remove every adapter and leave the base model."""
+    replace_linears(model, lambda _, linear: Linear(linear.weight, linear.bias, linear.layout))
 
 
 @jax.jit

@@ -21,9 +21,9 @@ from xltjax.common.files import cache_directory
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split
 
-MOST_CPU_DEVICES = 512  # into which a machine without accelerators is divided
+MOST_CPU_DEVICES = 512  # into which the CPU is divided on a machine without accelerators
 
-# Logical axis of a parameter -> mesh axis on which it is stored. What lies on ``data`` is gathered for use.
+# Logical axis of a parameter -> mesh axis over which it is stored. Axes over ``data`` are gathered for use.
 STORED = {
     "embed": "data",
     "table_rows": "data",
@@ -54,10 +54,10 @@ def make_mesh(spec: str, processes: int = 1) -> Mesh:
 
     Args:
         spec: see ``parse_mesh``.
-        processes: that share the devices.
+        processes: how many processes share the devices.
 
     Raises:
-        UserError: when there are fewer devices than the mesh needs, or devices that no process could use.
+        UserError: when there are fewer devices than the mesh needs, or several processes and more devices.
     """
     sizes = parse_mesh(spec)
     needed = sizes[0] * sizes[1] * sizes[2]
@@ -80,7 +80,7 @@ def make_mesh(spec: str, processes: int = 1) -> Mesh:
 def cache_compilations() -> None:
     """Keep compiled programs in the user's cache folder, so that the next start finds them.
 
-    ``$JAX_COMPILATION_CACHE_DIR`` names another folder, as ever; empty, it turns the cache off.
+    ``$JAX_COMPILATION_CACHE_DIR`` names another folder; when it is empty, nothing is cached.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
@@ -96,7 +96,7 @@ def _divide_cpu(count: int) -> None:
         try:
             jax.config.update("jax_num_cpu_devices", min(count, MOST_CPU_DEVICES))
         except RuntimeError:
-            return  # JAX has started: its devices are what they are
+            return  # JAX has started: the number of its devices is fixed
 
 
 def mesh_of(array: jax.Array) -> Mesh:
@@ -108,7 +108,7 @@ def mesh_of(array: jax.Array) -> Mesh:
 
 
 def batch_size(mesh: Mesh) -> int:
-    """Number of parts into which a batch is split: a batch must be a multiple of it."""
+    """Number of parts into which a batch is split; the rows of a batch must be a multiple of it."""
     return mesh.shape["replica"] * mesh.shape["data"]
 
 

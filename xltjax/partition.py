@@ -1,4 +1,4 @@
-"""A model taken apart into trainable and frozen weights, for transformations of pure functions."""
+"""A model taken apart into arrays, for JAX's transformations, and put together again inside a jitted function."""
 
 from __future__ import annotations
 
@@ -10,27 +10,34 @@ from jax import Array
 
 from xltjax.llama import Llama, parameters
 
-Weights = dict[str, Array]  # by dotted path
+Weights = dict[str, Array]  # by dotted path, such as ``layers.0.attention.q_proj.weight``
+Rebuild = Callable[[Weights, Weights], Llama]  # (trainable, frozen) -> the model with these weights
 
 
-def partition(model: Llama) -> tuple[Weights, Weights, Callable[[Weights, Weights], Llama]]:
-    """The trainable weights, the frozen weights, and a function that puts a model together from both.
+def partition(model: Llama) -> tuple[Weights, Weights, Rebuild]:
+    """Split ``model`` into its trainable weights, its frozen weights, and a function that rebuilds it.
 
-    Adapters are trainable where there are any, otherwise everything is. The function keeps shapes instead of arrays,
-    so that no weight is baked into a compiled program, and the caller alone decides how long the arrays live.
+    Adapters are trainable where there are any, otherwise every weight is.
+
+    Returns:
+        ``trainable``, ``frozen`` and ``rebuild``. ``rebuild(trainable, frozen)`` gives a model with variables of
+        its own. It keeps shapes but no arrays: no weight becomes a constant of a compiled program, and an update
+        may reuse the memory of the weights once the caller has dropped ``model``.
     """
     graph, state = nnx.split(model)
-    variables = dict(nnx.to_flat_state(state))
-    adapted = any(isinstance(variable, nnx.LoRAParam) for variable in variables.values())
-    kind = nnx.LoRAParam if adapted else nnx.Param
     named = parameters(model)
-    trainable = {name: variable[...] for name, variable in named.items() if isinstance(variable, kind)}
-    frozen = {name: variable[...] for name, variable in named.items() if not isinstance(variable, kind)}
-    shapes = {path: v.replace(jax.ShapeDtypeStruct(v.shape, v.dtype)) for path, v in variables.items()}
+    has_adapters = any(isinstance(variable, nnx.LoRAParam) for variable in named.values())
+    kind = nnx.LoRAParam if has_adapters else nnx.Param
+    trainable = {name: v[...] for name, v in named.items() if isinstance(v, kind)}
+    frozen = {name: v[...] for name, v in named.items() if not isinstance(v, kind)}
+    abstract = [
+        (path, variable.replace(jax.ShapeDtypeStruct(variable.shape, variable.dtype)))
+        for path, variable in nnx.to_flat_state(state)
+    ]
 
     def rebuild(trainable: Weights, frozen: Weights) -> Llama:
-        values = {**frozen, **trainable}
-        flat = [(path, v.replace(values[".".join(map(str, path))])) for path, v in shapes.items()]
+        weights = {**frozen, **trainable}
+        flat = [(path, variable.replace(weights[".".join(map(str, path))])) for path, variable in abstract]
         return nnx.merge(graph, nnx.from_flat_state(flat))
 
     return trainable, frozen, rebuild

@@ -1,8 +1,7 @@
-"""Answers to a stream of prompts from a fixed number of slots, refilled as answers end.
+"""Answers to a stream of prompts by continuous batching: a fixed number of slots, refilled as answers end.
 
-The device holds one ``DecodeState`` state, which two compiled programs change in place: ``read`` puts prompts
-into free slots, ``write`` lengthens every answer until enough have ended. Nothing about an answer depends
-on its neighbours.
+The device holds one ``DecodeState``, which two compiled programs change in place: ``prefill`` puts prompts into
+free slots, and ``decode`` runs the decode loop until enough answers have ended. No answer depends on the others.
 """
 
 from __future__ import annotations
@@ -16,28 +15,26 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
-from xltjax.cached_attention import LayerCache
 from xltjax.common.errors import UserError
 from xltjax.inference import decode as programs
 from xltjax.inference.decode import DecodeState
+from xltjax.inference.layout import decode_layout
 from xltjax.inference.sampling import SamplingParams, item_seed
 from xltjax.inference.throughput import Throughput
-from xltjax.llama import Llama, parameters, store_inputs_first
-from xltjax.lora import linears
-from xltjax.mesh import BATCH, batch_size, sharding, used_spec
+from xltjax.llama import Llama, parameters
+from xltjax.mesh import BATCH, batch_size, sharding
 
 SMALLEST_PROMPT = 32  # tokens; prompts are padded to this times a power of two
 LONG_SHARE = 8  # one prompt in so many may be long, and one slot in so many has a cache for it
 LONG_CACHE = 256  # positions; caches for long prompts hold a multiple of it
-STEPS_PER_CALL = 128  # decoding steps after which the host looks at what has ended
+STEPS_PER_CALL = 128  # decoding steps after which the host collects the answers that have ended
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Token ids of one answer, EOS excluded, and whether it ended by itself (``stop``) or was cut (``length``)."""
+    """Token ids of one answer, EOS excluded, and whether it ended with EOS (``stop``) or was cut (``length``)."""
 
     ids: list[int]
     finish_reason: str
@@ -64,11 +61,11 @@ class Engine:
         """Lay a model out for decoding.
 
         Args:
-            model: stays as it is; its arrays are shared where the layout is the same.
+            model: left unchanged; its arrays are shared where the layout is the same.
             mesh: on which the model lies.
-            slots: answers written at once, over the whole mesh.
+            slots: answers that are decoded at once, over the whole mesh.
             max_new_tokens: most tokens of an answer, EOS included.
-            sampling: how tokens are chosen.
+            sampling: how tokens are sampled.
             eos: ids that end an answer.
             seed: of draws, together with each prompt's key.
             refill: give a slot a new prompt when its answer ends; otherwise wait until all have ended.
@@ -85,47 +82,54 @@ class Engine:
         self.mesh, self.slots, self.max_new_tokens = mesh, slots, max_new_tokens
         self.refill, self.seed = refill, seed
         self.throughput = Throughput()
-        # Few enough that no slot idles long, enough that reading prompts is not done one by one.
-        self.read_rows = max(slots // self.parts // 16, 1) * self.parts
+        # Few enough that no slot idles for long, enough that prompts are not prefilled one by one.
+        self.prefill_rows = max(slots // self.parts // 16, 1) * self.parts
         self._long_slots = max(slots // self.parts // LONG_SHARE, 1)  # of each part
-        self.options: dict[str, Any] = {"choice": sampling, "eos": tuple(eos)}
-        self._model = _laid_out(model, mesh)
+        self.options: dict[str, Any] = {"sampling": sampling, "eos": tuple(eos)}
+        self._model = decode_layout(model, mesh)
         self._weight_bytes = _weight_bytes(self._model)
 
     def generate(self, prompts: Iterable[tuple[Hashable, Sequence[int]]]) -> Iterator[tuple[Any, Answer]]:
-        """Answer (key, token ids) pairs; yields (key, answer) as answers end, in no promised order.
+        """Answer (key, token ids) pairs; yields (key, answer) as answers end, in no particular order.
 
         Prompts are taken longest first. Where a few are much longer than the others, only some slots have
-        a cache for them, and they are answered by those.
+        a cache for them, and those slots answer them.
+
+        Raises:
+            ValueError: for a prompt without tokens.
         """
         waiting = sorted(prompts, key=lambda item: -len(item[1]))
         if not waiting:
             return
+        if not len(waiting[-1][1]):
+            raise ValueError(f"the prompt of {waiting[-1][0]!r} has no tokens")
         short = self._short([len(ids) for _, ids in waiting])
         queue = _Queue(waiting, short)
         with jax.set_mesh(self.mesh):
             state = programs.empty(self._model, self._chunks(short, len(waiting[0][1])), self.max_new_tokens)
-            owners: list[Any] = [None] * self.slots  # the key of each slot's prompt
-            busy, long = np.zeros(self.slots, bool), np.zeros(self.slots, bool)
-            while queue or busy.any():
-                free = np.flatnonzero(~busy) if self.refill or not busy.any() else np.array([], int)
+            keys: list[Any] = [None] * self.slots  # of each slot's prompt
+            lengths = np.zeros(self.slots, int)  # of each slot's prompt; 0 where the slot is free
+            while queue or lengths.any():
+                may_fill = self.refill or not lengths.any()
+                free = np.flatnonzero(lengths == 0) if may_fill else np.array([], int)
                 while taken := self._take(queue, free):
-                    state = self._read_prompts(state, taken)
+                    state = self._prefill(state, taken)
                     for slot, (key, ids) in taken:
-                        owners[slot], busy[slot], long[slot] = key, True, len(ids) > short
-                    free = free[~busy[free]]
-                enough = min(self.read_rows, int(busy.sum())) if queue and self.refill else 1 << 30
-                state, ended = self._write_answers(state, busy, enough, 1 + int((busy & long).any()))
+                        keys[slot], lengths[slot] = key, len(ids)
+                    free = free[lengths[free] == 0]
+                busy = int((lengths > 0).sum())
+                leave = max(busy - self.prefill_rows, 0) if queue and self.refill else 0
+                state, ended = self._decode(state, lengths, leave)
                 for slot, answer in ended:
-                    busy[slot] = False
-                    yield owners[slot], answer
+                    lengths[slot] = 0
+                    yield keys[slot], answer
 
     def _short(self, lengths: Sequence[int]) -> int:
-        """The padded length that at most one prompt in ``LONG_SHARE`` exceeds; ``lengths`` fall."""
+        """The padded length that at most one prompt in ``LONG_SHARE`` exceeds; ``lengths`` are descending."""
         return _padded(lengths[len(lengths) // LONG_SHARE], SMALLEST_PROMPT)
 
     def _chunks(self, short: int, longest: int) -> list[tuple[int, int]]:
-        """The cache's chunks: (rows, positions) for every slot, and of those for long prompts."""
+        """The cache's chunks, (rows, positions): one for every slot, and one for the slots of long prompts."""
         chunks = [(self.slots, short + self.max_new_tokens)]
         if longest > short:
             more = math.ceil((longest - short) / LONG_CACHE) * LONG_CACHE
@@ -133,9 +137,9 @@ class Engine:
         return chunks
 
     def _take(self, queue: _Queue, free: np.ndarray) -> list[tuple[int, Prompt]]:
-        """Up to ``read_rows`` prompts, each with a free slot; no part of the batch gets more than its share."""
+        """Up to ``prefill_rows`` prompts, each with a free slot; no part of the batch gets more than its share."""
         per_part = self.slots // self.parts
-        room = dict.fromkeys(range(self.parts), self.read_rows // self.parts)
+        room = dict.fromkeys(range(self.parts), self.prefill_rows // self.parts)
         taken = []
         for slot in free:
             part, row = divmod(int(slot), per_part)
@@ -145,16 +149,16 @@ class Engine:
                 taken.append((int(slot), prompt))
         return taken
 
-    def _read_prompts(self, state: DecodeState, taken: list[tuple[int, Prompt]]) -> DecodeState:
-        """Prefill ``taken`` into their slots."""
+    def _prefill(self, state: DecodeState, taken: list[tuple[int, Prompt]]) -> DecodeState:
+        """Put the prompts of ``taken`` into their slots and sample their first tokens."""
         began = time.perf_counter()
         longest = max(len(ids) for _, (_, ids) in taken)
         length = _padded(longest, SMALLEST_PROMPT)
-        tokens = np.zeros((self.read_rows, length), np.int32)
-        lengths = np.ones(self.read_rows, np.int32)
-        per_part, share = self.slots // self.parts, self.read_rows // self.parts
-        slots = np.full(self.read_rows, per_part, np.int32)  # beyond the rows: dropped
-        seeds = np.zeros(self.read_rows, np.uint32)
+        tokens = np.zeros((self.prefill_rows, length), np.int32)
+        lengths = np.ones(self.prefill_rows, np.int32)
+        per_part, share = self.slots // self.parts, self.prefill_rows // self.parts
+        slots = np.full(self.prefill_rows, per_part, np.int32)  # beyond the rows: dropped
+        seeds = np.zeros(self.prefill_rows, np.uint32)
         filled = [0] * self.parts
         for slot, (key, ids) in taken:
             part = slot // per_part
@@ -166,62 +170,75 @@ class Engine:
             seeds[row] = item_seed(self.seed, str(key))
             self.throughput.prompt_tokens += len(ids)
         rows = sharding(self.mesh, BATCH)
-        held, rest = _split(state, 1 + (longest > state.cache[0][0][0].shape[2] - self.max_new_tokens))
-        held = programs.read(
+        chunks = state.cache.chunks_for(longest + self.max_new_tokens)
+        rest = state.cache.rest(chunks)
+        state = programs.prefill(
             self._model,
-            held,
+            replace(state, cache=state.cache.first(chunks)),
             jax.device_put(tokens, sharding(self.mesh, BATCH, None)),
             *(jax.device_put(array, rows) for array in (lengths, slots, seeds)),
             **self.options,
         )
-        held.live.block_until_ready()
+        state.active.block_until_ready()
         self.throughput.prompts += len(taken)
-        self.throughput.programs.add(("read", length, len(held.cache[0])))
+        self.throughput.programs.add(("prefill", length, chunks))
         self.throughput.prefill_seconds += time.perf_counter() - began
-        return _joined(held, rest)
+        return replace(state, cache=state.cache.join(rest))
 
-    def _write_answers(
-        self, state: DecodeState, busy: np.ndarray, enough: int, chunks: int
+    def _decode(
+        self, state: DecodeState, lengths: np.ndarray, leave: int
     ) -> tuple[DecodeState, list[tuple[int, Answer]]]:
-        """Decode until ``enough`` of the busy slots have ended, and collect those.
+        """Decode until at most ``leave`` slots are active; returns the answers that have ended by slot.
 
-        The first ``chunks`` of the cache hold all busy slots; the others are left alone.
+        ``lengths`` are those of the slots' prompts, 0 for a free slot. Chunks of the cache that hold none of
+        these prompts are not read.
         """
         began = time.perf_counter()
-        leave = max(int(busy.sum()) - enough, 0)
-        live = np.asarray(state.live)
-        if live.sum() > leave:  # answers of one token have ended already
-            held, rest = _split(state, chunks)
-            held, steps = programs.write(self._model, held, leave, STEPS_PER_CALL, **self.options)
-            state, live = _joined(held, rest), np.asarray(held.live)
-            self._count(int(steps), held)
-        ended = np.flatnonzero(busy & ~live)
-        answers = []
-        if len(ended):
-            counts, texts = np.asarray(state.count), np.asarray(state.answer)
-            for slot in ended:
-                ids = texts[slot, : counts[slot]].tolist()
-                stopped = ids[-1] in self.options["eos"]
-                answers.append(
-                    (int(slot), Answer(ids[:-1] if stopped else ids, "stop" if stopped else "length"))
-                )
-                self.throughput.new_tokens += len(ids)
+        active = np.asarray(state.active)
+        if active.sum() > leave:  # answers of one token have ended already
+            chunks = state.cache.chunks_for(int(lengths.max()) + self.max_new_tokens)
+            rest = state.cache.rest(chunks)
+            state, steps = programs.decode(
+                self._model,
+                replace(state, cache=state.cache.first(chunks)),
+                leave,
+                STEPS_PER_CALL,
+                **self.options,
+            )
+            self._count(int(steps), state)
+            state, active = replace(state, cache=state.cache.join(rest)), np.asarray(state.active)
+        ended = np.flatnonzero((lengths > 0) & ~active)
+        answers = [
+            (int(slot), answer) for slot, answer in zip(ended, self._answers(state, ended), strict=True)
+        ]
         self.throughput.decode_seconds += time.perf_counter() - began
         return state, answers
 
+    def _answers(self, state: DecodeState, slots: np.ndarray) -> list[Answer]:
+        """The answers of ``slots``."""
+        if not len(slots):
+            return []
+        counts, tokens = np.asarray(state.count), np.asarray(state.answer)
+        answers = []
+        for slot in slots:
+            ids = tokens[slot, : counts[slot]].tolist()
+            stopped = ids[-1] in self.options["eos"]
+            answers.append(Answer(ids[:-1] if stopped else ids, "stop" if stopped else "length"))
+            self.throughput.new_tokens += len(ids)
+        return answers
+
     def _count(self, steps: int, state: DecodeState) -> None:
-        """Add what ``steps`` of decoding did to the throughput."""
+        """Add ``steps`` of decoding with the chunks of ``state`` to the measurements."""
         self.throughput.slot_steps += steps * self.slots
-        cache_bytes = sum(array.nbytes for array in jax.tree.leaves(state.cache))
-        self.throughput.bytes_read += steps * (self._weight_bytes + cache_bytes)
-        self.throughput.programs.add(("write", 0, len(state.cache[0])))
+        self.throughput.bytes_read += steps * (self._weight_bytes + state.cache.nbytes)
+        self.throughput.programs.add(("decode", 0, state.cache.num_chunks))
 
 
 class _Queue:
-    """Prompts that wait, longest first; those longer than ``short`` wait for a slot with room for them."""
+    """Waiting prompts, longest first; those longer than ``short`` wait for a slot with room for them."""
 
     def __init__(self, prompts: Sequence[Prompt], short: int):
-        """``prompts`` are sorted by length, falling."""
+        """``prompts`` are sorted by descending length."""
         self.long = deque(prompt for prompt in prompts if len(prompt[1]) > short)
         self.short = deque(prompt for prompt in prompts if len(prompt[1]) <= short)
 
@@ -242,31 +259,7 @@ def _padded(length: int, smallest: int) -> int:
     return size
 
 
-def _split(state: DecodeState, chunks: int) -> tuple[DecodeState, list[LayerCache]]:
-    """``state`` with the first ``chunks`` of each layer's cache, and the others."""
-    return (
-        replace(state, cache=[layer[:chunks] for layer in state.cache]),
-        [layer[chunks:] for layer in state.cache],
-    )
-
-
-def _joined(state: DecodeState, rest: list[LayerCache]) -> DecodeState:
-    """What ``_split`` took apart."""
-    return replace(state, cache=[a + b for a, b in zip(state.cache, rest, strict=True)])
-
-
-def _laid_out(model: Llama, mesh: Mesh) -> Llama:
-    """``model`` with its parameters gathered over ``data``, and as the platform multiplies them fastest."""
-    copy: Llama = nnx.merge(*nnx.split(model))
-    for variable in parameters(copy).values():
-        variable.set_value(jax.device_put(variable[...], sharding(mesh, *used_spec(variable.axes))))
-    if mesh.devices.flat[0].platform == "cpu":
-        with jax.set_mesh(mesh):
-            store_inputs_first([linear for _, linear in linears(copy)] + ([copy.head] if copy.head else []))
-    return copy
-
-
 def _weight_bytes(model: Llama) -> int:
-    """Bytes of the weights that a decoding step reads: all but the table of tokens, unless it is also the head."""
+    """Bytes of the weights that a decoding step reads: all but the embedding, unless it is also the head."""
     table = 0 if model.head is None else model.embed.weight[...].nbytes
     return sum(int(v[...].nbytes) for v in parameters(model).values()) - int(table)

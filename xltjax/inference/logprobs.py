@@ -1,6 +1,6 @@
-"""Log-probabilities of given continuations: what a model thinks of answers it did not choose itself.
+"""Log-probabilities of given continuations of prompts.
 
-Array dimensions as in ``llama.py``; R rows read at once, L tokens of a continuation, C continuations of a row.
+Array dimensions as in ``llama.py``; R rows of a batch, L tokens of a continuation, C continuations of a row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SMALLEST_ROW = 64  # tokens; rows are padded to this times a power of two
 NO_TOKEN = -1  # pads continuations
 
 
-def score(
+def sequence_logprobs(
     model: Llama,
     mesh: Mesh,
     prompts: Sequence[Sequence[int]],
@@ -34,15 +34,15 @@ def score(
 ) -> np.ndarray:
     """log P(continuation | prompt) of each pair: the sum over the continuation's tokens, in nats.
 
-    Pairs of one prompt whose continuations differ in the last token only ("▁0", "▁1") are read as one row.
-    Besides the model, R L V float32 logits are held at a time.
+    Pairs of one prompt whose continuations differ in the last token only ("▁0", "▁1") share one row of a
+    forward pass. Besides the model, R L V float32 logits are in memory at a time.
 
     Args:
         model: its parameters lie on ``mesh``.
         mesh: the devices.
         prompts: token ids [N], BOS included.
-        continuations: token ids [N] of what follows each prompt; nothing at all has probability 1.
-        batch_size: rows read at once over the whole mesh, rounded up to what the mesh divides.
+        continuations: token ids [N] of what follows each prompt; an empty continuation has probability 1.
+        batch_size: rows of one forward pass over the whole mesh, rounded up to a multiple that the mesh divides.
 
     Returns:
         [N] float64, in the order of the pairs. No value depends on the other pairs.
@@ -50,17 +50,17 @@ def score(
     Raises:
         ValueError: for a prompt without tokens, or a pair longer than the model's positions.
     """
-    scores = np.empty(len(prompts))
+    logprobs = np.empty(len(prompts))
     parts = batch_parts(mesh)
     size = math.ceil(batch_size / parts) * parts
     rows = _rows(prompts, continuations, model.config.max_positions)
     with jax.set_mesh(mesh):
         for batch in _batches(rows, size):
             arrays = [jax.device_put(array, sharding(mesh, BATCH)) for array in _pad(batch, size)]
-            found = np.asarray(_token_scores(model, *arrays), np.float64).sum(axis=1)
+            found = np.asarray(_token_logprobs(model, *arrays), np.float64).sum(axis=1)
             for row, values in zip(batch, found, strict=False):  # the batch may end in padding
-                scores[row.owners] = values[: len(row.owners)]
-    return scores
+                logprobs[row.owners] = values[: len(row.owners)]
+    return logprobs
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Row:
     """A prompt, and continuations of it that differ in the last token only.
 
     Attributes:
-        tokens: the prompt and what the continuations share.
+        tokens: the prompt and the tokens that the continuations share.
         start: length of the prompt.
         continuations: token ids.
         owners: the pair that each continuation belongs to.
@@ -80,7 +80,7 @@ class _Row:
     owners: list[int] = field(default_factory=list)
 
     def shape(self) -> tuple[int, int, int]:
-        """Padded T, L and C: few sizes, so few compilations, and no say in it for other rows."""
+        """Padded T, L and C. There are few sizes, so few compilations, and a row's size ignores other rows."""
         return (
             SMALLEST_ROW * _power(2, len(self.tokens) / SMALLEST_ROW),
             _power(4, max(len(self.continuations[0]), 1)),
@@ -111,7 +111,7 @@ def _rows(
 
 
 def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
-    """Rows of one shape at a time; the largest first, so that what does not fit the memory fails at once."""
+    """Rows of one shape at a time, the largest first, so that a batch that does not fit the memory fails at once."""
     by_shape: dict[tuple[int, int, int], list[_Row]] = {}
     for row in rows:
         by_shape.setdefault(row.shape(), []).append(row)
@@ -135,7 +135,7 @@ def _pad(batch: Sequence[_Row], size: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 @jax.jit
-def _token_scores(model: Llama, tokens: Array, starts: Array, targets: Array) -> Array:
+def _token_logprobs(model: Llama, tokens: Array, starts: Array, targets: Array) -> Array:
     """Log-probability [R, L, C] of each token of each continuation; 0 where there is none."""
     hidden, _ = model.prefill(tokens)
     places = jnp.minimum(starts[:, None] - 1 + jnp.arange(targets.shape[1]), tokens.shape[1] - 1)

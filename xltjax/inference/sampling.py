@@ -1,4 +1,4 @@
-"""From logits to the next token: repetition penalty, then greedily or by a draw of the item's own.
+"""From logits to the next token: repetition penalty, then the likeliest token or a draw that only the item decides.
 
 Array dimensions as in ``llama.py``; B rows, V' padded vocabulary.
 """
@@ -22,12 +22,12 @@ TABLE = P(BATCH, None)
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How tokens are chosen. Temperature 0 is greedy.
+    """How tokens are sampled; temperature 0 is greedy.
 
-    In the order of ``transformers``: penalty, temperature, top-k, top-p.
+    The steps are applied in the order of ``transformers``: penalty, temperature, top-k, top-p.
 
     Attributes:
-        repetition_penalty: over every distinct id of prompt and answer so far; 1 is none.
+        repetition_penalty: on every distinct id of prompt and answer so far; 1 is none.
         temperature: divides the logits before a draw; 0 takes the likeliest token.
         top_k: draw among the k likeliest; 0 is all.
         top_p: draw among the fewest likeliest tokens that hold this share of probability; 1 is all.
@@ -57,11 +57,11 @@ class SamplingParams:
 
 
 def item_seed(seed: int, item: str) -> int:
-    """The 32-bit seed of one item's draws: it does not depend on what else is answered."""
+    """The 32-bit seed of one item's draws, which does not depend on the other items."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{item}".encode()).digest()[:4], "big")
 
 
-def choose(logits: Array, seen: Array, seeds: Array, count: Array, choice: SamplingParams) -> Array:
+def sample(logits: Array, seen: Array, seeds: Array, count: Array, sampling: SamplingParams) -> Array:
     """The next token [B] int32 of each row; ties go to the lowest id.
 
     Args:
@@ -69,13 +69,13 @@ def choose(logits: Array, seen: Array, seeds: Array, count: Array, choice: Sampl
         seen: [B, V'] bool, ids of the prompt and the answer so far.
         seeds: [B] uint32, from ``item_seed``.
         count: [B] int32, how many tokens the answer has; with the seed it decides the draw.
-        choice: how to choose.
+        sampling: the parameters.
     """
 
     def kernel(logits: Array, seen: Array, seeds: Array, count: Array) -> Array:
-        scores = penalize(logits, seen, choice.repetition_penalty)
-        if choice.temperature:
-            scores = _truncated(scores / choice.temperature, choice)
+        scores = penalize(logits, seen, sampling.repetition_penalty)
+        if sampling.temperature:
+            scores = _truncated(scores / sampling.temperature, sampling)
             scores = scores + jax.vmap(_noise, in_axes=(0, 0, None))(seeds, count, scores.shape[1])
         return _first_largest(scores)
 
@@ -104,15 +104,15 @@ def _first_largest(scores: Array) -> Array:
     return largest.min(axis=1)
 
 
-def _truncated(scores: Array, choice: SamplingParams) -> Array:
+def _truncated(scores: Array, sampling: SamplingParams) -> Array:
     """``scores`` [B, V'] with what top-k and top-p leave out at -inf."""
-    if choice.top_k:
-        least = jax.lax.top_k(scores, min(choice.top_k, scores.shape[1]))[0][:, -1:]
+    if sampling.top_k:
+        least = jax.lax.top_k(scores, min(sampling.top_k, scores.shape[1]))[0][:, -1:]
         scores = jnp.where(scores < least, -jnp.inf, scores)
-    if choice.top_p < 1:
+    if sampling.top_p < 1:
         ordered = -jnp.sort(-scores, axis=1)
         shares = jax.nn.softmax(ordered, axis=1)
-        kept = jnp.cumsum(shares, axis=1) - shares < choice.top_p  # what is likelier holds less than p
+        kept = jnp.cumsum(shares, axis=1) - shares < sampling.top_p  # what is likelier holds less than p
         least = jnp.where(kept, ordered, jnp.inf).min(axis=1, keepdims=True)
         scores = jnp.where(scores < least, -jnp.inf, scores)
     return scores

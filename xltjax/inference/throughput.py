@@ -1,4 +1,4 @@
-"""What decoding did: throughput, slot occupancy, and bytes read against the device's bandwidth."""
+"""Measurements of an engine: tokens per second, occupancy of the slots, and memory bandwidth."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Throughput:
 
     Attributes:
         slot_steps: decoding steps times slots, idle slots included.
-        bytes_read: by decoding steps, over all devices: every weight of a product and the whole cache.
-        programs: what was compiled: (``read`` | ``write``, prompt length, chunks of the cache).
+        bytes_read: by decoding steps, over all devices: the weights of every linear layer and the whole cache.
+        programs: what was compiled: (``prefill`` | ``decode``, padded prompt length, chunks of the cache).
     """
 
     prompts: int = 0
@@ -29,16 +29,16 @@ class Throughput:
     programs: set[tuple[str, int, int]] = field(default_factory=set)
 
     def occupancy(self) -> float:
-        """Share of slot steps that lengthened an answer."""
-        # The first token of an answer comes from reading its prompt.
+        """Share of slot steps that added a token to an answer."""
+        # The first token of an answer comes from the prefill.
         return (self.new_tokens - self.prompts) / self.slot_steps if self.slot_steps else 1.0
 
     def rate(self) -> float:
-        """New tokens per second, reading prompts included."""
+        """New tokens per second of prefill and decoding together."""
         return self.new_tokens / max(self.prefill_seconds + self.decode_seconds, 1e-9)
 
     def report(self) -> str:
-        """One paragraph for people."""
+        """All measurements as one paragraph of text."""
         decoded = self.new_tokens - self.prompts
         return (
             f"{self.prompts} answers, {self.new_tokens} tokens, {self.rate():,.0f} tokens/s; "

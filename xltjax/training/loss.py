@@ -1,26 +1,32 @@
-"""Cross entropy of the learned tokens, chunk by chunk: logits exist for one chunk at a time.
+"""Cross entropy of the learned tokens in chunks, so that logits exist for one chunk at a time.
 
-Only learned tokens reach the head: they are moved to the front, and the loop ends with the last of them.
-The gradient of a chunk is computed while its logits are at hand, so that they are made once.
+Only learned tokens reach the output layer: they are moved to the front, and the loop ends with the last of
+them. The forward pass also computes the gradient of each chunk while its logits exist, so that they are
+computed once.
+
+Array dimensions: R parts of the batch (one row for each), L positions, D model width, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from xltjax.data.packing import Batch
-from xltjax.llama import ACTIVATIONS, Llama
+from xltjax.layers import ACTIVATIONS, Embedding, Linear, vocabulary_logits
+from xltjax.llama import Llama
 from xltjax.mesh import BATCH
 
-LOGIT_BYTES = 1 << 29  # logits of one device are made in chunks of at most this size
-CPU_LOGIT_BYTES = 1 << 26  # small chunks stay near the processor, and new memory is dear there
+LOGIT_BYTES = 1 << 29  # most memory for the logits of a chunk on one device
+CPU_LOGIT_BYTES = 1 << 26  # on CPU small chunks stay in the cache, and allocating memory is slow
+
+OutputLayer = Linear | Embedding
+Saved = tuple[OutputLayer, OutputLayer, Array]  # output layer, its gradient, gradient of the hidden states
 
 
 def summed_loss(model: Llama, batch: Batch) -> Array:
@@ -28,51 +34,67 @@ def summed_loss(model: Llama, batch: Batch) -> Array:
     hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions)
     hidden, targets, mask = _learned_first(hidden, batch.targets, batch.loss_mask)
     chunk = _chunk_length(hidden.shape[1], model.embed.weight.shape[0])
-    name = "embed" if model.head is None else "head"
-    graph, head, rest = nnx.split(model, lambda path, _: path[0] == name, ...)  # type: ignore[misc]
-    rest = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rest)
+    return _chunked_loss(model.config.vocab_size, chunk, model.output_layer, hidden, targets, mask)
 
-    def logits_of(head: nnx.State, hidden: Array) -> Array:
-        return nnx.merge(graph, head, rest).logits(hidden)
 
-    def chunks(step: Any, start: Any, *arrays: Array) -> Any:
-        """``step(carry, offset, *chunk)`` over all chunks with a learned token; the same number on every device."""
-        count = -(-(mask > 0).sum(axis=1).max() // chunk)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _chunked_loss(
+    vocab_size: int, chunk: int, output_layer: OutputLayer, hidden: Array, targets: Array, mask: Array
+) -> Array:
+    """The summed loss of hidden states [R, L, D], targets and mask [R, L], ``chunk`` positions at a time."""
 
-        def body(index: Array, carry: Any) -> Any:
-            at = index * chunk
-            return step(carry, at, *(jax.lax.dynamic_slice_in_dim(x, at, chunk, axis=1) for x in arrays))
+    def add_chunk(index: Array, loss: Array) -> Array:
+        x, ids, learned = _chunk(index, chunk, hidden, targets, mask)
+        return loss + _cross_entropy(vocabulary_logits(output_layer, x, vocab_size), ids, learned)[0]
 
-        return jax.lax.fori_loop(0, count, body, start)
+    return jax.lax.fori_loop(0, _chunk_count(mask, chunk), add_chunk, jnp.zeros(()))
 
-    @jax.custom_vjp
-    def total(head: nnx.State, hidden: Array, targets: Array, mask: Array) -> Array:
-        def add(loss: Array, _: Array, hidden: Array, targets: Array, mask: Array) -> Array:
-            return loss + _cross_entropy(logits_of(head, hidden), targets, mask)[0]
 
-        return chunks(add, jnp.zeros(()), hidden, targets, mask)
+def _forward(
+    vocab_size: int, chunk: int, output_layer: OutputLayer, hidden: Array, targets: Array, mask: Array
+) -> tuple[Array, Saved]:
+    """The loss, and its gradients for the output layer (float32) and the hidden states."""
+    logits_of = partial(vocabulary_logits, vocab_size=vocab_size)
 
-    def forward(head: nnx.State, hidden: Array, targets: Array, mask: Array) -> tuple[Array, Any]:
-        def add(carry: Any, at: Array, chunk_hidden: Array, targets: Array, mask: Array) -> Any:
-            loss, head_gradient, hidden_gradient = carry
-            logits, pull = jax.vjp(logits_of, head, chunk_hidden)
-            more, gradient = _cross_entropy(logits, targets, mask)
-            for_head, for_hidden = pull(gradient)
-            head_gradient = jax.tree.map(lambda s, g: s + g.astype(s.dtype), head_gradient, for_head)
-            hidden_gradient = jax.lax.dynamic_update_slice_in_dim(hidden_gradient, for_hidden, at, axis=1)
-            return loss + more, head_gradient, hidden_gradient
+    def add_chunk(index: Array, carry: tuple[Array, OutputLayer, Array]) -> tuple[Array, OutputLayer, Array]:
+        loss, d_layer, d_hidden = carry
+        x, ids, learned = _chunk(index, chunk, hidden, targets, mask)
+        logits, vjp = jax.vjp(logits_of, output_layer, x)
+        more, d_logits = _cross_entropy(logits, ids, learned)
+        for_layer, for_x = vjp(d_logits)
+        d_layer = jax.tree.map(lambda total, d: total + d.astype(total.dtype), d_layer, for_layer)
+        return (
+            loss + more,
+            d_layer,
+            jax.lax.dynamic_update_slice_in_dim(d_hidden, for_x, index * chunk, axis=1),
+        )
 
-        zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), head)
-        loss, *gradients = chunks(add, (jnp.zeros(()), zeros, jnp.zeros_like(hidden)), hidden, targets, mask)
-        return loss, (head, *gradients)
+    zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), output_layer)
+    start = jnp.zeros(()), zeros, jnp.zeros_like(hidden)
+    loss, d_layer, d_hidden = jax.lax.fori_loop(0, _chunk_count(mask, chunk), add_chunk, start)
+    return loss, (output_layer, d_layer, d_hidden)
 
-    def backward(saved: Any, scale: Array) -> Any:
-        head, head_gradient, hidden_gradient = saved
-        head_gradient = jax.tree.map(lambda w, g: (g * scale).astype(w.dtype), head, head_gradient)
-        return head_gradient, hidden_gradient * scale.astype(hidden_gradient.dtype), None, None
 
-    total.defvjp(forward, backward)
-    return total(head, hidden, targets, mask)
+def _backward(
+    vocab_size: int, chunk: int, saved: Saved, scale: Array
+) -> tuple[OutputLayer, Array, None, None]:
+    """The gradients of the forward pass times that of the loss."""
+    output_layer, d_layer, d_hidden = saved
+    d_layer = jax.tree.map(lambda w, d: (d * scale).astype(w.dtype), output_layer, d_layer)
+    return d_layer, d_hidden * scale.astype(d_hidden.dtype), None, None
+
+
+_chunked_loss.defvjp(_forward, _backward)
+
+
+def _chunk(index: Array, chunk: int, *arrays: Array) -> list[Array]:
+    """The positions of chunk number ``index`` of arrays [R, L, ...]."""
+    return [jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk, axis=1) for x in arrays]
+
+
+def _chunk_count(mask: Array, chunk: int) -> Array:
+    """How many chunks have a learned token on any device; devices must agree on the length of the loop."""
+    return -(-(mask > 0).sum(axis=1).max() // chunk)
 
 
 def _cross_entropy(logits: Array, targets: Array, mask: Array) -> tuple[Array, Array]:
@@ -81,13 +103,13 @@ def _cross_entropy(logits: Array, targets: Array, mask: Array) -> tuple[Array, A
     The vocabulary of ``logits`` [B, T, V] may be split over ``tensor``.
     """
     chosen = jnp.arange(logits.shape[-1], out_sharding=P("tensor")) == targets[..., None]
-    normalizer = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    losses = normalizer[..., 0] - jnp.where(chosen, logits, 0.0).sum(axis=-1)
-    return (losses * mask).sum(), (jnp.exp(logits - normalizer) - chosen) * mask[..., None]
+    lse = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    losses = lse[..., 0] - jnp.where(chosen, logits, 0.0).sum(axis=-1)
+    return (losses * mask).sum(), (jnp.exp(logits - lse) - chosen) * mask[..., None]
 
 
 def _learned_first(hidden: Array, targets: Array, mask: Array) -> tuple[Array, Array, Array]:
-    """Each device's rows in one, learned positions first: [R, L, ...] for R parts of the batch of L positions."""
+    """The rows of each part of the batch joined into one, with its learned positions first: [R, L, ...]."""
     mesh = jax.sharding.get_abstract_mesh()
     parts = math.prod(mesh.shape[axis] for axis in BATCH)
 
@@ -106,7 +128,7 @@ def _learned_first(hidden: Array, targets: Array, mask: Array) -> tuple[Array, A
 
 
 def _chunk_length(length: int, vocabulary: int) -> int:
-    """``length`` halved as often as it takes, and as it can be, for the logits of one device to be small."""
+    """``length`` halved until the logits of a chunk fit their memory on one device, or until it is odd."""
     mesh = jax.sharding.get_abstract_mesh()
     position_bytes = 4 * vocabulary // mesh.shape["tensor"]
     most = CPU_LOGIT_BYTES if jax.default_backend() == "cpu" else LOGIT_BYTES

@@ -19,7 +19,7 @@ def inverse_sqrt(timescale: float = 1.0) -> Schedule:
 
 
 def linear(end: float | None, steps: int) -> Schedule:
-    """lr(n) = peak + (end - peak) (n - 1) / steps, never beyond ``end``: the released configs' schedule.
+    """lr(n) = peak + (end - peak) (n - 1) / steps, then ``end``: the schedule of the released configs.
 
     ``end`` is a tenth of the peak when it is None.
     """
@@ -52,7 +52,7 @@ def with_warmup(schedule: Schedule, warmup: int) -> Schedule:
 
 
 def make_schedule(name: str, *, end: float | None, steps: int, timescale: float, warmup: int) -> Schedule:
-    """The schedule called ``name``; see the functions of that name."""
+    """The schedule of the function called ``name``, with linear warm-up over ``warmup`` updates."""
     schedule = {
         "inverse_sqrt": lambda: inverse_sqrt(timescale),
         "linear": lambda: linear(end, steps),
@@ -71,10 +71,10 @@ def adamw(
     clip_norm: float,
     moments: Any = jnp.float32,
 ) -> optax.GradientTransformation:
-    """AdamW without its learning rate: updates are to be multiplied by -lr(n).
+    """AdamW without its learning rate: ``apply_updates`` multiplies the updates by -lr(n).
 
-    Gradients are first scaled to a global norm of at most ``clip_norm``. Weight decay is decoupled and
-    falls on every trained parameter, as in the release. Both moments are kept in the dtype ``moments`` and
+    Gradients are first scaled to a global norm of at most ``clip_norm``. Weight decay is decoupled and is
+    applied to every trainable parameter, as in the release. Both moments are kept in the dtype ``moments`` and
     computed in float32.
     """
     return optax.chain(
@@ -85,7 +85,7 @@ def adamw(
 
 
 def _stored_in(transform: optax.GradientTransformation, dtype: Any) -> optax.GradientTransformation:
-    """``transform`` computing in float32 with its state kept in ``dtype`` (optax narrows one moment only)."""
+    """``transform`` computing in float32 with its state kept in ``dtype`` (optax can do this for one moment only)."""
 
     def cast(state: Any, to: Any) -> Any:
         return jax.tree.map(lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
@@ -117,9 +117,9 @@ def apply_updates(params: Any, updates: Any, learning_rate: Array, key: Array | 
 
 
 def round_stochastically(x: Array, key: Array) -> Array:
-    """Float32 ``x`` as one of its two bfloat16 neighbours, the nearer the likelier, so that E[result] = x.
+    """Float32 ``x`` as one of its two bfloat16 neighbors, the nearer one more often, so that E[result] = x.
 
-    Rounded to nearest, an update smaller than half a unit in the last place would be lost every time.
+    With rounding to nearest, an update smaller than half a unit in the last place would always be lost.
     """
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
     noise = jax.random.bits(key, x.shape, jnp.uint16, out_sharding=jax.typeof(x).sharding)

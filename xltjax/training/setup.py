@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from xltjax.data.packing import PackedData
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama
 from xltjax.lora import add_lora, merge
-from xltjax.partition import Weights, partition
+from xltjax.partition import Rebuild, Weights, partition
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.samples import Samples
@@ -56,7 +56,7 @@ class Setup:
     data: PackedData
     validation: Validation | None
     samples: Samples | None
-    rebuild: Callable[[Weights, Weights], Llama]
+    rebuild: Rebuild
     transform: Any
     update: Any
     start: Weights

@@ -1,4 +1,4 @@
-"""One update: summed losses over micro-batches, one token mean, AdamW. Jitted once, state donated."""
+"""One update: gradient accumulation over micro-batches, the mean over tokens, AdamW. Jitted once, state donated."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from jax.sharding import Mesh
 
 from xltjax.checkpoint import TrainState
 from xltjax.data.packing import Batch
-from xltjax.llama import Llama
-from xltjax.lora import drop_adapter_inputs
+from xltjax.lora import with_dropout
 from xltjax.mesh import BATCH, sharding
-from xltjax.partition import Weights
+from xltjax.partition import Rebuild, Weights
 from xltjax.training.loss import summed_loss
 from xltjax.training.optimizer import Schedule, apply_updates
 
@@ -26,7 +25,7 @@ Metrics = dict[str, Array]  # by name
 
 
 def make_train_step(
-    rebuild: Callable[[Weights, Weights], Llama],
+    rebuild: Rebuild,
     transform: optax.GradientTransformation,
     schedule: Schedule,
     *,
@@ -35,29 +34,27 @@ def make_train_step(
     stochastic_rounding: bool = False,
     offload: bool = False,
 ) -> Callable[[TrainState, Weights, Batch, Any], tuple[TrainState, Metrics]]:
-    """A jitted ``(state, frozen, batch, peak learning rate) -> (state, metrics)``; the state's buffers are reused.
+    """A jitted ``(state, frozen, batch, peak learning rate) -> (state, metrics)``; the state is donated.
 
     The gradient is that of the token mean over all micro-batches of the update, however they are split.
     Metrics: loss, grad_norm, learning_rate, learned_tokens, tokens.
 
     Args:
-        rebuild: see ``partition``.
+        rebuild: from ``partition``.
         transform: from ``optimizer.adamw``.
         schedule: from ``optimizer.make_schedule``.
-        seed: of dropout and rounding, which depend on it and the update's number alone.
+        seed: of dropout and rounding, which depend only on it and the number of the update.
         lora_dropout: share of the adapters' inputs that is dropped.
         stochastic_rounding: of bfloat16 weights, see ``optimizer.round_stochastically``.
-        offload: the moments lie in the host's memory, see ``fresh_state``.
+        offload: the moments are kept in host memory, see ``fresh_state``.
     """
 
     def loss_of(weights: Weights, frozen: Weights, micro: Batch, key: Array) -> Array:
         model = rebuild(weights, frozen)
-        if lora_dropout:
-            drop_adapter_inputs(model, lora_dropout, key)
-        return summed_loss(model, micro)
+        return summed_loss(with_dropout(model, lora_dropout, key) if lora_dropout else model, micro)
 
     def gradient(state: TrainState, frozen: Weights, batch: Batch, key: Array) -> tuple[Array, Weights]:
-        """Summed loss and its gradient, over the micro-batches in turn."""
+        """Summed loss and its gradient, accumulated over the micro-batches."""
         count = batch.tokens.shape[0]
         if count == 1:  # nothing to accumulate: no second copy of the gradient
             micro = jax.tree.map(lambda x: x[0], batch)
@@ -104,7 +101,7 @@ def make_train_step(
 
 
 def start_state(weights: Weights, transform: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """``fresh_state`` of copies, which leave the model's own arrays alive."""
+    """``fresh_state`` of copies of ``weights``, which stay valid after the first update."""
     with jax.set_mesh(mesh):
         return fresh_state(jax.tree.map(jnp.copy, weights), transform, mesh)
 
@@ -112,9 +109,9 @@ def start_state(weights: Weights, transform: optax.GradientTransformation, mesh:
 def fresh_state(
     weights: Weights, transform: optax.GradientTransformation, mesh: Mesh, *, offload: bool = False
 ) -> TrainState:
-    """Step 0 from ``weights``, which the first update uses up; the moments lie where their weights lie.
+    """Step 0 from ``weights``, which the first update donates; moments are sharded as their weights are.
 
-    With ``offload`` the moments are kept in the host's memory, and visit the device in each update.
+    With ``offload`` the moments are kept in host memory and are moved to the device for each update.
     """
     with jax.set_mesh(mesh):
         optimizer = jax.jit(transform.init)(weights)
@@ -124,12 +121,12 @@ def fresh_state(
 
 
 def in_host_memory(x: Array) -> Array:
-    """``x``, sharded as it is, in memory of the hosts."""
+    """``x`` with the same sharding in host memory."""
     return jax.device_put(x, x.sharding.with_memory_kind("pinned_host"))
 
 
 def rows_here(mesh: Mesh, rows: int) -> slice:
-    """Which of the ``rows`` of a batch lie on devices of this process, and need to be built by it."""
+    """Which of the ``rows`` of a batch lie on devices of this process, which therefore builds them."""
     placed = sharding(mesh, BATCH).addressable_devices_indices_map((rows,)).values()
     spans = [index[0].indices(rows) for index in placed if index is not None]
     return slice(min(span[0] for span in spans), max(span[1] for span in spans))
@@ -139,8 +136,8 @@ def place(batch: Batch, mesh: Mesh, rows: int | None = None) -> Batch:
     """The host's batch [A, B, T] on the mesh, rows split over the batch axes.
 
     Args:
-        batch: arrays of NumPy; only the rows of ``rows_here`` when ``rows`` is given.
-        mesh: on which it is to lie.
+        batch: NumPy arrays; only the rows of ``rows_here`` when ``rows`` is given.
+        mesh: the devices.
         rows: B over all processes.
     """
     target = sharding(mesh, None, BATCH, None)

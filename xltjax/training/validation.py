@@ -1,8 +1,8 @@
-"""Loss on examples that are not learned."""
+"""Loss on validation examples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 from jax import Array
@@ -10,8 +10,7 @@ from jax.sharding import Mesh
 
 from xltjax.data.packing import Batch, BatchShape, fill, pack_once
 from xltjax.data.tokenizer import Tokens
-from xltjax.llama import Llama
-from xltjax.partition import Weights
+from xltjax.partition import Rebuild, Weights
 from xltjax.training.loss import summed_loss
 from xltjax.training.step import place, rows_here
 
@@ -19,17 +18,11 @@ from xltjax.training.step import place, rows_here
 class Validation:
     """A fixed set of examples, packed once."""
 
-    def __init__(
-        self,
-        examples: Sequence[Tokens],
-        shape: BatchShape,
-        rebuild: Callable[[Weights, Weights], Llama],
-        mesh: Mesh,
-    ):
-        """Lay ``examples`` out in batches as large as one forward pass of training, on ``mesh``."""
+    def __init__(self, examples: Sequence[Tokens], shape: BatchShape, rebuild: Rebuild, mesh: Mesh):
+        """Pack ``examples`` into batches of the size of one forward pass of training, and put them on ``mesh``."""
         rows = pack_once(examples, shape.length)
         count = shape.rows * shape.joined
-        rows += [[] for _ in range(-len(rows) % count)]  # of padding alone
+        rows += [[] for _ in range(-len(rows) % count)]  # rows of padding only
         here = rows_here(mesh, count)
         self._batches = [
             place(fill([rows[start : start + count][here]], shape.length), mesh, count)
@@ -37,14 +30,14 @@ class Validation:
         ]
 
         @jax.jit
-        def summed(trained: Weights, frozen: Weights, batch: Batch) -> tuple[Array, Array]:
+        def summed(trainable: Weights, frozen: Weights, batch: Batch) -> tuple[Array, Array]:
             micro: Batch = jax.tree.map(lambda x: x[0], batch)
-            return summed_loss(rebuild(trained, frozen), micro), micro.loss_mask.sum()
+            return summed_loss(rebuild(trainable, frozen), micro), micro.loss_mask.sum()
 
         self._summed = summed
 
-    def loss(self, trained: Weights, frozen: Weights) -> float:
+    def loss(self, trainable: Weights, frozen: Weights) -> float:
         """Cross entropy per learned token, the mean over all examples. Under ``jax.set_mesh``."""
-        parts = [self._summed(trained, frozen, batch) for batch in self._batches]
+        parts = [self._summed(trainable, frozen, batch) for batch in self._batches]
         loss, learned = (sum(map(float, column)) for column in zip(*parts, strict=True))
         return loss / learned

@@ -1,0 +1,122 @@
+"""The layers that a transformer is made of, as flax.nnx modules with explicitly sharded parameters.
+
+Array dimensions: B batch, T length, D model width, V vocabulary. Weights keep Hugging Face's orientation,
+[out, in], so that conversion is a copy. A new layer is abstract: its parameters are shapes until they are filled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.sharding import PartitionSpec as P
+
+from xltjax.mesh import BATCH, used_spec
+
+ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
+Layout = Literal["oi", "io"]  # of a weight: [out, in] or [in, out]
+
+
+def declare(shape: tuple[int, ...], axes: tuple[str | None, ...], init: str = "normal") -> nnx.Param:
+    """One parameter: its shape, the logical axis of each dimension (see ``mesh.STORED``) and its start.
+
+    Args:
+        shape: sizes of the dimensions.
+        axes: logical axes, from which the sharding follows.
+        init: ``normal``, ``ones`` or ``zeros``.
+    """
+    return nnx.Param(jax.ShapeDtypeStruct(shape, jnp.float32), axes=axes, init=init)
+
+
+def use(parameter: nnx.Variable, dtype: Any) -> Array:
+    """A parameter as a layer computes with it: cast, then gathered over ``data`` (the FSDP all-gather).
+
+    The transpose of this ``reshard`` is the reduce-scatter of the gradient.
+    """
+    return jax.sharding.reshard(parameter[...].astype(dtype), used_spec(parameter.axes))
+
+
+def matmul(x: Array, weight: Array, split: str | None, layout: Layout = "oi") -> Array:
+    """x [B, T, in] times ``weight``: [B, T, out], split over mesh axis ``split`` or whole."""
+    return jnp.einsum(f"bti,{layout}->bto", x, weight, out_sharding=P(BATCH, None, split))
+
+
+class Linear(nnx.Module):
+    """y = x W^T + b. ``layout`` says how W is stored."""
+
+    def __init__(self, weight: nnx.Param, bias: nnx.Param | None = None, layout: Layout = "oi"):
+        """``weight`` [out, in], or [in, out] in layout ``io``; ``bias`` [out]."""
+        self.weight = weight
+        self.bias = nnx.data(bias)
+        self.layout: Layout = layout
+
+    def __call__(self, x: Array) -> Array:
+        """[B, T, in] -> [B, T, out]."""
+        y = self.matmul(x)
+        return y if self.bias is None else y + use(self.bias, x.dtype)
+
+    def matmul(self, x: Array) -> Array:
+        """The layer without its bias."""
+        return matmul(x, use(self.weight, x.dtype), self.split, self.layout)
+
+    @property
+    def split(self) -> str | None:
+        """The mesh axis over which the outputs are split."""
+        return used_spec(self.weight.axes)[self.layout.index("o")]
+
+    def with_weight(self, weight: nnx.Param, layout: Layout) -> Linear:
+        """The same layer with its weight stored in another layout."""
+        return Linear(weight, self.bias, layout)
+
+
+def declare_linear(features: tuple[int, int], axes: tuple[str, str], bias: bool = False) -> Linear:
+    """An abstract ``Linear``; ``features`` and logical ``axes`` are those of (out, in)."""
+    return Linear(declare(features, axes), declare(features[:1], axes[:1], "zeros") if bias else None)
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) * weight, the division in float32."""
+
+    def __init__(self, size: int, eps: float):
+        self.weight = declare((size,), ("embed",), "ones")
+        self.eps = eps
+
+    def __call__(self, x: Array) -> Array:
+        """[B, T, D] -> [B, T, D]."""
+        wide = x.astype(jnp.float32)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return use(self.weight, x.dtype) * normed.astype(x.dtype)
+
+
+class Embedding(nnx.Module):
+    """Token vectors [V, D], stored with rows over ``data`` and columns over ``tensor``."""
+
+    def __init__(self, vocab: int, size: int):
+        self.weight = declare((vocab, size), ("table_rows", "table_columns"))
+
+    def __call__(self, tokens: Array, dtype: Any) -> Array:
+        """[B, T] int32 -> [B, T, D]."""
+        table = use(self.weight, dtype)
+        x = table.at[tokens].get(out_sharding=P(BATCH, None, "tensor"))
+        return jax.sharding.reshard(x, ACTIVATIONS)
+
+    def attend(self, x: Array) -> Array:
+        """[B, T, D] -> [B, T, V]: the table as the output layer of a model with tied embeddings."""
+        table = jax.sharding.reshard(use(self.weight, x.dtype), P("tensor", None))
+        return matmul(x, table, "tensor")
+
+
+def vocabulary_logits(output_layer: Linear | Embedding, hidden: Array, vocab_size: int) -> Array:
+    """Logits [B, T, V'] float32 of hidden states [B, T, D], split over ``tensor``.
+
+    The vocabulary is padded from ``vocab_size`` to V'; the logits of the padding are -inf.
+    """
+    logits = output_layer.attend(hidden) if isinstance(output_layer, Embedding) else output_layer(hidden)
+    logits = logits.astype(jnp.float32)
+    if logits.shape[-1] != vocab_size:
+        index = jnp.arange(logits.shape[-1], out_sharding=P("tensor"))
+        logits = jnp.where(index < vocab_size, logits, -jnp.inf)
+    return logits
