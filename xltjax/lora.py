@@ -156,13 +156,6 @@ def lora_parameters(model: Llama, rank: int, targets: Sequence[str]) -> int:
     return sum(rank * sum(linear.weight.shape) for linear in chosen)
 
 
-def remove_lora(model: Llama) -> None:
-    """Remove every adapter."""
-    for _, linear in linears(model):
-        linear.lora_a = linear.lora_b = nnx.data(None)
-        linear.lora_scale = 0.0
-
-
 def has_lora(model: Llama) -> bool:
     """Whether any linear layer has an adapter."""
     return any(True for _ in lora_linears(model))

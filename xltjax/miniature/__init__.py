@@ -1,6 +1,7 @@
-"""The miniature: a toy world in four languages that stands in for model, data and prompts. Built where it is first used.
+"""The miniature: a toy world in four languages that stands in for model, data and prompts.
 
-The commands alone know its name. They replace it by paths before anything else sees their settings.
+It is built when it is first used. The commands alone know its name: they replace it by paths before
+anything else sees their settings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of ``python -m xltjax.train``: one field per YAML key and flag, with the defaults of the paper's protocol."""
+"""Settings of ``python -m xltjax.train``: a field per YAML key and flag, with the paper's protocol as defaults."""
 
 from __future__ import annotations
 

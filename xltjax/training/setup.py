@@ -130,7 +130,7 @@ def stored_dtype(config: TrainConfig) -> Any:
 def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
     """Merge the adapters that ``model`` has, and add new ones when LoRA is asked for."""
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
-    model.remat = config.remat
+    model.activation_checkpointing = config.remat
     if config.lora_rank:
         add_lora(
             model,
