@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import parse_json, read_text
+from xltjax.common.files import read_json_object
 from xltjax.llama import LlamaConfig
 from xltjax.rope import RopeScaling
 
@@ -119,18 +119,6 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
         UserError: when it is missing or not a JSON object.
     """
     return read_json_object(directory / "config.json")
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A file of one JSON object, parsed.
-
-    Raises:
-        UserError: when it is missing or holds anything else.
-    """
-    values = parse_json(read_text(path), path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return values
 
 
 def llama_config(values: Mapping[str, Any]) -> LlamaConfig:

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
+from xltjax.common.files import read_json_object
 from xltjax.converters.export_hf import fetch
-from xltjax.converters.hf_config import read_json_object
 from xltjax.converters.load import load_variables
 from xltjax.converters.names import export_order, peft_name
 from xltjax.converters.safetensors_files import map_tensors, write_safetensors

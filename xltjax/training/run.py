@@ -38,7 +38,7 @@ def check_resumable(config: TrainConfig, sources: list[str], base: str, known_ba
     """
     out = Path(config.out)
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} cannot be a directory: a file stands in its way")
+        raise UserError(f"{out} cannot be created: {out} is a file, not a directory; choose another path")
     if not (out / "config.yaml").is_file() or config.force:
         return
     changed = _changed_settings(config, out)
