@@ -1,11 +1,11 @@
-"""What travels with a model besides its weights: config, tokenizer, generation config and chat template."""
+"""The files of a model besides its weights: config, tokenizer, generation config and chat template."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-# What travels with a model besides its weights.
+# The files that are copied with a model, whatever happens to its weights.
 COMPANIONS = (
     "config.json",
     "generation_config.json",
@@ -22,7 +22,7 @@ COMPANIONS = (
 
 
 def copy_companions(base: Path, target: Path) -> None:
-    """Copy config, tokenizer, generation config and chat template, those of them that exist."""
+    """Copy the ``COMPANIONS`` that exist in the directory ``base`` into ``target``, which is created."""
     target.mkdir(parents=True, exist_ok=True)
     for name in COMPANIONS:
         if (base / name).is_file():
