@@ -413,7 +413,7 @@ def test_the_table_shows_both_readings_and_where_they_differ(
             "batch_size must be at least 1",
         ),
         (("{r}", "--out", "{o}", "--judge-model", "{j}", "--mesh", "two"), "mesh 'two' is not"),
-        (("{r}", "--out", "{r}", "--judge-model", "{j}"), "a file stands in its way"),
+        (("{r}", "--out", "{r}", "--judge-model", "{j}"), "is a file, not a directory"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2_and_write_nothing(

@@ -1,4 +1,4 @@
-"""What a result came from: revision, versions, devices, command, hashes of the data."""
+"""What a result came from: the revision, versions, devices, command, and hashes of the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ PACKAGES = ("xltjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tra
 
 
 def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
-    """A JSON-able record; device information needs JAX to have started."""
+    """A record for a JSON file: command, time, revision, versions, devices, and hashes of ``data_files``.
+
+    It starts JAX, to name the devices.
+    """
     import jax
 
     return {
@@ -55,8 +58,11 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> dict[str, Any] | None:
-    """Revision and dirtiness of the checkout this code runs from; None when it is an installed package."""
-    root = Path(__file__).resolve().parents[1]
+    """Revision of the checkout that this code runs from, and whether it has uncommitted changes.
+
+    None when the code is an installed package.
+    """
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:
