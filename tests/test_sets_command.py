@@ -21,7 +21,7 @@ def run(capsys, monkeypatch, *arguments):
     return stop.value.code, captured.out, captured.err
 
 
-def test_the_list_says_languages_counts_and_licence(capsys, monkeypatch):
+def test_the_list_says_languages_counts_and_license(capsys, monkeypatch):
     code, printed, _ = run(capsys, monkeypatch)
     assert code == 0
     line = next(line for line in printed.splitlines() if "xlt113" in line)

@@ -1,4 +1,4 @@
-"""Fulfilment of each modifier beside its placebo rate, as in the paper's Table 1 but with a baseline."""
+"""How often each modifier is fulfilled, as in the paper's Table 1, beside its placebo rate as a baseline."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _range(rows: Sequence[Mapping[str, Any]], key: str) -> str:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the strict rates with the loose ones beside them, in per cent."""
+    """Print the strict rates with the loose ones beside them, in percent."""
     table = Table(title="Modifiers fulfilled, % [95 % interval]", title_justify="left")
     table.add_column("model", overflow="fold")
     for heading in ("lang", "modifier"):
