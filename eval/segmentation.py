@@ -60,7 +60,7 @@ def sentences(text: str, language: str) -> list[Span]:
                 spans.append((start, ending.end()))
                 start = position = ending.end()
         spans.append((start, stop))
-    return [_trim(text, span) for span in spans if _WORD.search(text, *span)]
+    return [trim(text, span) for span in spans if _WORD.search(text, *span)]
 
 
 def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, language: str) -> bool:
@@ -87,7 +87,8 @@ def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, languag
     return language == "de" and last.isdigit() and len(last) <= 2
 
 
-def _trim(text: str, span: Span) -> Span:
+def trim(text: str, span: Span) -> Span:
+    """``span`` of ``text`` without the blanks at its ends."""
     start, stop = span
     part = text[start:stop]
     return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())

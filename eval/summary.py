@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,13 +183,22 @@ def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for row in rows:
         if row["detectable"] is not None:
             found[row["metric"]].append((row["detectable"], row["ok"]))
-    texts = {}
-    for metric, pairs in found.items():
-        least, most = min(n for _, n in pairs), max(n for _, n in pairs)
-        n = str(least) if least == most else f"{least}–{most}"
-        points = 100 * statistics.median(value for value, _ in pairs)
-        texts[metric] = f"{points:.1f} (n {n})" if points <= 100 else f">100 (n {n})"
-    return texts
+    return {
+        metric: f"{median_points([value for value, _ in pairs], 1)} (n {count_range([n for _, n in pairs])})"
+        for metric, pairs in found.items()
+    }
+
+
+def median_points(values: Sequence[float], decimals: int) -> str:
+    """The median of some differences between shares, in percentage points."""
+    points = 100 * statistics.median(values)
+    return f"{points:.{decimals}f}" if points <= 100 else ">100"
+
+
+def count_range(counts: Sequence[int]) -> str:
+    """The smallest and the largest of some counts, or the only one."""
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

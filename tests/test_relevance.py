@@ -331,6 +331,22 @@ def test_answers_that_were_never_given_need_no_judge(judge: Path, tmp_path: Path
     assert {row["state"] for row in read(out).values()} == {"failed:no answer (too long)"}
 
 
+def test_models_with_equal_ids_are_judged_apart(
+    judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opinions(_: relevance.LlamaJudge, asked: list[Response]) -> list[Judgment]:
+        return [Judgment(9, (-2.0, -1.0) if each.model == "m" else (-1.0, -2.0)) for each in asked]
+
+    monkeypatch.setattr(relevance.LlamaJudge, "judge", opinions)
+    code, out = run(judge, tmp_path, [ROWS[0], {**ROWS[0], "model": "n"}], "--dtype", "float32")
+    assert code == 0
+    rows = map(json.loads, (out / "scores.jsonl").read_text().splitlines())
+    assert [(row["model"], row["value"]) for row in rows if row["metric"] == "relevance"] == [
+        ("m", 1.0),
+        ("n", 0.0),
+    ]
+
+
 def test_an_interrupted_judge_goes_on_and_sees_only_what_is_new(
     judge: Path, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

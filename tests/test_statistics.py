@@ -78,9 +78,9 @@ def test_spread_of_a_conditional_mean_is_that_of_a_ratio() -> None:
     scored = np.array([value is not None for value in cell.values()], dtype=float)
     values = np.array([value or 0.0 for value in cell.values()])
     ratio = values.sum() / scored.sum()
-    linearised = np.std(values - ratio * scored, ddof=1) / scored.mean() / math.sqrt(113)
+    linearized = np.std(values - ratio * scored, ddof=1) / scored.mean() / math.sqrt(113)
     (draws,) = mean_draws([cell], resample(UNITS))
-    assert draws.std() == pytest.approx(linearised, rel=0.04)
+    assert draws.std() == pytest.approx(linearized, rel=0.04)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import regex
 
 from xltjax.eval.modifiers.verdict import Verdict, decided
-from xltjax.eval.segmentation import Span, is_empty
+from xltjax.eval.segmentation import Span, is_empty, trim
 
 _VOID = {
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
@@ -64,9 +64,7 @@ def _unfenced(response: str) -> Span:
     stop = max(start, len(response.rstrip()))
     fence = _FENCE.match(response, start, stop)
     if fence is not None and fence.end() == stop:
-        start, stop = fence.span(3)
-        part = response[start:stop]
-        return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())
+        return trim(response, fence.span(3))
     return start, stop
 
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
-from xltjax.eval.segmentation import Span
+from xltjax.eval.segmentation import Span, trim
 
 _PARSER = MarkdownIt("commonmark").enable("table")
 
@@ -245,6 +245,4 @@ def _line_offsets(text: str) -> list[int]:
 
 def _span_of_lines(text: str, offsets: Sequence[int], lines: Sequence[int]) -> Span:
     """The span of lines [first, last), without blanks at its ends."""
-    start, stop = offsets[lines[0]], offsets[min(lines[1], len(offsets) - 1)]
-    part = text[start:stop]
-    return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())
+    return trim(text, (offsets[lines[0]], offsets[min(lines[1], len(offsets) - 1)]))
