@@ -358,7 +358,7 @@ def test_data_that_cannot_be_used_is_one_line(
         (["--mesh", "0x1"], "mesh '0x1' is not of the form DxT or RxDxT"),
         (["--mesh", "9x1", "--accumulation", "9"],
          "mesh 9x1 needs 9 devices and this machine has 8; use --mesh 8x1 or 1x8"),
-        (["--mesh", "3x1"], r"2 rows x 4 mini-batches cannot be split over 3 data devices; use "
+        (["--mesh", "3x1"], r"2 rows x 4 micro-batches cannot be split over 3 data devices; use "
          "--tokens-per-batch 6144 or --accumulation 12"),
         (["--learning-rate", "0"], "learning_rate must be positive, not 0.0"),
         (["--overlong", "error", "--max-length", "8"], r"row 1 has \d+ tokens, more than 8; give --overlong skip"),

@@ -62,7 +62,7 @@ def test_a_run_or_one_of_its_checkpoints_is_opened_and_nothing_else(tmp_path: Pa
         _ = Run.open(tmp_path / "run" / "checkpoints" / "3").step
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "10")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "2")
-    with pytest.raises(UserError, match="has no complete checkpoint$"):
+    with pytest.raises(UserError, match=r"has no complete checkpoint$"):
         _ = Run.open(tmp_path / "run").step
 
 
@@ -115,18 +115,18 @@ def test_the_data_are_the_files_with_their_contents(tmp_path: Path, data: Path) 
     run.check_resumable(dataclasses.replace(config, data=(str(moved),)), (str(moved),), HASH)
     second = data.with_name("more.jsonl")
     shutil.copy(data, second)
-    with pytest.raises(UserError, match="more.jsonl is new"):
+    with pytest.raises(UserError, match=r"more\.jsonl is new"):
         run.check_resumable(config, config.data, HASH)
     second.unlink()
     data.write_text('{"instruction": "Say b.", "response": "b"}\n')
-    with pytest.raises(UserError, match="the rows of .*rows.jsonl"):
+    with pytest.raises(UserError, match=r"the rows of .*rows\.jsonl"):
         run.check_resumable(config, config.data, HASH)
     data.rename(second)
-    with pytest.raises(UserError, match="more.jsonl is new, .*rows.jsonl is gone"):
+    with pytest.raises(UserError, match=r"more\.jsonl is new, .*rows\.jsonl is gone"):
         run.check_resumable(config, config.data, HASH)
     run.check_resumable(dataclasses.replace(config, force=True), config.data, HASH)
 
 
 def test_a_file_where_a_run_should_be_is_refused(tmp_path: Path, data: Path) -> None:
-    with pytest.raises(UserError, match="is a file; --out names a directory"):
+    with pytest.raises(UserError, match="is a file, not a directory"):
         Run(data).check_resumable(TrainConfig(), (), HASH)

@@ -149,29 +149,23 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XLTJAX_CACHE") or user_cache_path("xltjax", appauthor=False))
 
 
-def make_output_directory(path: Path) -> Path:
-    """Create the directory ``path`` for results, with its parents.
+def check_output_directory(path: Path) -> None:
+    """Refuse a directory for results that cannot be created, before hours of work.
 
     Raises:
         UserError: when ``path`` or one of its parents is a file.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        file = next(place for place in (path, *path.parents) if os.path.lexists(place))
-        raise UserError(
-            f"{path} cannot be created: {file} is a file, not a directory; choose another path"
-        ) from None
-    return path
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if there is not None and not there.is_dir():
+        raise UserError(f"{path} cannot be created: {there} is a file, not a directory; choose another path")
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A file of one JSON object, parsed.
+def make_output_directory(path: Path) -> Path:
+    """Create the directory ``path`` for results, with its parents.
 
     Raises:
-        UserError: when it is missing or holds anything else.
+        UserError: as ``check_output_directory``.
     """
-    values = parse_json(read_text(path), path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return values
+    check_output_directory(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import subprocess
 import sys
@@ -12,8 +11,6 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from xltjax.common.files import atomic_write
 
 PACKAGES = ("xltjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 
@@ -35,13 +32,6 @@ def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
         "devices": [str(device.device_kind) for device in jax.devices()],
         "data": {str(path): sha256(path) for path in data_files},
     }
-
-
-def write_provenance(path: Path, data_files: Iterable[Path] = ()) -> None:
-    """``provenance`` as a JSON file, written atomically."""
-    with atomic_write(path) as file:
-        json.dump(provenance(data_files), file, indent=2)
-        file.write("\n")
 
 
 def sha256(path: Path) -> str:
