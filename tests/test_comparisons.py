@@ -15,7 +15,6 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from xltjax.eval.stats.intervals import resample
 from xltjax.eval.stats.comparisons import (
     McNemar,
     common_support,
@@ -26,6 +25,7 @@ from xltjax.eval.stats.comparisons import (
     sign_flip_test,
     typical_detectable_difference,
 )
+from xltjax.eval.stats.intervals import resample
 
 
 def enumerated(differences: list[float]) -> float:
