@@ -2,7 +2,8 @@
 
     python benchmarks/bootstrap.py
 
-The contract is under one second. The cells are stars of 113 instructions in 25 tasks, a fifth of them missing.
+The intervals of all cells should take less than a second. The cells are ratings of 113 instructions in 25 tasks
+with 0, 1 or 2 stars, a fifth of them missing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CELLS, DRAWS, REPEATS = 168, 10_000, 7
 
 
 def report(name: str, work: Callable[[], object]) -> None:
-    """Print the median time of ``work`` and the most memory it held beyond what was there before."""
+    """Print the median time of ``work`` and the most memory that it held beyond what was there before."""
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()

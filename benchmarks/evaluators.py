@@ -1,9 +1,10 @@
-"""Speed and memory of the surface metrics: ``python benchmarks/evaluators.py``.
+"""Speed and memory of the surface metrics and the modifier checks: ``python benchmarks/evaluators.py``.
 
-The answers are made of words drawn from the installed dictionaries with Zipf's frequencies (so that word
-verdicts are cached about as often as in real text), one in twenty from another language, every third answer
-with a list, a link and a block of code. Prints answers per second of each metric on one core (by CPU time, so
-that other programs on the machine count little), then the time and peak memory of the whole command.
+The answers are made of words that are drawn from the installed dictionaries with Zipf's frequencies, so that
+word verdicts are cached about as often as in real text. One word in twenty is of another language, and every
+third answer has a list, a link and a block of code. Prints the answers per second of each metric on one core (by
+CPU time, so that other programs on the machine count little), how long the slowest modifier check takes for lines
+of 100,000 characters that invite quadratic time, and the time and peak memory of the whole command.
 """
 
 from __future__ import annotations
@@ -32,11 +33,20 @@ from xltjax.eval.language import (
     line_language,
 )
 from xltjax.eval.markup import prose
+from xltjax.eval.modifiers.catalog import MODIFIERS, Answer, check
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import Dictionaries, Dictionary, dictionary_folders, spelling_scores
 
 LANGUAGES = ("en", "fr", "pt", "ru")
 VOCABULARY = 40_000
+LONG_LINES = {
+    "words": "слово " * 16_667,
+    "one word": "a" * 100_000,
+    "dots": "." * 99_999 + "x",
+    "marks": "! " * 50_000,
+    "tags": "<a " * 33_334,
+    "arrows": "--> " * 25_000,
+}
 WORDS_PER_LINE = 25
 
 
@@ -44,9 +54,9 @@ WORDS_PER_LINE = 25
 class BenchmarkConfig:
     """Settings of the benchmark."""
 
-    answers: int = setting(10_000, "answers, over four languages")
-    words: int = setting(200, "words of an answer")
-    workers: int = setting(2, "processes of the whole command")
+    answers: int = setting(10_000, "Number of answers, over four languages.")
+    words: int = setting(200, "Words of an answer.")
+    workers: int = setting(2, "Processes of the whole command.")
 
 
 def main(config: BenchmarkConfig) -> None:
@@ -76,6 +86,7 @@ def main(config: BenchmarkConfig) -> None:
         _rate("taking out markup", responses, lambda r: prose.__wrapped__(r.response))
         _rate("spelling, four metrics, cold cache", responses, spelling)
         _rate("spelling, four metrics, warm cache", responses, spelling)
+        _slowest_check(identify)
         _whole_command(path, Path(folder) / "scores", config)
 
 
@@ -84,6 +95,17 @@ def _rate(name: str, responses: list[Response], metric: Callable[[Response], obj
     for response in responses:
         metric(response)
     print(f"{name:<36}{len(responses) / (time.process_time() - begin):>10,.0f} answers/s", flush=True)
+
+
+def _slowest_check(identify: LanguageIdentifier) -> None:
+    for kind, text in LONG_LINES.items():
+        seconds = {}
+        for name in MODIFIERS:
+            begin = time.process_time()
+            check(name, Answer(text, "ru", {"n": 2, "language": "ru"}, identify=identify))
+            seconds[name] = time.process_time() - begin
+        slowest = max(seconds, key=seconds.__getitem__)
+        print(f"line of 100,000 characters, {kind:<10} {slowest:>10} {seconds[slowest]:>8.2f} s", flush=True)
 
 
 def _whole_command(path: Path, out: Path, config: BenchmarkConfig) -> None:
@@ -100,7 +122,7 @@ def _whole_command(path: Path, out: Path, config: BenchmarkConfig) -> None:
 
 
 def _vocabulary(dictionaries: Dictionaries, language: str) -> list[str]:
-    """Stems of the language's dictionary, in an order drawn once."""
+    """The stems of the language's dictionary, in an order that is drawn once."""
     found = dictionaries.find(language)
     if isinstance(found, Unavailable):
         raise UserError(str(found))

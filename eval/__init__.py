@@ -1,5 +1,5 @@
-"""Evaluators of responses from any model: files in, files out, and never JAX at import.
+"""Evaluators of the responses of any model: files in, files out, and no JAX at import.
 
-``responses`` reads what models said, ``scores`` is what every evaluator writes; each metric is a pure
-function of one response.
+Each metric is a pure function of one response, ``scores`` defines what every evaluator writes, and each command
+is a module (``surface``, ``relevance``, ``modifiers``, ``agreement``, ``sets_command``).
 """

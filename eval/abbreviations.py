@@ -1,12 +1,12 @@
 """Abbreviations after which a sentence goes on, in five languages.
 
-Keys are ISO 639-1 codes. All words are lower-case.
+The keys are ISO 639-1 codes, and all words are in lower case.
 """
 
 from __future__ import annotations
 
-# Abbreviations after which a sentence goes on even before a capital. Those that often end a sentence
-# ("etc.", "usw.", "и т. д.") are left out: after them the next word's case decides.
+# Abbreviations after which a sentence goes on even before a capital. Those that often end a sentence ("etc.",
+# "usw.", "и т. д.") are left out, so that after them the case of the next word decides.
 _ABBREVIATIONS: dict[str, str] = {
     "en": "mr mrs ms dr prof rev hon gen col capt lt sgt st mt ft vs cf approx dept e.g i.e u.s u.k",
     "fr": "m mm mme mmes mlle mlles dr pr st ste av env p.ex c.-à-d",
@@ -14,7 +14,7 @@ _ABBREVIATIONS: dict[str, str] = {
     "ru": "т.е т.к т.н т.о напр см ср ул пер пл им проф акад доц св",
     "de": "dr prof hr fr st str bzw ca z.b d.h u.a o.ä z.t i.d.r s.o s.u vgl evtl ggf inkl sog",
 }
-# Abbreviations only before a number: "No. 5" goes on, "He said no." does not.
+# These are abbreviations only before a number: the sentence goes on in "No. 5", but not in "He said no."
 _BEFORE_NUMBERS: dict[str, str] = {
     "en": "no nos fig figs eq vol p pp ch sec jan feb mar apr jun jul aug sept sep oct nov dec",
     "fr": "n no art chap fig p pp vol",

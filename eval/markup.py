@@ -1,4 +1,4 @@
-"""The prose of an answer: what remains when code, tags, addresses and formulas are taken out."""
+"""The prose of an answer: what remains when code, tags, addresses and formulas are removed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import unicodedata
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 
-# Nothing to parse without one of these; prose is then only normalised, which is 15 times faster.
+# Without one of these there is nothing to parse. Prose is then only normalized, which is 15 times faster.
 _MARKUP = re.compile(r"[`<$\\&@\[]|~~~|://|www\.|\.(?:com|org|net|edu|gov|io)\b")
-# Format characters that stand inside words unseen (soft hyphen, zero-width space, bidirectional marks);
-# joiners, which some scripts need, stay.
+# Format characters that stand inside words and cannot be seen (soft hyphen, zero-width space, bidirectional
+# marks). Joiners, which some scripts need, stay.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
-# html.parser takes time quadratic in the length of an unclosed tag (88 s for 100,000 characters), these
-# patterns linear time. As in HTML, an unclosed comment or script reaches to the end.
+# html.parser takes time that is quadratic in the length of an unclosed tag (88 s for 100,000 characters), while
+# these patterns take linear time. As in HTML, an unclosed comment or script reaches to the end.
 _HTML_BLOCK = re.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE
 )
@@ -30,7 +30,7 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _FORMULA_SIGN = re.compile(r"[\\^_=+<>{|]")
-_LONGEST_FORMULA = 2000  # characters; a bound keeps unclosed delimiters from costing quadratic time
+_LONGEST_FORMULA = 2000  # characters; without a bound, unclosed delimiters would cost quadratic time
 _DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 
 
@@ -38,11 +38,11 @@ _DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 def prose(text: str) -> str:
     r"""The running text of a Markdown, HTML or plain answer, one line per line of text.
 
-    Taken out: fenced and inline code (an unclosed fence reaches to the end, as in CommonMark), HTML tags,
+    It is without fenced and inline code (an unclosed fence reaches to the end, as in CommonMark), HTML tags,
     comments, scripts and styles, web and e-mail addresses, images, formulas in ``$ $``, ``$$ $$``, ``\( \)``
     and ``\[ \]``, NUL and other control characters, lone surrogates and invisible format characters.
-    The words of links, emphasis, lists, tables and HTML elements stay. Indented text stays too: models indent
-    lists more often than code. The result is in Unicode's composed form (NFC).
+    The words of links, emphasis, lists, tables and HTML elements stay. Indented text stays too, because models
+    indent lists more often than code. The result is in Unicode's composed form (NFC).
     """
     text = _INVISIBLE.sub("", _UNUSABLE.sub(" ", _LINE_END.sub("\n", text)))
     if _MARKUP.search(text):
@@ -69,15 +69,15 @@ def _text_of_markdown(text: str) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    # Tags are left to the patterns above: CommonMark ends a block of HTML at the first blank line, and a
-    # page's styles would then count as words. A line "[Anna]: Ja." is speech, not a link's definition.
+    # The patterns above remove tags, since CommonMark ends a block of HTML at the first blank line, after which
+    # the styles of a page would count as words. A line such as "[Anna]: Ja." is speech, not a link's definition.
     parser = MarkdownIt("commonmark", {"html": False}).disable(["code", "reference"])
     parser.inline.ruler.before("escape", "math", _math)
     return parser
 
 
 def _math(state: StateInline, silent: bool) -> bool:
-    """A rule of markdown-it: a formula at ``state.pos`` becomes one token."""
+    """A rule for markdown-it, which makes a formula at ``state.pos`` one token."""
     source, start = state.src, state.pos
     for opening, closing in _DELIMITERS:
         if source.startswith(opening, start):

@@ -76,7 +76,7 @@ class RelevanceConfig(EvaluatorConfig):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What the judge thinks of one response.
 
     Attributes:
@@ -104,7 +104,7 @@ def last_digit(text: str) -> int | None:
     return int(digits[-1]) if digits else None
 
 
-def relevance_scores(response: Response, judgement: Judgement | None, preset: Preset) -> list[Score]:
+def relevance_scores(response: Response, judgment: Judgment | None, preset: Preset) -> list[Score]:
     """The scores of one response.
 
     ``relevance`` is 1 when the judge holds "1" more probable than "0", else 0; ``relevance_graded`` is
@@ -115,40 +115,40 @@ def relevance_scores(response: Response, judgement: Judgement | None, preset: Pr
 
     Args:
         response: the answer.
-        judgement: None when the judge could not be asked, because there is no answer or no instruction.
+        judgment: None when the judge could not be asked, because there is no answer or no instruction.
         preset: which metrics to give.
     """
     metrics = METRICS if preset == "paper" else SCORER_METRICS
     if response.failure:
         return unanswered(response, metrics)
-    if judgement is None:
+    if judgment is None:
         return [failed(response.id, metric, "the instruction is not given") for metric in metrics]
-    scores = _by_probability(response, judgement)
+    scores = _by_probability(response, judgment)
     if preset == "paper":
-        written = _by_last_digit(response, judgement)
+        written = _by_last_digit(response, judgment)
         scores += [written, _disagreement(scores[0], written)]
     return scores
 
 
-def _by_probability(response: Response, judgement: Judgement) -> list[Score]:
+def _by_probability(response: Response, judgment: Judgment) -> list[Score]:
     if is_empty(response.response):
         return [Score(response.id, metric, 0.0, detail={"reason": "empty"}) for metric in SCORER_METRICS]
-    if judgement.log_p is None:
-        return [_too_long(response, metric, judgement) for metric in SCORER_METRICS]
-    zero, one = judgement.log_p
-    detail = {"log_p0": round(zero, 4), "log_p1": round(one, 4), **_notes(judgement)}
+    if judgment.log_p is None:
+        return [_too_long(response, metric, judgment) for metric in SCORER_METRICS]
+    zero, one = judgment.log_p
+    detail = {"log_p0": round(zero, 4), "log_p1": round(one, 4), **_notes(judgment)}
     return [
         Score(response.id, "relevance", float(one > zero), detail=detail),
-        Score(response.id, "relevance_graded", probability(judgement.log_p), detail=detail),
+        Score(response.id, "relevance_graded", probability(judgment.log_p), detail=detail),
     ]
 
 
-def _by_last_digit(response: Response, judgement: Judgement) -> Score:
+def _by_last_digit(response: Response, judgment: Judgment) -> Score:
     metric = "relevance_paper"
-    if judgement.answer is None:
-        return _too_long(response, metric, judgement)
-    digit = last_digit(judgement.answer)
-    detail = {"answer": judgement.answer, **_notes(judgement)}
+    if judgment.answer is None:
+        return _too_long(response, metric, judgment)
+    digit = last_digit(judgment.answer)
+    detail = {"answer": judgment.answer, **_notes(judgment)}
     if digit is None:
         return failed(response.id, metric, "no digit", **detail)
     return Score(response.id, metric, float(digit), detail=detail)
@@ -162,18 +162,18 @@ def _disagreement(scored: Score, written: Score) -> Score:
     return Score(scored.id, metric, float(scored.value != written.value))
 
 
-def _too_long(response: Response, metric: str, judgement: Judgement) -> Score:
+def _too_long(response: Response, metric: str, judgment: Judgment) -> Score:
     return failed(
         response.id,
         metric,
         "too long for the judge",
-        prompt_tokens=judgement.prompt_tokens,
-        **_notes(judgement),
+        prompt_tokens=judgment.prompt_tokens,
+        **_notes(judgment),
     )
 
 
-def _notes(judgement: Judgement) -> dict[str, int]:
-    return {"escaped_labels": judgement.escaped} if judgement.escaped else {}
+def _notes(judgment: Judgment) -> dict[str, int]:
+    return {"escaped_labels": judgment.escaped} if judgment.escaped else {}
 
 
 class LlamaJudge:
@@ -213,14 +213,14 @@ class LlamaJudge:
             eos=(self._tokenizer.eos,),
         )
 
-    def judge(self, responses: Sequence[Response]) -> list[Judgement]:
+    def judge(self, responses: Sequence[Response]) -> list[Judgment]:
         """The judge's opinion of each response, in the order of ``responses``."""
         questions = [question(self._template, response) for response in responses]
         prompts = self._tokenizer.prompts([(Message("user", text),) for text, _ in questions])
         log_p = self._log_probabilities(prompts)
         answers = self._answers(prompts) if self._config.preset == "paper" else {}
         return [
-            Judgement(len(prompt), log_p.get(index), answers.get(index), questions[index][1])
+            Judgment(len(prompt), log_p.get(index), answers.get(index), questions[index][1])
             for index, prompt in enumerate(prompts)
         ]
 
@@ -328,9 +328,9 @@ def _judge_all(
     for start in range(0, len(responses), together):
         chunk = responses[start : start + together]
         asked = [each for each in chunk if not each.failure and not is_empty(each.instruction)]
-        judgements = dict(zip((each.key for each in asked), judge.judge(asked), strict=True))
+        judgments = dict(zip((each.key for each in asked), judge.judge(asked), strict=True))
         for each in chunk:
-            yield each, relevance_scores(each, judgements.get(each.key), config.preset)
+            yield each, relevance_scores(each, judgments.get(each.key), config.preset)
 
 
 def _command(config: RelevanceConfig) -> None:

@@ -1,8 +1,8 @@
 """Words and sentences with their character offsets, for length limits and capital letters.
 
 Words keep their apostrophes and hyphens, so that "L'homme qu'on aime n'est pas là." has six words. Sentences
-end at ``. ! ? …`` or at a line's end; decimals, initials, abbreviations, list numbers and German ordinals do
-not end one.
+end at ``. ! ? …`` or at the end of a line. Decimals, initials, abbreviations, list numbers and German ordinals do
+not end a sentence.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _WORD = regex.compile(
     rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{{L}}\p{{M}}\p{{N}}]+)*"
 )
 _VISIBLE = regex.compile(r"[^\p{C}\p{Z}]")
-# Looked for at the start of a run of marks only, so that a line of dots costs no more than its length.
+# Matches only at the start of a run of marks, so that a line of dots costs no more than its length.
 _ENDING = regex.compile(r"(?<![.!?…])[.!?…]++[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+(?=\s|$)")
-# A line that starts in lower case continues the one before: hard-wrapped text.
+# A line that starts in lower case continues the line before, as in hard-wrapped text.
 _LINE = regex.compile(r"[^\n]+(?:\n[ \t]*(?=\p{Ll})[^\n]+)*")
 _NEXT_CHARACTER = regex.compile(r"[^\p{L}\p{N}]{0,20}([\p{L}\p{N}])")
 _LONE_LETTER_AHEAD = regex.compile(r"\s*\p{L}\.")
@@ -29,7 +29,7 @@ _LIST_NUMBER = regex.compile(r"[\s>#*_]*(?:\p{N}{1,3}|\p{L})[.)](?=\s)")
 
 
 def is_empty(text: str) -> bool:
-    """True when nothing of ``text`` can be seen: blanks, control and zero-width characters only."""
+    """Whether nothing of ``text`` can be seen: it has only blanks, control and zero-width characters."""
     return _VISIBLE.search(text) is None
 
 
@@ -44,11 +44,11 @@ def count_words(text: str) -> int:
 
 
 def sentences(text: str, language: str) -> list[Span]:
-    """The spans of the sentences of ``text``; a span without a letter or digit is no sentence.
+    """The spans of the sentences of ``text``; a span without a letter or digit is not a sentence.
 
     Args:
         text: plain text or Markdown; every non-empty line starts a new sentence.
-        language: ISO 639-1 code, for abbreviations and ordinals; an unknown one has none.
+        language: ISO 639-1 code, for abbreviations and ordinals; an unknown language has none.
     """
     spans = []
     for line in _LINE.finditer(text):
@@ -60,7 +60,7 @@ def sentences(text: str, language: str) -> list[Span]:
                 spans.append((start, ending.end()))
                 start = position = ending.end()
         spans.append((start, stop))
-    return [_trim(text, span) for span in spans if _WORD.search(text, *span)]
+    return [trim(text, span) for span in spans if _WORD.search(text, *span)]
 
 
 def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, language: str) -> bool:
@@ -83,11 +83,12 @@ def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, languag
     before_number = following is not None and following.group(1).isdigit()
     if before_number and last.casefold() in BEFORE_NUMBERS.get(language, frozenset()):
         return True
-    # "am 3. Oktober", "im 19. Jahrhundert": nouns are capitalised, so case does not tell.
+    # "am 3. Oktober", "im 19. Jahrhundert": nouns are capitalized, so the case does not tell.
     return language == "de" and last.isdigit() and len(last) <= 2
 
 
-def _trim(text: str, span: Span) -> Span:
+def trim(text: str, span: Span) -> Span:
+    """``span`` of ``text`` without the blanks at its ends."""
     start, stop = span
     part = text[start:stop]
     return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())

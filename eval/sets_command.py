@@ -1,4 +1,4 @@
-"""``python -m xltjax.eval sets``: list the shipped evaluation sets, or export one as prompt files."""
+"""``python -m xltjax.eval sets``: lists the shipped evaluation sets, or exports one as prompt files."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from xltjax.common.languages import language_code
 from xltjax.common.settings import setting
 from xltjax.data.prompt_sets import MODIFIERS_FILE, language_files, load_set, shipped_sets
 
-LICENSE_FILE = "LICENSE"  # its first line is the licence's short name
+LICENSE_FILE = "LICENSE"  # its first line is the short name of the license
 
 
 @dataclass(frozen=True)
 class SetsConfig:
     """Settings of the command."""
 
-    export: str = setting("", "folder for <language>.jsonl files of prompts; without it the sets are listed")
-    set: str = setting("xlt113", "the set to export")
-    languages: tuple[str, ...] = setting((), "languages of the instructions to export; all when not given")
-    modifiers: bool = setting(False, "export the instructions with a task modifier beside the plain ones")
+    export: str = setting("", "Folder for <language>.jsonl files of prompts; without it the sets are listed.")
+    set: str = setting("xlt113", "The set to export.")
+    languages: tuple[str, ...] = setting((), "Languages of the instructions to export; all by default.")
+    modifiers: bool = setting(False, "Also export the instructions with a task modifier.")
 
 
 def sets(config: SetsConfig) -> None:
     """Print the table of the shipped sets, or write one to files.
 
     Raises:
-        UserError: for an unknown set or language, or a folder where prompts lie already.
+        UserError: for an unknown set or language, or a folder that already holds prompts.
     """
     if config.export:
         written = export(config.set, Path(config.export), config.languages, config.modifiers)
@@ -45,21 +45,21 @@ def sets(config: SetsConfig) -> None:
 
 
 def export(name: str, out: Path, languages: tuple[str, ...] = (), modifiers: bool = False) -> dict[Path, int]:
-    """Write a shipped set to ``out/<language>.jsonl``, with its licence; ``load_set(out)`` reads it back.
+    """Write a shipped set to ``out/<language>.jsonl``, with its license; ``load_set(out)`` reads it back.
 
-    The file is that of the language of the *instruction*: "answer in Russian" said in French is in
-    ``fr.jsonl``, with ``language`` ``ru``.
+    An instruction stands in the file of the language in which it is written: "answer in Russian", written in
+    French, is in ``fr.jsonl`` and has the ``language`` ``ru``.
 
     Returns:
         How many instructions are in each file.
 
     Raises:
-        UserError: for an unknown set or language, or when ``out`` is a file or holds prompts already, with
-            which these would be taken for one set.
+        UserError: for an unknown set or language, or when ``out`` is a file or already holds prompts, which
+            would become one set with these.
     """
     known = shipped_sets()
     if name not in known:
-        raise UserError(f"{name} is no shipped set; {did_you_mean(name, known)}")
+        raise UserError(f"{name} is not a shipped set; {did_you_mean(name, known)}")
     wanted = list(dict.fromkeys(map(language_code, languages))) or list(language_files(known[name]))
     by_language = {language: load_set(name, [language], modifiers) for language in wanted}
     if out.is_dir() and (there := language_files(out)):
@@ -80,14 +80,14 @@ def _print_sets() -> None:
         table.add_column(heading)
     for heading in ("instructions", "with a modifier"):
         table.add_column(heading, justify="right")
-    table.add_column("licence")
+    table.add_column("license")
     for name, folder in shipped_sets().items():
         languages = list(language_files(folder))
         # The sets are parallel: every language has as many.
         loaded = load_set(name, languages[:1], modifiers=(folder / MODIFIERS_FILE).exists())
         modified = sum(instruction.modifier is not None for instruction in loaded)
-        licence = read_text(folder / LICENSE_FILE).splitlines()[0]
-        table.add_row(name, ", ".join(languages), str(len(loaded) - modified), str(modified), licence)
+        license = read_text(folder / LICENSE_FILE).splitlines()[0]
+        table.add_row(name, ", ".join(languages), str(len(loaded) - modified), str(modified), license)
     Console().print(table)
     print("Counts are per language. --export FOLDER writes a set as prompt files.")
 
@@ -97,6 +97,6 @@ COMMAND = command(
     sets,
     name="sets",
     help="Evaluation sets that come with xltjax.\n\n"
-    "Lists them; with --export, writes one as prompt files, one for each language of the instructions, for "
-    "another tool or to make a set of one's own from it.",
+    "Lists them. With --export, writes one as prompt files, one for each language of the instructions, for "
+    "another tool or as the start of a set of your own.",
 )

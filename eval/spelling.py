@@ -1,8 +1,8 @@
 """Spelling: the share of an answer's words that the Hunspell dictionaries of its language accept.
 
-The share alone mixes three things, so every unknown word is also counted as one of: a name, a word of another
-evaluated language (code-switching), or a word of none (the paper's two explanations of low spelling scores,
-section 4, are the last two).
+The share alone mixes three things, so every unknown word is also counted as a name, as a word of another
+evaluated language (code-switching), or as a word of no language. The last two are the paper's explanations of low
+spelling scores (section 4).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Accepts = Callable[[str], bool]
 SPELLING_VERSION = 1
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
-# Every dictionary named here counts: Portuguese is right in either spelling.
+# Preferred dictionaries. Of those in ``_EITHER``, all count: Portuguese is correct in either spelling.
 _FILES = {
     "en": ("en_US",),
     "fr": ("fr_FR", "fr"),
@@ -58,7 +58,7 @@ SYSTEM_FOLDERS = (
 
 CAPITALIZED_NOUNS = frozenset(("de", "lb"))
 LONGEST_WORD = 99  # characters; Hunspell accepts none longer
-CACHED_WORDS = 1 << 18  # verdicts kept per dictionary, some 40 MB when full
+CACHED_WORDS = 1 << 18  # verdicts kept for each dictionary, about 40 MB when full
 LISTED_WORDS = 50  # unknown words kept as evidence, the most frequent first
 
 _NORMAL = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "‐": "-", "‑": "-", "\u0301": None})  # stress marks
@@ -82,15 +82,15 @@ class WordClasses:
 def tokenize(text: str) -> Iterator[tuple[str, bool]]:
     """The words of ``text`` for a dictionary, each with whether it stands inside a sentence.
 
-    Apostrophes and hyphens inside a word stay ("l'homme", "peut-être"), written ' and -. Tokens with a digit
-    are no words. A word is inside a sentence when only blanks or commas part it from the token before.
+    Apostrophes and hyphens inside a word stay ("l'homme", "peut-être") and become ' and -. Tokens with a digit
+    are not words. A word is inside a sentence when only blanks or commas separate it from the token before.
     """
     text = text.translate(_NORMAL)
     previous: int | None = None
     for start, stop in word_spans(text):
         token = text[start:stop]
         if token.isalpha() or (_LETTER.search(token) and not _NOT_WORD.search(token)):
-            # Most words are parted by one blank.
+            # One blank stands between most words.
             before = None if previous is None else text[previous:start]
             within = before == " " or (before is not None and _WITHIN_SENTENCE.fullmatch(before) is not None)
             yield token, within
@@ -110,13 +110,13 @@ def classify_words(text: str, language: str, dictionaries: Mapping[str, Accepts]
        ("London"), but foreign where that language writes its nouns so ("Haus");
     4. a non-word.
 
-    Capitals do not make names (1 and 2) in a text where half the words or more begin with one; 2 does not
-    hold in languages that capitalise nouns.
+    Capitals do not make names (1 and 2) in a text where at least half of the words begin with one, and rule 2 does
+    not hold in languages that capitalize nouns.
 
     Args:
         text: prose, without markup.
-        language: whose dictionary must accept the words.
-        dictionaries: by language; the others than ``language`` tell foreign words, in their order.
+        language: the language whose dictionary must accept the words.
+        dictionaries: dictionaries by language; those of other languages tell foreign words, in their order.
     """
     accepts = dictionaries[language]
     others = {name: other for name, other in dictionaries.items() if name != language}
@@ -132,11 +132,11 @@ def classify_words(text: str, language: str, dictionaries: Mapping[str, Accepts]
         named = set()
     for n, core in unknown.items():
         word = tokens[n][0]
-        of = foreign[n]
-        if of == "" or (n in alone and core in named) or (not titled and _INNER_CAPITAL.match(core)):
+        origin = foreign[n]
+        if origin == "" or (n in alone and core in named) or (not titled and _INNER_CAPITAL.match(core)):
             classes.names[word] += 1
-        elif of is not None:
-            classes.foreign.setdefault(of, Counter())[word] += 1
+        elif origin is not None:
+            classes.foreign.setdefault(origin, Counter())[word] += 1
         else:
             classes.nonwords[word] += 1
     return classes
@@ -148,7 +148,7 @@ def _core(word: str, accepts: Accepts) -> str:
 
 
 def _foreign_language(word: str, others: Mapping[str, Accepts]) -> str | None:
-    """The language whose word this is, "" for a name that some language knows, None otherwise."""
+    """The language that has this word, "" for a name that some language knows, None otherwise."""
     lower = word.lower()
     for language, accepts in others.items():
         if accepts(lower) or (language in CAPITALIZED_NOUNS and accepts(word)):
@@ -190,7 +190,7 @@ class Dictionary:
 
 
 def _open(path: Path) -> Any:
-    """A Hunspell object, by whichever of the packages that install a module ``hunspell`` is there."""
+    """A Hunspell object, made by whichever package has installed a module named ``hunspell``."""
     try:
         import hunspell
     except ImportError:
@@ -202,9 +202,9 @@ def _open(path: Path) -> Any:
 
 
 def _check_dictionary(path: Path) -> None:
-    """Refuse what Hunspell would load in silence as a dictionary that accepts nothing.
+    """Refuse a file that Hunspell would silently load as a dictionary that accepts nothing.
 
-    A dictionary begins with its number of entries; a pointer file or a web page saved in its place does not.
+    A dictionary begins with its number of entries, unlike a pointer file or a web page that was saved in its place.
     """
     with path.open("rb") as file:
         head = file.readline(100).removeprefix(b"\xef\xbb\xbf").split()
@@ -223,7 +223,7 @@ def find_dictionaries(language: str, folders: Sequence[Path]) -> list[Path]:
     """The ``.dic`` files of ``language`` in the first of ``folders`` that has any.
 
     Raises:
-        Unavailable: naming the Debian package, when there are none.
+        Unavailable: when there are none; it names the Debian package.
     """
     preferred = _FILES.get(language, ())
     for folder in folders:
@@ -248,7 +248,7 @@ def _is_complete(path: Path) -> bool:
 
 
 def dictionary_folders(first: Sequence[Path | str] = ()) -> list[Path]:
-    """Where dictionaries are looked for: ``first``, then ``$DICPATH``, then the system's folders.
+    """The folders that are searched for dictionaries: ``first``, then ``$DICPATH``, then the system's folders.
 
     Raises:
         UserError: when a folder of ``first`` does not exist.
@@ -261,7 +261,7 @@ def dictionary_folders(first: Sequence[Path | str] = ()) -> list[Path]:
 
 
 class Dictionaries:
-    """The dictionaries in ``folders``, each loaded when first asked for."""
+    """The dictionaries in ``folders``, each of which is loaded when it is first asked for."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
@@ -282,16 +282,16 @@ def spelling_scores(
 ) -> list[Score]:
     """The shares of the answer's words that are accepted, names, foreign and non-words; they sum to 1.
 
-    Code, tags, addresses and formulas are taken out first. All four abstain on an answer without words or a
-    language without a dictionary. The last three are defined by the dictionaries of ``languages`` together and
-    abstain when one of those is missing.
+    Code, tags, addresses and formulas are removed first. All four abstain on an answer without words or in a
+    language without a dictionary. The last three need the dictionaries of all ``languages`` and abstain when one
+    of them is missing.
 
     Args:
-        id: of the response.
+        id: the id of the response.
         text: the whole answer.
-        language: the expected one, as an ISO 639-1 code.
-        dictionaries: where to look words up.
-        languages: the evaluated languages, which tell foreign words.
+        language: the expected language, as an ISO 639-1 code.
+        dictionaries: the dictionaries in which words are looked up.
+        languages: the evaluated languages, whose dictionaries tell foreign words.
     """
     own = dictionaries.find(language)
     if isinstance(own, Unavailable):

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ class _Cell:
 
 
 class Summary:
-    """Counts, mean and 95 % interval of every metric per model and language, gathered as scores pass by.
+    """Counts, mean and 95 % interval of every metric per model and language, gathered from a stream of scores.
 
-    The mean is over the scores that are ``ok``. Metrics of 0 and 1 get the Wilson interval; other shares the
-    normal one, mean ± 1.96 s/√n cut to [0, 1], with s the sample standard deviation. Both take responses as
-    independent, as ``detectable`` does (see ``detectable_between_models``). Values are counted, not kept, so the
-    result does not depend on their order.
+    The mean is over the scores that are ``ok``. Metrics of 0 and 1 get the Wilson interval, other shares the
+    normal one, mean ± 1.96 s/√n cut to [0, 1], where s is the sample standard deviation. Both take responses as
+    independent, as ``detectable`` does (see ``detectable_between_models``). The values are counted rather than
+    kept, so the result does not depend on their order.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Summary:
             cell.reasons[score.state] += 1
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per model, language and metric; metrics in the order they were added."""
+        """One row per model, language and metric, with the metrics in the order in which they were added."""
         cells = sorted(self._cells.items(), key=lambda item: item[0][:2])
         return [_summary_row(*key, cell) for key, cell in cells]
 
@@ -121,14 +121,14 @@ def save_results(
     command: str,
     provenance: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Write ``scores.jsonl`` and ``summary.{json,csv,md}`` under ``out``, each whole or not at all.
+    """Write ``scores.jsonl`` and ``summary.{json,csv,md}`` under ``out``, each completely or not at all.
 
-    Scores of other metrics that are already there stay, so that commands can share a directory.
+    The scores of other metrics that are already there stay, so that commands can share a directory.
 
     Args:
         out: an existing directory.
-        scored: responses with their scores, consumed as a stream.
-        metrics: every metric that ``scored`` may hold; their old scores are replaced.
+        scored: a stream of responses with their scores.
+        metrics: every metric that ``scored`` may have; their old scores are replaced.
         command: the name under which ``provenance`` is kept in ``summary.json``.
         provenance: what the scores depend on besides the responses: models, dictionaries, settings.
 
@@ -162,10 +162,10 @@ def save_results(
 
 
 def check_results(out: Path) -> None:
-    """Refuse a folder into which ``save_results`` would not write, before hours of work.
+    """Before hours of work, refuse a folder into which ``save_results`` would not write.
 
     Raises:
-        UserError: when the files there are not scores and a summary of ours.
+        UserError: when it has a ``scores.jsonl`` or ``summary.json`` that is not ours.
     """
     _read_summary(out / "summary.json")
     if (out / "scores.jsonl").exists():
@@ -174,7 +174,7 @@ def check_results(out: Path) -> None:
 
 
 def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Under a table: what its metrics can show, as the median of the rows with the n that it is for.
+    """What stands under a table: the detectable difference of each metric, as the median of its rows, with their n.
 
     >>> detectable_by_metric([{"metric": "lpr", "ok": 113, "detectable": 0.187}])
     {'lpr': '18.7 (n 113)'}
@@ -183,13 +183,22 @@ def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for row in rows:
         if row["detectable"] is not None:
             found[row["metric"]].append((row["detectable"], row["ok"]))
-    texts = {}
-    for metric, pairs in found.items():
-        least, most = min(n for _, n in pairs), max(n for _, n in pairs)
-        n = str(least) if least == most else f"{least}–{most}"
-        points = 100 * statistics.median(value for value, _ in pairs)
-        texts[metric] = f"{points:.1f} (n {n})" if points <= 100 else f">100 (n {n})"
-    return texts
+    return {
+        metric: f"{median_points([value for value, _ in pairs], 1)} (n {count_range([n for _, n in pairs])})"
+        for metric, pairs in found.items()
+    }
+
+
+def median_points(values: Sequence[float], decimals: int) -> str:
+    """The median of some differences between shares, in percentage points."""
+    points = 100 * statistics.median(values)
+    return f"{points:.{decimals}f}" if points <= 100 else ">100"
+
+
+def count_range(counts: Sequence[int]) -> str:
+    """The smallest and the largest of some counts, or the only one."""
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Summaries on the terminal: one row per model and language, in per cent, and why any score is missing."""
+"""Summaries on the terminal: one row per model and language, in percent, and why scores are missing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 
 
 def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequence[Column]]) -> None:
-    """Print the rows of a summary as one table for each title, what each can show, and the reasons of
-    missing scores.
+    """Print the rows of a summary, what differences they can show, and the reasons for missing scores.
 
     Args:
-        rows: from ``save_results``.
-        tables: title -> columns.
+        rows: the rows that ``save_results`` returns.
+        tables: the columns of each table, by its title.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
@@ -58,13 +57,13 @@ def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:
         return "-"
     text = f"{100 * row['mean']:.1f}"
     if interval and row["low"] is not None:
-        # No blank inside, so that a narrow terminal breaks the line before the bracket.
+        # There is no blank inside the brackets, so that a narrow terminal breaks the line before them.
         text += f" \\[{100 * row['low']:.1f}–{100 * row['high']:.1f}]"
     return text
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The metrics that each reason kept from a score, with how many answers."""
+    """For each reason, the metrics that gave no score because of it, with the number of answers."""
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
         for reason, count in row["reasons"].items():

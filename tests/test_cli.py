@@ -19,7 +19,7 @@ import click
 import pytest
 import yaml
 
-from xltjax import generate, train
+from xltjax import doctor, generate, train
 from xltjax.common.cli import command, execute, group
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
@@ -358,10 +358,10 @@ def test_data_that_cannot_be_used_is_one_line(
         (["--mesh", "0x1"], "mesh '0x1' is not of the form DxT or RxDxT"),
         (["--mesh", "9x1", "--accumulation", "9"],
          "mesh 9x1 needs 9 devices and this machine has 8; use --mesh 8x1 or 1x8"),
-        (["--mesh", "3x1"], r"2 rows x 4 mini-batches cannot be split over 3 data devices; use "
+        (["--mesh", "3x1"], r"2 rows x 4 micro-batches cannot be split over 3 data devices; use "
          "--tokens-per-batch 6144 or --accumulation 12"),
         (["--learning-rate", "0"], "learning_rate must be positive, not 0.0"),
-        (["--overlong", "error", "--max-length", "8"], r"row 1 has \d+ tokens, more than 8; --overlong skip"),
+        (["--overlong", "error", "--max-length", "8"], r"row 1 has \d+ tokens, more than 8; give --overlong skip"),
         (["--template", "chatml"], "has no special token to end an answer with"),
         (["--data-weights", "1,1"], "data_weights has 2 numbers for 1 data sources"),
         (["--lora-rank", "4", "--lora-targets", "q_prj"],
@@ -382,7 +382,10 @@ def test_an_output_directory_that_is_a_file_is_one_line(
     base = ["--model", str(chat_model), "--data", str(dolly)]
     for out in (tmp_path / "out", tmp_path / "out" / "below"):
         message = caller.mistake(train.COMMAND, *base, "--out", str(out))
-        assert message == f"{out} cannot be a directory: a file stands in its way"
+        assert (
+            message
+            == f"{out} cannot be created: {tmp_path / 'out'} is a file, not a directory; choose another path"
+        )
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -417,6 +420,24 @@ def test_print_config_of_training_resolves_a_paper_config_with_a_protocol(caller
     values = yaml.safe_load(out)
     assert (values["steps"], values["accumulation"], values["model"]) == (5, 10, "meta-llama/Llama-2-13b-hf")
     assert values.keys() == {field.name for field in fields(train.TrainConfig)}
+
+
+# Doctor
+
+
+def test_doctor_names_the_extra_to_install(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(doctor, "PACKAGES", {"none-such": "judge", "none-such-either": "", "pytest": ""})
+    monkeypatch.setattr(
+        doctor, "_evaluators", lambda config: iter([("dictionary xx", "missing", "see [docs]")])
+    )
+    code, out, err = caller.run(doctor.COMMAND)
+    assert (code, err) == (0, "")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    assert ["none-such", "missing", "pip install 'xltjax[judge]'"] in rows
+    assert ["none-such-either", "missing", "pip install none-such-either"] in rows
+    assert ["pytest", pytest.__version__, ""] in rows
+    assert ["dictionary xx", "missing", "see [docs]"] in rows
 
 
 # Progress

@@ -23,10 +23,14 @@ from xltjax.checkpoint import Checkpoints
 from xltjax.common.cli import execute
 from xltjax.converters import load_hf
 from xltjax.converters.__main__ import GROUP
+from xltjax.data.conversations import Message
 from xltjax.data.model_files import copy_model_files
+from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.generate import GenerateConfig, generate
 from xltjax.llama import parameters
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import make_mesh
+from xltjax.training import run as training_run
 from xltjax.training.run import CHECKPOINTS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -82,6 +86,25 @@ def make_run(out: Path, base: Path, *, rank: int = 0) -> Path:
     checkpoints.save_weights(3, weights)
     checkpoints.close()
     return out
+
+
+def test_a_copy_keeps_the_template_and_the_base_of_a_run(base: Path, tmp_path: Path, run: Run) -> None:
+    made = make_run(tmp_path / "run", base)
+    settings = yaml.safe_load((made / "config.yaml").read_text())
+    (made / "config.yaml").write_text(yaml.safe_dump({**settings, "template": "alpaca"}))
+    assert run("to-flax", made, tmp_path / "copy")[0] == 0
+    copy = training_run.Run.open(tmp_path / "copy")
+    assert (copy.template, copy.lora, copy.step) == ("alpaca", False, 0)
+    assert copy.base.location == str(made.resolve())
+    prompt = ChatTokenizer(copy.model_files, copy.template).prompt([Message("user", "Why?")])
+    (tmp_path / "why.en.jsonl").write_text('{"id": "1", "instruction": "Why?"}\n')
+    out = generate(
+        GenerateConfig(
+            model=str(copy.path), prompts=str(tmp_path / "why.en.jsonl"), out=str(tmp_path / "responses.jsonl"),
+            max_new_tokens=2,
+        )
+    )  # fmt: skip
+    assert json.loads(out.read_text())["prompt_tokens"] == len(prompt)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_a_run_of_one_joins_nobody(joined: list[Any], monkeypatch: pytest.Monkey
         {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"},
     ],
 )
-def test_launchers_are_recognised(
+def test_launchers_are_recognized(
     environment: dict[str, str], joined: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -85,14 +85,14 @@ def test_processes_that_do_not_fit_are_refused(
     assert joined == []
 
 
-def test_processes_that_do_not_find_one_another_are_a_mistake_in_one_line(
+def test_processes_that_cannot_connect_are_a_mistake_in_one_line(
     joined: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def alone(*_: Any) -> None:
         raise RuntimeError("DEADLINE_EXCEEDED: barrier timed out\nmore")
 
     monkeypatch.setattr(jax.distributed, "initialize", alone)
-    with pytest.raises(UserError, match=r"did not find one another: DEADLINE_EXCEEDED: barrier timed out; "):
+    with pytest.raises(UserError, match=r"could not connect: DEADLINE_EXCEEDED: barrier timed out; "):
         join_processes("host:1", 0, 2)
 
 

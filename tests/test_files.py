@@ -6,6 +6,8 @@ import errno
 import gzip
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from xltjax.common.files import (
     read_text,
     write_jsonl,
 )
+from xltjax.common.provenance import provenance
 from xltjax.data.rows import iterate_rows
 
 
@@ -77,9 +80,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match=f"^{path} cannot be a directory: a file stands in its way"):
+        with pytest.raises(UserError, match=f"^{path} cannot be created: {tmp_path / 'file'} is a file, not"):
             make_output_directory(path)
-    with pytest.raises(UserError, match="cannot be a directory"), atomic_write(tmp_path / "file" / "x"):
+    with pytest.raises(UserError, match="cannot be created"), atomic_write(tmp_path / "file" / "x"):
         pass
     assert make_output_directory(tmp_path / "a" / "b").is_dir()
 
@@ -95,8 +98,26 @@ def test_the_cache_lies_where_the_environment_says_and_an_empty_word_says_nothin
     monkeypatch.setenv("XLTJAX_CACHE", str(tmp_path / "mine"))
     assert cache_directory() == tmp_path / "mine"
     monkeypatch.setenv("XLTJAX_CACHE", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_directory() == tmp_path / "xltjax"
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert cache_directory() == tmp_path / "xltjax"
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert cache_directory() == tmp_path / ".cache" / "xltjax"
+
+
+def test_provenance_names_the_revision_of_the_checkout_and_the_hashes_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text("abc")
+    record = provenance([tmp_path / "d.jsonl"])
+    # The example of FIPS 180-4.
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert record["data"] == {str(tmp_path / "d.jsonl"): digest}
+    root = Path(__file__).parents[1]
+    if (root / ".git").exists():
+        revision = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        assert record["git"]["revision"] == subprocess.check_output(revision, text=True).strip()
+    else:
+        assert record["git"] is None
 
 
 def test_text_is_appended_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def read_or_refuse(path: Path) -> list[Conversation]:
         ({"instruction": "", "response": ""}, (Message("user", ""), Message("assistant", ""))),
     ],
 )
-def test_rows_are_recognised_by_their_keys(row: Any, expected: Conversation | None, tmp_path: Path) -> None:
+def test_rows_are_recognized_by_their_keys(row: Any, expected: Conversation | None, tmp_path: Path) -> None:
     source = write(tmp_path / "d.jsonl", row)
     if expected is None:
         assert "line 1" in mistake(source)
@@ -102,9 +102,9 @@ def test_rows_are_recognised_by_their_keys(row: Any, expected: Conversation | No
         ({"messages": [{"role": "user", "content": None}]}, "expected text, found null"),
         ({"messages": [{"role": "tool", "content": ""}]}, "role 'tool' is not system, user or assistant"),
         ({"messages": [{"role": ["x"], "content": ""}]}, "role .* is not system, user or assistant"),
-        ({"messages": ASKED[1:]}, "turn 1 is of the assistant; .* must alternate"),
-        ({"messages": [*ASKED, *ASKED[1:]]}, "turn 3 is of the assistant; .* must alternate"),
-        ({"messages": [*ASKED, {"role": "system", "content": "s"}]}, "turn 3 is of the system"),
+        ({"messages": ASKED[1:]}, "turn 1 has the role assistant; .* must alternate"),
+        ({"messages": [*ASKED, *ASKED[1:]]}, "turn 3 has the role assistant; .* must alternate"),
+        ({"messages": [*ASKED, {"role": "system", "content": "s"}]}, "turn 3 has the role system"),
         ({"conversations": "q"}, "conversations must be a list"),
         ({"conversations": ["q", {"from": "gpt"}]}, "expected text, found dict"),
         ({"conversations": [{"from": "human", "value": None}]}, "expected text, found null"),
@@ -269,9 +269,9 @@ def test_a_dataset_id_without_a_network_is_one_line() -> None:
     # conftest takes the hub offline
     for dataset in ("GAIR/lima", "org/data-v1.1"):
         assert mistake(dataset).startswith(
-            f"{dataset} is neither a file nor a Hugging Face dataset within reach: Cannot find"
+            f"{dataset} is neither a file nor a Hugging Face dataset that can be downloaded: Cannot find"
         )
-    assert "within reach: Repo id must" in mistake("no spaces/please")
+    assert "can be downloaded: Repo id must" in mistake("no spaces/please")
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,27 @@ def test_peaks_are_known_by_the_names_of_jax() -> None:
     assert peak_flops("TPU v5 lite") == 197e12
     assert peak_flops("TPU v5") == 459e12
     assert peak_flops("cpu") is None
-    assert peak_bandwidth("NVIDIA H200") == 4.8e12
-    assert peak_bandwidth("cpu") is None
-    assert all(peak_flops(kind) for each in ACCELERATORS.values() for kind in each.kinds)
+    assert all(peak_flops(kind) == each.peak for each in ACCELERATORS.values() for kind in each.bandwidths)
     assert 1 << 26 < peak_memory() < 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "bandwidth"),
+    [
+        ("NVIDIA A100-SXM4-40GB", 1.555e12),
+        ("NVIDIA A100-PCIE-40GB", 1.555e12),
+        ("NVIDIA A100-SXM4-80GB", 2.039e12),
+        ("NVIDIA A100 80GB PCIe", 1.935e12),
+        ("NVIDIA H100 80GB HBM3", 3.35e12),
+        ("NVIDIA H100 PCIe", 2.0e12),
+        ("NVIDIA H100 NVL", None),
+        ("NVIDIA H200", 4.8e12),
+        ("TPU v4", 1.228e12),
+        ("TPU v5 lite", 0.819e12),
+        ("TPU v5p", 2.765e12),
+        ("TPU v6 lite", 1.64e12),
+        ("cpu", None),
+    ],
+)
+def test_variants_of_a_device_differ_in_bandwidth(kind: str, bandwidth: float | None) -> None:
+    assert peak_bandwidth(kind) == bandwidth

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,11 +306,10 @@ def test_odd_text_has_a_defined_verdict(name: str, kind: str) -> None:
     ["слово " * 16_667, "a" * 100_000, "." * 99_999 + "x", "! " * 50_000, "<a " * 33_334, "--> " * 25_000],
     ids=["words", "one word", "dots", "marks", "tags", "arrows"],
 )
-def test_a_line_of_100000_characters_takes_no_more_than_seconds(name: str, text: str) -> None:
-    begin = time.perf_counter()
+def test_a_line_of_100000_characters_has_a_verdict(name: str, text: str) -> None:
+    # How long each takes is measured by benchmarks/evaluators.py.
     verdict = check(name, Answer(text, "ru", {"n": 2, "language": "ru"}, identify=identifier()))
     assert verdict.state in ("ok", "abstain")
-    assert time.perf_counter() - begin < 10
 
 
 PIECES = st.sampled_from([

@@ -144,7 +144,7 @@ def test_an_epoch_of_a_large_corpus_shows_every_example_once() -> None:
     assert sum(counts.values()) >= 3000 - LOOKAHEAD - 100
 
 
-def test_no_example_waits_for_ever() -> None:
+def test_no_example_waits_forever() -> None:
     # One row a batch; an epoch is 5 rows of one long example and 125 of 16 short ones, which could go first.
     data = pack([33] * 5 + [3] * 2000, BatchShape(1, 1, 32, 32))
     counts = dealt(data, 150)
@@ -224,7 +224,9 @@ def test_overlong_rows_are_skipped_truncated_or_refused(tokenizer: ChatTokenizer
     np.testing.assert_array_equal(corpus.examples[1].loss_mask, whole.examples[1].loss_mask[:limit])
     assert corpus.examples[1].ids[-1] != tokenizer.eos  # a cut answer does not teach to stop
 
-    with pytest.raises(UserError, match=rf"row 2 has {limit + 1} tokens, more than {limit}; --overlong skip"):
+    with pytest.raises(
+        UserError, match=rf"row 2 has {limit + 1} tokens, more than {limit}; give --overlong skip"
+    ):
         load_corpora([source], (), tokenizer, limit, "error")
 
 
@@ -237,7 +239,7 @@ def test_a_row_whose_answer_is_cut_off_teaches_nothing(tokenizer: ChatTokenizer,
         load_corpora([write(tmp_path / "e.jsonl", long_question)], (), tokenizer, 40, "truncate")
 
 
-def test_rows_without_an_answer_are_left_out_and_counted(
+def test_rows_without_an_answer_are_skipped_and_counted(
     tokenizer: ChatTokenizer,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -250,7 +252,7 @@ def test_rows_without_an_answer_are_left_out_and_counted(
     source = write(tmp_path / "d.jsonl", row("7"), question, question)
     (corpus,), too_long = load_corpora([source], (), tokenizer, 100)
     assert (len(corpus.examples), too_long) == (1, 0)
-    assert caplog.messages == [f"warning: {source}: 2 rows without an answer left out"]
+    assert caplog.messages == [f"warning: {source}: skipped 2 rows without an answer"]
 
 
 def test_sources_are_weighted_by_size_or_as_told(tokenizer: ChatTokenizer, tmp_path: Path) -> None:

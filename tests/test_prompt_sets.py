@@ -339,7 +339,7 @@ def test_a_chat_of_several_turns_is_refused_rather_than_cut(tmp_path: Path) -> N
         ('"a"', "line 1: 'a' is not an instruction"),
         ("{", "line 1: not JSON"),
         ("", "holds no instructions"),
-        ('{"instruction": "a", "id": "i"}\n{"instruction": "b", "id": "i"}', "the id 'i' comes twice"),
+        ('{"instruction": "a", "id": "i"}\n{"instruction": "b", "id": "i"}', "the id 'i' appears twice"),
     ],
 )
 def test_a_bad_file_is_refused_naming_the_place(tmp_path: Path, content: str, message: str) -> None:
@@ -381,7 +381,7 @@ def test_a_language_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_set_is_refused_naming_what_it_holds(tmp_path: Path) -> None:
     write(tmp_path / "photo.png", "")
     with pytest.raises(
-        UserError, match=r"no set of instructions \(it holds photo\.png\); accepted: .*released"
+        UserError, match=r"not a set of instructions \(it holds photo\.png\); accepted: .*released"
     ):
         load_set(tmp_path)
 
@@ -491,7 +491,7 @@ def test_released_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_set(released(tmp_path, "short\nlong"), modifiers=True)
     folder = released(tmp_path)
     write(folder / "data" / "modifiers.en.jsonl", lines(["Tell me. a", "Other.", "Go"]))
-    with pytest.raises(UserError, match=r"'Other\.' starts with no instruction of the plain set"):
+    with pytest.raises(UserError, match=r"'Other\.' does not start with an instruction of the plain set"):
         load_set(folder, modifiers=True)
     write(folder / "copy" / "alpacaeval_test_subset.en.jsonl", lines(["x"]))
     with pytest.raises(UserError, match="name the folder of one of them"):

@@ -24,7 +24,7 @@ from xltjax.eval.judge_prompt import fill_prompt, load_prompt
 from xltjax.eval.relevance import (
     METRICS,
     SCORER_METRICS,
-    Judgement,
+    Judgment,
     Preset,
     digit_tokens,
     last_digit,
@@ -140,28 +140,28 @@ def test_the_graded_value_is_the_share_of_1_in_both() -> None:
     assert (probability((0.0, -1e6)), probability((-1e6, 0.0))) == (0.0, 1.0)
 
 
-def scores(judgement: Judgement | None, preset: Preset = "paper", **values: Any) -> dict[str, Any]:
-    return {s.metric: (s.value, s.state) for s in relevance_scores(response(**values), judgement, preset)}
+def scores(judgment: Judgment | None, preset: Preset = "paper", **values: Any) -> dict[str, Any]:
+    return {s.metric: (s.value, s.state) for s in relevance_scores(response(**values), judgment, preset)}
 
 
 def test_both_readings_and_their_disagreement() -> None:
-    assert scores(Judgement(9, (-2.0, -1.0), "1 (10/10)")) == {
+    assert scores(Judgment(9, (-2.0, -1.0), "1 (10/10)")) == {
         "relevance": (1.0, "ok"),
         "relevance_graded": (pytest.approx(0.7310586), "ok"),  # 1 / (1 + exp(-1))
         "relevance_paper": (0.0, "ok"),
         "relevance_disagreement": (1.0, "ok"),
     }
-    assert scores(Judgement(9, (-1.0, -2.0), "0"))["relevance_disagreement"] == (0.0, "ok")
-    assert set(scores(Judgement(9, (-1.0, -2.0)), "scorer")) == set(SCORER_METRICS)
+    assert scores(Judgment(9, (-1.0, -2.0), "0"))["relevance_disagreement"] == (0.0, "ok")
+    assert set(scores(Judgment(9, (-1.0, -2.0)), "scorer")) == set(SCORER_METRICS)
 
 
 def test_what_cannot_be_read_is_a_failure_and_no_zero() -> None:
-    undecided = scores(Judgement(9, (-2.0, -1.0), "Relevant"))
+    undecided = scores(Judgment(9, (-2.0, -1.0), "Relevant"))
     assert undecided["relevance"] == (1.0, "ok")
     assert undecided["relevance_paper"] == undecided["relevance_disagreement"] == (None, "failed:no digit")
-    no_room = scores(Judgement(9, (-2.0, -1.0), None))
+    no_room = scores(Judgment(9, (-2.0, -1.0), None))
     assert no_room["relevance_paper"] == (None, "failed:too long for the judge")
-    assert set(scores(Judgement(9, None, None)).values()) == {(None, "failed:too long for the judge")}
+    assert set(scores(Judgment(9, None, None)).values()) == {(None, "failed:too long for the judge")}
     assert set(scores(None, instruction="").values()) == {(None, "failed:the instruction is not given")}
 
 
@@ -174,7 +174,7 @@ def test_an_answer_that_was_never_given_fails_every_metric(preset: Preset) -> No
 
 @pytest.mark.parametrize("text", ["", " \n\t\u200b"])
 def test_an_empty_answer_provides_no_answer_whatever_the_judge_thinks(text: str) -> None:
-    found = scores(Judgement(9, (-9.0, -0.1), "1"), text=text)
+    found = scores(Judgment(9, (-9.0, -0.1), "1"), text=text)
     assert found["relevance"] == found["relevance_graded"] == (0.0, "ok")
     # The paper asked about these too.
     assert found["relevance_paper"] == (1.0, "ok")
@@ -331,13 +331,29 @@ def test_answers_that_were_never_given_need_no_judge(judge: Path, tmp_path: Path
     assert {row["state"] for row in read(out).values()} == {"failed:no answer (too long)"}
 
 
+def test_models_with_equal_ids_are_judged_apart(
+    judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opinions(_: relevance.LlamaJudge, asked: list[Response]) -> list[Judgment]:
+        return [Judgment(9, (-2.0, -1.0) if each.model == "m" else (-1.0, -2.0)) for each in asked]
+
+    monkeypatch.setattr(relevance.LlamaJudge, "judge", opinions)
+    code, out = run(judge, tmp_path, [ROWS[0], {**ROWS[0], "model": "n"}], "--dtype", "float32")
+    assert code == 0
+    rows = map(json.loads, (out / "scores.jsonl").read_text().splitlines())
+    assert [(row["model"], row["value"]) for row in rows if row["metric"] == "relevance"] == [
+        ("m", 1.0),
+        ("n", 0.0),
+    ]
+
+
 def test_an_interrupted_judge_goes_on_and_sees_only_what_is_new(
     judge: Path, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
     judge_all = relevance.LlamaJudge.judge
 
-    def watched(self: relevance.LlamaJudge, responses: list[Response]) -> list[Judgement]:
+    def watched(self: relevance.LlamaJudge, responses: list[Response]) -> list[Judgment]:
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.extend(each.id for each in responses)
@@ -377,9 +393,9 @@ def test_the_table_shows_both_readings_and_where_they_differ(
 ) -> None:
     opinions = iter(
         [
-            Judgement(9, (-2.0, -1.0), "1"),
-            Judgement(9, (-1.0, -2.0), "1/10, so 1"),
-            Judgement(9, (-1.0, -2.0), "No"),
+            Judgment(9, (-2.0, -1.0), "1"),
+            Judgment(9, (-1.0, -2.0), "1/10, so 1"),
+            Judgment(9, (-1.0, -2.0), "No"),
         ]
     )
     monkeypatch.setattr(relevance.LlamaJudge, "judge", lambda _, asked: [next(opinions) for _ in asked])
@@ -413,7 +429,7 @@ def test_the_table_shows_both_readings_and_where_they_differ(
             "batch_size must be at least 1",
         ),
         (("{r}", "--out", "{o}", "--judge-model", "{j}", "--mesh", "two"), "mesh 'two' is not"),
-        (("{r}", "--out", "{r}", "--judge-model", "{j}"), "a file stands in its way"),
+        (("{r}", "--out", "{r}", "--judge-model", "{j}"), "is a file, not a directory"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2_and_write_nothing(

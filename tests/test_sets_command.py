@@ -21,7 +21,7 @@ def run(capsys, monkeypatch, *arguments):
     return stop.value.code, captured.out, captured.err
 
 
-def test_the_list_says_languages_counts_and_licence(capsys, monkeypatch):
+def test_the_list_says_languages_counts_and_license(capsys, monkeypatch):
     code, printed, _ = run(capsys, monkeypatch)
     assert code == 0
     line = next(line for line in printed.splitlines() if "xlt113" in line)
@@ -55,7 +55,7 @@ def test_a_file_holds_the_instructions_in_its_language_whatever_the_answers(tmp_
         (("--export", "{t}/new", "--set", "xlt13"), "did you mean 'xlt113'?"),
         (("--export", "{t}/new", "--languages", "en,it"), "no instructions in it"),
         (("--export", "{t}/new", "--languages", "Russian"), "not a code"),
-        (("--export", "{t}/file"), "a file stands in its way"),
+        (("--export", "{t}/file"), "is a file, not a directory"),
         (("--export", "{t}/full"), "already holds fr.jsonl"),
         (("--exprot", "x"), "--export"),
     ],

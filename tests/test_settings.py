@@ -36,7 +36,7 @@ PAPER_MODELS = [
     "tower-7b-dolly-dt-ft",
     "tower-7b-dolly-en-ft",
 ]
-PROTOCOLS = ["paper", "released", "released-lora"]
+PROTOCOLS = ["paper", "literal", "released", "released-lora"]
 
 
 @dataclass(frozen=True)
@@ -341,13 +341,14 @@ def test_models_of_the_paper_take_every_protocol(model: str) -> None:
 
 def test_the_protocols_are_those_of_the_paper_and_of_the_release() -> None:
     # Paper, Appendix B; naver/pasero, examples/zero-shot-transfer-inst-tuning.
-    paper, released, lora = (load(f"protocols/{name}") for name in PROTOCOLS)
+    paper, literal, released, lora = (load(f"protocols/{name}") for name in PROTOCOLS)
     for config in (paper, released, lora):
         assert (config.beta1, config.beta2, config.weight_decay, config.clip_norm) == (0.9, 0.95, 0.1, 1.0)
         assert (config.max_length, config.overlong, config.steps, config.template) == (
             2048, "skip", 1000, "llama-2"
         )  # fmt: skip
-    assert (paper.schedule, paper.timescale, paper.warmup) == ("inverse_sqrt", 1.0, 0)
+    assert (paper.schedule, paper.timescale, paper.warmup) == ("inverse_sqrt", 10_000.0, 0)
+    assert literal == dataclasses.replace(paper, timescale=1.0)
     assert (paper.tokens_per_batch, paper.accumulation, paper.precision) == (4000, 4, "mixed")
     assert (released.schedule, released.learning_rate, released.end_learning_rate) == ("linear", 1e-5, 1e-6)
     assert (released.tokens_per_batch, released.accumulation, released.precision) == (8192, 10, "bfloat16")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
 
 import numpy as np
 import pytest
@@ -80,9 +78,9 @@ def test_spread_of_a_conditional_mean_is_that_of_a_ratio() -> None:
     scored = np.array([value is not None for value in cell.values()], dtype=float)
     values = np.array([value or 0.0 for value in cell.values()])
     ratio = values.sum() / scored.sum()
-    linearised = np.std(values - ratio * scored, ddof=1) / scored.mean() / math.sqrt(113)
+    linearized = np.std(values - ratio * scored, ddof=1) / scored.mean() / math.sqrt(113)
     (draws,) = mean_draws([cell], resample(UNITS))
-    assert draws.std() == pytest.approx(linearised, rel=0.04)
+    assert draws.std() == pytest.approx(linearized, rel=0.04)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
@@ -249,16 +247,3 @@ def test_worst_and_best_hold_whatever_the_missing_scores_are() -> None:
     for value in (0.0, 1.0, 2.0):
         filled = np.mean([value if score is None else score for score in cell.values()])
         assert bounds["worst"].estimate <= filled <= bounds["best"].estimate
-
-
-def test_168_cells_of_10_000_draws_take_less_than_a_second() -> None:
-    cells = dict(enumerate(stars(seed, missing=0.2) for seed in range(168)))
-    resamples = resample(UNITS, TASKS)
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        assert len(mean_intervals(cells, resamples)) == 168
-        return time.perf_counter() - start
-
-    # The best of three, as the machine may be busy with something else.
-    assert min(itertools.islice(iter(seconds, None), 3)) < 1.0

@@ -231,7 +231,7 @@ def test_many_conversations_are_each_as_if_alone(every_template: dict[str, ChatT
     assert together[-1].loss_mask.sum() == 0  # no answer, nothing to learn
 
 
-def test_a_merge_across_the_border_leaves_the_prompt_as_it_is(tmp_path: Path) -> None:
+def test_a_merge_across_the_border_does_not_change_the_prompt(tmp_path: Path) -> None:
     vocabulary = {"<s>": 0, "</s>": 1, "q": 2, "\n": 3, "A": 4, "\nA": 5}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("\n", "A")]))
     special = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -266,8 +266,8 @@ def test_decoding_drops_special_tokens_and_keeps_french_blanks(
         ("{{ bos_token }}{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}",
          "no special token to end an answer"),
         ("{% for m in messages %}{{ m['content'] + eos_token }}{% endfor %}"
-         "{% if add_generation_prompt %}think{% endif %}", "otherwise once it is answered"),
-        ("{{ messages | length }}{{ messages[-1]['content'] + eos_token }}", "otherwise once it is answered"),
+         "{% if add_generation_prompt %}think{% endif %}", "differently once it is answered"),
+        ("{{ messages | length }}{{ messages[-1]['content'] + eos_token }}", "differently once it is answered"),
         ("{{ raise_exception('only in French') }}", "only in French"),
         ("{% for", "cannot write user"),
         ("", "no special token to end an answer"),

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
+from xltjax.common.hardware import GIB
 from xltjax.common.settings import setting
 
 PACKAGES = {
@@ -25,21 +27,22 @@ PACKAGES = {
 }  # fmt: skip
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
 LANGUAGES = ("en", "fr", "pt", "ru", "de")
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Doctor:
     """Settings of the check."""
 
-    dictionaries: tuple[str, ...] = setting((), "Further folders of Hunspell dictionaries.", paths=True)
+    dictionaries: tuple[str, ...] = setting(
+        (), "Further folders of Hunspell dictionaries (repeatable).", paths=True
+    )
 
 
 Finding = tuple[str, str, str]  # (what, state, remedy)
 
 
 def findings(config: Doctor) -> Iterator[Finding]:
-    """Everything worth knowing before a long run, each with what to do about it."""
+    """Everything that is worth knowing before a long run, and what to do about what is missing."""
     for package, extra in PACKAGES.items():
         try:
             yield package, metadata.version(package), ""
@@ -89,8 +92,9 @@ def doctor(config: Doctor) -> None:
     """Print ``findings`` as a table."""
     table = Table("", "state", "what to do")
     for what, state, remedy in findings(config):
-        colour = "red" if state == "missing" else ""
-        table.add_row(what, f"[{colour}]{state}[/]" if colour else state, remedy)
+        shown = escape(state)
+        # Square brackets, as in xltjax[eval], are text and not markup.
+        table.add_row(escape(what), f"[red]{shown}[/]" if state == "missing" else shown, escape(remedy))
     Console().print(table)
 
 

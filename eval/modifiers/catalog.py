@@ -21,8 +21,9 @@ from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.segmentation import is_empty
 
-# Raise it when a verdict of any check changes, also by a change in ``markup`` or ``segmentation``: the journal of
-# ``modifiers`` then starts anew. The check of answer_in also follows ``language.LANGUAGE_VERSION``.
+# Raise it when a verdict of any check changes, also by a change in ``markup``, ``segmentation`` or
+# ``data.released``: the journal of ``modifiers`` then starts anew. So does it with ``language.LANGUAGE_VERSION``,
+# on which the check of answer_in depends.
 MODIFIERS_VERSION = 1
 
 Kind = Literal["program", "relative", "judge"]

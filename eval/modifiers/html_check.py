@@ -1,4 +1,4 @@
-"""The check of "format your answer as an HTML page"."""
+"""The check for the modifier "format your answer as an HTML page"."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 import regex
 
 from xltjax.eval.modifiers.verdict import Verdict, decided
-from xltjax.eval.segmentation import Span, is_empty
+from xltjax.eval.segmentation import Span, is_empty, trim
 
 _VOID = {
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 }  # fmt: skip
-# Elements whose end tag HTML lets one leave out.
+# Elements whose end tag is optional in HTML.
 _OPTIONAL_END = {
     "li", "dt", "dd", "p", "rt", "rp", "optgroup", "option", "colgroup", "caption", "thead", "tbody", "tfoot",
     "tr", "td", "th",
@@ -22,7 +22,7 @@ _HIDDEN = {"script", "style", "title", "noscript", "template"}
 _FENCE = regex.compile(r"(?ms)^ {0,3}(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n(.*?)(?:^ {0,3}\1[`~]*[ \t]*$|\Z)")
 _INLINE_CODE = regex.compile(r"(?<!`)(`++)[^\n`]+\1(?!`)")
 _PROLOG = regex.compile(r"(?s)(?:\s|<\?xml[^<>]*\?>|<!--.*?-->)*")
-# Not within a string of a program.
+# The lookbehind excludes strings in a program.
 _OPENING = regex.compile(r"(?i)(?<![^\s>])(?:<!doctype\s+html[^<>]*>|<html(?=[\s>]))")
 _BODY = regex.compile(r"(?i)<body(?=[\s>])")
 _CLOSING = regex.compile(r"(?i)</html\s*>")
@@ -36,9 +36,9 @@ _ELEMENT = regex.compile(
 def html_page(response: str) -> Verdict:
     """Whether ``response`` is an HTML page.
 
-    Strict: nothing but the page, bare or in one code fence; it has ``<html>`` or a doctype, a ``<body>`` that
-    shows some text, and every element is closed (save those whose end tag HTML makes optional). Loose: such
-    a page may stand among other text and leave elements open, as a truncated answer does.
+    Strict: there is nothing but the page, bare or in one code fence. It has ``<html>`` or a doctype and a
+    ``<body>`` that shows some text, and every element is closed, except those whose end tag is optional. Loose:
+    such a page may stand among other text and leave elements open, as a truncated answer does.
 
     The detail's ``grade`` is ``page``, ``fragment`` (HTML elements, no page) or ``none``.
     """
@@ -47,7 +47,7 @@ def html_page(response: str) -> Verdict:
     opening = _OPENING.match(response, prolog.end() if prolog else start, stop)
     if opening is not None and _parse(response[start:stop]).complete:
         return decided(True, True, (start, stop), grade="page", problem=None)
-    # Tags quoted in prose as `<html>` are talk about a page.
+    # Tags that are quoted in prose, such as `<html>`, only talk about a page.
     prose = _INLINE_CODE.sub(lambda code: " " * len(code.group()), response)
     span, problem = _page_inside(prose)
     if span is not None:
@@ -59,19 +59,17 @@ def html_page(response: str) -> Verdict:
 
 
 def _unfenced(response: str) -> Span:
-    """The response without surrounding blanks, or what stands inside its one fence."""
+    """The span of the response without surrounding blanks, or of what stands inside its only fence."""
     start = len(response) - len(response.lstrip())
     stop = max(start, len(response.rstrip()))
     fence = _FENCE.match(response, start, stop)
     if fence is not None and fence.end() == stop:
-        start, stop = fence.span(3)
-        part = response[start:stop]
-        return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())
+        return trim(response, fence.span(3))
     return start, stop
 
 
 def _page_inside(text: str) -> tuple[Span | None, str]:
-    """The page within other text and what is wrong with it, or None and why none is there."""
+    """The span of the page within other text and what is wrong with it, or None and why there is no page."""
     opening = _OPENING.search(text)
     if opening is None:
         return None, "neither <html> nor doctype"
@@ -88,7 +86,7 @@ def _page_inside(text: str) -> tuple[Span | None, str]:
 
 
 class _Page(HTMLParser):
-    """Follows the open elements of a page."""
+    """A parser that keeps track of the open elements of a page."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -146,7 +144,7 @@ class _Page(HTMLParser):
 
 def _parse(html: str) -> _Page:
     page = _Page()
-    # The parser takes quadratic time over a long tail of tags that never close; cut off, the tail is as unclosed.
+    # The parser takes quadratic time for a long tail of tags that never close, so the tail is cut off.
     last = html.rfind(">") + 1
     tail = html.find("<", last)
     page.feed(html if tail < 0 else html[:tail])

@@ -1,4 +1,4 @@
-"""The checks that read Markdown: "list N options" and "use Markdown formatting"."""
+"""The checks that parse Markdown: for "list N options" and "use Markdown formatting"."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
-from xltjax.eval.segmentation import Span
+from xltjax.eval.segmentation import Span, trim
 
 _PARSER = MarkdownIt("commonmark").enable("table")
 
-# An ordered list that begins further on is a sentence that happens to begin with a year.
+# What looks like an ordered list with a larger first number is a sentence that happens to begin with a year.
 _LARGEST_FIRST_NUMBER = 20
 
 _LINE_END = regex.compile(r"\r\n?|\n")
@@ -34,8 +34,8 @@ _INLINE_NAMES = {
     "image": "link",
 }
 
-# Numbers that head a section, which CommonMark does not read as list items: "### 1. Paris", "**1. Paris**",
-# "Option 1: Paris", "1️⃣ Paris". What is listed below such a line belongs to it.
+# Numbers at the head of a section, which CommonMark does not parse as list items: "### 1. Paris",
+# "**1. Paris**", "Option 1: Paris", "1️⃣ Paris". A list below such a line belongs to it.
 _HEADED = {
     "headings": regex.compile(
         r"(?m)^(?:(?:\#{1,6}[ \t]+|\*\*|__)+(?:\p{L}+[ \t]+)?(?P<marker>\p{Nd}{1,3})[ \t]*[.):–—-]"
@@ -70,18 +70,18 @@ class _List(NamedTuple):
 def list_n(response: str, n: int) -> Verdict:
     """Whether ``response`` lists exactly ``n`` options.
 
-    Strict: one list, in Markdown at the top level (lists inside an item do not count; numbered items with
-    paragraphs between them are one list) or, without one, as lines that begin with a number, a letter or a
-    bullet. Loose: also several lists that have ``n`` items together, one numbered list of ``n`` beside others,
-    or "1) … 2) …" within a line. An item that is empty or repeats another is no option, in both. Without any
-    enumeration ("red, blue and green") the program abstains, and with ``n`` lists of another size in all, which
-    may be the options' descriptions.
+    Strict: there is one list. It is a Markdown list at the top level (lists inside an item do not count, and
+    numbered items with paragraphs between them are one list) or, without one, lines that begin with a number, a
+    letter or a bullet. Loose: there may also be several lists with ``n`` items together, one numbered list of
+    ``n`` beside others, or "1) … 2) …" within a line. In both, an item that is empty or repeats another is not an
+    option. The program abstains without any enumeration ("red, blue and green"), and when there are ``n`` lists
+    with another number of items in all, which may be the descriptions of the options.
     """
     if n < 1:
         return failed(f"n must be at least 1, not {n}")
     lists = _enumerated_lines(response, _HEADED) or _markdown_lists(response)
     if sum(len(each.items) for each in lists) < 2:
-        # CommonMark reads "1. Red 2. Blue" as a list of one item.
+        # For CommonMark, "1. Red 2. Blue" is a list of one item.
         lists = _enumerated_lines(response, _MARKED) or _enumeration_in_a_line(response) or lists
     if not lists:
         return abstain("no list found: for the judge", wanted=n)
@@ -100,9 +100,9 @@ def list_n(response: str, n: int) -> Verdict:
 def markdown(response: str) -> Verdict:
     """Whether ``response`` uses Markdown.
 
-    Strict: at least one heading, strong or emphasised phrase, code span or fence, table, block quote, link or
-    image. Loose: a list of two or more items will do, which ordinary answers have too (see the placebo rate).
-    Emphasis inside a word ("2*3=6 and 4*5=20") and indented code, which people do not mean, do not count.
+    Strict: it has at least one heading, strong or emphasized phrase, code span or fence, table, block quote, link
+    or image. Loose: a list of two or more items is enough, which ordinary answers have too (see the placebo
+    rate). Emphasis inside a word ("2*3=6 and 4*5=20") and indented code do not count, as nobody means them.
 
     The detail's ``grade`` is ``rich``, ``list-only`` or ``none``; ``features`` counts what was found.
     """
@@ -126,7 +126,7 @@ def markdown(response: str) -> Verdict:
 
 
 def _meant(children: Sequence[Token]) -> Iterator[Token]:
-    """The inline markup of ``children`` that stands at a word's edge or is not emphasis."""
+    """The inline markup of ``children``, without emphasis that begins inside a word."""
     before = ""
     for child in children:
         if child.type in _INLINE_NAMES and not (
@@ -142,10 +142,10 @@ def _meant(children: Sequence[Token]) -> Iterator[Token]:
 def _markdown_lists(response: str) -> list[_List]:
     """The top-level lists of ``response``.
 
-    Numbered lists that count on are one, and bullets under a number belong to it, even where CommonMark, for
-    want of indentation, sees separate lists.
+    Numbered lists that continue the count are one list, and bullets under a number belong to it, even where
+    CommonMark sees separate lists because there is no indentation.
     """
-    # Indentation shared by all lines would make a list into code.
+    # Indentation that all lines share would turn a list into code.
     tokens = _PARSER.parse(textwrap.dedent(response.replace("\t", "    ")))
     offsets = _line_offsets(response)
     lists: list[_List] = []
@@ -190,7 +190,7 @@ def _items(tokens: Sequence[Token], position: int) -> Iterator[str]:
 
 
 def _enumerated_lines(response: str, forms: Mapping[str, regex.Pattern[str]]) -> list[_List]:
-    """Runs of two or more lines whose markers count on or are the same bullet, in the first form that has any."""
+    """Runs of two or more lines with consecutive markers or the same bullet, in the first form that has any."""
     for form, pattern in forms.items():
         lists = [
             _List(form, tuple(line["text"] for line in run), (run[0].start(), run[-1].end()))
@@ -203,7 +203,7 @@ def _enumerated_lines(response: str, forms: Mapping[str, regex.Pattern[str]]) ->
 
 
 def _enumeration_in_a_line(response: str) -> list[_List]:
-    """Numbers that count on within lines: "1) … 2) … 3) …"."""
+    """Enumerations within lines: "1) … 2) … 3) …"."""
     lists = []
     for run in _runs(_INLINE_NUMBER.finditer(response)):
         ends = [*(marker.start() for marker in run[1:]), len(response)]
@@ -216,7 +216,7 @@ def _enumeration_in_a_line(response: str) -> list[_List]:
 
 
 def _runs(lines: Iterable[regex.Match[str]]) -> list[list[regex.Match[str]]]:
-    """The matches grouped: each marker follows the one before; a number or letter that does not is left out."""
+    """The matches in groups of consecutive markers; a number or letter that follows none is left out."""
     runs: list[list[regex.Match[str]]] = []
     expected = ""
     for line in lines:
@@ -233,18 +233,16 @@ def _runs(lines: Iterable[regex.Match[str]]) -> list[list[regex.Match[str]]]:
 
 
 def _distinct(items: Iterable[str]) -> int:
-    """How many of ``items`` differ in their letters and digits (or symbols, without any); empty ones do not count."""
+    """How many of ``items`` differ in their letters and digits, or else in their symbols; empty ones do not count."""
     folded = {"".join(filter(str.isalnum, item.casefold())) or item.strip() for item in items}
     return len(folded - {""})
 
 
 def _line_offsets(text: str) -> list[int]:
-    """Where each line of ``text`` starts, and one past its end."""
+    """The offset at which each line of ``text`` starts, and the length of ``text``."""
     return [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
 
 
 def _span_of_lines(text: str, offsets: Sequence[int], lines: Sequence[int]) -> Span:
     """The span of lines [first, last), without blanks at its ends."""
-    start, stop = offsets[lines[0]], offsets[min(lines[1], len(offsets) - 1)]
-    part = text[start:stop]
-    return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())
+    return trim(text, (offsets[lines[0]], offsets[min(lines[1], len(offsets) - 1)]))

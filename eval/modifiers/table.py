@@ -1,9 +1,8 @@
-"""Fulfilment of each modifier beside its placebo rate, as in the paper's Table 1 but with a baseline."""
+"""How often each modifier is fulfilled, as in the paper's Table 1, beside its placebo rate as a baseline."""
 
 from __future__ import annotations
 
 import math
-import statistics
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from xltjax.eval.stats.comparisons import (
     minimal_detectable_difference,
 )
 from xltjax.eval.stats.intervals import wilson_interval
+from xltjax.eval.summary import count_range, median_points
 from xltjax.eval.table_files import write_table
 
 GRADES = ("strict", "loose")
@@ -135,7 +135,8 @@ def footnote(rows: Sequence[Mapping[str, Any]]) -> str:
     """The note under the table, which says what differences it can show."""
     text = "Placebo: the same check on the model's answer to the same instruction without the modifier."
     found = [
-        f"{name} {_points(those, key)} ({count} {_range(those, count)})"
+        f"{name} {median_points([row[key] for row in those], 0)} "
+        f"({count} {count_range([row[count] for row in those])})"
         for name, key, count in (
             ("lift", "detectable", "pairs"),
             ("difference between two models", "detectable_models", "decided"),
@@ -148,18 +149,8 @@ def footnote(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _points(rows: Sequence[Mapping[str, Any]], key: str) -> str:
-    points = 100 * statistics.median(row[key] for row in rows)
-    return f"{points:.0f}" if points <= 100 else ">100"
-
-
-def _range(rows: Sequence[Mapping[str, Any]], key: str) -> str:
-    least, most = min(row[key] for row in rows), max(row[key] for row in rows)
-    return str(least) if least == most else f"{least}–{most}"
-
-
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the strict rates with the loose ones beside them, in per cent."""
+    """Print the strict rates with the loose ones beside them, in percent."""
     table = Table(title="Modifiers fulfilled, % [95 % interval]", title_justify="left")
     table.add_column("model", overflow="fold")
     for heading in ("lang", "modifier"):

@@ -1,4 +1,4 @@
-"""The checks that read words and lines: brief, detailed, answer in a language, arrows, capital letters."""
+"""The checks of words and lines: for brief and detailed answers, a language, arrows and capital letters."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STRICT_CAPITALS, LOOSE_CAPITALS = 0.9, 0.7
 def briefly(response: str, language: str, truncated: bool, own: str | None) -> Verdict:
     """Whether ``response`` is brief: a few sentences.
 
-    Strict: at most 5 sentences and 100 words, and not cut off at the token limit. Loose: at most 7 and 150.
-    The detail's ``length_ratio`` (words here / words of the model's own unmodified answer) is evidence, not
-    part of the grade: the same check must apply to the unmodified answer too.
+    Strict: it has at most 5 sentences and 100 words and is not cut off at the token limit. Loose: at most 7 and
+    150. The detail's ``length_ratio`` (words here / words of the model's own unmodified answer) is evidence and
+    not part of the grade, since the same check must apply to the unmodified answer too.
 
     Args:
         response: the answer.
@@ -44,7 +44,7 @@ def briefly(response: str, language: str, truncated: bool, own: str | None) -> V
         return decided(False, False, **numbers)
     strict = len(sentence_spans) <= STRICT_SENTENCES and len(word_spans) <= STRICT_WORDS
     loose = len(sentence_spans) <= LOOSE_SENTENCES and len(word_spans) <= LOOSE_WORDS
-    # What fulfils it is the whole answer; what breaks it is what stands beyond the limit.
+    # The whole answer fulfills the modifier; what stands beyond the limit breaks it.
     start, stop = sentence_spans[0][0], sentence_spans[-1][1]
     if len(sentence_spans) > STRICT_SENTENCES:
         start = sentence_spans[STRICT_SENTENCES][0]
@@ -56,9 +56,9 @@ def briefly(response: str, language: str, truncated: bool, own: str | None) -> V
 def detailed(response: str, truncated: bool, own: str | None, own_truncated: bool) -> Verdict:
     """Whether ``response`` is more detailed than the model's own unmodified answer.
 
-    Strict: at least 1.25 times its words and at least 60. Loose: more words than it, and at least 60. Length is
-    all a program sees; whether the words add substance is for a judge. Without the unmodified answer the
-    program abstains, and likewise when both were cut off at the token limit.
+    Strict: it has at least 1.25 times as many words, and at least 60. Loose: it has more words, and at least 60.
+    A program sees only the length; whether the words add substance is for a judge. The program abstains without
+    the unmodified answer, and when both were cut off at the token limit.
     """
     if own is None:
         return abstain("no unmodified answer to compare with")
@@ -93,14 +93,14 @@ _LETTER = regex.compile(r"\p{L}")
 def answer_in(response: str, target: str, identify: Identify | Unavailable) -> Verdict:
     """Whether ``response`` is in the language ``target``.
 
-    Strict: every passage that is long enough to be identified is (as in line pass rate). Loose: passages with
-    at least half of the letters are. Code, tags and addresses are left out. Text too short to be identified
-    fails when it has no letter of the target's script; else the program abstains.
+    Strict: every passage that is long enough to be identified is in ``target`` (as in line pass rate). Loose:
+    passages with at least half of the letters are. Code, tags and addresses are left out. Text that is too short
+    to be identified does not pass when it has no letter of the target's script; otherwise the program abstains.
 
     Args:
         response: the answer.
-        target: ISO 639-1 code.
-        identify: language identification of a passage, or why there is none.
+        target: the ISO 639-1 code of the language asked for.
+        identify: identifies the language of a passage, or says why this cannot be done.
     """
     if isinstance(identify, Unavailable):
         return abstain(str(identify))
@@ -121,7 +121,7 @@ def answer_in(response: str, target: str, identify: Identify | Unavailable) -> V
 
 
 def _find(response: str, excerpt: str) -> Span | None:
-    """Where ``excerpt`` of the prose stands in the response; markup inside it hides it."""
+    """The span of ``excerpt``, a piece of the prose, in the response; None when markup stands inside it."""
     start = response.find(excerpt)
     return (start, start + len(excerpt)) if start >= 0 else None
 
@@ -138,18 +138,18 @@ _MARKED = regex.compile(r"(?P<indent>[ \t]*)(?:[-*+•·‣▪●–—][ \t]+|\
 _HEADING = regex.compile(r"[ \t]*(?:#{1,6}[ \t].*|(\*\*|__).*\1:?|.*:[*_]{0,3})[ \t]*")
 _COMMENT = regex.compile(r"(?s)<!--.*?(?:-->|\Z)")
 _ANY_WORD = regex.compile(r"[\p{L}\p{N}]")
-# A line this long was wrapped: the next one goes on with it.
+# A line that is at least this long was wrapped, so that the next one continues it.
 _WRAPPED = 60
 
 
 def arrow(response: str) -> Verdict:
     """Whether every point of ``response`` begins with the sign -->.
 
-    Points are the lines that begin with an arrow, a bullet or a number, and the paragraphs between arrows;
-    headings and wrapped lines are not. In both grades there are two arrows or more, no unindented bullet or
-    number without one, and no more other lines than arrows. Strict: each point begins with exactly ``-->``.
-    Loose: the sign may be –> -> → or —>, may follow a bullet or number or be in bold, indented bullets and
-    paragraphs between the arrows may go without, and several points may share one line.
+    Points are the lines that begin with an arrow, a bullet or a number, and the paragraphs between arrows, but
+    not headings and wrapped lines. Both grades require two arrows or more, no unindented bullet or number without
+    an arrow, and no more other lines than arrows. Strict: each point begins with exactly ``-->``. Loose: the sign
+    may be –> -> → or —>, it may follow a bullet or number or be in bold, indented bullets and paragraphs between
+    the arrows need no sign, and several points may share one line.
     """
     text = _COMMENT.sub(lambda comment: regex.sub(r"[^\n]", " ", comment.group()), response)
     arrows: list[Span] = []
@@ -184,7 +184,7 @@ def arrow(response: str) -> Verdict:
 
 
 def _lines(text: str) -> Iterator[tuple[Span, str, bool]]:
-    """Each line that has a letter or digit: its span, its text, and whether it looks wrapped from the one before."""
+    """Each line with a letter or digit: its span, its text, and whether it seems to continue the line before."""
     start, previous = 0, ""
     for line in text.split("\n"):
         stripped = line.rstrip()
@@ -196,19 +196,20 @@ def _lines(text: str) -> Iterator[tuple[Span, str, bool]]:
         start += len(line) + 1
 
 
-# --- capitalise each first letter ---
+# --- capitalize each first letter ---
 
 _TOKEN = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{{L}}\p{{M}}\p{{N}}]+)*")
-# What French elides belongs to the next word: L'homme and l'Homme both have their capital.
+# A French elision belongs to the next word: L'homme and l'Homme both have their capital.
 _ELISION = regex.compile(rf"(?i)(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)[{APOSTROPHES}](?=\p{{L}})")
 
 
 def capitalize(response: str, language: str) -> Verdict:
-    """Whether the words of ``response`` begin with capital letters, code, tags and addresses left out.
+    """Whether the words of ``response`` begin with capital letters; code, tags and addresses do not count.
 
-    Words that begin with a digit or in a script without case do not count; without any other the program
-    abstains. Strict: at least .9 of the words, and not mostly words in capitals throughout. Loose: at least .7,
-    or .9 without the first or last line where these hold no more than half of the words ("Sure, here it is:").
+    Words that begin with a digit or in a script without case do not count either; without any others the program
+    abstains. Strict: at least .9 of the words do, and most words are not in capitals throughout. Loose: at least
+    .7 do, or .9 without the first or last line where these hold no more than half of the words ("Sure, here it
+    is:").
 
     The detail's ``grade`` is ``words``, ``all-caps``, ``sentences`` (every sentence begins with a capital, as
     in ordinary writing) or ``none``; ``rate`` is the share of words.
@@ -256,7 +257,7 @@ def _rate(text: str, start: int, stop: int) -> float:
 
 
 def _framed(text: str, total: int) -> Iterator[Span]:
-    """``text`` without its first line, its last line, and both, where at least half of the words remain."""
+    """The spans of ``text`` without its first line, its last line, and both, if half of the words remain."""
     lines = [line.span() for line in regex.finditer(r"[^\n]*\S[^\n]*", text)]
     for first, last in ((1, 0), (0, 1), (1, 1)):
         if first + last < len(lines):

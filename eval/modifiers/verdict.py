@@ -1,4 +1,4 @@
-"""What a modifier check says of one response."""
+"""What the check of a modifier says about one response."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Verdict:
     """Two grades with their evidence, or the reason why there is none.
 
     Attributes:
-        state: ``ok``, ``abstain`` (undecidable by program) or ``failed:<why>``.
-        strict: fulfilled to the letter; None unless ``state`` is ``ok``.
-        loose: fulfilled for a lenient reader; true whenever ``strict`` is.
-        span: character offsets (start, end) of the evidence in the response: what fulfils the modifier or,
+        state: ``ok``, ``abstain`` (a program cannot decide it) or ``failed:<why>``.
+        strict: whether the modifier is fulfilled to the letter; None unless ``state`` is ``ok``.
+        loose: whether it is fulfilled for a lenient reader; true whenever ``strict`` is.
+        span: character offsets (start, end) of the evidence in the response: what fulfills the modifier or,
             when it is not fulfilled, what breaks it; None where there is nothing to point at.
         detail: the numbers and names behind the verdict, ready for JSON.
     """
@@ -34,10 +34,10 @@ def decided(strict: bool, loose: bool, span: Span | None = None, **detail: Any) 
 
 
 def abstain(reason: str, span: Span | None = None, **detail: Any) -> Verdict:
-    """No verdict: the program cannot tell, a judge can."""
+    """No verdict, because only a judge can tell."""
     return Verdict("abstain", None, None, span, {"reason": reason, **detail})
 
 
 def failed(reason: str) -> Verdict:
-    """No verdict because something that the check needs is missing or wrong."""
+    """No verdict, because something that the check needs is missing or wrong."""
     return Verdict(f"failed:{reason}", None, None, None, {})

@@ -1,8 +1,8 @@
 """Coefficients of agreement between raters of the same answers, on an ordinal scale, with intervals.
 
 Every coefficient is a function of sums over items, so the bootstrap of ``xltjax.eval.stats.intervals`` draws the
-sums and the coefficient is evaluated on all draws at once. Read several together: with 92 % exact agreement on
-a scale of which one star is nearly always given, kappa can be below 0 while AC2 is above 0.9.
+sums, and the coefficient is computed for all draws at once. Read several coefficients together: with 92 % exact
+agreement on a scale of which one rating is nearly always given, kappa can be below 0 while AC2 is above 0.9.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xltjax.eval.stats.intervals import (
     resampled_sums,
 )
 
-# Scores with more levels than this are measurements; confusion matrices of them say nothing.
+# Scores with more levels than this are measurements, of which a confusion matrix says nothing.
 LARGEST_SCALE = 20
 
 
@@ -33,7 +33,7 @@ def quadratic_kappa(confusion: np.ndarray, scale: Sequence[float]) -> np.ndarray
     """Cohen's kappa with quadratic weights (Cohen 1968).
 
     κ = 1 - Σ d_ij o_ij / Σ d_ij e_ij with d_ij = (scale_i - scale_j)², shares o_ij and e_ij = o_i. o_.j. When
-    both raters give one and the same rating to all, this is 0/0; since nothing was ever disagreed upon: 1.
+    both raters give one and the same rating to all items, this is 0/0; it is then 1, since they never disagree.
 
     Args:
         confusion: [..., K, K] counts, the first rater in rows.
@@ -54,7 +54,7 @@ def krippendorff_alpha(coincidences: np.ndarray) -> np.ndarray:
 
     α = 1 - (n - 1) Σ δ²_ck o_ck / Σ δ²_ck n_c n_k, where o_ck are coincidences (each item gives its ordered
     pairs of ratings, divided by its ratings less one), n_c their row sums, n their sum, and δ_ck the distance
-    of mid-ranks, Σ_{g=c..k} n_g - (n_c + n_k)/2. One and the same rating everywhere is 0/0, here 1.
+    of mid-ranks, Σ_{g=c..k} n_g - (n_c + n_k)/2. When all ratings are the same, this is 0/0, here 1.
 
     Args:
         coincidences: [..., K, K], categories in ascending order.
@@ -79,7 +79,7 @@ def _one_minus(observed: np.ndarray, expected: np.ndarray, n: np.ndarray) -> np.
 
 
 def ordinal_weights(categories: int) -> np.ndarray:
-    """Gwet's ordinal weights [K, K]: 1 - C(|i - j| + 1, 2) / C(K, 2); one category: 1."""
+    """Gwet's ordinal weights [K, K], 1 - C(|i - j| + 1, 2) / C(K, 2), or 1 for a single category."""
     gap = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
     return 1 - gap * (gap + 1) / max(categories * (categories - 1), 1)
 
@@ -88,7 +88,7 @@ def gwet_ac2(observed: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Gwet's AC2 with ordinal weights w (Gwet 2014), robust where nearly all ratings are the same.
 
     AC2 = (p_a - p_e) / (1 - p_e) with p_e = Σw / (K(K - 1)) Σ_k π_k (1 - π_k). It depends on the number of
-    categories that could be given, so state the scale. One category: p_e = 0. Never 0/0.
+    categories that could be given, so state the scale. With one category p_e is 0, so that it is never 0/0.
 
     Args:
         observed: [...] p_a, the weighted agreement of pairs of ratings, averaged over items.
@@ -104,9 +104,9 @@ def gwet_ac2(observed: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def kendall_tau(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of [..., M] and [..., M], NaN where all of x or all of y tie.
+    """Kendall's tau-b of [..., M] and [..., M], NaN where all of x or all of y are equal.
 
-    τ = Σ s_x s_y / √(Σ s_x² Σ s_y²) over pairs, s the signs of the pair's differences.
+    τ = Σ s_x s_y / √(Σ s_x² Σ s_y²) over pairs, where s are the signs of the pair's differences.
     """
     first, second = np.triu_indices(x.shape[-1], k=1)
     sign_x = np.sign(x[..., first] - x[..., second])
@@ -124,15 +124,15 @@ class Agreement:
     """How far raters of the same items agree.
 
     Attributes:
-        n: items with two ratings or more; all intervals are about these.
-        total: items with any.
+        n: how many items have two ratings or more; all intervals are about these.
+        total: how many items have any rating.
         scale: the ratings that could be given, or () when there are more than 20.
-        exact: share of items whose ratings are all equal.
-        alpha: Krippendorff's, ordinal.
-        ac2: Gwet's, ordinal weights.
-        kappa: quadratic-weighted; None unless there are two raters.
-        mean_difference: second rater minus first; None unless there are two raters.
-        confusion: counts, the first rater in rows, in the order of ``scale``; None unless two raters have
+        exact: the share of items whose ratings are all equal.
+        alpha: Krippendorff's alpha, ordinal.
+        ac2: Gwet's AC2 with ordinal weights.
+        kappa: Cohen's kappa with quadratic weights; None unless there are two raters.
+        mean_difference: the mean of second rater minus first; None unless there are two raters.
+        confusion: counts with the first rater in rows, in the order of ``scale``; None unless two raters have
             common items.
     """
 
@@ -148,10 +148,10 @@ class Agreement:
 
 
 def infer_scale(values: Sequence[float]) -> tuple[float, ...]:
-    """The ratings that could have been given: all whole numbers from least to greatest, else those seen.
+    """The ratings that could have been given: all whole numbers between the extremes, or else the ratings seen.
 
     Returns:
-        At most 20 of them, ascending; () when there are more, that is, when the scores are measurements.
+        At most 20 ratings, ascending; () when there are more, that is, when the scores are measurements.
     """
     seen = sorted(set(map(float, values)))
     if all(value.is_integer() for value in seen) and seen and seen[-1] - seen[0] < LARGEST_SCALE:
@@ -169,15 +169,15 @@ def agreement(
 ) -> Agreement:
     """Agreement of two or more raters, with percentile intervals over instructions.
 
-    With two raters only the items both have rated count. With more, an item counts as soon as two have rated
-    it, and for AC2's shares as soon as one has (Gwet 2014).
+    With two raters only the items that both have rated count. With more, an item counts as soon as two have
+    rated it, and for AC2's shares as soon as one has (Gwet 2014).
 
     Args:
-        raters: what each has given, item by item.
-        resamples: over the units of the items.
+        raters: the ratings of each rater, item by item.
+        resamples: resamples of the units of the items.
         scale: the ratings that could be given, ascending; by default ``infer_scale`` of those given.
-        cluster: the instruction of each item, when items are finer.
-        level: of confidence.
+        cluster: the instruction of each item, when an item is finer than an instruction.
+        level: the level of confidence.
 
     Raises:
         KeyError: for an item whose unit is not in ``resamples``.
@@ -239,10 +239,11 @@ def _rated(raters: Sequence[Cell]) -> set[Item]:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Sums over items; the first axis is the data and then the draws.
+    """Sums over items; the first row of each is of the data and the others of the draws.
 
-    ``twice`` counts items with two ratings, ``equal``, ``weighted`` and ``difference`` are sums over these;
-    ``shares`` [., K] are means over items with any; ``coincidences`` and ``confusion`` are [., K, K].
+    ``twice`` counts the items with two ratings, and ``equal``, ``weighted`` and ``difference`` are sums over
+    these. ``shares`` [., K] are means over the items with any rating; ``coincidences`` and ``confusion`` are
+    [., K, K].
     """
 
     twice: np.ndarray
@@ -266,7 +267,10 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def _sum_features(
     ratings: np.ndarray, rows: Sequence[int], scale: Sequence[float], resamples: Resamples
 ) -> _Sums:
-    """``ratings`` [raters, items] reduced to sums; ``rows`` are the items' units. Differences: first pair."""
+    """``ratings`` [raters, items] reduced to sums; ``rows`` gives the unit of each item.
+
+    ``difference`` and ``confusion`` are those of the first two raters.
+    """
     rated = ~np.isnan(ratings)
     marks = (ratings[:, :, None] == np.asarray(scale)).astype(np.float64)  # [raters, items, K]
     counts = marks.sum(0)
@@ -316,8 +320,8 @@ def system_tau(
 ) -> Interval:
     """Kendall's tau-b between two raters' rankings of the systems (models), by mean score on common items.
 
-    The models are fixed and the instructions resampled. ``n`` and ``total`` count models. A ranking in which
-    all models tie has no tau.
+    The models are fixed and the instructions are resampled. ``n`` and ``total`` count models. A ranking in which
+    all models are equal has no tau.
 
     Raises:
         KeyError: for an item without a system, or whose unit is not in ``resamples``.

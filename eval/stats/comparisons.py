@@ -1,6 +1,6 @@
-"""Paired comparisons of models: differences with intervals, exact tests, Holm's correction, power.
+"""Paired comparisons of models: differences with intervals, exact tests, Holm's correction and power.
 
-Cells, items and clusters are those of ``xltjax.eval.stats.intervals``.
+``xltjax.eval.stats.intervals`` explains cells, items and clusters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy import optimize, stats
 
 from xltjax.eval.stats.intervals import Cell, Interval, Item, Key, Resamples, mean_differences
 
-# The exact sign-flip distribution is followed up to this many distinct sums.
+# The sign-flip distribution is computed exactly up to this many distinct sums.
 _EXACT_SUMS = 2**16
 # Random sign patterns are drawn in blocks of this many signs.
 _BLOCK = 2**22
@@ -37,10 +37,11 @@ class Comparison:
     """Two cells compared, ``a`` minus ``b``.
 
     Attributes:
-        difference: of the means over the items both have scored (paired; the one to quote).
-        own_support: of the means each over its own items; it also moves with *which* items those are.
-        p_value: two-sided sign-flip test on ``difference``; None without a common item.
-        exact: whether the p-value is exact rather than Monte Carlo.
+        difference: the difference of the means over the items that both have scored (paired; quote this one).
+        own_support: the difference of the means, each over its own items; it also depends on *which* items
+            those are.
+        p_value: of the two-sided sign-flip test of ``difference``; None without a common item.
+        exact: whether the p-value is exact rather than a Monte Carlo estimate.
         minimal_detectable: the true difference that such a comparison would find with 80 % power.
     """
 
@@ -58,7 +59,7 @@ def compare(
     cluster: Mapping[Item, str] | None = None,
     level: float = 0.95,
 ) -> dict[Key, Comparison]:
-    """Paired comparisons on shared resamples; correct the p-values of the family with ``holm``.
+    """Paired comparisons on shared resamples. Correct the p-values of a family of them with ``holm``.
 
     Raises:
         KeyError: for an item whose unit is not in ``resamples``.
@@ -109,7 +110,7 @@ def _differences(a: Cell, b: Cell) -> dict[Item, float]:
 def _differences_by_unit(
     a: Cell, b: Cell, cluster: Mapping[Item, str] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The summed differences on common items and the number of these, both [units]."""
+    """The summed differences on common items and the number of these items, both [units]."""
     by_unit: dict[Item, list[float]] = {}
     for item, difference in _differences(a, b).items():
         by_unit.setdefault(item if cluster is None else cluster[item], []).append(difference)
@@ -120,8 +121,8 @@ def _differences_by_unit(
 def _detectable(sums: np.ndarray, counts: np.ndarray, level: float, power: float) -> float | None:
     """The minimal detectable mean difference of clustered pairs, None for fewer than two units.
 
-    The standard deviation is that of the linearised mean, √units times its standard error: with one item
-    in each unit, the sample standard deviation of the differences.
+    The standard deviation is that of the linearized mean, √units times its standard error. With one item
+    in each unit it is the sample standard deviation of the differences.
     """
     if len(sums) < 2:
         return None
@@ -138,11 +139,11 @@ def sign_flip_test(
 ) -> tuple[float, bool]:
     """Two-sided paired permutation test that the differences are symmetric around 0.
 
-    Under the null each difference could as well have the other sign; the p-value is the share of sign
-    patterns whose absolute sum reaches the observed one. The distribution of the sum is exact, built one
-    difference at a time, while it has at most 65,536 values (any 16 differences; with stars or 0/1, which
-    have few distinct sums, thousands of them). Beyond, ``draws`` random patterns give
-    (1 + hits) / (1 + draws). Zeros change nothing; all zeros give p = 1.
+    Under the null hypothesis each difference could as well have the other sign, and the p-value is the share of
+    sign patterns whose absolute sum reaches the observed one. The distribution of the sum is computed exactly,
+    one difference at a time, as long as it has at most 65,536 values: for any 16 differences, and for thousands
+    of differences of stars or of 0 and 1, which have few distinct sums. Beyond that, ``draws`` random patterns
+    give (1 + hits) / (1 + draws). Zeros change nothing, and all zeros give p = 1.
 
     Returns:
         The p-value, and whether it is exact.
@@ -188,8 +189,8 @@ class McNemar:
 def mcnemar(a: Cell, b: Cell) -> McNemar:
     """Exact McNemar test of two paired proportions.
 
-    Of the items where exactly one of the two succeeds, each side has half under the null:
-    p = min(1, 2 P(Binomial(only_a + only_b, 1/2) <= min(only_a, only_b))). No such item gives p = 1.
+    Under the null hypothesis each side has half of the items where exactly one of the two succeeds:
+    p = min(1, 2 P(Binomial(only_a + only_b, 1/2) <= min(only_a, only_b))). Without such an item p = 1.
 
     Raises:
         ValueError: for a score other than 0 and 1.
@@ -205,8 +206,8 @@ def mcnemar(a: Cell, b: Cell) -> McNemar:
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down adjustment of a family of p-values.
 
-    The i-th smallest of m becomes the maximum over j <= i of min(1, (m - j + 1) p_j). None (no test) stays
-    None and does not count.
+    The i-th smallest of m p-values becomes the maximum over j <= i of min(1, (m - j + 1) p_j). None (no test)
+    stays None and does not count in m.
     """
     order = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -226,14 +227,14 @@ def minimal_detectable_difference(
     """The smallest true mean difference that a two-sided paired t test finds with the given power.
 
     It is δ sd / √n, where δ solves P(t'(n - 1, δ) > t((1 + level)/2, n - 1)) = power for the noncentral t'
-    (a significant difference of the wrong sign finds nothing); for large n, δ is
+    (a significant difference of the wrong sign does not count). For large n, δ is
     z((1 + level)/2) + z(power) = 2.80 at the defaults. Fewer than two items give None.
 
     Args:
-        sd: standard deviation of the paired differences.
-        n: pairs.
-        level: of confidence of the test.
-        power: the probability to find the difference, above 1 - level.
+        sd: the standard deviation of the paired differences.
+        n: the number of pairs.
+        level: the level of confidence of the test.
+        power: the probability of finding the difference, above 1 - level.
 
     Raises:
         ValueError: for a negative or non-finite ``sd``, or a level or power outside (0, 1).
@@ -250,8 +251,8 @@ def detectable_between_models(values: Mapping[float, int]) -> float | None:
     many instructions, at level .95 and power .8. The variances of the two models add up when their
     answers are taken as independent: the standard deviation of the differences is √(2 p (1 - p)) for scores
     of 0 and 1 with mean p, and √2 s for others with sample standard deviation s. Answers to the same
-    instructions are mostly positively correlated, so that ``compare``, which knows the pairs, finds
-    smaller differences. Scores that are all the same say nothing about the spread: None, as for fewer than two.
+    instructions are mostly positively correlated, so that ``compare``, which knows the pairs, finds smaller
+    differences. Scores that are all the same say nothing about the spread and give None, as fewer than two do.
 
     Args:
         values: score -> how many answers have it.

@@ -1,11 +1,11 @@
-"""Intervals for scores of the same instructions under several models and languages.
+"""Intervals for the scores of the same instructions under several models and languages.
 
-The unit of every statement is the *instruction* (Miller 2024, arXiv 2411.00640): models answer the same ones,
-so comparisons are paired, and the translations of one instruction are one cluster. A *cell* is the scores of
-one model on one criterion: a mapping from item to number, or to None where there is no score. An item is an
-instruction, or something finer (an answer in one language) that ``cluster`` maps to its instruction.
+The unit of every statement is the *instruction* (Miller 2024, arXiv 2411.00640): models answer the same
+instructions, so comparisons are paired, and the translations of one instruction are one cluster. A *cell* holds
+the scores of one model on one criterion: it maps each item to a number, or to None where there is no score. An
+item is an instruction, or something finer (an answer in one language) that ``cluster`` maps to its instruction.
 
-Undefined never means NaN: a number that does not exist is None, with the reason in ``Interval.note``.
+A number that does not exist is None, never NaN, and ``Interval.note`` gives the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy import stats
 
-Item = Any  # whatever is hashable; Mapping[str, float | None] would not be a Mapping[Hashable, float | None]
+Item = Any  # anything hashable; a Mapping[str, float | None] is not a Mapping[Hashable, float | None]
 Cell = Mapping[Item, float | None]
 Key = TypeVar("Key", bound=Hashable)
 
@@ -31,11 +31,11 @@ class Interval:
     """An estimate with its limits.
 
     Attributes:
-        estimate: None when nothing was scored.
-        low: lower limit, None when there is none (``note`` says why).
-        high: upper limit.
-        n: items that entered the estimate.
-        total: items that could have.
+        estimate: the estimate, None when nothing was scored.
+        low: the lower limit, None when there is none (``note`` says why).
+        high: the upper limit.
+        n: how many items entered the estimate.
+        total: how many items could have entered it.
         note: why a number is missing, or which convention gave it.
     """
 
@@ -48,7 +48,7 @@ class Interval:
 
     @property
     def coverage(self) -> float:
-        """The share of items that entered the estimate; 0 of 0 is 0."""
+        """The share of items that entered the estimate; it is 0 when there are no items."""
         return self.n / self.total if self.total else 0.0
 
 
@@ -56,7 +56,7 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
     """The Wilson score interval of a proportion, inside [0, 1] for every count.
 
     With p = successes / n and z the normal quantile of (1 + level) / 2, the limits are
-    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). No trials (n = 0) say nothing: (0, 1).
+    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). Without trials (n = 0) they are (0, 1).
 
     Raises:
         ValueError: unless 0 <= successes <= n and 0 < level < 1.
@@ -67,11 +67,11 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
         return 0.0, 1.0
     z = float(stats.norm.ppf((1 + level) / 2))
     p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At the ends the limit is the proportion itself; rounding would leave it 1e-17 away.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
+    # At 0 and n the limit is the proportion itself, from which rounding would leave it 1e-17 away.
+    low = 0.0 if successes == 0 else center - half
+    high = 1.0 if successes == n else center + half
     return low, high
 
 
@@ -80,13 +80,13 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
 
 @dataclass(frozen=True)
 class Resamples:
-    """The recipe of one matrix of bootstrap weights, shared by every number of a report (see ``resample``).
+    """The recipe for one matrix of bootstrap weights, which every number of a report shares (see ``resample``).
 
     Attributes:
-        units: instructions, ordered by stratum and then by name, so that input order does not matter.
-        sizes: units in each stratum, in that order.
-        draws: rows of the matrix.
-        seed: of the generator; the matrix is made again from it, in blocks, whenever it is needed.
+        units: the instructions, ordered by stratum and then by name, so that the order of the input has no effect.
+        sizes: the number of units in each stratum, in that order.
+        draws: the number of rows of the matrix.
+        seed: the seed of the generator, from which the matrix is made again, in blocks, whenever it is needed.
     """
 
     units: tuple[str, ...]
@@ -98,12 +98,12 @@ class Resamples:
 def resample(
     units: Iterable[str], strata: Mapping[str, str] | None = None, *, draws: int = 10_000, seed: int = 0
 ) -> Resamples:
-    """Plan a bootstrap over ``units``, stratified by ``strata`` (unit -> task; a unit without one: task "").
+    """Plan a bootstrap over ``units``, stratified by ``strata`` (unit -> task; other units have the task "").
 
-    From a stratum of k units each draw takes k - 1 with replacement and weighs them k / (k - 1) (Rao and Wu,
-    JASA 1988). Taking k would give too small a variance, by the factor (k - 1) / k: with four or five
-    instructions a task, intervals 10 % too narrow. Strata of one unit cannot show any variance;
-    they are merged into one, and a last lone unit joins the smallest stratum.
+    From a stratum of k units each draw takes k - 1 with replacement and weights them by k / (k - 1) (Rao and
+    Wu, JASA 1988). Taking k would make the variance too small by the factor (k - 1) / k, and with four or five
+    instructions per task the intervals 10 % too narrow. A stratum of one unit cannot show any variance, so all
+    such strata are merged into one, and if there is only one of them, its unit joins the smallest stratum.
 
     Raises:
         ValueError: without a unit or a draw.
@@ -127,9 +127,9 @@ def resampled_sums(columns: np.ndarray, resamples: Resamples) -> np.ndarray:
     """Bootstrap draws of the column sums.
 
     Every estimate here is a function of sums over units, so this is the only place that draws. Values are
-    first rounded to a grid (relative step about n 2^-53) on which all sums are exact: the same column then
-    has the same draws wherever it stands, whatever the order of summation of the linear algebra library.
-    That is why an exact copy of a model gets the exact same interval.
+    first rounded to a grid (relative step about n 2^-53) on which all sums are exact. The same column then
+    has the same draws in any position, in whatever order the linear algebra library adds, so that an exact copy
+    of a model gets exactly the same interval.
 
     Args:
         columns: [units, columns], rows in the order of ``resamples.units``.
@@ -173,16 +173,16 @@ def percentile_interval(
 ) -> Interval:
     """The interval between the (1 - level)/2 and (1 + level)/2 quantiles of ``draws``.
 
-    Draws that are NaN (a resample without a scored answer) are left out. Constant data has equal limits;
-    BCa limits would be 0/0 there. For a proportion near 0 or 1 prefer ``wilson_interval``, which stays open.
+    Draws that are NaN (a resample without a scored answer) are left out. Constant data has equal limits, where
+    BCa limits would be 0/0. For a proportion near 0 or 1 prefer ``wilson_interval``, which keeps some width.
 
     Args:
-        estimate: from the data themselves.
+        estimate: the estimate from the data themselves.
         draws: [draws] the same quantity from the resamples.
-        n: items that entered the estimate.
-        total: items that could have.
-        units: instructions with at least one such item; fewer than two give no interval.
-        level: of confidence.
+        n: how many items entered the estimate.
+        total: how many items could have entered it.
+        units: how many instructions have at least one such item; fewer than two give no interval.
+        level: the level of confidence.
     """
     if estimate is None:
         return Interval(None, None, None, n, total, "no scored answers" if n == 0 else "undefined")
@@ -197,7 +197,7 @@ def percentile_interval(
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """A cell summed by unit: ``sums`` and ``counts`` are [units], ``low`` and ``high`` its extreme scores."""
+    """A cell summed by unit: ``sums`` and ``counts`` are [units]; ``low`` and ``high`` are its extreme scores."""
 
     sums: np.ndarray
     counts: np.ndarray
@@ -214,7 +214,7 @@ class _Sums:
         return int(np.count_nonzero(self.counts))
 
     def mean(self) -> float | None:
-        # Clipping undoes the rounding of the division, so that constant data has its constant as mean.
+        # Clipping undoes the rounding of the division, so that the mean of constant data is the constant.
         return min(max(math.fsum(self.sums) / self.n, self.low), self.high) if self.n else None
 
 
@@ -273,9 +273,9 @@ def mean_intervals(
 ) -> dict[Key, Interval]:
     """The mean of each cell over its scored items, with a percentile bootstrap interval.
 
-    The mean is a ratio, sum of scores / number of scores, and each draw resamples both: where only some
-    answers count (the paper scores all criteria but language on answers in the correct language only) the
-    denominator is random too. ``n`` and ``coverage`` say how many counted.
+    The mean is a ratio, the sum of the scores / the number of scores, and each draw resamples both. Where only
+    some answers count (the paper scores all criteria but language only on answers in the correct language), the
+    denominator is random too. ``n`` and ``coverage`` say how many answers counted.
 
     Raises:
         KeyError: for an item whose unit is not in ``resamples``.
@@ -297,10 +297,10 @@ def mean_differences(
     cluster: Mapping[Item, str] | None = None,
     level: float = 0.95,
 ) -> dict[Key, Interval]:
-    """The mean of the first cell minus that of the second, each over its own scored items, as an interval.
+    """The mean of the first cell minus that of the second, each over its own scored items, with an interval.
 
-    Both means come from the same resamples, so what the two have in common (hard instructions) cancels.
-    ``n`` is the lesser of the two. See ``xltjax.eval.stats.comparisons.compare`` for common support and tests.
+    Both means come from the same resamples, so what the two have in common (hard instructions) cancels out.
+    ``n`` is the smaller of the two. See ``xltjax.eval.stats.comparisons.compare`` for common support and tests.
 
     Raises:
         KeyError: for an item whose unit is not in ``resamples``.
@@ -333,16 +333,17 @@ def conditional_variants(score: Cell, correct: Cell, lowest: float, highest: flo
     """Four readings of a criterion that is scored only on answers in the correct language.
 
     Args:
-        score: the criterion, None where the judge gave none.
-        correct: 1 or True where the answer is in the correct language, 0 where not, None where unknown.
-        lowest: the least score of the scale.
-        highest: the greatest.
+        score: the criterion, None where the judge gave no score.
+        correct: 1 or True where the answer is in the correct language, 0 where it is not, None where unknown.
+        lowest: the lowest score of the scale.
+        highest: the highest score of the scale.
 
     Returns:
-        Cells over the items of ``correct``, to give to ``mean_intervals``. ``correct_only``: wrong answers are
-        left out, as in the paper (which flatters a model that fails on the hard ones). ``wrong_is_lowest``: a
-        wrong answer has the lowest score, being of no use. ``worst`` and ``best``: all that ``correct_only``
-        leaves out is lowest or highest; the mean over all instructions lies between these two.
+        Cells over the items of ``correct``, for ``mean_intervals``. In ``correct_only``, answers in a wrong
+        language are left out, as in the paper (which flatters a model that fails on hard instructions). In
+        ``wrong_is_lowest``, they have the lowest score, since they are of no use. In ``worst`` and ``best``,
+        everything that ``correct_only`` leaves out has the lowest or the highest score, so that the mean over
+        all instructions lies between these two.
     """
     correct_only = {item: score.get(item) if right else None for item, right in correct.items()}
     wrong = {item for item, right in correct.items() if right is not None and not right}

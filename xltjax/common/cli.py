@@ -48,7 +48,7 @@ class _Positional(click.Argument):
 
 
 class _SettingsCommand(click.Command):
-    """A click command whose ``--help`` groups flags under sections, and that names the flag that was meant."""
+    """A click command whose ``--help`` has sections, and whose errors name the flag that was probably meant."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -66,7 +66,7 @@ class _SettingsCommand(click.Command):
             if record is not None:
                 section = parameter.section if isinstance(parameter, (_Flag, _Positional)) else GENERAL
                 sections.setdefault(section, []).append(record)
-        for section in sorted(sections, key=lambda name: name == GENERAL):  # what all commands share, last
+        for section in sorted(sections, key=lambda name: name == GENERAL):  # what all commands share is last
             with formatter.section(section):
                 formatter.write_dl(sections[section])
 
@@ -84,8 +84,8 @@ def command(
     Args:
         config_class: a frozen dataclass whose fields are made by ``settings.setting``.
         function: what the command does.
-        name: of the command.
-        help: its first line in ``--help``.
+        name: the name of the command.
+        help: the first line of its ``--help``.
         fallback: (config, setting): the shipped config that is used when neither ``--config`` nor this
             setting is given.
     """
@@ -136,7 +136,7 @@ class _Group(click.Group):
 
 
 def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.Group:
-    """Several commands under one name; the name alone prints their list."""
+    """Several commands under one name; without a command, the name prints their list."""
 
     @click.pass_context
     def callback(ctx: click.Context) -> None:

@@ -14,15 +14,15 @@ from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-QUIET = 0.5  # seconds for which a removed directory must stay away
-LONGEST_REMOVAL = 15.0  # seconds after which removing is given up
+QUIET = 0.5  # seconds for which a removed directory must not come back
+LONGEST_REMOVAL = 15.0  # seconds after which we stop trying to remove it
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
-    """Refuse to write where something is.
+    """Refuse to write to a place that is taken.
 
     Raises:
-        UserError: when ``target`` is a file, or a directory that is not empty and must not be replaced.
+        UserError: when ``target`` is a file, or a directory that is not empty and ``overwrite`` is not given.
     """
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file; give a directory")
@@ -32,13 +32,13 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def new_directory(target: Path, overwrite: bool) -> Iterator[Path]:
-    """A directory beside ``target`` to write in, which takes its name and place at the end of the block.
+    """A new directory beside ``target``, which is renamed to ``target`` at the end of the block.
 
-    When the block fails, nothing is left of it and what ``target`` held stays.
+    When the block fails, the new directory is removed and what ``target`` held before is still there.
 
     Raises:
-        UserError: as ``refuse_existing``; when the disk, the quota or the largest file size is exhausted
-            meanwhile; when ``target`` cannot be replaced.
+        UserError: as ``refuse_existing`` does; when the disk is full, or a quota or the largest file size
+            is reached; when ``target`` cannot be replaced.
     """
     refuse_existing(target, overwrite)
     target = target.resolve()
@@ -71,7 +71,10 @@ def _move(staging: Path, target: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove ``directory`` until it stays away: threads of Orbax go on writing after one of them failed."""
+    """Remove ``directory`` until it does not come back.
+
+    After one thread of Orbax has failed, others go on writing for a while and create it again.
+    """
     gone_since = None
     deadline = time.monotonic() + LONGEST_REMOVAL
     while (now := time.monotonic()) < deadline:

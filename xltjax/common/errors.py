@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake, and the search for what was meant."""
+"""The exception for a user's mistakes, and hints that name what was probably meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend.
+    """A mistake that the user can fix.
 
     The message is one line that says what is wrong and what to do. Commands print it as
     ``error: <message>`` and exit with code 2 (see ``xltjax.common.cli``).
@@ -15,12 +15,12 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A hint naming the valid name nearest to ``name``, or all of them when none is near."""
+    """A hint that names the valid name nearest to ``name``, or all valid names when none is near."""
     valid = sorted(valid)
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(valid)}"
 
 
 def first_line(problem: Exception) -> str:
-    """What an exception of another library says, cut to one line; its name when it says nothing."""
+    """The first line of what another library's exception says; the name of its type when it says nothing."""
     return str(problem).splitlines()[0] if str(problem) else type(problem).__name__

@@ -1,4 +1,4 @@
-"""Files that are never half-written, and JSON Lines with errors that name the line."""
+"""Files that are never half-written, and readers of text and JSON whose errors name file and line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from platformdirs import user_cache_path
+
 from xltjax.common.errors import UserError
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
-    """Write beside ``path``, then rename: readers see the old file or the whole new one, never a part."""
+    """Write to a file beside ``path``, then rename it: readers see the old file or the whole new one.
+
+    Raises:
+        UserError: when the directory cannot be created because a file has its name.
+    """
     make_output_directory(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -34,10 +40,10 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
 
 
 def append(path: Path, text: str) -> None:
-    """Add ``text`` to the end of a file, all of it or nothing.
+    """Add ``text`` to the end of a file: all of it or nothing.
 
     Raises:
-        OSError: when it cannot be written; the file is then as it was.
+        OSError: when it cannot be written; the file is then unchanged.
     """
     data = memoryview(text.encode("utf-8"))
     with path.open("ab", buffering=0) as file:
@@ -67,7 +73,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """Every line of a JSON Lines file, parsed; blank lines are passed over.
+    """Every line of a JSON Lines file, parsed; blank lines are skipped.
 
     Raises:
         UserError: naming the file and line that is not JSON, or the file that cannot be read.
@@ -76,7 +82,7 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    """``read_jsonl`` as a stream of (line number from 1, row): one line in memory at a time."""
+    """Like ``read_jsonl``, but a stream of (line number from 1, row) that holds one line in memory at a time."""
     with _reading(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -84,7 +90,7 @@ def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def parse_json(text: str, path: Path, line: int = 1) -> Any:
-    """``text``, which begins at ``line`` of ``path``, parsed.
+    """Parse ``text``, which begins at ``line`` of the file ``path``.
 
     Raises:
         UserError: naming the file and line that is not JSON.
@@ -100,8 +106,20 @@ def parse_json(text: str, path: Path, line: int = 1) -> Any:
     raise UserError(f"{path}, line {line}: not JSON ({reason})")
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A file of one JSON object, parsed.
+
+    Raises:
+        UserError: when it is missing or holds anything else.
+    """
+    values = parse_json(read_text(path), path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return values
+
+
 def read_text(path: Path) -> str:
-    """The file, gzipped or not, as text.
+    """The text of a file, which may be gzipped.
 
     Raises:
         UserError: when it is missing, a directory, or not UTF-8.
@@ -112,7 +130,7 @@ def read_text(path: Path) -> str:
 
 @contextlib.contextmanager
 def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """The file opened as text, gzipped or not, and its errors in one line."""
+    """Open a file, which may be gzipped, as text; what goes wrong while it is read becomes a ``UserError``."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as data:
             yield io.TextIOWrapper(data, "utf-8-sig", newline=newline)
@@ -127,32 +145,27 @@ def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
 
 
 def cache_directory() -> Path:
-    """``$XLTJAX_CACHE``, or ``xltjax`` in the user's cache folder."""
-    if os.environ.get("XLTJAX_CACHE"):
-        return Path(os.environ["XLTJAX_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xltjax"
+    """``$XLTJAX_CACHE``, or else ``xltjax`` in the user's cache folder (``~/.cache`` on Linux)."""
+    return Path(os.environ.get("XLTJAX_CACHE") or user_cache_path("xltjax", appauthor=False))
+
+
+def check_output_directory(path: Path) -> None:
+    """Refuse a directory for results that cannot be created, before hours of work.
+
+    Raises:
+        UserError: when ``path`` or one of its parents is a file.
+    """
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if there is not None and not there.is_dir():
+        raise UserError(f"{path} cannot be created: {there} is a file, not a directory; choose another path")
 
 
 def make_output_directory(path: Path) -> Path:
-    """Create ``path`` for results.
+    """Create the directory ``path`` for results, with its parents.
 
     Raises:
-        UserError: when a file stands in its way.
+        UserError: as ``check_output_directory``.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{path} cannot be a directory: a file stands in its way") from None
+    check_output_directory(path)
+    path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A file of one JSON object, parsed.
-
-    Raises:
-        UserError: when it is missing or holds anything else.
-    """
-    values = parse_json(read_text(path), path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return values

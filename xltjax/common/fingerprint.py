@@ -1,4 +1,4 @@
-"""Which weights a run began with: a hash that tells two models of the same shape apart within a second."""
+"""The fingerprint of a model: a hash that tells two models of the same shape apart within a second."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import hashlib
 from pathlib import Path
 
 WHOLE = 1 << 26  # files up to this many bytes are hashed whole
-STRIDE, BLOCK = 1 << 22, 1 << 12  # of larger ones, the first BLOCK bytes in every STRIDE
+STRIDE, BLOCK = 1 << 22, 1 << 12  # of larger files, the first BLOCK bytes of every STRIDE are hashed
 
 
 def fingerprint(directory: Path) -> str:
-    """Hex digest of the weights in ``directory``: names, sizes, and contents of its files.
+    """Hex digest of the weights in ``directory``: the names, sizes and contents of its files.
 
-    Weight files too large to read at every start are sampled; any training changes every sample.
+    Files that are too large to be read at every start are sampled, since any training changes every sample.
 
     Args:
-        directory: of safetensors (its index and config count too), or a checkpoint of ours.
+        directory: a directory with safetensors files, whose index and ``config.json`` count too, or one of
+            our checkpoints, all of whose files count.
     """
     files = sorted(path for path in directory.glob("*.safetensors*") if path.is_file())
     if files:

@@ -1,73 +1,71 @@
-"""What is known about accelerators: memory and peak arithmetic, by the names people use and by JAX's."""
+"""What is known about accelerators: memory, peak arithmetic and bandwidth, from their makers' data sheets."""
 
 from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import jax
 
 GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One kind of device, by its maker's data sheet.
+    """One kind of device.
 
     Attributes:
         memory: in GiB.
-        peak: dense bfloat16 arithmetic in TFLOP/s.
-        kinds: beginnings of ``jax.Device.device_kind``.
+        peak: dense bfloat16 arithmetic in FLOP/s.
+        bandwidths: peak memory bandwidth in bytes/s, or None where it is not known, of each variant of the
+            device. A variant is named by the beginning of ``jax.Device.device_kind``; the first that fits
+            counts.
     """
 
     memory: int
     peak: float
-    kinds: tuple[str, ...]
+    bandwidths: Mapping[str, float | None]
 
 
+# By the names that people use. The first kind that fits counts: "TPU v5 lite" is not "TPU v5".
 ACCELERATORS = {
-    "a100-40g": Accelerator(40, 312, ("NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB")),
-    "a100-80g": Accelerator(80, 312, ("NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe")),
-    "h100": Accelerator(80, 989, ("NVIDIA H100",)),
-    "h200": Accelerator(141, 989, ("NVIDIA H200",)),
-    "v4": Accelerator(32, 275, ("TPU v4",)),
-    "v5e": Accelerator(16, 197, ("TPU v5 lite", "TPU v5e")),
-    "v5p": Accelerator(95, 459, ("TPU v5p", "TPU v5")),
-    "v6e": Accelerator(32, 918, ("TPU v6 lite", "TPU v6e")),
-}
-
-# Peak memory bandwidth in bytes per second, by the beginning of JAX's device kind (vendors' data sheets).
-BANDWIDTH = {
-    "NVIDIA A100-SXM4-40GB": 1.555e12,
-    "NVIDIA A100-PCIE-40GB": 1.555e12,
-    "NVIDIA A100-SXM4-80GB": 2.039e12,
-    "NVIDIA A100 80GB PCIe": 1.935e12,
-    "NVIDIA H100 80GB HBM3": 3.35e12,
-    "NVIDIA H100 PCIe": 2.0e12,
-    "NVIDIA H200": 4.8e12,
-    "TPU v4": 1.228e12,
-    "TPU v5 lite": 0.819e12,
-    "TPU v5p": 2.765e12,
-    "TPU v6 lite": 1.64e12,
+    "a100-40g": Accelerator(
+        40, 312e12, {"NVIDIA A100-SXM4-40GB": 1.555e12, "NVIDIA A100-PCIE-40GB": 1.555e12}
+    ),
+    "a100-80g": Accelerator(
+        80, 312e12, {"NVIDIA A100-SXM4-80GB": 2.039e12, "NVIDIA A100 80GB PCIe": 1.935e12}
+    ),
+    "h100": Accelerator(
+        80, 989e12, {"NVIDIA H100 80GB HBM3": 3.35e12, "NVIDIA H100 PCIe": 2.0e12, "NVIDIA H100": None}
+    ),
+    "h200": Accelerator(141, 989e12, {"NVIDIA H200": 4.8e12}),
+    "v4": Accelerator(32, 275e12, {"TPU v4": 1.228e12}),
+    "v5e": Accelerator(16, 197e12, {"TPU v5 lite": 0.819e12, "TPU v5e": 0.819e12}),
+    "v5p": Accelerator(95, 459e12, {"TPU v5p": 2.765e12, "TPU v5": 2.765e12}),
+    "v6e": Accelerator(32, 918e12, {"TPU v6 lite": 1.64e12, "TPU v6e": 1.64e12}),
 }
 
 
 def peak_flops(kind: str) -> float | None:
     """Peak bfloat16 FLOP/s of a device by JAX's name for it; None when it is not known."""
-    for accelerator in ACCELERATORS.values():
-        if kind.startswith(accelerator.kinds):
-            return accelerator.peak * 1e12
-    return None
+    return next((accelerator.peak for accelerator, _ in _variants(kind)), None)
 
 
 def peak_bandwidth(kind: str) -> float | None:
     """Peak memory bandwidth of a device in bytes/s by JAX's name for it; None when it is not known."""
-    return next((value for name, value in BANDWIDTH.items() if kind.startswith(name)), None)
+    return next((accelerator.bandwidths[variant] for accelerator, variant in _variants(kind)), None)
+
+
+def _variants(kind: str) -> Iterator[tuple[Accelerator, str]]:
+    """The accelerators and their variants that JAX's name for a device fits."""
+    for accelerator in ACCELERATORS.values():
+        yield from ((accelerator, variant) for variant in accelerator.bandwidths if kind.startswith(variant))
 
 
 def peak_memory() -> int:
-    """Most bytes that were in use on this process's first device so far; on CPU, by this process."""
+    """The most bytes that were in use so far on this process's first device; on CPU, by this process."""
+    import jax
+
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "peak_bytes_in_use" in statistics:
         return int(statistics["peak_bytes_in_use"])

@@ -1,4 +1,4 @@
-"""Language codes."""
+"""Language codes: what users write, as the ISO 639 code that all parts of xltjax use."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from xltjax.common.errors import UserError
 
 
 def language_code(name: str) -> str:
-    """The ISO 639 code of ``name``, without region: ``pt-BR``, ``pt_PT`` and ``PT`` are ``pt``.
+    """The ISO 639 code of a language, without its region: ``pt`` for ``pt-BR``, ``pt_PT`` and ``PT``.
 
     Raises:
-        UserError: when ``name`` is not a code of two or three letters.
+        UserError: when ``name`` does not begin with a code of two or three letters.
     """
     match = re.fullmatch(r"([a-z]{2,3})(?:[-_]\w+)*", name.strip().lower(), re.ASCII)
     if match is None:

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, plain lines otherwise."""
+"""Progress of long work: a bar on a terminal, and plain lines where there is none."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
 @contextlib.contextmanager
 def progress(title: str, total: int, start: int = 0, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """Yield ``advance(count=1, note="")``, which moves the bar of ``total`` units.
+    """Show progress on stderr during the block.
 
-    On a terminal this is a live bar with the time left; otherwise one plain line now and then on stderr;
-    nothing when ``quiet``.
+    On a terminal this is a live bar with the time that is left; otherwise it is a plain line every
+    ``PLAIN_INTERVAL`` seconds and at the end.
+
+    Args:
+        title: what is being done.
+        total: how many units of work there are.
+        start: how many of them were done before.
+        quiet: show nothing.
+
+    Yields:
+        ``advance(count=1, note="")``, which says that ``count`` further units are done.
     """
     if quiet:
         yield lambda count=1, note="": None

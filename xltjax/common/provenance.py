@@ -1,9 +1,8 @@
-"""What a result came from: revision, versions, devices, command, hashes of the data."""
+"""What a result came from: the revision, versions, devices, command, and hashes of the data."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import subprocess
 import sys
@@ -13,13 +12,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.files import atomic_write
-
 PACKAGES = ("xltjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 
 
 def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
-    """A JSON-able record; device information needs JAX to have started."""
+    """A record for a JSON file: command, time, revision, versions, devices, and hashes of ``data_files``.
+
+    It starts JAX, to name the devices.
+    """
     import jax
 
     return {
@@ -32,13 +32,6 @@ def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
         "devices": [str(device.device_kind) for device in jax.devices()],
         "data": {str(path): sha256(path) for path in data_files},
     }
-
-
-def write_provenance(path: Path, data_files: Iterable[Path] = ()) -> None:
-    """``provenance`` as a JSON file, written atomically."""
-    with atomic_write(path) as file:
-        json.dump(provenance(data_files), file, indent=2)
-        file.write("\n")
 
 
 def sha256(path: Path) -> str:
@@ -55,8 +48,11 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> dict[str, Any] | None:
-    """Revision and dirtiness of the checkout this code runs from; None when it is an installed package."""
-    root = Path(__file__).resolve().parents[1]
+    """Revision of the checkout that this code runs from, and whether it has uncommitted changes.
+
+    None when the code is an installed package.
+    """
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

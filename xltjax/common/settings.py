@@ -208,7 +208,7 @@ def read_config_files(config_class: type[Any], names: Sequence[str]) -> dict[str
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configurations that come with xltjax, by the name ``--config`` takes (``paper/llama2-7b-...``)."""
+    """The configs that come with xltjax, by the name that ``--config`` takes (``paper/llama2-7b-...``)."""
     root = Path(str(resources.files("xltjax.configs")))
     return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
 

@@ -1,4 +1,4 @@
-"""Stopping a run between two updates."""
+"""Signals that stop a run between two updates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any
 
 
 class StopSignal:
-    """SIGTERM and SIGINT ask for a stop after the update in hand; a second one stops at once."""
+    """Catches SIGTERM and SIGINT during a block, so that training can finish its update and save.
+
+    A second signal stops at once, with ``KeyboardInterrupt``.
+
+    Attributes:
+        asked: whether a signal has arrived.
+    """
 
     def __init__(self) -> None:
         self.asked = False

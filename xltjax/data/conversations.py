@@ -1,4 +1,4 @@
-"""Conversations, as every format is read and every template is filled."""
+"""A conversation: what every format of instruction data is read into, and what chat templates take."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation; ``role`` is ``system``, ``user``, ``assistant`` or ``text``.
+    """One turn of a conversation.
 
-    ``text`` is plain text without a template, learned token by token (pretraining).
+    Attributes:
+        role: ``system``, ``user`` or ``assistant``; or ``text`` for plain text without a template, all of
+            whose tokens are learned, as in pretraining.
+        content: the text, without special tokens.
     """
 
     role: str

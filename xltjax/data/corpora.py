@@ -1,4 +1,4 @@
-"""Tokenized data sources: read, filtered, and split into what is learned and what validates."""
+"""Data sources as tokenized examples: which of their rows are learned, and which are kept for validation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -16,15 +17,18 @@ from xltjax.data.tokenizer import ChatTokenizer, Tokens
 
 log = logging.getLogger("xltjax")
 
-
 Overlong = Literal["skip", "truncate", "error"]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The examples of one data source and how often it is drawn relative to the others.
+    """The examples of one data source.
 
-    ``names`` says where each example comes from (``file:row``, rows from 1); empty for examples without rows.
+    Attributes:
+        examples: the tokenized examples.
+        weight: how often examples are drawn from this corpus, relative to the weights of the others.
+        names: where each example comes from, as ``file:row`` with rows counted from 1; empty when the
+            examples do not come from rows.
     """
 
     examples: Sequence[Tokens]
@@ -42,17 +46,18 @@ def load_corpora(
     """Read and tokenize ``sources``.
 
     Args:
-        sources: as ``rows.read_conversations`` takes them.
-        weights: relative, one per source; by the number of examples when empty.
-        tokenizer: with its template.
-        max_length: most tokens of an example.
-        overlong: leave longer examples out, keep their first ``max_length`` tokens, or refuse them.
+        sources: files, directories, glob patterns or dataset ids, as ``formats.read_conversations`` takes them.
+        weights: the relative weight of each source; the number of its examples when there are no weights.
+        tokenizer: the tokenizer with its chat template.
+        max_length: the largest number of tokens of an example.
+        overlong: whether longer examples are skipped, truncated to ``max_length`` tokens, or an error.
 
     Returns:
         The corpora, and how many examples were longer than ``max_length``.
 
     Raises:
-        UserError: when weights do not fit the sources, a source has no usable example, or one is refused.
+        UserError: when the weights do not fit the sources, a source has no usable example, or an example is
+            too long and ``overlong`` is ``error``.
     """
     if weights and len(weights) != len(sources):
         raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
@@ -65,56 +70,56 @@ def load_corpora(
         if long and overlong == "error":
             raise UserError(
                 f"{source}: row {long[0]} has {len(examples[long[0] - 1].ids)} tokens, more than {max_length}; "
-                "--overlong skip or truncate lets such rows pass"
+                "give --overlong skip or --overlong truncate to accept such rows"
             )
-        fitting = [
-            (number, Tokens(e.ids[:max_length], e.loss_mask[:max_length]))
-            for number, e in enumerate(examples, start=1)
-            if len(e.ids) <= max_length or overlong == "truncate"
-        ]
-        kept = [(number, e) for number, e in fitting if e.loss_mask[1:].any()]
-        if not kept:
-            raise UserError(
-                f"{source}: none of its {len(examples)} rows is usable: each has more than {max_length} "
-                "tokens or no answer"
-            )
-        if len(kept) < len(fitting):
-            log.warning("warning: %s: %d rows without an answer left out", source, len(fitting) - len(kept))
         total_long += len(long)
-        corpora.append(
-            Corpus(
-                [example for _, example in kept],
-                weights[index] if weights else len(kept),
-                [f"{source}:{number}" for number, _ in kept],
-            )
-        )
+        kept = _usable(examples, source, max_length, truncate=overlong == "truncate")
+        names = [f"{source}:{number}" for number in kept]
+        corpora.append(Corpus(list(kept.values()), weights[index] if weights else len(kept), names))
     return corpora, total_long
 
 
+def _usable(examples: Sequence[Tokens], source: str, max_length: int, *, truncate: bool) -> dict[int, Tokens]:
+    """The examples that are short enough and have something to learn, by their row, counted from 1."""
+    fitting = {
+        number: Tokens(e.ids[:max_length], e.loss_mask[:max_length])
+        for number, e in enumerate(examples, start=1)
+        if truncate or len(e.ids) <= max_length
+    }
+    # The first token is never a target.
+    kept = {number: example for number, example in fitting.items() if example.loss_mask[1:].any()}
+    if not kept:
+        raise UserError(
+            f"{source}: none of its {len(examples)} rows is usable: each has more than {max_length} "
+            "tokens or no answer"
+        )
+    if len(kept) < len(fitting):
+        log.warning("warning: %s: skipped %d rows without an answer", source, len(fitting) - len(kept))
+    return kept
+
+
 def split_validation(corpora: Sequence[Corpus], count: int, seed: int) -> tuple[list[Corpus], list[Tokens]]:
-    """Set ``count`` examples aside, drawn from all corpora alike.
+    """Set ``count`` examples aside for validation, drawn uniformly from the examples of all corpora.
 
     Returns:
-        The corpora without them, and the examples.
+        The corpora without these examples, and the examples.
 
     Raises:
-        UserError: when a corpus would be left without examples.
+        UserError: when a corpus would have no example left.
     """
     total = sum(len(corpus.examples) for corpus in corpora)
     drawn = np.zeros(total, bool)
     drawn[np.random.default_rng((seed, total)).permutation(total)[:count]] = True
-    left, held, start = [], [], 0
+    training: list[Corpus] = []
+    validation: list[Tokens] = []
+    start = 0
     for corpus in corpora:
         mine = drawn[start : start + len(corpus.examples)]
         start += len(mine)
         if mine.all():
             raise UserError(f"--validation-rows {count} leaves nothing to learn of {total} rows")
-        held += [example for example, out in zip(corpus.examples, mine, strict=True) if out]
-        left.append(
-            Corpus(
-                [example for example, out in zip(corpus.examples, mine, strict=True) if not out],
-                corpus.weight,
-                [name for name, out in zip(corpus.names, mine, strict=True) if not out],
-            )
+        validation += compress(corpus.examples, mine)
+        training.append(
+            Corpus(list(compress(corpus.examples, ~mine)), corpus.weight, list(compress(corpus.names, ~mine)))
         )
-    return left, held
+    return training, validation

@@ -1,4 +1,4 @@
-"""Instruction data on disk -> conversations. The format of a row is recognised by its keys."""
+"""Reads instruction data from disk as conversations; the format of each row is recognized by its keys."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assi
 
 
 def read_conversations(source: str) -> list[Conversation]:
-    """All conversations of a file, a directory, a glob pattern, or a Hugging Face dataset id.
+    """Read all conversations of a file, a directory, a glob pattern, or a Hugging Face dataset id.
+
+    A row without an answer is an empty conversation.
 
     Raises:
-        UserError: when nothing is found, a file cannot be parsed, a row's keys are unknown, or there
+        UserError: when nothing is found, a file cannot be parsed, the keys of a row are unknown, or there
             is no row at all.
     """
     files = find_files(source)
@@ -35,7 +37,7 @@ def read_conversations(source: str) -> list[Conversation]:
 
 
 def find_files(source: str) -> list[Path]:
-    """The data files that ``source`` names.
+    """The data files of ``source``, which is what ``read_conversations`` takes.
 
     Raises:
         UserError: when there are none.
@@ -57,23 +59,26 @@ def find_files(source: str) -> list[Path]:
 
 
 def _data_files(root: Path) -> list[Path]:
-    """The data files under ``root``, hidden ones and those in hidden folders left out."""
+    """The data files under ``root``, without hidden files and hidden folders."""
     names = sorted(path.relative_to(root) for path in root.rglob("*") if _format(path) in SUFFIXES)
     visible = [root / name for name in names if not any(part.startswith(".") for part in name.parts)]
     return [path for path in visible if path.is_file()]
 
 
 def _download(dataset: str) -> list[Path]:
-    """The data files of a Hugging Face dataset, through the hub's cache; of its training split if it has one."""
+    """The data files of a dataset on the Hugging Face Hub: of its training split, if it has one.
+
+    They are downloaded into the hub's own cache, unless they are there.
+    """
     from huggingface_hub import snapshot_download
 
     patterns = [f"**{suffix}{gz}" for suffix in SUFFIXES for gz in ("", ".gz")]
     try:
         root = Path(snapshot_download(dataset, repo_type="dataset", allow_patterns=patterns))
-    except Exception as problem:  # the hub's own, its HTTP library's, or a malformed name
+    except Exception as problem:  # an error of the hub, of its HTTP library, or a malformed name
         reason = str(problem).split("\n", 1)[0] or type(problem).__name__
         raise UserError(
-            f"{dataset} is neither a file nor a Hugging Face dataset within reach: {reason}"
+            f"{dataset} is neither a file nor a Hugging Face dataset that can be downloaded: {reason}"
         ) from None
     files = _data_files(root)
     training = [p for p in files if re.search(r"(?<![a-z])train", str(p.relative_to(root)), re.IGNORECASE)]
@@ -81,12 +86,12 @@ def _download(dataset: str) -> list[Path]:
 
 
 def _format(path: Path) -> str:
-    """The suffix that tells the format, looked for under ``.gz``."""
+    """The suffix that says the format; the one before ``.gz`` in the name of a gzipped file."""
     return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place to name in messages, parsed row) of one file."""
+    """Like ``iterate_rows``, for Parquet files too."""
     if _format(path) != ".parquet":
         yield from iterate_rows(path)
         return
@@ -103,7 +108,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _conversation(row: Any, place: str) -> Conversation:
-    """One row in any accepted format as messages; empty when nothing is answered."""
+    """A row of any accepted format as a conversation, which is empty when it has no answer."""
     if is_chat(row):
         return _chat(row, place)
     if not isinstance(row, dict):
@@ -123,7 +128,10 @@ def _conversation(row: Any, place: str) -> Conversation:
 
 
 def _exchange(instruction: Any, context: Any, answer: Any, place: str) -> Conversation:
-    """Instruction and context joined by a newline (the release does not say how; DESIGN, section 4)."""
+    """One question and its answer, with the context after the instruction, on a new line.
+
+    The paper and its release do not say how they joined instruction and context.
+    """
     prompt = _string(instruction, place)
     if context not in (None, ""):
         prompt += "\n" + _string(context, place)
@@ -143,7 +151,7 @@ def _chat(messages: Any, place: str) -> Conversation:
 
 
 def _turns(turns: Any, place: str) -> Conversation:
-    """LIMA's alternating strings, or ShareGPT's {from, value}."""
+    """A conversation as LIMA writes it, strings of user and assistant in turn, or ShareGPT, {from, value}."""
     if not isinstance(turns, list):
         raise UserError(f"{place}: conversations must be a list")
     if all(isinstance(turn, dict) for turn in turns):
@@ -153,7 +161,7 @@ def _turns(turns: Any, place: str) -> Conversation:
 
 
 def _answered(turns: Sequence[Message], place: str) -> Conversation:
-    """The turns up to the last answer: what follows it teaches nothing.
+    """The turns up to the last answer, as there is nothing to learn after it.
 
     Raises:
         UserError: unless user and assistant alternate, after an optional system prompt.
@@ -162,7 +170,7 @@ def _answered(turns: Sequence[Message], place: str) -> Conversation:
     for number, turn in enumerate(turns[first:]):
         if turn.role != ("user", "assistant")[number % 2]:
             raise UserError(
-                f"{place}: turn {first + number + 1} is of the {turn.role}; after an optional system prompt, "
+                f"{place}: turn {first + number + 1} has the role {turn.role}; after an optional system prompt, "
                 "user and assistant must alternate"
             )
     pairs = (len(turns) - first) // 2

@@ -1,8 +1,8 @@
-"""How five languages ask for a list of N and for an answer in another language. Keys are ISO 639-1 codes."""
+"""How five languages ask for a list of N and for an answer in another language, by ISO 639-1 code."""
 
 from __future__ import annotations
 
-# One to twenty as they stand in "list N options", in every gender and case that the phrase takes.
+# The numbers from one to twenty in "list N options", in every gender and case that the phrase can take.
 _NUMBER_WORDS: dict[str, str] = {
     "en": "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty",
@@ -34,7 +34,7 @@ LIST_VERBS: dict[str, str] = {
 }
 
 
-# "Answer in X": the preposition and the names of the languages as they follow it, as regular expressions.
+# For "answer in X": the preposition and the names of languages that follow it, as regular expressions.
 LANGUAGE_PREPOSITIONS: dict[str, str] = {
     "en": r"in(?:to)?(?:\s+the)?\s+",
     "fr": r"en(?:\s+langue)?\s+|dans\s+la\s+langue\s+",

@@ -1,6 +1,7 @@
-"""Tokenized examples packed into static shapes; ``batch_at(step)`` is a pure function of (data, seed, step).
+"""Packs tokenized examples into batches of a static shape.
 
-There is no loader state: resuming needs only the step, and every process can build its own rows.
+The batch of an update is a pure function of the data, the seed and the step. There is no loader state, so
+resuming needs only the step, and every process can build its own rows.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from xltjax.data.tokenizer import Tokens
 
 log = logging.getLogger("xltjax")
 
-LOOKAHEAD = 256  # examples among which the packer seeks one that fits
+LOOKAHEAD = 256  # how many examples wait, among which the packer looks for one that fits
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Batch:
-    """One update's rows, every array [A, B, T]: A micro-batches of B rows of T tokens.
+    """The rows of one update. Every array is [A, B, T]: A micro-batches of B rows of T tokens.
 
-    The arrays are numpy's on the host and JAX's once they are placed.
+    The arrays are NumPy arrays on the host, and JAX arrays once they are placed on devices.
 
     Attributes:
-        tokens: int32 inputs.
+        tokens: int32, the inputs.
         targets: int32, the token that follows each input.
         loss_mask: float32, 1 where the target is learned.
-        segment_ids: int32, counted from 1 in each row; 0 is padding.
-        positions: int32, counted from 0 in each segment.
+        segment_ids: int32, which example of its row a token belongs to, counted from 1; 0 is padding.
+        positions: int32, the position of a token in its example, counted from 0.
     """
 
     tokens: Any
@@ -46,14 +47,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchShape:
-    """Static shape of an update: how examples are dealt, and how the mini-batches are then computed.
+    """The static shape of an update.
+
+    A micro-batch is what one forward and backward pass takes; an update accumulates the gradients of several.
+    Where the mesh needs more rows than a micro-batch has, ``joined`` consecutive micro-batches are stacked
+    and take one forward and backward pass together. Which examples an update has does not depend on this.
 
     Attributes:
-        micro_batches: mini-batches accumulated into one update.
-        rows: of a mini-batch.
-        length: T, tokens of a row.
-        tokens: most tokens a mini-batch holds; at most rows * length.
-        joined: mini-batches computed as one, where the mesh needs more rows; what is dealt stays the same.
+        micro_batches: how many micro-batches are accumulated into one update, before any are joined.
+        rows: the rows of a micro-batch.
+        length: T, the tokens of a row.
+        tokens: the largest number of tokens, without padding, in a micro-batch; at most rows * length.
+        joined: how many micro-batches one forward and backward pass takes; it divides ``micro_batches``.
     """
 
     micro_batches: int
@@ -64,16 +69,17 @@ class BatchShape:
 
 
 class PackedData:
-    """Endless shuffled examples, packed.
+    """An endless sequence of batches of shuffled examples.
 
-    Each corpus is walked in a fresh permutation per epoch; the next corpus is drawn by weight.
+    Each example comes from a corpus that is drawn by weight. In each epoch of a corpus, all of its examples
+    come once, in a new random order.
     """
 
     def __init__(self, corpora: Sequence[Corpus], shape: BatchShape, seed: int):
-        """Deal ``corpora`` in the order that ``seed`` gives.
+        """Pack the examples of ``corpora`` in the order that ``seed`` gives.
 
         Raises:
-            ValueError: when an example fits no row.
+            ValueError: when an example does not fit into a row.
         """
         self.shape = shape
         self._examples = [example for corpus in corpora for example in corpus.examples]
@@ -82,37 +88,40 @@ class PackedData:
         if max(self._sizes) > min(shape.length, shape.tokens):
             raise ValueError(f"an example of {max(self._sizes)} tokens does not fit {shape}")
         self._packer = _pack(_stream(corpora, seed), self._sizes, shape)
-        self._dealt: list[list[list[int]]] = []  # mini-batches so far
+        self._packed: list[list[list[int]]] = []  # the micro-batches so far: rows of example indices
 
     def examples_at(self, step: int) -> list[list[list[int]]]:
-        """Indices of the examples in each row of each (joined) mini-batch of update ``step``, from 0."""
+        """Which examples are in each row of each micro-batch of update ``step``, counted from 0.
+
+        Micro-batches that are joined come as one.
+        """
         count, joined = self.shape.micro_batches, self.shape.joined
-        while len(self._dealt) < (step + 1) * count:
-            self._dealt.append(next(self._packer))
+        while len(self._packed) < (step + 1) * count:
+            self._packed.append(next(self._packer))
         starts = range(step * count, (step + 1) * count, joined)
-        return [[row for rows in self._dealt[start : start + joined] for row in rows] for start in starts]
+        return [[row for rows in self._packed[start : start + joined] for row in rows] for start in starts]
 
     def batch_at(self, step: int, rows: slice = slice(None)) -> Batch:
         """The batch of update ``step``, counted from 0.
 
         Args:
             step: which update.
-            rows: which rows of each micro-batch to build (those of this process).
+            rows: which rows of each micro-batch, joined or not, to build: those of this process.
         """
-        dealt = [micro_batch[rows] for micro_batch in self.examples_at(step)]
+        micro_batches = [micro_batch[rows] for micro_batch in self.examples_at(step)]
         return fill(
-            [[[self._examples[index] for index in row] for row in micro_batch] for micro_batch in dealt],
+            [[[self._examples[index] for index in row] for row in rows] for rows in micro_batches],
             self.shape.length,
         )
 
     def names_at(self, step: int) -> list[str]:
-        """Where the examples of update ``step`` come from, see ``Corpus.names``."""
+        """Where the examples of update ``step`` come from (see ``Corpus.names``)."""
         return [self._names[i] for micro_batch in self.examples_at(step) for row in micro_batch for i in row]
 
 
-def fill(dealt: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Batch:
-    """Lay examples out: micro-batches of rows of examples -> arrays [A, B, T] with T = ``length``."""
-    shape = (len(dealt), len(dealt[0]), length)
+def fill(micro_batches: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Batch:
+    """Write micro-batches of rows of examples into arrays [A, B, T] with T = ``length``."""
+    shape = (len(micro_batches), len(micro_batches[0]), length)
     batch = Batch(
         tokens=np.zeros(shape, np.int32),
         targets=np.zeros(shape, np.int32),
@@ -120,7 +129,7 @@ def fill(dealt: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Batch:
         segment_ids=np.zeros(shape, np.int32),
         positions=np.zeros(shape, np.int32),
     )
-    for a, micro_batch in enumerate(dealt):
+    for a, micro_batch in enumerate(micro_batches):
         for b, row in enumerate(micro_batch):
             start = 0
             for segment, example in enumerate(row, start=1):
@@ -136,7 +145,10 @@ def fill(dealt: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Batch:
 
 
 def pack_once(examples: Sequence[Tokens], length: int) -> list[list[Tokens]]:
-    """Every example once, in rows of at most ``length`` tokens: the longest first, each where it fits best."""
+    """Pack every example once into rows of at most ``length`` tokens.
+
+    The longest examples come first, and each goes into the fullest row that has room for it.
+    """
     rows: list[list[Tokens]] = []
     space: list[int] = []
     for example in sorted(examples, key=lambda example: -len(example.ids)):
@@ -153,7 +165,7 @@ def pack_once(examples: Sequence[Tokens], length: int) -> list[list[Tokens]]:
 
 
 def _stream(corpora: Sequence[Corpus], seed: int) -> Iterator[int]:
-    """Example indices without end, over all corpora counted through."""
+    """An endless sequence of example indices, which count through all corpora."""
     sizes = [len(corpus.examples) for corpus in corpora]
     starts = accumulate(sizes[:-1], initial=0)
     walks = [_walk(n, start, (seed, i)) for i, (n, start) in enumerate(zip(sizes, starts, strict=True))]
@@ -165,17 +177,17 @@ def _stream(corpora: Sequence[Corpus], seed: int) -> Iterator[int]:
 
 
 def _walk(count: int, start: int, seed: tuple[int, int]) -> Iterator[int]:
-    """Indices start .. start + count in a fresh permutation per epoch."""
+    """The indices from ``start`` to ``start + count``, again and again, each time in a new random order."""
     random = np.random.default_rng((*seed, 1))
     while True:
         yield from (start + random.permutation(count)).tolist()
 
 
 def _pack(stream: Iterator[int], sizes: Sequence[int], shape: BatchShape) -> Iterator[list[list[int]]]:
-    """Deal examples into micro-batches: rows of example indices.
+    """Pack the examples of ``stream`` into micro-batches, each of which is a list of rows of example indices.
 
-    The oldest waiting example that fits goes into the fullest row that holds it, so none waits longer
-    than one micro-batch once it is the oldest.
+    The oldest waiting example that fits goes into the fullest row that has room for it. So the oldest
+    example never waits for longer than one micro-batch.
     """
     waiting: list[int] = []
     while True:

@@ -1,4 +1,4 @@
-"""Instructions to generate answers for: the shipped sets, AlpacaEval, chat lists, the paper's released folder."""
+"""Prompt sets, the instructions to generate answers for: shipped sets, files, and the paper's released set."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Instruction:
     """One prompt. ``dataclasses.asdict`` gives the row that ``load_set`` reads back.
 
     Attributes:
-        id: unique in its set: ``xlt113-007-fr``, or ``xlt113-007-fr-markdown`` with a modifier.
-        instruction_id: shared by the translations and the modified forms of one instruction.
-        language: ISO 639-1 code of the language the *answer* should be in.
-        task: the category; empty where the set has none.
-        instruction: what the model is asked, the modifier's text included.
+        id: the identifier, unique in its set: ``xlt113-007-fr``, or ``xlt113-007-fr-markdown`` with a modifier.
+        instruction_id: the identifier that the translations and modified forms of an instruction share.
+        language: ISO 639-1 code of the language that the *answer* should be in.
+        task: the category; empty when the set has none.
+        instruction: the text that the model is asked, including that of the modifier.
         modifier: ``{"name": ..., "params": {...}}``, or None.
-        human: in the subset for human evaluation.
+        human: whether the prompt is in the subset for human evaluation.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Instruction:
 
 
 def shipped_sets() -> dict[str, Path]:
-    """The evaluation sets that come with xltjax: name -> folder."""
+    """The folders of the prompt sets that come with xltjax, by name."""
     root = Path(str(resources.files("xltjax.eval"))) / "sets"
     return {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and language_files(path)}
 
@@ -57,18 +57,19 @@ def shipped_sets() -> dict[str, Path]:
 def load_set(
     name_or_path: str | Path, languages: Sequence[str] | None = None, modifiers: bool = False
 ) -> list[Instruction]:
-    """The instructions of a shipped set, a file or a folder.
+    """Load the instructions of a shipped set, a file or a folder.
 
     Args:
-        name_or_path: a name of ``shipped_sets``; a JSON or JSON Lines file of ours, of AlpacaEval or of chat
-            lists; a folder laid out like ``sets/xlt113``; or a folder with the authors' released set.
-        languages: which languages to load, as codes; all of them by default. In sets and folders the
-            language of the instruction, in files the row's ``language``.
-        modifiers: add the set's modified instructions to the plain ones. A file is loaded as it stands.
+        name_or_path: a name of ``shipped_sets``; a JSON or JSON Lines file of our own rows, of AlpacaEval or
+            of chat lists; a folder structured like ``sets/xlt113``; or a folder with the set that the paper's
+            authors released.
+        languages: the codes of the languages to load; all by default. In sets and folders this is the
+            language of the instruction, in files it is the ``language`` of the row.
+        modifiers: whether to load a set's modified instructions too. All rows of a file are always loaded.
 
     Raises:
-        UserError: for an unknown set or format, a requested language that is not there, a row without an
-            instruction, or an id that comes twice.
+        UserError: for an unknown set or format, a requested language that the set does not have, a row
+            without an instruction, or an id that appears twice.
     """
     wanted = list(dict.fromkeys(map(language_code, languages))) if languages else None
     path = _find(name_or_path)
@@ -85,13 +86,13 @@ def load_set(
 
 
 def compose(instruction: str, modifier: str) -> str:
-    """``instruction`` followed by the text of a modifier, apart from an instruction of several lines."""
+    """``instruction`` followed by the text of a modifier, after a blank line when it has several lines."""
     return instruction + ("\n\n" if "\n" in instruction else " ") + modifier
 
 
 def _find(name_or_path: str | Path) -> Path:
     path, sets = Path(name_or_path), shipped_sets()
-    # A folder of results that happens to have the set's name must not hide it; "./xlt113" is the folder.
+    # A folder of results that happens to have the name of a set must not hide the set; "./xlt113" is the folder.
     if str(name_or_path) in sets:
         return sets[str(name_or_path)]
     if path.exists():
@@ -102,14 +103,14 @@ def _find(name_or_path: str | Path) -> Path:
 
 
 def language_files(folder: Path) -> dict[str, Path]:
-    """The files ``<language>.jsonl`` of a folder: language -> path."""
+    """The files ``<language>.jsonl`` in a folder, by language."""
     return {
         path.stem: path for path in sorted(folder.glob("*.jsonl")) if re.fullmatch("[a-z]{2,3}", path.stem)
     }
 
 
 def _choose(found: Iterable[str], wanted: Sequence[str] | None, place: Path) -> list[str]:
-    """The languages to load, in the order asked for."""
+    """The languages to load: those that are wanted, in their order, or else all that were found."""
     found = list(dict.fromkeys(found))
     missing = [language for language in wanted or () if language not in found]
     if missing:
@@ -121,7 +122,7 @@ def _refuse_duplicates(instructions: Iterable[Instruction], place: Path) -> None
     seen: set[str] = set()
     for instruction in instructions:
         if instruction.id in seen:
-            raise UserError(f"{place}: the id {instruction.id!r} comes twice; ids must be unique")
+            raise UserError(f"{place}: the id {instruction.id!r} appears twice; ids must be unique")
         seen.add(instruction.id)
 
 
@@ -129,7 +130,10 @@ def _refuse_duplicates(instructions: Iterable[Instruction], place: Path) -> None
 
 
 def _file(path: Path, wanted: Sequence[str] | None) -> list[Instruction]:
-    """Every row in a wanted language. A row without a language has that of the file name or the only wanted one."""
+    """The rows in the wanted languages.
+
+    A row that does not say its language is in that of the file's name, or in the only wanted one.
+    """
     set_name, language = _name_parts(path)
     if not language and wanted is not None and len(wanted) == 1:
         language = wanted[0]
@@ -139,7 +143,7 @@ def _file(path: Path, wanted: Sequence[str] | None) -> list[Instruction]:
 
 
 def _name_parts(path: Path) -> tuple[str, str]:
-    """(name, language) of ``name.fr.jsonl``, and of ``fr.jsonl`` in a folder ``name``; language may be empty."""
+    """The name and the language of ``name.fr.jsonl`` or ``name/fr.jsonl``; the language may be empty."""
     name, _, language = path.stem.rpartition(".")
     if name and re.fullmatch("[a-z]{2}", language):
         return name, language
@@ -156,7 +160,7 @@ def _read(path: Path, set_name: str, language: str) -> list[Instruction]:
 
 
 def _instruction(row: Any, place: str, instruction_id: str, language: str) -> Instruction:
-    """One row of any accepted format; ``instruction_id`` and ``language`` where the row has none."""
+    """A row of any accepted format; ``instruction_id`` and ``language`` are used when the row has none."""
     values = {"messages": row} if is_chat(row) else row
     if not isinstance(values, dict):
         raise UserError(f"{place}: {row!r:.40} is not an instruction; accepted: {ACCEPTED}")
@@ -186,7 +190,7 @@ def _instruction(row: Any, place: str, instruction_id: str, language: str) -> In
 
 
 def _question(messages: Sequence[Mapping[str, Any]], place: str) -> str:
-    """The user's message of a chat of one exchange; an answer that follows it is left out."""
+    """The user's message in a chat of one exchange; an answer that follows is ignored."""
     if [turn["role"] for turn in messages] not in (["user"], ["user", "assistant"]):
         raise UserError(f"{place}: a chat must be one user message, with or without an answer")
     return messages[0]["content"]
@@ -206,7 +210,7 @@ def _unknown_language() -> str:
     )
 
 
-# Folders of ours
+# Folders structured like the shipped sets
 
 
 def _folder(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> list[Instruction]:
@@ -246,7 +250,7 @@ def _modify(plain: Instruction, name: str, entry: Mapping[str, Any], place: str)
         text = entry["texts"][language]
         if "param" in entry:
             value = entry["instructions"][plain.instruction_id]
-            # One value for all languages, or one for each.
+            # There is one value for all languages, or one for each.
             value = value[language] if isinstance(value, dict) else value
             params = {entry["param"]: value}
             text = text[value] if isinstance(text, dict) else text.format(**params)
@@ -256,7 +260,7 @@ def _modify(plain: Instruction, name: str, entry: Mapping[str, Any], place: str)
 
 
 def _with_modifier(plain: Instruction, instruction: str, modifier: Mapping[str, Any]) -> Instruction:
-    """``plain`` as ``modifier`` changes it; only ``answer_in`` changes the language of the answer."""
+    """``plain`` with a modified instruction; only ``answer_in`` changes the language of the answer too."""
     return dataclasses.replace(
         plain,
         id=f"{plain.id}-{modifier['name']}",
@@ -267,7 +271,7 @@ def _with_modifier(plain: Instruction, instruction: str, modifier: Mapping[str, 
     )
 
 
-# The authors' released set
+# The set that the paper's authors released
 
 
 def _released(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> list[Instruction]:
@@ -279,7 +283,7 @@ def _released(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> li
         files[language] = path
     if not files:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"{folder} is no set of instructions (it holds {found}); accepted: {ACCEPTED}")
+        raise UserError(f"{folder} is not a set of instructions (it holds {found}); accepted: {ACCEPTED}")
     loaded = []
     for language in _choose(files, wanted, folder):
         plain = _read(files[language], RELEASED_FILE, language)
@@ -289,7 +293,7 @@ def _released(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> li
 
 def _released_modified(plain: Sequence[Instruction], path: Path, language: str) -> list[Instruction]:
     """The released rows with a modifier; each starts with the text of its plain instruction."""
-    # Needs the [eval] extra, which whoever only generates may not have.
+    # It needs the [eval] extra, which is not installed everywhere that answers are generated.
     from xltjax.data.released import read_types
 
     path = path.with_name(f"modifiers.{language}.jsonl")
@@ -299,10 +303,12 @@ def _released_modified(plain: Sequence[Instruction], path: Path, language: str) 
         raise UserError(f"{path} has {len(rows)} rows and {types} has {len(named)}; they must be parallel")
     modified = []
     for row, modifier in zip(rows, named, strict=True):
-        # The longest, as one instruction may start with another.
+        # One instruction may start with another, so the longest one is meant.
         starts = [base for base in plain if row.instruction.startswith(base.instruction)]
         if not starts:
-            raise UserError(f"{path}: {row.instruction!r:.60} starts with no instruction of the plain set")
+            raise UserError(
+                f"{path}: {row.instruction!r:.60} does not start with an instruction of the plain set"
+            )
         base = max(starts, key=lambda base: len(base.instruction))
         modified.append(_with_modifier(base, row.instruction, modifier))
     return modified

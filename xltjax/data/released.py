@@ -1,4 +1,4 @@
-"""The authors' released modifier files: their type names, and parameters read from the instruction's text.
+"""The modifier files that the authors released: their type names, and parameters that instructions state.
 
 ``modifiers.<language>.types`` names the modifier of the same line of ``modifiers.<language>.jsonl``
 (naver/pasero, examples/zero-shot-transfer-inst-tuning): ``short``, ``num_items_9``, ``lang_pt``, ...
@@ -41,7 +41,7 @@ def released_modifier(type_name: str) -> dict[str, Any]:
     {'name': 'list_n', 'params': {'n': 9}}
 
     Raises:
-        UserError: for a type that the release does not have.
+        UserError: for a type that is not in the release.
     """
     match = _TYPE.fullmatch(type_name.strip())
     if match is None or match["type"] not in TYPE_NAMES:
@@ -55,7 +55,7 @@ def released_modifier(type_name: str) -> dict[str, Any]:
 
 
 def read_types(path: Path) -> list[dict[str, Any]]:
-    """The modifier of each line of a ``.types`` file, whether or not a line end closes the last one.
+    """The modifier of each line of a ``.types`` file, whose last line need not end in a line break.
 
     Raises:
         UserError: naming the line whose type is unknown.
@@ -70,18 +70,18 @@ def read_types(path: Path) -> list[dict[str, Any]]:
 
 
 def params_from_instruction(name: str, instruction: str, language: str) -> dict[str, Any] | None:
-    """The parameters that the text of a modified instruction states, for prompts that carry none.
+    """The parameters that the text of a modified instruction states, for prompts that do not carry them.
 
     The modifier stands at the end, so the last place counts: "translate this into English. Answer in French."
 
     Args:
-        name: the modifier; only ``list_n`` and ``answer_in`` have parameters.
+        name: the name of the modifier; only ``list_n`` and ``answer_in`` have parameters.
         instruction: the instruction with its modifier.
         language: ISO 639-1 code of the instruction: en, fr, pt, ru or de.
 
     Returns:
         ``{"n": N}``, ``{"language": code}``, or {} for a modifier without parameters; None when the text states
-        none or the language is not one of the five.
+        no parameter or the language is not one of the five.
     """
     if name not in ("list_n", "answer_in"):
         return {}
@@ -100,8 +100,8 @@ def params_from_instruction(name: str, instruction: str, language: str) -> dict[
 def _pattern(name: str, language: str) -> regex.Pattern[str]:
     if name == "list_n":
         numbers = "|".join(sorted(NUMBERS[language], key=len, reverse=True))
-        # Up to three words may stand between: "list exactly 5", "nennen Sie mir bitte 5". Numbers of several
-        # words, "twenty-one", are no "twenty".
+        # Up to three words may stand between verb and number: "list exactly 5", "nennen Sie mir bitte 5". Numbers
+        # of several words are left out, since "twenty-one" is not "twenty".
         text = (
             rf"(?:{LIST_VERBS[language]})(?:[\s,-]+(?!(?:{numbers})\b)\p{{L}}+){{0,3}}?[\s,]+(?P<number>\d{{1,3}}|{numbers})"
             rf"(?!-|\s+(?:(?:et|e|and)\s+)?(?:{numbers})\b)"

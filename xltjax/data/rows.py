@@ -1,4 +1,4 @@
-"""Rows of JSON Lines, or of one JSON document, whatever stands in them."""
+"""The rows of a JSON Lines or JSON file, of whatever format, with the place of each for error messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ def is_chat(row: Any) -> bool:
 
 
 def iterate_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place to name in messages, row) of JSON Lines, or of one JSON document: a list of rows, or one row.
+    """The rows of a file of JSON Lines, or of one JSON document that is a list of rows or a single row.
 
     A list of chat messages is one row.
 
+    Yields:
+        (place, row): where the row is, for error messages, such as ``d.jsonl, line 3``; and the parsed row.
+
     Raises:
-        UserError: as ``read_jsonl``.
+        UserError: naming the file and line that is not JSON, or the file that cannot be read.
     """
     if not _is_document(path):
         yield from ((f"{path}, line {number}", row) for number, row in iterate_jsonl(path))
@@ -36,10 +39,10 @@ def iterate_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _is_document(path: Path) -> bool:
-    """Whether the file is one JSON document rather than JSON Lines (whose lines may be lists: chats)."""
+    """Whether the file is one JSON document rather than JSON Lines, whose lines may be chats, hence lists."""
     try:
         _, head = next(iterate_jsonl(path), (0, None))
     except UserError:
-        # Not JSON by the line: a document of several lines, or a mistake to be reported.
+        # The first line is not JSON: this is a document of several lines, or a mistake that will be reported.
         return read_text(path).lstrip().startswith("[" if ".jsonl" in path.suffixes else ("[", "{"))
     return isinstance(head, list) and not is_chat(head)

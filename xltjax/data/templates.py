@@ -1,7 +1,8 @@
-"""Chat templates: from the roles of a conversation to its special tokens and texts, with marks for contents.
+"""Chat templates: the special tokens and the text around the contents of a conversation.
 
-A template never sees what a message says. So it is laid out once for all conversations of the same roles, what
-is learned is known by construction, and special tokens are parsed in the template's own text alone.
+A template is rendered with a mark in the place of each message's content, and never sees the content itself. So
+it is rendered once for all conversations with the same roles, it is known by construction which tokens are
+learned, and special tokens are recognized in the template's own text only.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 
-MARK = 0xF0000  # the private-use character that stands for the first message's content, and so on
+MARK = (
+    0xF0000  # the private-use character in the place of the first message's content; the next ones follow it
+)
 Roles = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Template:
-    """How one exchange becomes text, repeated for further exchanges.
+    """How an exchange, one question and its answer, becomes text; further exchanges follow in the same way.
 
-    ``{}`` holds the content, ``{system}`` the system prompt wrapped by ``system``, ``{bos}`` and ``{eos}``
-    the tokenizer's tokens. ``user`` ends where an answer begins. The space before an answer belongs to
-    ``assistant``, so that a prompt tokenizes alike with and without an answer after it. ``start`` stands once,
-    before all exchanges.
+    ``{}`` stands for the content, ``{system}`` for the system prompt as ``system`` wraps it, and ``{bos}`` and
+    ``{eos}`` for the tokenizer's special tokens.
+
+    Attributes:
+        user: the question; it ends where the answer begins.
+        assistant: the answer. The space before an answer belongs to it, so that a prompt has the same tokens
+            with and without an answer after it.
+        system: the system prompt.
+        start: what comes once, before all exchanges.
     """
 
     user: str
@@ -34,7 +42,10 @@ class Template:
     start: str = ""
 
     def render(self, bos: str, eos: str, roles: Roles, answer_next: bool) -> str:
-        """The text of a conversation, with marks for contents; a prompt needs nothing more at its end."""
+        """The text of a conversation, with marks for contents.
+
+        ``answer_next`` has no effect: here a prompt ends like a conversation, unlike in templates of tokenizers.
+        """
         text, system = self.start.format(bos=bos), ""
         for index, role in enumerate(roles):
             mark = chr(MARK + index)
@@ -49,7 +60,7 @@ class Template:
 
 
 TEMPLATES: dict[str, Template | None] = {
-    # Meta's form (paper, Appendix B; reference: llama/generation.py): one space on each side of the answer.
+    # Meta's format (paper, Appendix B; Meta's llama/generation.py): one space on each side of the answer.
     "llama-2": Template("{bos}[INST] {system}{} [/INST]", " {} {eos}", "<<SYS>>\n{}\n<</SYS>>\n\n"),
     "alpaca": Template(
         "{bos}Below is an instruction that describes a task. Write a response that appropriately completes "
@@ -68,14 +79,19 @@ TEMPLATES: dict[str, Template | None] = {
 
 
 class Layouts:
-    """A template laid out with the special tokens of one tokenizer.
+    """A chat template together with the special tokens of one tokenizer.
 
     Attributes:
-        eos: id of the token that ends an answer.
+        eos: the id of the token that ends an answer.
     """
 
     def __init__(self, tokenizer: Any, template: str, place: str):
-        """Lay out ``template`` (a name in ``TEMPLATES``) for a Hugging Face tokenizer found at ``place``.
+        """Check that a template works with a tokenizer.
+
+        Args:
+            tokenizer: a Hugging Face tokenizer.
+            template: a name in ``TEMPLATES``.
+            place: where the tokenizer was found, for error messages.
 
         Raises:
             UserError: when the tokenizer lacks what the template needs.
@@ -91,12 +107,15 @@ class Layouts:
         longest_first = sorted(self._special, key=len, reverse=True)
         self._special_token = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         self._made: dict[Roles, list[tuple[int | str, bool]]] = {}
-        end, _ = self.of(("user", "assistant"))[-1]
+        end, _ = self.pieces(("user", "assistant"))[-1]
         assert isinstance(end, int)
         self.eos = end
 
-    def of(self, roles: Roles) -> list[tuple[int | str, bool]]:
-        """The special tokens (ids) and texts with marks of a conversation with these roles; learned or not.
+    def pieces(self, roles: Roles) -> list[tuple[int | str, bool]]:
+        """The pieces of a conversation with these roles.
+
+        Returns:
+            (piece, learned): the id of a special token or a text with marks, and whether it is learned.
 
         Raises:
             UserError: when the template cannot write such a conversation.
@@ -110,7 +129,7 @@ class Layouts:
         return self._made[roles]
 
     def _parts(self, roles: Roles) -> list[tuple[str, bool]]:
-        """Prompts (not learned) and answers up to the token that ends them (learned), as text with marks."""
+        """Prompts, which are not learned, and answers with the token that ends them, which are learned."""
         if roles == ("text",):
             return [(self._bos, False), (chr(MARK) + self._eos, True)]
         parts, done = [], ""
@@ -119,7 +138,7 @@ class Layouts:
             prompt = self._render(roles[:index], True)
             text = self._render(roles[: index + 1], False) if index < len(roles) else prompt
             if not (prompt.startswith(done) and text.startswith(prompt)):
-                raise UserError(f"{self._name} writes a prompt otherwise once it is answered; use another")
+                raise UserError(f"{self._name} writes a prompt differently once it is answered; use another")
             parts.append((prompt[len(done) :], False))
             if index < len(roles):
                 mark = text.find(chr(MARK + index), len(prompt))
@@ -131,11 +150,11 @@ class Layouts:
         return parts
 
     def _render_own(self, roles: Roles, answer_next: bool) -> str:
-        """The text of a conversation in the tokenizer's own template, with marks for contents."""
+        """The text of a conversation in the tokenizer's own Jinja template, with marks for contents."""
         messages = [{"role": role, "content": chr(MARK + i)} for i, role in enumerate(roles)]
         options = {"tokenize": False, "add_generation_prompt": answer_next}
         try:
             return str(self._tokenizer.apply_chat_template(messages, **options))
-        except Exception as problem:  # of Jinja's types, which may not be installed
+        except Exception as problem:  # one of Jinja's, or whatever the template runs into
             reason = str(problem).split("\n", 1)[0]
             raise UserError(f"{self._name} cannot write {', '.join(roles)}: {reason}") from None

@@ -1,8 +1,8 @@
-"""Chat templates and tokenizers: the one code path from messages to tokens, for training and generation.
+"""From messages to tokens: the one code path for training and generation.
 
-The template is laid out first, as special tokens and texts, each learned or not; then the contents of the
-messages are put in and encoded as plain text. So the loss mask is built and never searched for, and a literal
-``</s>`` in a message never becomes the special token.
+The chat template first gives special tokens and texts, and says which of them are learned. Then the contents of
+the messages are inserted and encoded as plain text. So the loss mask needs no search for the answers, and a
+literal ``</s>`` in a message never becomes the special token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xltjax.common.errors import UserError
 from xltjax.data.conversations import Message
 from xltjax.data.templates import MARK, Layouts
 
-# What ``tokenizer_config.json`` calls a tokenizer that is all in ``tokenizer.json``, and its class.
+# Names in ``tokenizer_config.json`` of tokenizers that ``tokenizer.json`` describes fully, and their classes.
 PLAIN_TOKENIZERS = {
     "PreTrainedTokenizerFast": "PreTrainedTokenizerFast",
     "TokenizersBackend": "PreTrainedTokenizerFast",
@@ -31,21 +31,30 @@ PLAIN_TOKENIZERS = {
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids [n] int32 of one conversation, and which of them are learned [n] bool."""
+    """The tokens of one conversation.
+
+    Attributes:
+        ids: int32 [n], the token ids.
+        loss_mask: bool [n], whether each token is learned.
+    """
 
     ids: np.ndarray
     loss_mask: np.ndarray
 
 
 class ChatTokenizer:
-    """A Hugging Face tokenizer together with a template.
+    """A Hugging Face tokenizer together with a chat template.
 
     Attributes:
-        eos: id of the token that ends an answer in this template.
+        eos: the id of the token that ends an answer in this template.
     """
 
     def __init__(self, directory: str | Path, template: str = "llama-2"):
-        """Load the tokenizer of a model directory (or Hugging Face id).
+        """Load a tokenizer.
+
+        Args:
+            directory: a model directory, or an id on the Hugging Face Hub.
+            template: a name in ``templates.TEMPLATES``.
 
         Raises:
             UserError: when there is no usable tokenizer, or it lacks what the template needs.
@@ -55,15 +64,15 @@ class ChatTokenizer:
         self.eos = self._layouts.eos
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids after which the model writes the answer to the last user message."""
+        """The token ids after which the model writes the answer to the last user message."""
         return self.prompts([messages])[0]
 
     def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
-        """``prompt`` of many conversations; the tokenizer runs once."""
+        """The ``prompt`` of each of many conversations; faster than one by one, as the tokenizer runs once."""
         return [[token for piece, _ in pieces for token in piece] for pieces in self._pieces(conversations)]
 
     def examples(self, conversations: Sequence[Sequence[Message]]) -> list[Tokens]:
-        """Training tokens of many conversations; every answer and the token that ends it are learned."""
+        """The tokens of conversations for training: every answer and the token that ends it are learned."""
         return [
             Tokens(
                 np.array([token for piece, _ in pieces for token in piece], np.int32),
@@ -73,7 +82,7 @@ class ChatTokenizer:
         ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The answer's text, without special tokens and surrounding blanks."""
+        """The text of an answer, without special tokens and surrounding whitespace."""
         # Some tokenizers would "clean up" the space that French puts before a question mark.
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return str(self._tokenizer.decode(list(ids), **options)).strip()
@@ -90,16 +99,16 @@ class ChatTokenizer:
             if isinstance(piece, int):
                 return [piece]
             before, whole = encoded[head], encoded[head + piece]
-            # A tokenizer that merges across the border leaves the piece to be encoded by itself.
+            # When the tokenizer merges characters of head and piece, the piece is encoded by itself.
             return whole[len(before) :] if whole[: len(before)] == before else self._encode([piece])[piece]
 
         return [[(ids(head, piece), learned) for head, piece, learned in plan] for plan in plans]
 
     def _plan(self, conversation: Sequence[Message]) -> list[tuple[str, int | str, bool]]:
-        """(head, special token or text, learned) in order.
+        """The pieces of a conversation in order, as (head, id of a special token or text, learned).
 
-        A text that goes on where another ended is encoded behind the last character of that one, its head,
-        so that its first word is cut as in running text.
+        A text that follows another is encoded together with the last character of that one, its head, so
+        that its first word is split into the same tokens as within a text.
         """
         contents = {
             MARK + index: message.content if message.role == "text" else message.content.strip()
@@ -107,7 +116,7 @@ class ChatTokenizer:
         }
         plan: list[tuple[str, int | str, bool]] = []
         head = ""
-        for piece, learned in self._layouts.of(tuple(message.role for message in conversation)):
+        for piece, learned in self._layouts.pieces(tuple(message.role for message in conversation)):
             filled = piece.translate(contents) if isinstance(piece, str) else piece
             if filled != "":
                 plan.append((head, filled, learned))
@@ -115,14 +124,16 @@ class ChatTokenizer:
         return plan
 
     def _encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
-        """Ids of each text; a literal ``</s>`` in it stays text."""
+        """The token ids of each text; a literal ``</s>`` in it stays text."""
         unique = list(dict.fromkeys(filter(None, texts)))
         for text in unique:
             try:
                 text.encode()
             except UnicodeEncodeError as problem:
                 near = text[max(0, problem.start - 20) : problem.end + 20]
-                raise UserError(f"a text holds half of a surrogate pair, at {near!r}; mend it") from None
+                raise UserError(
+                    f"a text contains half of a surrogate pair, at {near!r}; correct it"
+                ) from None
         encoded: dict[str, list[int]] = {"": []}
         if unique:
             ids = self._tokenizer(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -135,20 +146,21 @@ def _load_tokenizer(directory: str | Path) -> Any:
     files = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     if path.is_dir() and not any((path / file).is_file() for file in files):
         raise UserError(f"{path} has no tokenizer (none of {', '.join(files)})")
-    # Tokenizers need no PyTorch; transformers would advise to install it.
+    # Tokenizers do not need PyTorch, which transformers would advise to install.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
     try:
         return getattr(transformers, _tokenizer_class(path)).from_pretrained(str(directory))
-    except Exception as problem:  # a damaged file raises whatever its reader stumbles over
+    except Exception as problem:  # a damaged file can raise anything
         raise UserError(f"no tokenizer could be loaded from {directory}: {problem!r:.300}") from None
 
 
 def _tokenizer_class(directory: Path) -> str:
-    """The class of transformers that reads a LLaMA's ``tokenizer.json``, or ``AutoTokenizer`` for anything else.
+    """The class of transformers that reads the ``tokenizer.json`` of a LLaMA, or else ``AutoTokenizer``.
 
-    ``AutoTokenizer`` comes to the same class, but imports PyTorch where it is installed, which takes seconds.
+    ``AutoTokenizer`` would choose the same class, but it imports PyTorch if that is installed, which takes
+    seconds.
     """
     try:
         named = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -159,7 +171,7 @@ def _tokenizer_class(directory: Path) -> str:
         data = (directory / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError):
         return "AutoTokenizer"
-    # With byte-level pieces AutoTokenizer does not believe a configuration that names LLaMA's class.
+    # For a byte-level tokenizer, AutoTokenizer ignores that the configuration names LLaMA's class.
     if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
         return "AutoTokenizer"
     return PLAIN_TOKENIZERS.get(named.get("tokenizer_class"), "AutoTokenizer")

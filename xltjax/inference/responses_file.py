@@ -1,4 +1,4 @@
-"""A file of responses that grows line by line, and the settings beside it that say how to go on."""
+"""A file of responses that grows line by line, and the settings beside it by which it is resumed."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import atomic_write, make_output_directory, read_jsonl, read_text
+from xltjax.common.files import atomic_write, make_output_directory, read_json_object, read_jsonl
 
 log = logging.getLogger("xltjax")
 
 
-def write_settings(out: Path, settings: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Write ``<out>.provenance.json``: the settings that decide the answers, and what ``provenance`` found."""
-    with atomic_write(_beside(out)) as file:
-        json.dump({"settings": settings, **found}, file, indent=2)
+def write_settings(out: Path, settings: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Write the settings that decide the responses, and the record of ``provenance``, beside the file ``out``."""
+    with atomic_write(_settings_file(out)) as file:
+        json.dump({"settings": settings, **record}, file, indent=2)
         file.write("\n")
 
 
 def resume(out: Path, settings: Mapping[str, Any], asked: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Rows already in ``out`` by id, after cutting off a last line that a crash left incomplete.
+    """The rows that ``out`` holds by their ids, after a last line that a kill left incomplete is cut off.
+
+    Args:
+        out: the file of responses, which need not exist.
+        settings: what decides the responses now.
+        asked: the ids of all prompts.
 
     Raises:
-        UserError: when the file was made with other settings or answers something that is not asked.
+        UserError: when the file was made with other settings, or holds a response to none of the prompts.
     """
     if out.is_dir():
         raise UserError(f"{out} is a directory; --out names a file")
     if not out.exists():
         make_output_directory(out.parent)
         return {}
-    if _beside(out).is_file():
-        before = json.loads(read_text(_beside(out))).get("settings", {})
+    if _settings_file(out).is_file():
+        before = read_json_object(_settings_file(out)).get("settings", {})
         changed = [
             f"{k} (was {before.get(k)!r}, now {v!r})" for k, v in settings.items() if before.get(k) != v
         ]
         if changed:
             raise UserError(f"{out} was made with other settings: {', '.join(changed)}; choose another --out")
-    _cut_partial_line(out)
+    _cut_incomplete_line(out)
     rows = {row["id"]: row for row in read_jsonl(out)}
     foreign = rows.keys() - set(asked)
     if foreign:
@@ -52,12 +57,12 @@ def resume(out: Path, settings: Mapping[str, Any], asked: Collection[str]) -> di
     return rows
 
 
-def _beside(out: Path) -> Path:
+def _settings_file(out: Path) -> Path:
     return out.with_suffix(".provenance.json")
 
 
-def _cut_partial_line(path: Path) -> None:
-    """Drop what follows the last line break: a line that was being written."""
+def _cut_incomplete_line(path: Path) -> None:
+    """Drop what follows the last line break."""
     with path.open("rb+") as file:
         data = file.read()
         end = data.rfind(b"\n") + 1

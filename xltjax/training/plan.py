@@ -157,7 +157,7 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
         "accelerator", "fits", f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak", "nearest setting"
     )
     for name, accelerator in ACCELERATORS.items():
-        rate = devices * accelerator.peak * 1e12 * ASSUMED_MFU
+        rate = devices * accelerator.peak * ASSUMED_MFU
         hours = plan.flops * config.steps / rate / 3600
         fits = plan.fits(name)
         fit.add_row(

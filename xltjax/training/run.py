@@ -20,7 +20,13 @@ from jax import Array
 
 from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
-from xltjax.common.files import atomic_write, make_output_directory, read_json_object, read_text
+from xltjax.common.files import (
+    atomic_write,
+    check_output_directory,
+    make_output_directory,
+    read_json_object,
+    read_text,
+)
 from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import build, result_settings, to_yaml
 from xltjax.data.formats import find_files
@@ -188,10 +194,9 @@ class Run:
             fingerprint: that of the model's weights now.
 
         Raises:
-            UserError: naming everything that differs, or when ``path`` is a file.
+            UserError: naming everything that differs, or when ``path`` cannot be a directory.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file; --out names a directory")
+        check_output_directory(self.path)
         if not (self.path / CONFIG).is_file() or config.force:
             return
         changed = self._changed_settings(config)
