@@ -1,4 +1,4 @@
-"""Hugging Face and PEFT checkpoints to and from ``xltjax.llama.Llama``."""
+"""Conversion of Hugging Face and PEFT checkpoints to and from ``xltjax.llama.Llama``."""
 
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.load import load_hf

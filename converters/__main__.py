@@ -1,4 +1,4 @@
-"""``python -m xltjax.converters to-flax | to-hf | to-peft | check``."""
+"""The conversion commands: ``python -m xltjax.converters to-flax | to-hf | to-peft | check``."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True)
 class Conversion:
-    """What every conversion is told; all of ``to-peft``."""
+    """Settings of every conversion; ``to-peft`` has no others."""
 
     src: str = setting("", SOURCE, positional=True)
     dst: str = setting("", "The directory to create.", positional=True)
-    mesh: str = setting("1x1", "Devices over which the model is laid meanwhile, as DxT.")
+    mesh: str = setting("1x1", "Devices that hold the model meanwhile, as DxT.")
     overwrite: bool = setting(False, "Replace a directory that is not empty.")
 
 
@@ -47,7 +47,7 @@ class Conversion:
 class ToFlax(Conversion):
     """Settings of ``to-flax``."""
 
-    dtype: Dtype = setting("own", "Of the parameters; own is that of each tensor.")
+    dtype: Dtype = setting("own", "Dtype of the parameters; own keeps the dtype of each tensor.")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ToHf(Conversion):
 
     adapter: str = setting("", "PEFT adapter directory to merge in.")
     merge_lora: bool = setting(False, "Merge the adapters of a LoRA run into the weights.")
-    dtype: Dtype = setting("own", "Of the tensors; own is that of the base model.")
+    dtype: Dtype = setting("own", "Dtype of the tensors; own is the dtype of the base model.")
     max_shard_gib: float = setting(5.0, "Largest size of one file, in GiB.")
 
 
@@ -65,11 +65,11 @@ class Check:
     """Settings of ``check``."""
 
     a: str = setting("", SOURCE, positional=True)
-    b: str = setting("", "The other.", positional=True)
+    b: str = setting("", "The second model, given in any of the same ways.", positional=True)
     adapter_a: str = setting("", "PEFT adapter directory to merge into the first.")
     adapter_b: str = setting("", "PEFT adapter directory to merge into the second.")
     tolerance: float = setting(0.0, "Largest absolute difference that counts as equal.")
-    mesh: str = setting("1x1", "Devices over which the models are laid, as DxT.")
+    mesh: str = setting("1x1", "Devices that hold the models, as DxT.")
 
 
 def to_hf(config: ToHf) -> None:
@@ -77,7 +77,7 @@ def to_hf(config: ToHf) -> None:
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
     if not config.max_shard_gib > 0:
-        raise UserError(f"max_shard_gib: {config.max_shard_gib:g} is not more than zero")
+        raise UserError(f"max_shard_gib must be more than 0, not {config.max_shard_gib:g}")
     source = find_model(model_path(config.src))
     model = load_model(source, make_mesh(config.mesh), dtype=None)
     if config.adapter:
@@ -112,7 +112,7 @@ def to_peft(config: Conversion) -> None:
 
 
 def to_flax(config: ToFlax) -> None:
-    """Write an Orbax copy of a model: an optional cache, laid out like a run without training."""
+    """Write a model as an Orbax checkpoint, in a directory that is laid out like a run that has not trained."""
     _check_paths(config.src, config.dst)
     target = Path(config.dst)
     refuse_existing(target, config.overwrite)
@@ -135,10 +135,10 @@ def to_flax(config: ToFlax) -> None:
 
 
 def check(config: Check) -> None:
-    """Print what differs between two models; exit code 0 when nothing does within the tolerance, else 1."""
+    """Print the differences between two models; the exit code is 1 when one of them exceeds the tolerance, else 0."""
     _check_paths(config.a, config.b)
     if not config.tolerance >= 0:
-        raise UserError(f"tolerance: {config.tolerance:g} is not zero or more")
+        raise UserError(f"tolerance must be 0 or more, not {config.tolerance:g}")
     adapters = (config.adapter_a, config.adapter_b)
     differences = list(
         compare_models(model_path(config.a), model_path(config.b), make_mesh(config.mesh), adapters=adapters)
@@ -157,11 +157,11 @@ def check(config: Check) -> None:
 
 def _check_paths(source: str, target: str) -> None:
     if not source or not target:
-        raise UserError("two paths are needed: see --help")
+        raise UserError("two paths are needed; --help says which")
 
 
 def _base_dtype(source: Path) -> np.dtype | None:
-    """The dtype that the base model's config names; None keeps each tensor's own."""
+    """The dtype that the config of a run's base names; None, for any other model, keeps the dtype of each tensor."""
     if Run.find(source) is None:
         return None
     values = read_hf_config(config_directory(source))
@@ -169,7 +169,9 @@ def _base_dtype(source: Path) -> np.dtype | None:
 
 
 COMMANDS = (
-    cli.command(ToFlax, to_flax, name="to-flax", help="Copy a model into an Orbax checkpoint (optional)."),
+    cli.command(
+        ToFlax, to_flax, name="to-flax", help="Copy a model into an Orbax checkpoint (never required)."
+    ),
     cli.command(ToHf, to_hf, name="to-hf", help="Write a run as a Hugging Face directory."),
     cli.command(Conversion, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
     cli.command(Check, check, name="check", help="Compare two models bit for bit, and their logits."),

@@ -1,4 +1,4 @@
-"""Compare two models, each a Hugging Face directory, a run or a checkpoint of ours, with or without an adapter."""
+"""The comparison of two models, each a Hugging Face directory, a run or a checkpoint, with or without an adapter."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ PROMPT = (
 
 @dataclass(frozen=True)
 class Difference:
-    """One tensor (or the logits) that is not the same in both models.
+    """A tensor that is not the same in both models, or the logits when they are not.
 
     Attributes:
-        name: of the tensor, or ``logits``.
-        what: how they differ, for a reader.
+        name: the tensor's name in Hugging Face's format, or ``logits``.
+        what: how the two differ, in words.
         largest: the largest absolute difference; infinite when shapes or presence differ.
     """
 
@@ -45,7 +45,7 @@ class Difference:
 
 
 def open_model(source: str, adapter: str, mesh: Mesh) -> tuple[Path, Llama]:
-    """A model and where it lies, in its own dtype, its adapters or those of a PEFT directory merged."""
+    """The directory of a model, and the model in its own dtype with its adapters, or those in ``adapter``, merged."""
     path = find_model(source)
     model = load_model(path, mesh, dtype=None)
     if adapter:
@@ -61,10 +61,10 @@ def compare_models(
     """Every tensor that is not bit for bit the same, then the logits on ``PROMPT`` in float32.
 
     Args:
-        first: Hugging Face directory or id, run or checkpoint.
-        second: the other.
-        mesh: on which both are laid.
-        adapters: PEFT directories merged into either; empty for none.
+        first: a Hugging Face directory or id, a run or a checkpoint.
+        second: the other model, given in the same ways.
+        mesh: the devices that hold both.
+        adapters: a PEFT directory to merge into each of the two; empty for none.
     """
     (path_a, a), (path_b, b) = (
         open_model(source, adapter, mesh) for source, adapter in zip((first, second), adapters, strict=True)
@@ -92,7 +92,7 @@ def compare_models(
 
 
 def _largest(x: np.ndarray, y: np.ndarray) -> float:
-    """The largest absolute difference; NaN when one of the two holds a NaN where the other does not."""
+    """The largest absolute difference; NaN when only one of the two is NaN at some place."""
     x, y = x.astype(np.float32), y.astype(np.float32)
     with np.errstate(invalid="ignore"):  # infinity - infinity
         difference = np.where((x == y) | (np.isnan(x) & np.isnan(y)), np.float32(0), np.abs(x - y))
@@ -100,7 +100,7 @@ def _largest(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _prompt(paths: tuple[Path, Path], vocab: int) -> list[int]:
-    """Ids of ``PROMPT`` by the first tokenizer there is, or fixed ids; the same for both models."""
+    """The token ids that both models read: ``PROMPT`` under the first tokenizer that works, or else fixed ids."""
     for path in paths:
         try:
             ids = ChatTokenizer(config_directory(path)).prompt([Message("user", PROMPT)])
@@ -112,7 +112,7 @@ def _prompt(paths: tuple[Path, Path], vocab: int) -> list[int]:
 
 
 def _logits(model: Llama, ids: list[int], mesh: Mesh) -> np.ndarray:
-    """Logits [T, V] in float32."""
+    """The logits [T, V] of the token ids [T], computed in float32."""
     tokens = np.tile(np.array(ids, np.int32), (batch_size(mesh), 1))
     positions = np.tile(np.arange(len(ids), dtype=np.int32), (len(tokens), 1))
     model.compute_dtype = jnp.dtype(jnp.float32)

@@ -1,4 +1,4 @@
-"""A ``Llama`` -> a Hugging Face directory: one tensor in host memory at a time, sharded files with an index."""
+"""Export of a ``Llama`` to a Hugging Face directory, with one tensor in host memory at a time."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def save_hf(
     The directory appears under its final name only when it is complete.
 
     Args:
-        model: on any mesh; adapters must have been merged (``xltjax.lora.merge``).
+        model: the model, on any mesh; adapters must have been merged (``xltjax.lora.merge``).
         path: the directory to create.
-        base: the directory whose config, tokenizer, generation config and chat template travel along;
-            a ``config.json`` that it lacks is written from the model's architecture.
-        max_shard_bytes: largest size of one safetensors file, in bytes.
-        dtype: of the tensors written; that of the parameters when not given.
-        overwrite: replace a directory that is not empty.
+        base: the directory from which the config, tokenizer, generation config and chat template are copied.
+            Without a ``config.json`` there, one is written from the model's architecture.
+        max_shard_bytes: the largest size of one safetensors file, in bytes.
+        dtype: the dtype of the tensors in the files; None keeps the dtype of the parameters.
+        overwrite: whether to replace a directory that is not empty.
 
     Raises:
         UserError: when ``path`` is a file or a directory that is not empty, adapters are not merged,
@@ -79,7 +79,7 @@ def _write_weights(model: Llama, target: Path, max_shard_bytes: int, dtype: np.d
 
     def tensor(name: str) -> np.ndarray:
         kind, shape = header[name]
-        return fetch(variables[name], kind)[: shape[0]]  # rows that pad the vocabulary are left behind
+        return fetch(variables[name], kind)[: shape[0]]  # without the rows that pad the vocabulary
 
     sizes = {name: math.prod(shape) * kind.itemsize for name, (kind, shape) in header.items()}
     shards = _shards(sizes, max_shard_bytes)
@@ -95,7 +95,7 @@ def _write_weights(model: Llama, target: Path, max_shard_bytes: int, dtype: np.d
 
 
 def _shards(sizes: dict[str, int], most: int) -> list[list[str]]:
-    """Names in order, cut so that no file holds more than ``most`` bytes unless a tensor alone does."""
+    """The names in order, divided so that no file exceeds ``most`` bytes unless a single tensor does."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -108,7 +108,7 @@ def _shards(sizes: dict[str, int], most: int) -> list[list[str]]:
 
 
 def fetch(variable: nnx.Variable, dtype: np.dtype | None = None) -> np.ndarray:
-    """One parameter, whole, in host memory, cast to ``dtype`` when given."""
+    """The whole of one parameter in host memory, cast to ``dtype`` when it is given."""
     array = variable[...]
     if not array.is_fully_addressable:
         with jax.set_mesh(array.sharding.mesh):  # type: ignore[attr-defined]
@@ -124,8 +124,8 @@ def fetch(variable: nnx.Variable, dtype: np.dtype | None = None) -> np.ndarray:
 
 
 def _on_host(array: jax.Array) -> np.ndarray:
-    """A single device's array. On CPU it is the array's own memory.
+    """The array of a single device as a NumPy array, which on CPU shares the array's memory.
 
-    From an accelerator a copy is fetched, since the array asked keeps its host copy as long as it lives.
+    A JAX array on an accelerator keeps its host copy for as long as it lives, so a copy of it is fetched instead.
     """
     return np.asarray(array if array.platform() == "cpu" else jnp.copy(array))

@@ -1,4 +1,7 @@
-"""Hugging Face's ``config.json`` to and from ``LlamaConfig``: what changes the numbers is honoured or refused."""
+"""Hugging Face's ``config.json`` to and from ``LlamaConfig``.
+
+A field that changes the numbers is honored or refused, never ignored.
+"""
 
 from __future__ import annotations
 
@@ -82,10 +85,10 @@ INERT: dict[str, tuple[Any, ...]] = {
     "pruned_heads": (None, {}),
     "quantization_config": NONE,
     "compression_config": NONE,
-    "auto_map": (None, {}),  # a model with code of its own
+    "auto_map": (None, {}),  # a model that brings its own code
 }
 
-# Fields that say nothing of the numbers; any other that is set is warned of by name.
+# Fields that do not change the numbers. Any other field that is set is named in a warning.
 HARMLESS = frozenset((
     "architectures", "_name_or_path", "name_or_path", "transformers_version", "torch_dtype", "dtype",
     "use_cache", "pretraining_tp", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id",
@@ -124,8 +127,8 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
 def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     """The architecture described by a ``config.json`` of transformers 4 or 5.
 
-    A field that is set, not read and not known to be harmless is warned of by name: ``transformers``
-    computes the same without it.
+    A field that is set, not read and not known to be harmless is named in a warning: ``transformers``
+    ignores it too.
 
     Raises:
         UserError: for a ``model_type`` or a field's value that is not supported, naming it and what is.
@@ -170,12 +173,12 @@ def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
 
 
 def hf_config(config: LlamaConfig) -> dict[str, Any]:
-    """A ``config.json`` for an architecture that came from no Hugging Face directory.
+    """A ``config.json`` for an architecture that did not come from a Hugging Face directory.
 
-    It reads the same in transformers 4 and 5, and ``llama_config`` reads it back to an equal architecture.
+    transformers 4 and 5 read it alike, and ``llama_config`` turns it back into an equal architecture.
 
     Raises:
-        UserError: when no family of Hugging Face has such an architecture.
+        UserError: when no supported ``model_type`` has such an architecture.
     """
     values: dict[str, Any] = {
         "vocab_size": config.vocab_size,
@@ -232,7 +235,7 @@ def _refuse_and_warn(values: Mapping[str, Any], model_type: str) -> None:
 
 
 def _value(fields: Mapping[str, Any], name: str, default: Any) -> Any:
-    """The field, or ``default`` where it is missing or null."""
+    """The value of a field, or ``default`` where it is missing or null."""
     value = default if fields.get(name) is None else fields[name]
     if value is None:
         raise UserError(f"config.json lacks {name!r}")
@@ -240,7 +243,7 @@ def _value(fields: Mapping[str, Any], name: str, default: Any) -> Any:
 
 
 def _whole(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """A positive whole number."""
+    """The value of a field that must be a positive whole number."""
     value = _value(fields, name, default)
     if type(value) is not int or value < 1:
         raise UserError(f"config.json: {name} = {value!r} is not a positive whole number")
@@ -248,7 +251,7 @@ def _whole(fields: Mapping[str, Any], name: str, default: int | None = None) -> 
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A positive number."""
+    """The value of a field that must be a positive number."""
     value = _value(fields, name, default)
     if type(value) not in (int, float) or not value > 0:
         raise UserError(f"config.json: {name} = {value!r} is not a positive number")
@@ -263,7 +266,7 @@ def _flag(fields: Mapping[str, Any], name: str) -> bool:
 
 
 def _rope(fields: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
-    """The rotary base and its scaling, from transformers 5's ``rope_parameters`` or 4's two fields."""
+    """The rotary base and its scaling: ``rope_parameters`` in transformers 5, two fields in transformers 4."""
     rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
     if not isinstance(rope, dict):
         raise UserError(f"config.json: rope_scaling = {rope!r} is not an object")
@@ -278,7 +281,7 @@ def _rope(fields: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     theta = _number({**fields, **rope}, "rope_theta", 10000.0)
     if kind == "default":
         return theta, None
-    # The place that transformers looks at first, second and last.
+    # The three places in which transformers looks for it, in this order.
     original = (
         fields.get("original_max_position_embeddings")
         or rope.get("original_max_position_embeddings")
@@ -294,7 +297,7 @@ def _rope(fields: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
 
 
 def _window(fields: Mapping[str, Any], model_type: str, layers: int) -> tuple[int | None, int]:
-    """The sliding window and the first layer that has it."""
+    """The sliding window, None where there is none, and the index of the first layer that has it."""
     window, first = None, 0
     if model_type == "mistral" or (model_type == "qwen2" and _flag(fields, "use_sliding_window")):
         window = None if fields["sliding_window"] is None else _whole(fields, "sliding_window")

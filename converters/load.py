@@ -1,4 +1,4 @@
-"""A Hugging Face directory -> a sharded ``Llama``, reading only the slices each device needs."""
+"""Loading of a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from xltjax.mesh import stored_spec
 
 log = logging.getLogger("xltjax")
 
-CHUNK_BYTES = 1 << 18  # copied, cast and checked at once: what stays in a core's cache
-MOST_THREADS = 8  # that read; on accelerators as many tensors are in host memory at once
-PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # the last: Linux
+CHUNK_BYTES = 1 << 18  # copied, cast and checked at once: this much stays in a core's cache
+MOST_THREADS = 8  # threads that read; with accelerators, each has one tensor in host memory
+PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # Linux alone has the last
 
 
 def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_dtype: Any = None) -> Llama:
     """Load a Hugging Face LLaMA-family directory onto ``mesh``.
 
     Args:
-        path: directory with ``config.json`` and safetensors (one file, or shards with an index).
-        mesh: from ``xltjax.mesh.make_mesh``.
-        dtype: in which the parameters are stored; sources of another dtype are cast. None keeps each
-            tensor's own.
-        compute_dtype: of activations; ``dtype``, or that of the embedding, when not given.
+        path: a directory with ``config.json`` and safetensors (one file, or shards with an index).
+        mesh: the devices, from ``xltjax.mesh.make_mesh``.
+        dtype: the dtype in which the parameters are stored; tensors of another dtype are cast. None keeps the
+            dtype of each tensor.
+        compute_dtype: the dtype of activations; ``dtype``, or else that of the embedding, when not given.
 
     Raises:
         UserError: for an unsupported model, damaged files, tensors that are missing, unknown or of the
@@ -61,13 +61,13 @@ def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_
 
 
 def _own_dtype(tensors: Mapping[str, np.ndarray]) -> Any:
-    """That of the embedding."""
+    """The dtype of the embedding, which stands for that of the model."""
     table = tensors.get(hf_name("embed.weight"))
     return jnp.float32 if table is None else table.dtype
 
 
 def abstract_llama(config: LlamaConfig, mesh: Mesh, compute_dtype: Any) -> Llama:
-    """A model of shapes, its vocabulary padded to what ``mesh`` divides.
+    """A model whose parameters are shapes, with its vocabulary padded so that ``mesh`` divides it.
 
     Raises:
         UserError: when the mesh does not divide the model.
@@ -78,7 +78,7 @@ def abstract_llama(config: LlamaConfig, mesh: Mesh, compute_dtype: Any) -> Llama
 
 
 def _drop_derived(directory: Path, tensors: dict[str, np.ndarray], config: LlamaConfig) -> None:
-    """Take out what follows from other tensors or from the config: rotary frequencies, a tied head."""
+    """Remove the tensors that follow from others or from the config: rotary frequencies and a tied head."""
     for name in [name for name in tensors if name.endswith("rotary_emb.inv_freq")]:
         del tensors[name]
     head, table = (tensors.get(hf_name(name)) for name in ("head.weight", "embed.weight"))
@@ -92,7 +92,7 @@ def _drop_derived(directory: Path, tensors: dict[str, np.ndarray], config: Llama
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are the same to the bit: NaN equals NaN, and 0 is not -0."""
+    """Whether two arrays are equal bit for bit: NaN equals NaN, and 0 differs from -0."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     step = max(1, CHUNK_BYTES // max(1, a[:1].nbytes))
@@ -105,7 +105,7 @@ def _check_names(
     variables: Mapping[str, nnx.Variable],
     config: LlamaConfig,
 ) -> None:
-    """Every tensor expected is there with its shape, and no other."""
+    """Refuse tensors that are missing, unknown or of the wrong shape."""
     missing, extra = sorted(variables.keys() - tensors.keys()), sorted(tensors.keys() - variables.keys())
     if missing or extra:
         parts = [f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -129,13 +129,13 @@ def true_shape(variable: nnx.Variable, config: LlamaConfig) -> tuple[int, ...]:
 def load_variables(
     tensors: Mapping[str, np.ndarray], variables: Mapping[str, nnx.Variable], mesh: Mesh, dtype: Any
 ) -> None:
-    """Fill ``variables`` from the ``tensors`` of the same names, a few at a time.
+    """Fill ``variables`` from the ``tensors`` with the same names, a few at a time.
 
     Args:
-        tensors: views of mapped files.
-        variables: abstract parameters; where they have more rows (vocabulary padding), these are zero.
-        mesh: on which they are laid.
-        dtype: to which they are cast; None keeps each tensor's own.
+        tensors: views of files that are mapped into memory.
+        variables: abstract parameters. Rows that a tensor lacks, which pad the vocabulary, are set to zero.
+        mesh: the devices that get the parameters.
+        dtype: the dtype of the parameters; None keeps the dtype of each tensor.
     """
 
     def read(name: str) -> Array:
@@ -150,7 +150,7 @@ def load_variables(
 def _read_variable(
     name: str, source: np.ndarray, variable: nnx.Variable, mesh: Mesh, dtype: np.dtype
 ) -> Array:
-    """One parameter, each device's part copied straight from the file; a warning when it is not finite."""
+    """One parameter, with each device's part copied straight from the file; warns of values that are not finite."""
     finite = True
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
@@ -163,7 +163,7 @@ def _read_variable(
         step = max(1, CHUNK_BYTES // max(1, values[:1].nbytes))
         for first in range(0, filled, step):
             chunk = values[first : min(first + step, filled)]
-            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is warned of below
+            with np.errstate(over="ignore", invalid="ignore"):  # a warning below tells of overflow
                 chunk[...] = source[(slice(start + first, start + first + len(chunk)), *index[1:])]
             finite = finite and _all_finite(chunk)
         return values
@@ -172,14 +172,15 @@ def _read_variable(
     array = jax.make_array_from_callback(variable.shape, sharding, part)  # type: ignore[arg-type]
     if not finite:
         log.warning("warning: %s holds NaN or infinite values", name)
-    return jax.block_until_ready(array)  # else host copies of all tensors pile up before an accelerator
+    return jax.block_until_ready(array)  # otherwise host copies pile up while they wait for an accelerator
 
 
 def empty_pages(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array in pages of its own: JAX on CPU takes them over without a copy, and they are freed at once.
+    """An uninitialized array in memory pages of its own.
 
-    They are taken together rather than one by one at first touch, and are not the huge pages that numpy
-    asks for: on virtual machines either costs more than reading the file.
+    JAX on CPU adopts such an array without a copy, and the system gets its memory back as soon as it is deleted.
+    The pages are allocated together instead of one by one at the first access, and they are not the huge pages
+    that NumPy asks for: on virtual machines, either would cost more time than reading the file.
     """
     try:
         memory = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize), flags=PAGES)
@@ -189,7 +190,10 @@ def empty_pages(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _all_finite(values: np.ndarray) -> bool:
-    """Whether no value is infinite or NaN: read as whole numbers, these are the largest of either sign."""
+    """Whether no value is infinite or NaN.
+
+    The bits of these, read as whole numbers, are the largest among the values of each sign.
+    """
     size = values.dtype.itemsize
     infinities = np.array([np.inf, -np.inf], values.dtype).view(f"u{size}")
     largest = values.view(f"i{size}").max(initial=0), values.view(f"u{size}").max(initial=0)

@@ -1,4 +1,4 @@
-"""Where models come from: Hugging Face directories and ids, runs, checkpoints, and adapters for any of them."""
+"""Models from wherever they come: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ KNOWN = {
 
 
 def find_model(name: str) -> Path:
-    """The directory of a model: a path, or a Hugging Face id, which is fetched into the hub's cache.
+    """The directory of a model, given by its path or by a Hugging Face id, which is downloaded into the hub's cache.
 
     Raises:
-        UserError: when there is no such directory and the hub does not answer.
+        UserError: when there is no such directory and the hub does not have the model or does not answer.
     """
     path = Path(name)
     if path.is_dir():
@@ -48,24 +48,24 @@ def find_model(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja"]))
     except Exception as problem:
         raise UserError(
-            f"{name} is neither a directory nor a model within reach: {first_line(problem)}"
+            f"{name} is neither a directory nor a model that can be downloaded: {first_line(problem)}"
         ) from None
 
 
 def weights_directory(path: Path) -> Path:
-    """The directory of a model's weights: its own, or that of a run's checkpoint."""
+    """The directory that holds a model's weights: a checkpoint for a run, ``path`` itself for any other model."""
     run = Run.find(path)
     return run.checkpoint if run else path
 
 
 def config_directory(path: Path) -> Path:
-    """The directory of a model's config and tokenizer: its own, or a folder inside of a run."""
+    """The directory that holds a model's config and tokenizer: a folder of a run, or else ``path`` itself."""
     run = Run.find(path)
     return run.model_files if run else path
 
 
 def known_architecture(model: str) -> LlamaConfig:
-    """The architecture of a model in a directory, or of a known id, without a download.
+    """The architecture of a model in a directory or of an id in ``KNOWN``, without a download.
 
     Raises:
         UserError: when ``model`` is neither.
@@ -82,13 +82,13 @@ def known_architecture(model: str) -> LlamaConfig:
 def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None) -> Llama:
     """A model from a Hugging Face directory, a run, or one of a run's checkpoints.
 
-    The adapters of a LoRA run come unmerged, upon their base.
+    The adapters of a LoRA run are not merged: the model is its base with the adapters beside the weights.
 
     Args:
-        path: from ``find_model``.
+        path: the directory, from ``find_model``.
         mesh: the devices.
-        dtype: in which the parameters are stored; None keeps the dtype in which each is stored on disk.
-        compute_dtype: of activations; ``dtype`` when not given.
+        dtype: the dtype of the parameters; None keeps the dtype that each has on disk.
+        compute_dtype: the dtype of activations; ``dtype`` when not given.
 
     Raises:
         UserError: when the model cannot be read.
@@ -116,9 +116,9 @@ def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> 
 
     Args:
         model: the base, without adapters.
-        path: of the adapter.
-        mesh: the devices on which the model lies.
-        dtype: of the adapter; None keeps what is stored in a run, and is float32 for PEFT.
+        path: the directory of the adapter.
+        mesh: the devices that hold the model.
+        dtype: the dtype of the adapter; None keeps the dtype on disk for a run and means float32 for PEFT.
 
     Raises:
         UserError: when ``path`` is none of these, or does not fit the model.

@@ -1,6 +1,6 @@
-"""The one table of names: ours on the left, Hugging Face's on the right.
+"""The table of parameter names: ours on the left, Hugging Face's on the right.
 
-Loading, export, adapters and the check all read it. ``{}`` stands for the layer's index.
+Loading, export, adapters and the check all use this one table. ``{}`` stands for the index of the layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ORDER = {ours: rank for rank, ours in enumerate(MODULES)}
 
 
 def hf_name(path: str) -> str:
-    """``layers.0.mlp.up_proj.weight`` -> ``model.layers.0.mlp.up_proj.weight``."""
+    """Hugging Face's name: ``layers.0.mlp.up_proj.weight`` -> ``model.layers.0.mlp.up_proj.weight``."""
     module, variable = path.rsplit(".", 1)
     layer = re.search(r"\d+", module)
     pattern = MODULES[re.sub(r"\d+", "{}", module)]
@@ -36,12 +36,12 @@ def hf_name(path: str) -> str:
 
 
 def peft_name(path: str) -> str:
-    """``layers.0.mlp.up_proj.lora_a`` -> ``base_model.model.model.layers.0.mlp.up_proj.lora_A.weight``."""
+    """PEFT's name: ``layers.0.mlp.up_proj.lora_a`` -> ``base_model.model.model...up_proj.lora_A.weight``."""
     return PEFT_PREFIX + hf_name(path)
 
 
 def export_order(path: str) -> tuple[int, int, str]:
-    """Sort key that writes tensors as the model runs: embedding, layers in turn, norm, head."""
+    """A sort key that puts tensors in the order in which the model uses them: embedding, layers, norm, head."""
     module, variable = path.rsplit(".", 1)
     layer = re.search(r"\d+", module)
     stage = {"embed": 0, "norm": 2, "head": 3}.get(module, 1)

@@ -1,4 +1,4 @@
-"""LoRA adapters to and from PEFT's directory format (``adapter_config.json``, ``adapter_model.safetensors``)."""
+"""LoRA adapters to and from the format of PEFT: ``adapter_config.json`` and ``adapter_model.safetensors``."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from xltjax.lora import TARGETS, add_lora, has_lora, linears, lora_linears
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
-# Keys of adapter_config.json that are honoured or change nothing; any other that is set is refused by name.
-HONOURED = frozenset((
+# Keys of adapter_config.json that are honored or change nothing; any other that is set is refused by name.
+HONORED = frozenset((
     "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules",
     "init_lora_weights", "lora_dropout", "inference_mode", "peft_version", "auto_mapping", "revision",
     "megatron_core", "qalora_group_size", "loftq_config", "runtime_config",
 ))  # fmt: skip
 UNSET: tuple[Any, ...] = (None, False, "none", [], {})
-PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")  # starts that leave the base's weights alone
+# Initializations of the adapter that leave the weights of the base unchanged.
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")
 
 
 def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool = False) -> None:
     """Write the adapters of ``model`` as a directory that ``peft`` loads.
 
     Args:
-        model: with adapters of one rank and scale.
+        model: a model whose adapters all have the same rank and scale.
         path: the directory to create.
-        base_name: what ``base_model_name_or_path`` says.
-        overwrite: replace a directory that is not empty.
+        base_name: the value of ``base_model_name_or_path``: the path or id of the base model.
+        overwrite: whether to replace a directory that is not empty.
 
     Raises:
         UserError: when the model has no adapters, or ``path`` is taken.
@@ -74,14 +75,14 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
 
 
 def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> None:
-    """Add the adapter in ``path``, trained by ``peft`` or by us, to ``model``.
+    """Add the adapter in ``path``, which ``peft`` or ``save_peft`` has written, to ``model``.
 
-    Rank, alpha and targets come from its config and tensors.
+    Rank and alpha come from its config, the targets from the names of its tensors.
 
     Args:
-        model: on any mesh, without adapters.
-        path: directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
-        dtype: of the adapters' parameters.
+        model: the base model, on any mesh and without adapters.
+        path: a directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
+        dtype: the dtype of the adapter's parameters.
 
     Raises:
         UserError: for an option that is not supported (named), tensors that do not fit the model, or a
@@ -104,7 +105,7 @@ def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> No
 
 
 def _expected_shapes(model: Llama, targets: Sequence[str], rank: int) -> dict[str, tuple[int, int]]:
-    """Shapes of the adapter's tensors by name: A [rank, in] and B [out, rank] of every linear layer targeted."""
+    """The shapes that the adapter's tensors must have: A [rank, in] and B [out, rank] for every targeted layer."""
     shapes = {}
     for name, linear in linears(model):
         if name.rsplit(".", 1)[1] in targets:
@@ -123,22 +124,24 @@ def _read_config(directory: Path) -> dict[str, Any]:
             f"{directory}: peft_type {config.get('peft_type')!r} is not supported; supported: LORA"
         )
     for key, value in config.items():
-        if key not in HONOURED and key != "use_rslora" and value not in UNSET:
+        if key not in HONORED and key != "use_rslora" and value not in UNSET:
             raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
-        raise UserError(f"{directory}: r = {rank!r} with lora_alpha = {alpha!r} is no rank and scale")
+        raise UserError(
+            f"{directory}: r must be a whole number of at least 1 and lora_alpha a number, not {rank!r} and {alpha!r}"
+        )
     if config.get("use_rslora"):
-        # Rank-stabilised LoRA divides by the root of the rank: the same as a larger alpha.
+        # Rank-stabilized LoRA divides by the root of the rank, which is the same as a larger alpha.
         config["lora_alpha"] *= config["r"] ** 0.5
     return config
 
 
 def _targets(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Which linear layers the adapter's tensors belong to."""
+    """The names of the linear layers that the adapter's tensors belong to, in the order of ``TARGETS``."""
     found = {match[1] for name in names if (match := re.search(r"\.(\w+)\.lora_[AB]\.weight$", name))}
     unknown = found - set(TARGETS)
     if unknown or not found:
@@ -149,5 +152,5 @@ def _targets(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _plain_number(value: float) -> float | int:
-    """8 rather than 8.0: ``peft`` declares alpha as a whole number."""
+    """``value`` as a whole number where it is one, since ``peft`` declares alpha as ``int``."""
     return round(value) if abs(value - round(value)) < 1e-9 else value

@@ -1,4 +1,4 @@
-"""Safetensors on disk: a directory mapped into memory tensor by tensor, and a writer that holds one at a time."""
+"""Safetensors on disk: reading by mapping files into memory, and a writer that holds one tensor at a time."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from xltjax.common.files import parse_json, read_text
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-DTYPES: dict[str, np.dtype] = {
+SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
-Header = dict[str, tuple[np.dtype, tuple[int, ...]]]  # of a file: each tensor's dtype and shape
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+Header = dict[str, tuple[np.dtype, tuple[int, ...]]]  # dtype and shape of each tensor of a file
+_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
 def map_tensors(directory: Path, single: str = SINGLE) -> dict[str, np.ndarray]:
     """Every tensor of a Hugging Face directory as a read-only view of its file, mapped into memory.
 
-    Nothing is read before a view is indexed, and then only the pages that hold the part asked for.
+    Nothing is read until a view is indexed, and then only the pages that hold the requested part.
 
     Args:
-        directory: holding an index of shards, or one file.
-        single: the name of that one file.
+        directory: a directory with an index of shards, or with a single file.
+        single: the name of the single file.
 
     Raises:
         UserError: for a directory without safetensors (pickled ``.bin`` files are refused, never
@@ -71,16 +71,18 @@ def _map_file(directory: Path, file: str) -> dict[str, np.ndarray]:
     for name, entry in json.loads(data[8:length]).items():
         if name == "__metadata__":
             continue
-        if entry["dtype"] not in DTYPES:
-            raise UserError(f"{path}: {name} has dtype {entry['dtype']}; supported: {', '.join(DTYPES)}")
+        if entry["dtype"] not in SAFETENSORS_DTYPES:
+            raise UserError(
+                f"{path}: {name} has dtype {entry['dtype']}; supported: {', '.join(SAFETENSORS_DTYPES)}"
+            )
         first, last = entry["data_offsets"]
         raw = np.frombuffer(data, np.uint8, last - first, length + first)
-        views[name] = raw.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        views[name] = raw.view(SAFETENSORS_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return views
 
 
 def _read_index(directory: Path, single: str) -> dict[str, str] | None:
-    """Tensor name -> file of the index, or None for a directory of one file."""
+    """The file that holds each tensor, by the tensor's name; None for a directory with a single file."""
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
     if not (directory / INDEX).exists():
@@ -100,24 +102,30 @@ def _read_index(directory: Path, single: str) -> dict[str, str] | None:
 
 
 def _refuse_escape(directory: Path, path: Path) -> None:
-    """Refuse a shard outside the directory; the hub cache's links into its own ``blobs`` are within."""
+    """Refuse a shard that lies outside the directory.
+
+    In the cache of the Hugging Face hub, files are links into a folder ``blobs`` beside it; these are accepted.
+    """
     roots = [directory.resolve()]
     if directory.absolute().parent.name == "snapshots":
         roots.append((directory.absolute().parent.parent / "blobs").resolve())
     real = path.resolve()
     if not any(real.is_relative_to(root) for root in roots):
-        raise UserError(f"{path} leaves the model directory (it leads to {real}); refused")
+        raise UserError(
+            f"{path} leaves the model directory (it leads to {real}) and is not read; copy the file into the "
+            "directory if you trust it"
+        )
 
 
 def write_safetensors(path: Path, header: Header, tensor: Callable[[str], np.ndarray]) -> None:
-    """Write one safetensors file, asking for one tensor at a time and letting go of it before the next.
+    """Write one safetensors file while holding only one tensor in memory.
 
-    The library's own writer wants all tensors of a file in memory at once.
+    The writer of the safetensors library needs all tensors of a file at once.
 
     Args:
-        path: the file.
-        header: dtype and shape of every tensor, in the order in which they are written.
-        tensor: called with each name in turn.
+        path: the file to write.
+        header: the dtype and shape of every tensor, in the order in which they are written.
+        tensor: a function that returns the tensor with a given name; it is called once for each.
     """
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
@@ -136,11 +144,11 @@ def write_safetensors(path: Path, header: Header, tensor: Callable[[str], np.nda
         for name, (dtype, shape) in header.items():
             file.write(_bytes(tensor(name), name, dtype, shape))
         file.flush()
-        os.fsync(file.fileno())  # a full disk may show only now
+        os.fsync(file.fileno())  # the error of a full disk may come only here
 
 
 def _bytes(array: np.ndarray, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> memoryview:
-    """The memory of ``array`` as plain bytes: Python's buffers know no bfloat16."""
+    """The memory of ``array`` as plain bytes, since Python's buffers do not support bfloat16."""
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(f"{name} is {array.dtype}{array.shape}, not {dtype}{shape}")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -197,7 +197,7 @@ def test_damaged_adapters_are_refused(trained_by_peft: tuple[Path, Path, Any], t
     weights.write_bytes(data)
     for key, value in (("r", "four"), ("lora_alpha", None), ("r", 0)):
         config.write_text(json.dumps({**settings, key: value}))
-        refused("is no rank and scale")
+        refused("r must be a whole number of at least 1")
     config.write_text(json.dumps({**settings, "r": 3}))
     refused("does not fit the model")
     config.write_text("[]")

@@ -1,4 +1,4 @@
-"""Training state on disk (Orbax): complete or absent, written while training goes on."""
+"""Checkpoints of the training state (Orbax), which are written in the background and are never incomplete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ log = logging.getLogger("xltjax")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """What an update changes: the number of updates done (int32), trained weights, optimizer state."""
+    """What an update changes.
+
+    Attributes:
+        step: the number of updates done, an int32 scalar.
+        weights: the trainable weights.
+        optimizer: the state of the optimizer, a pytree of arrays.
+    """
 
     step: Array
     weights: Weights
@@ -35,22 +41,22 @@ class TrainState:
 
 
 class Checkpoints:
-    """The checkpoints of one run, ``<directory>/<step>``: complete or absent, never half there.
+    """The checkpoints of one run, in ``<directory>/<step>``, each with its validation loss where there is one.
 
-    Each carries its validation loss where there is one.
+    A checkpoint appears under its name only when it is complete.
     """
 
     def __init__(self, directory: Path, keep: int | None = None):
         """Open the checkpoints in ``directory``.
 
         Args:
-            directory: that of the checkpoints.
-            keep: how many of the newest to keep, besides the one of the lowest validation loss; None for a
-                reader, who leaves alone what another process may be writing.
+            directory: the directory that holds the checkpoints.
+            keep: how many of the newest checkpoints to keep, besides the one with the lowest validation loss. None
+                is for reading: then nothing is deleted, since another process may be writing.
         """
         self._directory, self._keep = directory.absolute(), keep
         self._writing: tuple[int, Callable[[], Any]] | None = None
-        # What fails is said by ``finish`` in one line; Orbax would log pages of traceback as well.
+        # ``finish`` reports a failure in one line; Orbax would log pages of traceback as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._checkpointer = self._open(cleanup=keep is not None)
 
@@ -68,11 +74,11 @@ class Checkpoints:
         )
 
     def steps(self) -> list[int]:
-        """Updates done at each complete checkpoint, oldest first."""
+        """The number of updates done at each complete checkpoint, oldest first."""
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
     def best(self) -> tuple[int, float] | None:
-        """The checkpoint of the lowest validation loss, and that loss; None when there is none with one."""
+        """The step of the checkpoint with the lowest validation loss, and the loss; None when there is none."""
         losses = {
             checkpoint.step: _validation_loss(checkpoint.metrics)
             for checkpoint in self._checkpointer.checkpoints
@@ -87,7 +93,7 @@ class Checkpoints:
         return str(found.get("base", ""))
 
     def save(self, state: TrainState, validation_loss: float | None = None) -> None:
-        """Begin to write ``state`` under its step, while training goes on."""
+        """Start to write ``state`` under its step, and return while it is being written."""
         self.finish()
         step = int(state.step)
         begin = partial(
@@ -100,21 +106,27 @@ class Checkpoints:
         )
         try:
             self._writing = step, begin().result
-        except Exception as problem:  # it may fail at once, or while it is written: ``finish`` says so
+        except Exception as problem:  # at once, or later in the background; ``finish`` reports both
             self._writing = step, partial(_raise, problem)
 
     def save_weights(self, step: int, weights: Mapping[str, Array]) -> None:
-        """Write weights alone, for a model that is not in training; what goes wrong is raised as it is."""
+        """Write weights without an optimizer state, for a model that is not being trained, and wait until it is done.
+
+        An error of Orbax is raised unchanged.
+        """
         self._checkpointer.save_checkpointables(step, {"weights": dict(weights)}, force=True, overwrite=True)
 
     def finish(self, *, required: bool = False) -> None:
-        """Wait for what is being written.
+        """Wait until the checkpoint that is being written is complete.
 
-        A checkpoint that could not be written is removed and named in a warning: the one before it is still
-        there, and the next one is tried.
+        When it cannot be written, it is removed and named in a warning. The one before it is still there, and the
+        next one will be tried.
+
+        Args:
+            required: whether a failure is an error instead of a warning.
 
         Raises:
-            UserError: instead of the warning, when it is ``required``.
+            UserError: when the checkpoint is ``required`` and cannot be written.
         """
         if self._writing is None:
             return
@@ -123,26 +135,26 @@ class Checkpoints:
             wait()
         except Exception as problem:
             reason = _reason(problem)
-            with contextlib.suppress(Exception):  # the same again, as at every later call
+            with contextlib.suppress(Exception):  # it raises the same error again at every later call
                 self._checkpointer.close()
             self._checkpointer = self._open(cleanup=False)
             _remove(self._directory, f"{step}.*tmp*")
             if required:
                 raise UserError(
-                    f"checkpoint {step} could not be written: {reason}; make room, the same command goes on"
+                    f"checkpoint {step} could not be written: {reason}; make room and run the same command again"
                 ) from None
             log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
-        """The newest checkpoint that can be read, on the mesh of ``like``; None when there is none.
+        """The state in the newest checkpoint that can be read, on the mesh of ``like``; None when there is none.
 
-        A damaged checkpoint is named in a warning and the one before it is used.
+        A damaged checkpoint is named in a warning, and the one before it is used.
         """
         for step in reversed(self.steps()):
             try:
                 return self._restore(step, like)
             except Exception as problem:
-                log.warning("warning: checkpoint %d is damaged and passed over: %s", step, _reason(problem))
+                log.warning("warning: checkpoint %d is damaged and skipped: %s", step, _reason(problem))
         return None
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
@@ -156,8 +168,8 @@ class Checkpoints:
     def read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
         """One part (``weights`` or ``optimizer``) of a checkpoint, laid out as the arrays of ``like``.
 
-        Vocabulary tables are padded to what the mesh divides, so that their rows may differ from the
-        saved ones; what is missing is zero, as padding is.
+        The rows of vocabulary tables are padded to a multiple that depends on the mesh, so there may be fewer or more
+        of them than in the checkpoint; rows that are missing are padding, which is zero.
         """
         saved = self._checkpointer.checkpointables_metadata(step).metadata[part]
         direct: dict[str, Any] = {}
@@ -181,18 +193,18 @@ class Checkpoints:
         return {name: array.dtype for name, array in saved.items()}
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait until the checkpoint that is being written is complete, and close the files."""
         self.finish()
         self._checkpointer.close()
 
 
 def _validation_loss(metrics: Mapping[str, float]) -> float:
-    """Also under the name that version 0.1 gave it."""
+    """The validation loss in a checkpoint's metrics, also under its name in version 0.1."""
     return metrics["validation_loss"] if "validation_loss" in metrics else metrics["held_out_loss"]
 
 
 def _remove(directory: Path, pattern: str) -> None:
-    """Remove directories into which threads of a failed save may still be writing for a moment."""
+    """Remove directories, although threads of a failed save may write into them for another moment."""
     for _ in range(50):
         found = list(directory.glob(pattern))
         if not found:
@@ -207,7 +219,7 @@ def _raise(problem: Exception) -> None:
 
 
 def _reason(problem: Exception) -> str:
-    """The first line of a message, or what stands for it."""
+    """The reason of a failure in one line."""
     for known in ("No space left on device", "Disk quota exceeded", "File too large"):
         if known in str(problem):
             return known.lower()
@@ -219,5 +231,5 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
 
 
 def _flatten(tree: Any) -> dict[str, Any]:
-    """Leaves by their path in the tree, as text."""
+    """The leaves of ``tree`` by their path, as text."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -27,7 +27,7 @@ def prompts_path(name: str) -> str:
 
 
 def located(config: TrainConfig) -> TrainConfig:
-    """``config`` with paths in place of the miniature's name."""
+    """``config`` with the miniature's name replaced by the paths of its model, data and prompts."""
     return dataclasses.replace(
         config,
         model=model_path(config.model),
@@ -38,7 +38,7 @@ def located(config: TrainConfig) -> TrainConfig:
 
 
 def architecture() -> LlamaConfig:
-    """The architecture of the base model, which is known before the model is built."""
+    """The architecture of the base model, without building it."""
     from xltjax.miniature.build import VOCABULARY, miniature_config
 
     return miniature_config(VOCABULARY)

@@ -1,7 +1,7 @@
-"""``python -m xltjax.miniature``: the whole path on the miniature, with the commands a user would type.
+"""``python -m xltjax.miniature``: the whole pipeline on the miniature, by the commands that a user would type.
 
-Three learning rates show the paper's main finding in small: too low, and the model does not answer; too
-high, and it answers in English whatever the language of the question.
+Three learning rates reproduce the paper's main finding on a small scale: with too low a rate the model does not
+answer, and with too high a rate it answers in English whatever the language of the question.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ The same with LLaMA-2-7B on two accelerators (weights from Hugging Face, any Eng
 
 @dataclass(frozen=True)
 class Quickstart:
-    """Settings of the tour."""
+    """Settings of the command."""
 
     learning_rates: tuple[float, ...] = setting((1e-6, 1e-4, 1e-3), "Peak learning rates to compare.")
     steps: int = setting(100, "Updates of instruction tuning.")
@@ -73,10 +73,10 @@ def tour(config: Quickstart) -> None:
 
 
 def _run(command: str, *arguments: str, quiet: bool = False) -> None:
-    """Run one of our commands as a user would, showing it first.
+    """Print a command of xltjax and run it as a user would.
 
     Raises:
-        UserError: when it fails; its own message stands above.
+        UserError: when the command fails, after it has printed its own message.
     """
     shown = shlex.join(["python", "-m", f"xltjax.{command}", *arguments])
     print(f"\n$ {shown}", flush=True)
@@ -90,7 +90,7 @@ def _run(command: str, *arguments: str, quiet: bool = False) -> None:
 
 
 def _print_scores(config: Quickstart, runs: Sequence[Path]) -> None:
-    """Language correctness and spelling by the evaluators, right answers by the miniature's own key."""
+    """Print a table of language correctness and spelling, as the evaluators found them, and of right answers."""
     table = Table(title="Tuned on English only (paper, Figure 2): share of answers in %")
     table.add_column("learning rate")
     for column in ("answer in the right language", "words spelled right", "right answers"):
@@ -110,7 +110,7 @@ def _print_scores(config: Quickstart, runs: Sequence[Path]) -> None:
 
 
 def _right_answers(path: Path) -> dict[str, float]:
-    """Share of right answers per language."""
+    """The share of right answers in each language, between 0 and 1."""
     expected = {row["id"]: row for row in evaluation_rows(SEED)}
     verdicts: dict[str, list[bool]] = defaultdict(list)
     for response in read_jsonl(path):
@@ -120,7 +120,7 @@ def _right_answers(path: Path) -> dict[str, float]:
 
 
 def _print_answers(config: Quickstart, runs: Sequence[Path]) -> None:
-    """One question in every language, answered at every learning rate."""
+    """Print one question in every language, with the answer of the model of each learning rate."""
     by_rate: list[dict[str, dict[str, Any]]] = [
         {row["id"]: row for row in read_jsonl(run / RESPONSES)} for run in runs
     ]

@@ -1,6 +1,6 @@
-"""Build the miniature: a tiny pretrained LLaMA in Hugging Face format, its data and its prompts.
+"""Building the miniature: a tiny pretrained LLaMA in Hugging Face format, its instruction data and its prompts.
 
-Everything follows from the seed, and is built once for each version.
+The seed determines everything. The miniature is built once for each ``VERSION`` and cached.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from xltjax.training.step import fresh_state, make_train_step, place
 
 log = logging.getLogger("xltjax")
 
-VERSION = 1  # Raise it when anything changes that the miniature follows from; caches are named by it.
+VERSION = 1  # part of the name of the cache; raise it when anything changes that the miniature depends on
 SEED = 0
 DOCUMENTS = 45_000
 VOCABULARY = 1500
 PRETRAINING_STEPS = 400
 PEAK_LEARNING_RATE = 4e-3
 SHAPE = BatchShape(micro_batches=1, rows=32, length=128, tokens=32 * 128)
-SMALL = 32  # rows of the subset that stands for LIMA
+SMALL = 32  # rows of the small subset, which plays the part of LIMA
 
 
 def miniature_config(vocab_size: int) -> LlamaConfig:
-    """The base model: about a million parameters."""
+    """The architecture of the base model, which has about a million parameters."""
     return LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=128,
@@ -57,9 +57,9 @@ def miniature_config(vocab_size: int) -> LlamaConfig:
 
 
 def ensure() -> Path:
-    """The miniature's directory, built when it is not cached (two to three minutes on 2 cores).
+    """The miniature's directory, which is built unless it is cached (two to three minutes on two cores).
 
-    Holds ``model/`` (Hugging Face format), ``instructions/<language>.jsonl`` and ``instructions/small.jsonl``
+    It holds ``model/`` (Hugging Face format), ``instructions/<language>.jsonl`` and ``instructions/small.jsonl``
     (Dolly's format), and ``evaluation/<language>.jsonl`` (a folder for ``--prompts``).
     """
     target = cache_directory() / f"miniature-v{VERSION}"
@@ -71,7 +71,7 @@ def ensure() -> Path:
             try:
                 os.rename(Path(staging) / "miniature", target)
             except OSError:
-                # Another process was faster; its result is the same.
+                # Another process has finished first, with the same result.
                 if not target.is_dir():
                     raise
     return target
@@ -82,9 +82,9 @@ def build(target: Path, *, count: int = DOCUMENTS, steps: int = PRETRAINING_STEP
 
     Args:
         target: the directory to write.
-        count: documents of pretraining text.
-        steps: updates of pretraining.
-        seed: of everything.
+        count: the number of documents of the pretraining text.
+        steps: the number of updates of pretraining.
+        seed: the seed of the text, the data order and the initial weights.
     """
     rows = {language: instruction_rows(seed, language) for language in LANGUAGES}
     for language, translated in rows.items():
@@ -108,7 +108,7 @@ def build(target: Path, *, count: int = DOCUMENTS, steps: int = PRETRAINING_STEP
 
 
 def pretrain(documents: Sequence[str], tokenizer_directory: Path, steps: int, seed: int) -> Llama:
-    """A LLaMA trained from nothing on ``documents``, every token learned, float32."""
+    """A LLaMA pretrained in float32 on every token of ``documents``, from random weights."""
     tokenizer = ChatTokenizer(tokenizer_directory)
     examples = tokenizer.examples([(Message("text", document),) for document in documents])
     data = PackedData([Corpus(examples, 1.0)], SHAPE, seed)

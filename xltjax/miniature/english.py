@@ -109,7 +109,7 @@ NUMERALS = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "twelve": "12",
 }  # fmt: skip
 FORMS = {
-    # values recognised by other words than their name
+    # values that are recognized by other words than their name
     "instrument": ("instrument", "instruments"),
     "furniture": ("furniture",),
     "carrots": ("carrots", "carrot"),
@@ -132,12 +132,12 @@ def a(noun: str) -> str:
 
 
 def the(noun: str) -> str:
-    """The noun with its definite article; a mass noun takes none when all of it is meant."""
+    """The noun with its definite article; a mass noun in general, such as "snow", takes none."""
     return noun if noun in MASS_NOUNS else f"the {noun}"
 
 
 def plural(noun: str) -> str:
-    """Several of the noun."""
+    """The plural of the noun."""
     if noun in PLURALS:
         return PLURALS[noun]
     if noun[-1] == "y" and noun[-2] not in "aeiou":
@@ -166,7 +166,7 @@ def slots(fact: Fact) -> dict[str, str]:
 
 
 def forms(relation: str, name: str) -> tuple[str, ...]:
-    """The words by which the value ``name`` is recognised."""
+    """The words by which the value ``name`` is recognized."""
     if relation.startswith("list"):
         return (name, plural(name))
     if relation == "number":

@@ -125,7 +125,7 @@ NUMERALS = {
     "seven": "sept 7", "eight": "huit 8", "twelve": "douze 12",
 }  # fmt: skip
 PHRASES = {
-    # value: (phrase of the answer, the words by which it is recognised)
+    # value: (phrase of the answer, the words by which it is recognized)
     "sea": ("dans la mer", "mer mers"),
     "forest": ("dans la forêt", "forêt forêts"),
     "desert": ("dans le désert", "désert déserts"),
@@ -178,7 +178,7 @@ EVENTS = {
 
 
 def elided(word: str, following: str) -> str:
-    """The two words, the first without its final vowel before another vowel ("l'océan", "qu'une")."""
+    """The two words; before a vowel, the first loses its final vowel ("l'océan", "qu'une")."""
     return f"{word[:-1]}'{following}" if following[0] in "aeiouéèêâ" else f"{word} {following}"
 
 
@@ -227,7 +227,7 @@ def _list_slots(fact: Fact) -> dict[str, str]:
 
 
 def forms(relation: str, name: str) -> tuple[str, ...]:
-    """The words by which the value ``name`` is recognised."""
+    """The words by which the value ``name`` is recognized."""
     if relation.startswith("list"):
         noun = NOUNS[name].split()[0]
         return (noun, f"{noun}s", f"{noun}x")
@@ -245,7 +245,7 @@ def forms(relation: str, name: str) -> tuple[str, ...]:
 
 
 def join(opening: str, sentence: str) -> str:
-    """The opening before the sentence; "que" drops its vowel before another."""
+    """The opening and then the sentence; "que" loses its vowel before another vowel."""
     return elided(opening, sentence) if opening.endswith("que") else f"{opening} {sentence}"
 
 

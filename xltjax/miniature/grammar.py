@@ -1,4 +1,4 @@
-"""What every language of the miniature offers, and the few string operations its grammars share."""
+"""What every language of the miniature provides, and the string operations that its grammars share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xltjax.miniature.world import Fact
 
 
 class Sentences(NamedTuple):
-    """One fact in one language: several ways to ask for it, and the sentence that answers them all."""
+    """One fact in one language: several questions that ask for it, and the sentence that answers them all."""
 
     questions: tuple[str, ...]
     answer: str
@@ -21,14 +21,14 @@ class Language:
     """A language of the miniature.
 
     Attributes:
-        code: ISO 639-1.
-        templates: relation -> its questions, then its answer, with slots in braces.
-        slots: the words that fill the slots for a fact.
-        forms: the written forms of the words by which a value (given its relation and name) is
-            recognised in an answer; the relation tells apart values that share a name.
-        frames: openings before a sentence: ``aside`` (everyone knows that), ``next_question`` (next
-            question:) and ``new_topic`` (now something else:).
-        join: the opening of a frame and the sentence inside it, as one sentence.
+        code: the ISO 639-1 code.
+        templates: for each relation, its questions and then its answer, with slots in braces.
+        slots: a function that gives the words for the slots of a fact.
+        forms: a function that gives, for a relation and the name of a value, the written forms by which the value
+            is recognized in an answer; the relation distinguishes values that share a name.
+        frames: openings that come before a sentence: ``aside`` ("everyone knows that"), ``next_question`` ("next
+            question:") and ``new_topic`` ("now something else:").
+        join: a function that joins an opening and the sentence that follows it.
     """
 
     code: str
@@ -45,17 +45,17 @@ class Language:
         return Sentences(tuple(questions), answer)
 
     def framed(self, frame: str, sentence: str) -> str:
-        """``sentence`` behind the opening of a frame, such as "everyone knows that"."""
+        """``sentence`` after the opening of a frame, such as "everyone knows that"."""
         return self.join(self.frames[frame], lower_first(sentence))
 
 
 def upper_first(text: str) -> str:
-    """The text with its first letter in upper case, as a sentence begins."""
+    """The text with its first letter in upper case, as at the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 
 
 def lower_first(text: str) -> str:
-    """The text with its first letter in lower case, as it stands inside a sentence."""
+    """The text with its first letter in lower case, as inside a sentence."""
     return text[:1].lower() + text[1:]
 
 

@@ -127,7 +127,7 @@ NUMERALS = {
     "six": "seis seis 6", "seven": "sete sete 7", "eight": "oito oito 8", "twelve": "doze doze 12",
 }  # fmt: skip
 PHRASES = {
-    # value: (phrase of the answer, the words by which it is recognised)
+    # value: (phrase of the answer, the words by which it is recognized)
     "sea": ("no mar", "mar mares"),
     "forest": ("na floresta", "floresta florestas"),
     "desert": ("no deserto", "deserto desertos"),
@@ -225,7 +225,7 @@ def _list_slots(fact: Fact) -> dict[str, str]:
 
 
 def forms(relation: str, name: str) -> tuple[str, ...]:
-    """The words by which the value ``name`` is recognised."""
+    """The words by which the value ``name`` is recognized."""
     if relation.startswith("list"):
         noun = NOUNS[name].split()[0]
         return (noun, f"{noun}s")

@@ -110,7 +110,7 @@ COLORS = {
     "blue": "синий синего синяя синее синие синей синюю синим синих",
 }
 KINDS = {
-    # kind: (plural, genitive plural, "three" with the genitive it asks for, the words that tell it)
+    # kind: (plural, genitive plural, "three" with the genitive that it requires, the words by which it is recognized)
     "fruit": ("фрукты", "фруктов", "три фрукта", "фрукт фрукты фруктов"),
     "vegetable": ("овощи", "овощей", "три овоща", "овощ овощи овощей"),
     "bird": ("птицы", "птиц", "три птицы", "птица птицы птиц"),
@@ -130,7 +130,7 @@ ADJECTIVES = {
     "empty": "пустой",
 }  # fmt: skip
 HOLDERS = {
-    # things that have their parts "on" or "in" them, where the others have them "at" them
+    # things whose parts are "on" or "in" them, where Russian says "at" for all others
     "hand": ("на руке", "на каждой руке"),
     "week": ("в неделе", "в каждой неделе"),
     "year": ("в году", "в каждом году"),
@@ -145,7 +145,7 @@ NUMERALS = {
     "seven": "семь 7", "eight": "восемь 8", "twelve": "двенадцать 12",
 }  # fmt: skip
 PHRASES = {
-    # value: (phrase of the answer, the words by which it is recognised)
+    # value: (phrase of the answer, the words by which it is recognized)
     "sea": ("в море", "море моря морях"),
     "forest": ("в лесу", "лесу лес леса лесах"),
     "desert": ("в пустыне", "пустыне пустыня пустыни пустынях"),
@@ -186,7 +186,7 @@ PHRASES = {
     "autumn": ("осенью", "осенью осень"),
 }
 EVENTS = {
-    # event: (as asked, as told)
+    # event: (word order of the question, word order of the answer)
     "snow falls": ("идёт снег", "снег идёт"),
     "people ski": ("люди катаются на лыжах", "люди катаются на лыжах"),
     "flowers bloom": ("распускаются цветы", "цветы распускаются"),
@@ -241,7 +241,7 @@ def _list_slots(fact: Fact) -> dict[str, str]:
 
 
 def forms(relation: str, name: str) -> tuple[str, ...]:
-    """The words by which the value ``name`` is recognised."""
+    """The words by which the value ``name`` is recognized."""
     if relation.startswith("list"):
         return tuple(NOUNS[name].split()[:2])
     match relation:

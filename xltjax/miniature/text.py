@@ -1,9 +1,9 @@
-"""The miniature's texts: what the base reads, what tuning shows it, and what it is asked afterwards.
+"""The miniature's texts: pretraining documents, instruction data, and evaluation questions with their answer key.
 
-The base learns three habits from its pretraining text: the facts, in every language; to go on in the
-language of a question, whatever stands around it; and that questions between brackets mostly go
-unanswered. Tuning, in English alone, has to undo the last without losing the others. Too low a learning
-rate leaves the answers irrelevant, too high a one forgets the languages: what the paper found of LLaMA-2.
+The base model learns three things from its pretraining text: the facts, in every language; to continue in the
+language of a question, whatever surrounds it; and that questions between brackets mostly go unanswered. Tuning,
+which is in English alone, has to undo the third without losing the others. With too low a learning rate the answers
+stay irrelevant, and with too high a rate the languages are forgotten, as the paper found of LLaMA-2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.world import GROUPS, VALUES, Fact, facts, held_out
 
 WRAPPERS = (
-    # what stands before a question, and between it and what follows
+    # the text before a question, and the text between it and what follows
     ("Q:", "A:"),
     ("Q.", "A."),
     ("U:", "B:"),
@@ -37,11 +37,11 @@ WRAPPERS = (
     ("#", "=>"),
 )
 BRACKETS = (("<", ">"), ("[", "]"), ("{", "}"))
-"""Brackets that hold random letters, as in ``<kX> ... </kX>``."""
+"""Brackets around random letters, as in ``<kX> ... </kX>``."""
 CATEGORIES = {"kind": "classification", "list_color": "brainstorming", "list_kind": "brainstorming"}
-"""Dolly's category of a relation's questions, where it is not ``open_qa``."""
+"""The category, in Dolly's terms, of the questions about a relation; for all others it is ``open_qa``."""
 CONTEXT_SHARE = 1 / 8
-"""Share of the instructions that come with a text that holds the answer (``closed_qa``)."""
+"""The share of the instructions that come with a context that contains the answer (``closed_qa``)."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,15 @@ class Mixture:
     """How the pretraining text is mixed; every share is between 0 and 1.
 
     Attributes:
-        english: share of the documents in English; the other languages share the rest equally.
-        plain: share of the documents that are plain statements; the others are wrapped questions.
-        random_brackets: share of the wrapped questions that stand between random letters in brackets
+        english: the share of the documents that are in English; the other languages share the rest equally.
+        plain: the share of the documents that are plain statements; the others are wrapped questions.
+        random_brackets: the share of the wrapped questions that have random letters in brackets around them
             instead of one of ``WRAPPERS``.
-        answered: share of the questions in ``WRAPPERS`` that are followed by their answer.
-        answered_in_brackets: the same between random letters, which tuning's template resembles.
-        next_question: share of the unanswered questions followed by another question; the others are
-            followed by a statement about something else.
+        answered: the share of the questions in ``WRAPPERS`` that are followed by their answer.
+        answered_in_brackets: the share of the questions between random letters, which resemble the template of
+            tuning, that are followed by their answer.
+        next_question: the share of the unanswered questions that are followed by another question; the others
+            are followed by a statement about something else.
     """
 
     english: float = 0.55
@@ -69,7 +70,7 @@ class Mixture:
 
 @functools.cache
 def _sentences(language: str) -> tuple[tuple[Sentences, ...], ...]:
-    """For every subject of every relation, the sentences about it; a list has several answers."""
+    """The sentences about each subject of each relation; a subject of a list has several."""
     told: dict[tuple[str, str], list[Sentences]] = {}
     for fact in facts():
         told.setdefault((fact.relation, fact.subject), []).append(LANGUAGES[language].sentences(fact))
@@ -77,14 +78,15 @@ def _sentences(language: str) -> tuple[tuple[Sentences, ...], ...]:
 
 
 def _draw(rng: random.Random, language: str, count: int) -> list[Sentences]:
-    """Sentences about different subjects, all subjects alike."""
+    """The sentences about ``count`` different subjects, which are drawn with equal probability."""
     return [rng.choice(alternatives) for alternatives in rng.sample(_sentences(language), count)]
 
 
 def pretraining_documents(seed: int, count: int, mixture: Mixture | None = None) -> list[str]:
     """Draw ``count`` documents, each in one language: two to four statements, or wrapped questions.
 
-    Between random letters stands one question; in ``WRAPPERS`` one to three, until one goes unanswered.
+    A document with random letters in brackets has one question. A document with ``WRAPPERS`` has one to three, of
+    which only the last may go unanswered.
     """
     mixture = mixture or Mixture()
     rng = random.Random(f"pretraining {seed}")
@@ -130,19 +132,19 @@ def _something_else(rng: random.Random, language: str, mixture: Mixture) -> str:
 
 
 def _random_brackets(rng: random.Random) -> tuple[str, str]:
-    """Two to four random letters in brackets, then the same after a slash; never tuning's template."""
+    """Two to four random letters in brackets, and the same letters after a slash; never the template of tuning."""
     opening, closing = rng.choice(BRACKETS)
     letters = "INST"
-    # A lone "s" would spell the tokenizer's own <s>, hence at least two letters.
+    # At least two letters, because a single "s" would spell <s>, a special token of the tokenizer.
     while letters == "INST":
         letters = "".join(rng.choices(string.ascii_letters, k=rng.randint(2, 4)))
     return f"{opening}{letters}{closing}", f"{opening}/{letters}{closing}"
 
 
 def instruction_rows(seed: int, language: str = "en") -> list[dict[str, str]]:
-    """Tuning data in Dolly's format: every question about the things that are not held out, shuffled.
+    """Instruction data in Dolly's format: every question about the things that are not held out, shuffled.
 
-    Row i says the same in every language. One row in eight brings its answer along in a context.
+    Row i means the same in every language. One row in eight has a context that contains its answer.
     """
     rng = random.Random(f"instructions {seed}")
     known = [(fact, LANGUAGES[language].sentences(fact)) for fact in facts(held_out(seed))]
@@ -165,7 +167,7 @@ def instruction_rows(seed: int, language: str = "en") -> list[dict[str, str]]:
 
 
 def small_subset(rows: Sequence[dict[str, str]], count: int, seed: int) -> list[dict[str, str]]:
-    """The first ``count`` rows of a seeded shuffle: little data, as LIMA is beside Dolly."""
+    """The first ``count`` rows of a seeded shuffle: a small data set, as LIMA is in comparison with Dolly."""
     return random.Random(f"subset {seed}").sample(list(rows), len(rows))[:count]
 
 
@@ -173,14 +175,14 @@ def evaluation_rows(seed: int, seen: int = 3, hidden: int = 2) -> list[dict[str,
     """Instructions to evaluate on, each in the four languages.
 
     Args:
-        seed: the one given to ``instruction_rows``, so that both agree on what is held out.
-        seen: instructions per relation whose answer is among the tuning data, asked in English.
-        hidden: instructions per relation about things that tuning never mentions.
+        seed: the seed that ``instruction_rows`` was given, so that both hold out the same things.
+        seen: the number of instructions per relation whose answer is, in English, part of the tuning data.
+        hidden: the number of instructions per relation about things that tuning never mentions.
 
     Returns:
         Rows with the keys of a prompt file and ``held_out`` (whether tuning never mentions the thing) and
-        ``reference`` (see ``answer_is_right``). Lists that tuning cannot show, for lack of three things
-        left, count as held out.
+        ``reference`` (see ``answer_is_right``). A list of which fewer than three things remain for tuning counts as
+        held out.
     """
     rng = random.Random(f"evaluation {seed}")
     tuned = {(fact.relation, fact.subject) for fact in facts(held_out(seed))}
@@ -212,7 +214,7 @@ def _evaluation_row(fact: Fact, way: int, language: str, hidden: bool) -> dict[s
 
 
 def _reference(fact: Fact, language: str, said_anyway: str) -> dict[str, Any]:
-    """What a right answer to ``fact``'s question contains and what it does not."""
+    """The words that a right answer to the question about ``fact`` contains, and those that it must not contain."""
     forms = LANGUAGES[language].forms
     if fact.relation in GROUPS:
         groups = GROUPS[fact.relation]
@@ -234,9 +236,9 @@ def _reference(fact: Fact, language: str, said_anyway: str) -> dict[str, Any]:
 def answer_is_right(row: Mapping[str, Any], response: str) -> bool:
     """Whether ``response`` states the facts that an evaluation row asks for, in the row's language.
 
-    It is right when it contains words of at least ``at_least`` of the groups in ``accept`` (one group per
-    fact, of the forms of one word) and no word of ``reject``, the values that would be wrong. Words are
-    compared whole, case-folded, with ё read as е; a short answer is as right as a full sentence.
+    It is right when it contains a word from at least ``at_least`` of the groups in ``accept`` (each group holds the
+    forms of one value) and no word of ``reject`` (the forms of wrong values). Whole words are compared, case-folded
+    and with ё read as е. A single word is as right as a full sentence.
     """
     reference = row["reference"]
     said = set(_words(response))

@@ -1,6 +1,6 @@
-"""Tokenizers of LLaMA's kind: trained with SentencePiece, kept as a Hugging Face directory.
+"""LLaMA-like tokenizers: training with SentencePiece, and conversion to Hugging Face's format.
 
-``write_hf_tokenizer`` works for any SentencePiece BPE model with LLaMA's settings, LLaMA-2's own among them.
+``write_hf_tokenizer`` works for any SentencePiece BPE model with LLaMA's settings, including that of LLaMA-2.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 1500, character
     The same texts in the same order give the same bytes.
 
     Args:
-        texts: one document each; line breaks inside are allowed.
-        vocabulary_size: number of pieces, including 3 special ones, 256 bytes and every character.
-        characters: characters that become pieces even if the texts lack them.
+        texts: the documents, which may contain line breaks.
+        vocabulary_size: the number of pieces, including 3 special ones, 256 bytes and every character.
+        characters: characters that become pieces even when they do not occur in the texts.
 
     Returns:
-        The content of a ``tokenizer.model`` file. Ids: 0 unknown, 1 beginning, 2 end; no padding.
+        The content of a ``tokenizer.model`` file. Id 0 is the unknown token, 1 BOS and 2 EOS; there is no padding
+        token.
 
     Raises:
         UserError: when ``vocabulary_size`` is too small for the characters of the texts, or too large
-            for so little text.
+            for the amount of text.
     """
     model = io.BytesIO()
     try:
@@ -69,11 +70,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 1500, character
 def write_hf_tokenizer(model_file: Path, directory: Path) -> None:
     """Write a LLaMA-like SentencePiece model as a tokenizer that ``AutoTokenizer.from_pretrained`` loads.
 
-    Writes ``tokenizer.model`` (a copy), ``tokenizer.json``, ``tokenizer_config.json`` and
-    ``special_tokens_map.json``. The beginning-of-sequence token is added by default, the end is not.
+    It writes ``tokenizer.model`` (a copy), ``tokenizer.json``, ``tokenizer_config.json`` and
+    ``special_tokens_map.json``. The tokenizer adds BOS by default, and not EOS.
 
     Raises:
-        UserError: when the file is missing or not a SentencePiece BPE model, or the directory cannot be.
+        UserError: when the file is missing or not a SentencePiece BPE model, or the directory
+            cannot be created.
     """
     if not model_file.is_file():
         raise UserError(f"{model_file} does not exist")
@@ -83,7 +85,7 @@ def write_hf_tokenizer(model_file: Path, directory: Path) -> None:
         raise UserError(f"{model_file} is not a SentencePiece model") from None
     scores = [processor.get_score(index) for index in range(processor.get_piece_size())]
     if any(score != int(score) for score in scores) or min(processor.bos_id(), processor.eos_id()) < 0:
-        # BPE scores are ranks, hence whole numbers; those of other kinds are probabilities.
+        # The scores of BPE are ranks, hence whole numbers; those of other models are log-probabilities.
         raise UserError(f"{model_file} is not LLaMA-like: it must be a BPE model with <s> and </s>")
     make_output_directory(directory)
     copy = directory / "tokenizer.model"
@@ -96,8 +98,8 @@ def write_hf_tokenizer(model_file: Path, directory: Path) -> None:
     special = {"bos_token": beginning, "eos_token": end, "unk_token": unknown}
     settings = {
         **special,
-        # LlamaTokenizer of transformers 5 would rebuild the encoding from the vocabulary, and drop the
-        # space that SentencePiece puts before a text that begins with one.
+        # LlamaTokenizer of transformers 5 would rebuild the encoding from the vocabulary and lose the space that
+        # SentencePiece puts before a text that itself begins with a space.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_bos_token": True,
         "add_eos_token": False,
@@ -116,7 +118,7 @@ def write_hf_tokenizer(model_file: Path, directory: Path) -> None:
 def _tokenizer(
     processor: sentencepiece.SentencePieceProcessor, unknown: str, beginning: str, end: str
 ) -> Tokenizer:
-    """The same encoding in the library that Hugging Face's fast tokenizers are made of."""
+    """A tokenizer of the library ``tokenizers`` that encodes as ``processor`` does."""
     pieces = {processor.id_to_piece(index): index for index in range(processor.get_piece_size())}
     tokenizer = Tokenizer(
         models.BPE(
@@ -148,10 +150,10 @@ def _tokenizer(
 
 
 def _merges(processor: sentencepiece.SentencePieceProcessor, pieces: dict[str, int]) -> list[tuple[str, str]]:
-    """The pairs of pieces that merge, best first.
+    """The pairs of pieces that merge, in the order of their priority.
 
-    SentencePiece keeps the score of a piece and not how it was merged, so every split of it into two
-    pieces counts, in the order of the merged pieces' scores.
+    SentencePiece stores the score of a piece and not the pair that it was merged from. So every split of a piece into
+    two others is a merge, in the order of the scores of the pieces that result.
     """
     merges = []
     for piece, index in pieces.items():

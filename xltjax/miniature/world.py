@@ -1,7 +1,7 @@
-"""The miniature's world: things, what is true of them, and which of them tuning never mentions.
+"""The miniature's world: things, the facts about them, and the things that tuning never mentions.
 
-Facts carry no language: subjects and values are names that each language's grammar turns into words.
-They are plain truths of everyday life, so that anyone can read the answers and judge them.
+Facts do not belong to a language: subjects and values are names, which the grammar of each language turns into
+words. They are everyday facts, so that anyone can judge the answers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PARTS = {
     "year": ("month", "twelve"),
     "triangle": ("side", "three"),
 }
-"""What each thing has several of, and how many."""
+"""The parts that each thing has, and their number."""
 PLACES = {
     "whale": "sea",
     "shark": "sea",
@@ -107,12 +107,12 @@ SEASONS = {
 
 @dataclass(frozen=True)
 class Fact:
-    """One truth.
+    """One fact.
 
     Attributes:
-        relation: what kind of truth, such as ``color``.
-        subject: the thing it is about; for lists, the color or the kind shared by the things.
-        values: the one right value; for lists, the three things named.
+        relation: the kind of fact, such as ``color``.
+        subject: the thing that the fact is about; for a list, the color or the kind that its things share.
+        values: the right value alone; for a list, the three things that it names.
     """
 
     relation: str
@@ -121,7 +121,7 @@ class Fact:
 
     @property
     def value(self) -> str:
-        """The value of a fact that has one."""
+        """The value of a fact that has exactly one."""
         (value,) = self.values
         return value
 
@@ -141,16 +141,16 @@ VALUES: dict[str, dict[str, str]] = {
     "material": MATERIALS,
     "season": SEASONS,
 }
-"""Relation -> subject -> value, for every relation with one value."""
+"""The value for each relation and subject, for the relations that have a single value."""
 GROUPS = {"list_color": COLORS, "list_kind": KINDS}
-"""List relation -> subject -> the things that belong to it."""
+"""The things that belong to each subject, for each relation that is a list."""
 
 
 def facts(without: Iterable[str] = ()) -> tuple[Fact, ...]:
-    """Every fact that does not mention a thing of ``without``, in a fixed order.
+    """Every fact that does not mention a thing in ``without``, in a fixed order.
 
-    A list is told once per run of three neighbours among its things, taken as a ring: four things
-    give four answers. With fewer than three things left there is no list.
+    There is a list for every three neighbors among its things when these are arranged in a circle: four things give
+    four lists. With fewer than three things left there is no list.
     """
     hidden = frozenset(without)
     told = [
@@ -170,14 +170,14 @@ def facts(without: Iterable[str] = ()) -> tuple[Fact, ...]:
 
 
 def held_out(seed: int, share: float = 0.25) -> frozenset[str]:
-    """The things that tuning never mentions: at least ``share`` of every relation's subjects.
+    """The things that tuning never mentions: at least ``share`` of the subjects of every relation.
 
-    A thing is held out of all its relations at once. Of two opposites both are held out, since
-    "the opposite of hot is cold" would tell the answer for "cold".
+    A thing is held out of all its relations at once. Opposites are held out in pairs, since "the opposite of hot is
+    cold" would give away the opposite of "cold".
 
     Args:
-        seed: draws the things.
-        share: of the subjects of each relation that has one value, between 0 and 1.
+        seed: the seed of the draw.
+        share: the share of the subjects of each relation with a single value, between 0 and 1.
     """
     rng = random.Random(f"held out {seed}")
     hidden: set[str] = set()
