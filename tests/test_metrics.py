@@ -51,7 +51,7 @@ def test_a_full_disk_delays_metrics_and_loses_none(tmp_path: Path, monkeypatch: 
         log.update(3, values(1.0))
     assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [(1, 3.0), (2, 2.0), (3, 1.0)]
     full = True
-    with pytest.raises(UserError, match="could not be written to its end"), record(tmp_path, 3) as log:
+    with pytest.raises(UserError, match="lacks its last lines"), record(tmp_path, 3) as log:
         log.update(4, values(1.0))
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: ``metrics.jsonl``, the progress bar, TensorBoard and Weights & Biases."""
+"""The metrics of a run: ``metrics.jsonl``, the progress bar, and trackers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from xltjax.training.trackers import Tracker
 
 log = logging.getLogger("xltjax")
 
-MEASURED = ("seconds", "tokens_per_second", "mfu", "memory_gib")  # differ from run to run; all else is exact
+# Metrics that differ between two runs with the same settings; all others are exact.
+MEASURED = ("seconds", "tokens_per_second", "mfu", "memory_gib")
 
 
 class MetricsLog:
-    """The record of one run, from update ``start`` on. A full disk delays it and stops nothing.
+    """Records the metrics of one run from update ``start`` on. On a full disk they are kept and written later.
 
     Args:
-        path: of ``metrics.jsonl``.
-        start: updates done; what an earlier, killed run recorded of later ones is forgotten.
-        steps: updates in all.
-        every: updates between lines of ``metrics.jsonl``.
-        positions: tokens that an update computes, padding included.
+        path: the file ``metrics.jsonl``.
+        start: the number of updates done; lines of later updates, which a killed run has left, are removed.
+        steps: the number of updates of the whole run.
+        every: the number of updates between lines of ``metrics.jsonl``.
+        positions: the number of tokens that an update computes, padding included.
         flops_per_token: model FLOPs, see docs/training.md.
-        peak_flops: of all devices together, per second; None when it is not known.
-        trackers: where else metrics go.
-        quiet: write and show nothing (in all processes but the first).
+        peak_flops: the peak FLOP/s of all devices together; None when it is not known.
+        trackers: further places that metrics are sent to.
+        quiet: write and show nothing, in every process but the first.
     """
 
     def __init__(
@@ -61,14 +62,14 @@ class MetricsLog:
         for tracker in self._trackers:
             tracker.close()
         if self._unwritten and kind is None:
-            raise UserError(f"{self._path} could not be written to its end; make room")
+            raise UserError(f"{self._path} lacks its last lines, because the disk is full; free some space")
 
     def restart_clock(self) -> None:
-        """Leave out of the next update's seconds what was done since the last one."""
+        """Start the next update's seconds now, so that work between two updates does not count."""
         self._began = time.perf_counter()
 
     def update(self, step: int, values: Mapping[str, float]) -> None:
-        """Record the metrics of update ``step``; seconds are those since the last record."""
+        """Record the metrics of update ``step``, which took the time since the last update."""
         seconds, self._began = time.perf_counter() - self._began, time.perf_counter()
         rate = values["tokens"] / seconds
         row: dict[str, Any] = {
@@ -85,7 +86,7 @@ class MetricsLog:
         self._advance(1, f"{note}  {row['memory_gib']:.1f} GiB")
 
     def record(self, row: Mapping[str, Any]) -> None:
-        """Write one line of metrics, with its ``step``."""
+        """Write one line of metrics, which holds its ``step``, and send it to the trackers."""
         if self._quiet:
             return
         before, self._unwritten = self._unwritten, self._unwritten + json_line(row)
@@ -94,14 +95,14 @@ class MetricsLog:
             self._unwritten = ""
         except OSError as problem:
             if not before:
-                log.warning("warning: %s waits to be written: %s", self._path, problem.strerror)
+                log.warning("warning: %s is written later: %s", self._path, problem.strerror)
         values = {name: value for name, value in row.items() if name != "step"}
         for tracker in self._trackers:
             tracker.log(row["step"], values)
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Drop metrics of updates that a kill lost, so that every update stands once."""
+    """Remove the metrics of updates after ``step``, which will be done again."""
     if not path.exists():
         return
     kept = []
@@ -110,6 +111,6 @@ def _forget_after(path: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
-            continue  # a line that the kill cut short
+            continue  # a line that a kill left incomplete
     with atomic_write(path) as file:
         file.writelines(kept)

@@ -1,4 +1,4 @@
-"""What a training run needs, before anything is loaded: bytes per device, FLOPs, time, epochs."""
+"""An estimate of what a training run needs, made before anything is loaded: memory, FLOPs, time and epochs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xltjax.mesh import parse_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
 
-ASSUMED_MFU = 0.4  # share of the peak that a well-fed run reaches
+ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 USABLE_MEMORY = 0.92  # share of a device's memory that a program can allocate
 
 
@@ -32,14 +32,14 @@ class Plan:
     """Bytes on one device at the peak, and the work of one update over all devices.
 
     Attributes:
-        weights: trained and frozen.
-        gradients: of the trained weights; twice when gradients are accumulated.
-        moments: AdamW's two; those kept in host memory count only there, although parts visit in an update.
-        activations: what the forward pass keeps for the backward one, and one block's working set.
-        logits: of one chunk, with their gradient, and the sum of the head's gradients.
-        gathered: two layers' weights as they are used.
-        flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight costs no gradient).
-        tokens: of one update, at most.
+        weights: the trained and the frozen weights.
+        gradients: the gradients of the trained weights, and their sum when they are accumulated.
+        moments: AdamW's two moments; none when they are kept in the host's memory.
+        activations: what the forward pass keeps for the backward pass, and the working set of one block.
+        logits: the logits of one chunk with their gradient, and the sum of the head's gradients.
+        gathered: the weights of two layers, gathered over the data axis.
+        flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight has no gradient).
+        tokens: the most tokens of one update.
     """
 
     weights: float
@@ -52,16 +52,16 @@ class Plan:
     tokens: int
 
     def total(self) -> float:
-        """All of the bytes."""
+        """The sum of all bytes."""
         return self.weights + self.gradients + self.moments + self.activations + self.logits + self.gathered
 
     def fits(self, accelerator: str) -> bool:
-        """Whether one device of this kind holds it."""
+        """Whether one device of this kind has enough memory."""
         return self.total() <= ACCELERATORS[accelerator].memory * GIB * USABLE_MEMORY
 
 
 def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
-    """What ``config`` needs for a model of this architecture."""
+    """The plan of training a model of this architecture with the settings ``config``."""
     replicas, data, tensor = parse_mesh(config.mesh)
     shape = config.batch_shape()
     stored, computed = (jnp.dtype(dtype).itemsize for dtype in DTYPES[config.precision])
@@ -77,13 +77,13 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     width, wide = llama.hidden_size, llama.intermediate_size / tensor
     block_input = tokens * width * computed
     heads = llama.num_heads * llama.head_dim / tensor
-    products = tokens * (2 * width + 2 * heads + 3 * wide) * computed
+    linear_outputs = tokens * (2 * width + 2 * heads + 3 * wide) * computed
     # A mask of cuDNN's, or the scores of a few heads.
     scores = max(2 * rows * shape.length**2, SCORE_BYTES)
     kept = {
         "block": block_input,
-        "dots": block_input + products,
-        "none": block_input + 2 * products,
+        "dots": block_input + linear_outputs,
+        "none": block_input + 2 * linear_outputs,
     }[config.remat]
     per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
     logits = 3 * min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
@@ -95,7 +95,7 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
         weights=(trained * stored + frozen * computed) / shards,
         gradients=trained * (stored + accumulated) / shards,
         moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
-        activations=kept * llama.num_layers + 2 * products + 2 * scores,
+        activations=kept * llama.num_layers + 2 * linear_outputs + 2 * scores,
         logits=logits + head_gradient,
         gathered=2 * per_layer * computed / tensor if data > 1 else 0,
         flops=per_token * update,

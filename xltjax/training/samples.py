@@ -1,4 +1,4 @@
-"""What the model answers while it learns."""
+"""Sample answers during training."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ PENALTY = 1.1
 
 
 class Samples:
-    """The first prompt in each language of a set, answered again and again as the model learns."""
+    """The first prompt of each language in a set of prompts, answered again and again during training."""
 
     def __init__(self, prompts: str, tokenizer: ChatTokenizer, mesh: Mesh, context: int):
-        """Choose among ``prompts``, as ``python -m xltjax.generate`` takes them.
+        """Choose the first prompt of each language that leaves room for an answer.
+
+        Args:
+            prompts: a set, file or folder as ``load_set`` takes it.
+            tokenizer: the tokenizer with its chat template.
+            mesh: the devices.
+            context: the longest prompt with its answer, in tokens.
 
         Raises:
-            UserError: when none leaves room for an answer in ``context`` tokens.
+            UserError: when no prompt leaves room for an answer.
         """
         instructions = load_set(prompts)
         ids = tokenizer.prompts([(Message("user", each.instruction),) for each in instructions])
@@ -43,7 +49,7 @@ class Samples:
         self._tokenizer, self._mesh = tokenizer, mesh
 
     def write(self, path: Path, step: int, model: Llama) -> list[tuple[str, str]]:
-        """Answer with ``model``, greedily, and append to ``path``; returns (language, answer) pairs."""
+        """Answer greedily with ``model``, append the answers to ``path``, and return (language, answer) pairs."""
         parts = batch_size(self._mesh)
         engine = Engine(
             model,

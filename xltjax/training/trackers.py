@@ -1,4 +1,4 @@
-"""Metrics on TensorBoard and Weights & Biases: optional, each a few lines over its own library."""
+"""Trackers that show metrics while a run goes on: TensorBoard and Weights & Biases, both optional."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from xltjax.common.files import atomic_write
 
 
 class Tracker(Protocol):
-    """Takes the metrics of an update."""
+    """Receives the metrics of each logged update."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record ``values`` at update ``step``."""
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write everything that is still buffered."""
 
 
 class TensorBoard:
     """Event files that ``tensorboard --logdir`` shows."""
 
     def __init__(self, directory: Path, step: int):
-        """Write to ``directory``; what an earlier, killed run wrote after update ``step`` is hidden.
+        """Write to ``directory``, and hide what a killed run wrote there after update ``step``.
 
         Raises:
             UserError: when tensorboardX is not installed.
@@ -42,15 +42,15 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write everything that is still buffered."""
         self._writer.close()
 
 
 class WeightsAndBiases:
-    """A run on Weights & Biases; the key comes from the user's environment, as ever."""
+    """A run on Weights & Biases. The library itself reads the API key from the user's environment."""
 
     def __init__(self, project: str, directory: Path, settings: Mapping[str, Any]):
-        """Begin a run named as ``directory``, or go on with the one that it holds.
+        """Begin a run with the name of ``directory``, or continue the one whose id lies in ``directory``.
 
         Raises:
             UserError: when wandb is not installed or does not start.
@@ -68,7 +68,7 @@ class WeightsAndBiases:
                 project=project, name=directory.name, id=name.read_text(), resume="allow",
                 dir=str(directory), config=dict(settings),
             )  # fmt: skip
-        except Exception as problem:  # wandb raises its own kinds; none of them is worth a traceback
+        except Exception as problem:  # wandb raises exceptions of its own
             raise UserError(f"Weights & Biases did not start: {first_line(problem)}") from None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -76,5 +76,5 @@ class WeightsAndBiases:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Send what is still held back."""
+        """Send everything that is still buffered."""
         self._run.finish()
