@@ -14,14 +14,17 @@ import jax
 import numpy as np
 import pytest
 
-from xltjax.common import distributed as processes
+from xltjax import train
+from xltjax.common import distributed
 from xltjax.common.distributed import LAUNCHED, join_processes
 from xltjax.common.errors import UserError
+from xltjax.common.settings import to_yaml
 from xltjax.data.corpora import Corpus
 from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import Tokens
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
+from xltjax.training.config import TrainConfig
 from xltjax.training.step import place, rows_here
 
 
@@ -32,7 +35,7 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: calls.append(arguments))
     for name in LAUNCHED:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(processes, "TPU_DEVICES", ())
+    monkeypatch.setattr(distributed, "TPU_DEVICES", ())
     return calls
 
 
@@ -121,28 +124,30 @@ def free_port() -> int:
 
 def test_two_processes_of_two_devices_equal_one_of_four(chat_model: Path, tmp_path: Path) -> None:
     data = tmp_path / "dolly.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in instruction_rows(0)[:60]))
-    common = [
-        sys.executable, "-m", "xltjax.train", "--model", str(chat_model), "--data", str(data), "--mesh", "4x1",
-        "--precision", "float32", "--sequence-length", "64", "--tokens-per-batch", "256", "--accumulation", "2",
-        "--steps", "2", "--learning-rate", "1e-3", "--validation-rows", "6",
-    ]  # fmt: skip
-    join = ["--coordinator", f"localhost:{free_port()}", "--processes", "2", "--out", str(tmp_path / "two")]
+    data.write_text("".join(json.dumps(row) + "\n" for row in instruction_rows(0)[:40]))
+    config = TrainConfig(
+        model=str(chat_model), data=(str(data),), mesh="4x1", precision="float32", sequence_length=64,
+        tokens_per_batch=256, accumulation=2, steps=2, learning_rate=1e-3, validation_rows=6,
+        out=str(tmp_path / "one"),
+    )  # fmt: skip
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    command = [
+        sys.executable, "-m", "xltjax.train", "--config", str(tmp_path / "config.yaml"),
+        "--coordinator", f"localhost:{free_port()}", "--processes", "2", "--out", str(tmp_path / "two"),
+    ]  # fmt: skip
     running = [
         subprocess.Popen(
-            [*common, *join, "--process-id", str(number)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [*command, "--process-id", str(number)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, env=environment,
         )
         for number in range(2)
     ]  # fmt: skip
+    train.fit(config)
     printed = [process.communicate(timeout=240)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], printed
     assert "trained:" in printed[0]
     assert "trained:" not in printed[1]
-    subprocess.run(
-        [*common, "--out", str(tmp_path / "one")], check=True, capture_output=True, env=environment
-    )
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("one", "two")

@@ -8,6 +8,7 @@ import json
 import resource
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,22 @@ def test_provenance_names_the_revision_of_the_checkout_and_the_hashes_of_the_dat
         assert record["git"]["revision"] == subprocess.check_output(revision, text=True).strip()
     else:
         assert record["git"] is None
+
+
+def test_every_folder_of_code_or_data_is_an_installed_package() -> None:
+    root = Path(__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = set()
+    for folder, package in (
+        ("xltjax", ""),
+        ("eval", ".eval"),
+        ("converters", ".converters"),
+        ("configs", ".configs"),
+    ):
+        for path in (root / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found.add(".".join([f"xltjax{package}", *path.parent.relative_to(root / folder).parts]))
+    assert sorted(listed) == sorted(found)
 
 
 def test_text_is_appended_whole_or_not_at_all(tmp_path: Path) -> None:
