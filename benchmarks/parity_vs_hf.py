@@ -83,7 +83,9 @@ def _decode(
 ) -> list[list[int]]:
     mesh = make_mesh("1x1")
     model = load_hf(directory, mesh, dtype=jnp.float32)
-    engine = Engine(model, mesh, slots=16, max_new_tokens=new_tokens, sampling=SamplingParams(penalty), eos=[2])
+    engine = Engine(
+        model, mesh, slots=16, max_new_tokens=new_tokens, sampling=SamplingParams(penalty), eos=[2]
+    )
     answers = {key: answer.ids for key, answer in engine.generate(enumerate(prompts))}
     return [answers[index] for index in range(len(prompts))]
 
