@@ -47,8 +47,9 @@ from xltjax.llama import Llama
 from xltjax.lora import TARGETS, add_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature.tokenizer import write_hf_tokenizer
+from xltjax.partition import partition
 from xltjax.training.optimizer import adamw, make_schedule
-from xltjax.training.step import Bound, make_train_step, place, start_state
+from xltjax.training.step import make_train_step, place, start_state
 
 RATE, RANK, ALPHA, AGREEMENT = 1e-4, 16, 8, 1e-4
 Update = Callable[[int], float]  # number of the update -> its loss
@@ -189,11 +190,11 @@ class Ours:
         self.model: Llama = load_hf(directory, self.mesh, dtype=jnp.float32)
         if lora:
             add_lora(self.model, self.mesh, jax.random.key(0), rank=RANK, alpha=ALPHA)
-        self.bound = Bound(self.model)
+        self.start, self._frozen, rebuild = partition(self.model)
         transform = adamw(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_norm=1.0)
-        self._state = start_state(self.bound, transform, self.mesh)
+        self._state = start_state(self.start, transform, self.mesh)
         schedule = make_schedule("constant", end=None, steps=1, timescale=1, warmup=0)
-        self._step = make_train_step(self.bound, transform, schedule)
+        self._step = make_train_step(rebuild, transform, schedule)
         self.python_seconds: list[float] = []
 
     def update(self, batch_at: Callable[[int], Batch], number: int) -> float:
@@ -201,7 +202,7 @@ class Ours:
         with jax.set_mesh(self.mesh):
             began = time.perf_counter()
             batch = place(batch_at(number), self.mesh)
-            self._state, metrics = self._step(self._state, self.bound.frozen, batch, np.float32(RATE))
+            self._state, metrics = self._step(self._state, self._frozen, batch, np.float32(RATE))
             self.python_seconds.append(time.perf_counter() - began)
             return float(metrics["loss"])
 
@@ -254,7 +255,7 @@ def _race(
 ) -> None:  # fmt: skip
     """Both sides in turn, after one update each that is not counted."""
     ours = Ours(root / "model", arguments.lora)
-    theirs = _hf_update(root / "model", arguments.lora, ours.bound.trained, batches)
+    theirs = _hf_update(root / "model", arguments.lora, ours.start, batches)
     sides: dict[str, Update] = {"ours": lambda n: ours.update(batch_at, n), "transformers": theirs}
     rates: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     compiled: list[str] = []

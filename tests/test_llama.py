@@ -18,6 +18,9 @@ from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
+# Of float32 logits of size 5 after two blocks: 300 units in the last place, of which other orders of summation use
+# up to 30. What is wrong (a sum over devices left out, a scale, a rotation) changes them by 0.1 and more.
+LOGIT_ERROR = 1e-4
 
 
 def logits_of(model: Llama, tokens: np.ndarray, mesh: jax.sharding.Mesh) -> np.ndarray:
@@ -37,7 +40,7 @@ def test_float32_logits_equal_transformers(name: str, hf_model: HfModel, tokens:
     got = logits_of(load_hf(directory, mesh, dtype=jnp.float32), tokens, mesh)
     assert got.dtype == np.float32
     assert np.abs(expected).max() > 1  # weights large enough for the comparison to mean something
-    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(got, expected, atol=LOGIT_ERROR, rtol=0)
 
 
 @pytest.mark.parametrize("spec", ["2x1", "1x2", "2x2", "2x2x1"])
@@ -49,7 +52,7 @@ def test_logits_are_the_same_on_every_mesh_also_where_it_does_not_divide_the_voc
     expected = logits_of(load_hf(directory, one, dtype=jnp.float32), tokens, one)
     got = logits_of(load_hf(directory, many, dtype=jnp.float32), tokens, many)
     assert got.shape == expected.shape
-    np.testing.assert_allclose(got, expected, atol=2e-5, rtol=0)
+    np.testing.assert_allclose(got, expected, atol=LOGIT_ERROR, rtol=0)
 
 
 def test_a_token_sees_nothing_of_other_segments(hf_model: HfModel) -> None:
@@ -80,7 +83,7 @@ def test_a_token_sees_nothing_of_other_segments(hf_model: HfModel) -> None:
     for piece in pieces:
         row, here = piece[None], np.arange(len(piece), dtype=np.int32)[None]
         alone = losses(row, np.roll(row, -1, axis=1), np.ones_like(row), here)[0]
-        np.testing.assert_allclose(together[start : start + len(piece)], alone, atol=2e-5)
+        np.testing.assert_allclose(together[start : start + len(piece)], alone, atol=LOGIT_ERROR, rtol=0)
         start += len(piece)
 
 
@@ -99,6 +102,6 @@ def test_every_parameter_states_one_logical_axis_per_dimension() -> None:
 def test_number_of_parameters_and_flops_of_llama_2_7b_are_the_published_ones() -> None:
     model = Llama(LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096), vocab_multiple=24)
     assert model.num_parameters() == 6_738_415_616
-    # 6 per weight of the products, plus 12 layers * width * length for attention.
-    products = 6_738_415_616 - 32000 * 4096
-    assert model.flops_per_token(4096) == 6 * products + 12 * 32 * 4096 * 4096
+    # 6 per weight of the linear layers, plus 12 layers * width * length for attention.
+    weights = 6_738_415_616 - 32000 * 4096
+    assert model.flops_per_token(4096) == 6 * weights + 12 * 32 * 4096 * 4096

@@ -64,7 +64,7 @@ def our_loss(directory: Path, batch: Batch, spec: str) -> tuple[float, dict[str,
         alone = jax.jit(lambda w, b: summed_loss(rebuild(w, {}), b))(
             weights, jax.tree.map(lambda x: x[0], placed)
         )
-    assert float(alone) == pytest.approx(2 * float(loss), rel=1e-6)  # with and without a gradient
+    assert float(alone) == pytest.approx(2 * float(loss), rel=1e-5)  # with and without a gradient
     unpadded = {
         hf_name(name): 2 * np.asarray(g)[:vocabulary]
         if "embed." in name or "head." in name

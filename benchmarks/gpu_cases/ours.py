@@ -24,8 +24,9 @@ from xltjax.inference.sampling import SamplingParams
 from xltjax.llama import Llama, initialize, parameters
 from xltjax.lora import add_lora
 from xltjax.mesh import cache_compilations, make_mesh
+from xltjax.partition import partition
 from xltjax.training.optimizer import adamw, inverse_sqrt
-from xltjax.training.step import Bound, fresh_state, make_train_step, place
+from xltjax.training.step import fresh_state, make_train_step, place
 
 Measures = dict[str, Any]
 WARM_STEPS, STEPS, REPEATS = 2, 6, 3
@@ -82,25 +83,24 @@ def _ceilings(case: cases.Ceilings) -> Measures:
 def _training(case: cases.Training) -> Measures:
     """Seconds of an update, waiting for its loss; MFU is model FLOPs per second over the peak.
 
-    Model FLOPs are ``Llama.flops_per_token``: 6 per weight of every product and 12 N H T per layer, causality
-    not subtracted, nothing counted for what remat computes again. With LoRA two thirds of that: a frozen
-    product has no weight gradient.
+    Model FLOPs are ``Llama.flops_per_token``: 6 per weight of every linear layer and 12 N H T per layer, causality
+    not subtracted, nothing counted for what activation checkpointing computes again. With LoRA two thirds of that:
+    a frozen weight has no gradient.
     """
     jax.config.update("jax_optimization_level", case.optimization)
     mesh = make_mesh("1x1")
     model = _random_model(case.model)
-    model.remat = case.remat
+    model.activation_checkpointing = case.remat
     if case.lora:
         key = jax.random.key(1)
         add_lora(model, mesh, key, rank=cases.LORA_RANK, alpha=cases.LORA_ALPHA, dtype=jnp.bfloat16)
     flops = model.flops_per_token(case.length) * (2 / 3 if case.lora else 1)
-    bound = Bound(model)
+    trainable, frozen, rebuild = partition(model)
     del model
     transform = adamw(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_norm=1.0, moments=jnp.bfloat16)
-    trained, frozen = bound.release()
-    state = fresh_state(trained, transform, mesh)
-    del trained
-    step = make_train_step(bound, transform, inverse_sqrt())
+    state = fresh_state(trainable, transform, mesh)
+    del trainable
+    step = make_train_step(rebuild, transform, inverse_sqrt())
     with jax.set_mesh(mesh), using(case.kernel):
         batch = place(_batch(case), mesh)
         losses, times = [], []
@@ -128,7 +128,7 @@ def _batch(case: cases.Training) -> Batch:
 def _decoding(case: cases.Decoding) -> Iterator[Measures]:
     """Rates of ``Engine``, as ``xltjax.generate`` uses it, after a first pass that compiles.
 
-    Bytes are those that a step must read: the weights of every product, and the caches as far as they are
+    Bytes are those that a step must read: the weights of every linear layer, and the caches as far as they are
     filled half-way through.
     """
     model, mesh = _random_model(case.model), make_mesh("1x1")
