@@ -32,10 +32,10 @@ from xltjax.eval.language import (
     language_correct,
     line_language,
 )
-from xltjax.eval.markup import prose
 from xltjax.eval.modifiers.catalog import MODIFIERS, Answer, check
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import Dictionaries, Dictionary, dictionary_folders, spelling_scores
+from xltjax.eval.text.markup import prose
 
 LANGUAGES = ("en", "fr", "pt", "ru")
 VOCABULARY = 40_000

@@ -24,9 +24,9 @@ import regex
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_text
-from xltjax.eval.markup import prose
 from xltjax.eval.scores import Score, Unavailable, abstain
-from xltjax.eval.segmentation import is_empty
+from xltjax.eval.text.markup import prose
+from xltjax.eval.text.segmentation import is_empty
 
 Guess = tuple[str, float]  # language code (ISO 639-1 with lid.176), probability
 Identify = Callable[[str], Guess]

@@ -29,10 +29,10 @@ from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
 from xltjax.eval.judge_prompt import fill_prompt, load_prompt
 from xltjax.eval.scores import Score, failed, unanswered
-from xltjax.eval.segmentation import is_empty
 from xltjax.eval.summary import check_results, save_results
 from xltjax.eval.table_files import printable
 from xltjax.eval.tables import Column, print_summary
+from xltjax.eval.text.segmentation import is_empty
 
 # Raise it when a score of this module changes, also when the numbers of the engine (``inference.engine``) or of
 # the log-probabilities (``inference.logprobs``) change: the journal of ``relevance`` then starts anew.

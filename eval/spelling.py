@@ -19,9 +19,9 @@ from typing import Any
 import regex
 
 from xltjax.common.errors import UserError
-from xltjax.eval.markup import prose
 from xltjax.eval.scores import Score, Unavailable, abstain
-from xltjax.eval.segmentation import words as word_spans
+from xltjax.eval.text.markup import prose
+from xltjax.eval.text.segmentation import words as word_spans
 
 Accepts = Callable[[str], bool]
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +15,72 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import make_hf_model
+from jax.sharding import PartitionSpec as P
 
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, save_hf
 from xltjax.data import tokenizer as chat
 from xltjax.generate import GenerateConfig, generate
-from xltjax.inference.decode import empty, write
+from xltjax.inference.decode import decode as decode_loop
+from xltjax.inference.decode import empty
 from xltjax.inference.engine import Engine
+from xltjax.inference.layout import decode_layout
 from xltjax.inference.sampling import SamplingParams, penalize
+from xltjax.llama import parameters
+from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
 PENALTY = 1.1
+NEW_TOKENS = 64
+# Logits equal those of transformers to 1e-4: where the best two differ by more than twice that, the token is decided.
+MARGIN = 2e-4
 
 
-def prompts(count: int = 20, longest: int = 80) -> list[list[int]]:
+@dataclass(frozen=True)
+class Reference:
+    """An answer by ``transformers.generate``; the first ``decided`` tokens have no rival within ``MARGIN``."""
+
+    ids: list[int]
+    decided: int
+
+
+def prompts(count: int = 16) -> list[list[int]]:
     random = np.random.default_rng(2)
-    lengths = random.integers(2, longest, count)
-    lengths[: count // 10] += 2 * longest  # a few long ones, for which only some slots have a cache
+    lengths = random.integers(2, 32, count)
+    lengths[: count // 8] += 64  # a few long ones, for which only some slots have a cache
     return [[1, *random.integers(3, 101, n).tolist()] for n in lengths]
 
 
-def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float) -> list[int]:
+def reference(model: Any, prompt: Sequence[int], new_tokens: int, penalty: float) -> Reference:
     import torch
 
     torch.set_num_threads(1)  # a tiny model: threads would wait for each other
+    out = model.generate(
+        torch.tensor([prompt]), max_new_tokens=new_tokens, do_sample=False, repetition_penalty=penalty,
+        pad_token_id=0, output_scores=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    best = torch.cat(out.scores).topk(2).values
+    rivals = (best[:, 0] - best[:, 1] < MARGIN).nonzero()
+    ids = out.sequences[0, len(prompt) :].tolist()
+    decided = int(rivals[0]) if len(rivals) else len(ids)
+    return Reference(ids[:-1] if ids[-1] == 2 else ids, decided)
 
-    with torch.no_grad():
-        ids = model.generate(
-            torch.tensor([prompt]), max_new_tokens=new_tokens, do_sample=False, repetition_penalty=penalty,
-            pad_token_id=0,
-        )  # fmt: skip
-    answer = ids[0, len(prompt) :].tolist()
-    return answer[:-1] if answer[-1] == 2 else answer
+
+def assert_same_tokens(got: Sequence[Sequence[int]], expected: Sequence[Reference]) -> None:
+    """Answers are the same as far as they are decided, which nearly all are to the end."""
+    assert [ids[: one.decided] for ids, one in zip(got, expected, strict=True)] == [
+        one.ids[: one.decided] for one in expected
+    ]
+    complete = [one.decided >= len(one.ids) for one in expected]
+    assert sum(complete) >= 0.8 * len(complete)
+    assert all(len(g) == len(e.ids) for g, e, whole in zip(got, expected, complete, strict=True) if whole)
 
 
 def decode(
-    directory: Path, asked: Sequence[Sequence[int]], spec: str = "1x1", *, slots: int = 8, new_tokens: int = 64,
-    penalty: float = PENALTY, refill: bool = True, eos: tuple[int, ...] = (2,),
+    directory: Path, asked: Sequence[Sequence[int]], spec: str = "1x1", *, slots: int = 8,
+    new_tokens: int = NEW_TOKENS, penalty: float = PENALTY, refill: bool = True, eos: tuple[int, ...] = (2,),
 ) -> tuple[list[list[int]], Engine]:  # fmt: skip
     mesh = make_mesh(spec)
     engine = Engine(
@@ -63,60 +92,78 @@ def decode(
 
 
 @pytest.mark.parametrize(
-    ("name", "penalty", "new_tokens"),
+    ("name", "penalty"),
     [
-        ("llama-2-7b", 1.1, 64),
-        ("mistral", 1.1, 64),  # sliding window
-        ("llama-with-biases", 1.0, 256),  # grouped-query attention
-        ("llama-with-biases", 1.1, 256),
-        ("llama-with-biases", 1.2, 256),
+        ("llama-2-7b", 1.1),
+        ("mistral", 1.1),  # sliding window
+        ("llama-with-biases", 1.0),  # grouped-query attention
+        ("llama-with-biases", 1.2),
     ],
 )
 def test_tokens_are_those_of_transformers_generate_at_batch_size_1(
-    name: str, penalty: float, new_tokens: int, hf_model: HfModel
+    name: str, penalty: float, hf_model: HfModel
 ) -> None:
     directory, model = hf_model(name)
-    expected = [reference(model, prompt, new_tokens, penalty) for prompt in prompts()]
-    got, _ = decode(directory, prompts(), new_tokens=new_tokens, penalty=penalty)
-    assert got == expected
+    expected = [reference(model, prompt, NEW_TOKENS, penalty) for prompt in prompts()]
+    got, _ = decode(directory, prompts(), penalty=penalty)
+    assert_same_tokens(got, expected)
+
+
+@pytest.fixture(scope="module")
+def one_block(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Reference]]:
+    """A model of one block with 101 words, which no mesh divides, and its answers by ``transformers``."""
+    directory = tmp_path_factory.mktemp("one-block")
+    model = make_hf_model("llama-with-biases", directory, num_hidden_layers=1)
+    return directory, [reference(model, prompt, NEW_TOKENS, PENALTY) for prompt in prompts()]
 
 
 @pytest.mark.parametrize(
     ("spec", "slots", "refill"),
-    [
-        ("1x1", 1, True),
-        ("1x1", 4, True),
-        ("1x1", 32, False),
-        ("2x1", 4, True),
-        ("1x2", 4, True),
-        ("2x2", 8, True),
-    ],
+    [("1x1", 1, True), ("1x1", 32, False), ("2x1", 4, True), ("1x2", 4, True), ("2x2", 8, True)],
 )
 def test_tokens_do_not_depend_on_batch_size_order_mesh_or_refill(
-    spec: str, slots: int, refill: bool, hf_model: HfModel
+    spec: str, slots: int, refill: bool, one_block: tuple[Path, list[Reference]]
 ) -> None:
-    directory, _ = hf_model("llama-with-biases")
-    expected, _ = decode(directory, prompts())
+    directory, expected = one_block
     order = np.random.default_rng(slots).permutation(len(expected))
     shuffled = [prompts()[index] for index in order]
     got, _ = decode(directory, shuffled, spec, slots=slots, refill=refill)
-    assert got == [expected[index] for index in order]
+    assert_same_tokens(got, [expected[index] for index in order])
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("spec", ["2x1", "1x2", "2x2"])
+def test_the_model_of_the_caller_stays_where_it_is(spec: str, lora: bool, hf_model: HfModel) -> None:
+    mesh = make_mesh(spec)
+    model = load_hf(hf_model("llama-with-biases")[0], mesh, dtype=jnp.float32)
+    if lora:
+        add_lora(model, mesh, jax.random.key(0), rank=2, alpha=4)
+    before = {name: variable[...] for name, variable in parameters(model).items()}
+    layout = decode_layout(model, mesh)
+    assert {name: variable[...] is before[name] for name, variable in parameters(model).items()} == (
+        dict.fromkeys(before, True)
+    )
+    assert model.embed.weight[...].sharding.spec == P("data", "tensor")
+    assert parameters(layout).keys() == before.keys()
+    for name, variable in parameters(layout).items():
+        assert "data" not in variable[...].sharding.spec, name
+        turned = name.endswith("_proj.weight") or name == "head.weight"
+        np.testing.assert_array_equal(variable[...], before[name].T if turned else before[name])
+
+
+def test_a_prompt_without_tokens_is_refused(hf_model: HfModel) -> None:
+    with pytest.raises(ValueError, match="the prompt of 1 has no tokens"):
+        decode(hf_model("llama-2-7b")[0], [[1, 5], []])
 
 
 def test_slots_are_refilled_and_seldom_idle(hf_model: HfModel) -> None:
     directory, _ = hf_model("llama-2-7b")
-    asked, eos = prompts(160, 60), tuple(range(2, 101, 20))  # answers of very different lengths
+    asked, eos = prompts(80), tuple(range(2, 101, 20))  # answers of very different lengths
     _, filled = decode(directory, asked, slots=8, new_tokens=32, eos=eos)
     _, waiting = decode(directory, asked, slots=8, new_tokens=32, eos=eos, refill=False)
-    assert filled.throughput.prompts == waiting.throughput.prompts == 160
+    assert filled.throughput.prompts == waiting.throughput.prompts == 80
     assert filled.throughput.new_tokens == waiting.throughput.new_tokens
     assert filled.throughput.occupancy() > max(0.9, waiting.throughput.occupancy())
-
-
-def test_few_programs_are_compiled_however_many_prompts(hf_model: HfModel) -> None:
-    directory, _ = hf_model("llama-2-7b")
-    _, engine = decode(directory, prompts(60, 300), slots=8, new_tokens=16)
-    assert len(engine.throughput.programs) <= 8
 
 
 def test_penalty_is_true_division_on_float32() -> None:
@@ -142,9 +189,9 @@ def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: Hf
     engine = Engine(model, mesh, slots=64, max_new_tokens=64, sampling=SamplingParams(1.1), eos=(2,))
     with jax.set_mesh(mesh):
         state = empty(engine._model, [(64, 512), (8, 1536)], 64)
-        cache = sum(array.nbytes for array in jax.tree.leaves(state.cache))
+        cache = state.cache.nbytes
         assert cache == model.cache_bytes(64, 512) + model.cache_bytes(8, 1536)
-        analysis = write.lower(engine._model, state, 0, 1, **engine.options).compile().memory_analysis()
+        analysis = decode_loop.lower(engine._model, state, 0, 1, **engine.options).compile().memory_analysis()
     assert analysis.temp_size_in_bytes < 0.15 * cache
     assert analysis.alias_size_in_bytes >= cache  # donated: written in place
 
@@ -239,24 +286,32 @@ def test_a_prompt_that_cannot_be_answered_is_reported_and_the_others_are_answere
     assert reasons[2] in ("stop", "length")
 
 
-@pytest.mark.parametrize("named", ["PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", None])
+def tokenizer_of_class(name: str | None, source: Path, target: Path, template: str = "llama-2") -> Path:
+    """A copy of a tokenizer whose config names another class, or none, and has a chat template of its own or not."""
+    shutil.copytree(source, target)
+    config = json.loads((target / "tokenizer_config.json").read_text())
+    del config["tokenizer_class"]
+    if name is not None:
+        config["tokenizer_class"] = name
+    if template == "own":
+        config["chat_template"] = "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
+    (target / "tokenizer_config.json").write_text(json.dumps(config))
+    return target
+
+
+CLASSES = ["PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", None]
+
+
+@pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("template", ["llama-2", "own"])
-def test_the_tokenizer_is_loaded_without_pytorch_and_gives_the_ids_of_autotokenizer(
-    named: str | None, template: str, tokenizer_directory: Path, tmp_path: Path
+def test_the_tokenizer_gives_the_ids_of_autotokenizer(
+    name: str | None, template: str, tokenizer_directory: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
 
-    shutil.copytree(tokenizer_directory, tmp_path, dirs_exist_ok=True)
-    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    if named is None:
-        del config["tokenizer_class"]
-    else:
-        config["tokenizer_class"] = named
-    if template == "own":
-        config["chat_template"] = "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    theirs = AutoTokenizer.from_pretrained(tmp_path)
-    ours = chat._load_tokenizer(tmp_path)
+    directory = tokenizer_of_class(name, tokenizer_directory, tmp_path / "copy", template)
+    theirs = AutoTokenizer.from_pretrained(directory)
+    ours = chat._load_tokenizer(directory)
     assert type(ours) is type(theirs)
     texts = ["Où est le port ?", " Где порт?", "a  b\n\tc", "<s> literal </s>", "日本 \U0001f600", ""]
     for options in ({}, {"add_special_tokens": False, "split_special_tokens": True}):
@@ -264,14 +319,22 @@ def test_the_tokenizer_is_loaded_without_pytorch_and_gives_the_ids_of_autotokeni
     ids = theirs(texts[0])["input_ids"]
     assert ours.decode(ids) == theirs.decode(ids)
     assert ours.chat_template == theirs.chat_template
+
+
+def test_a_tokenizer_whose_class_is_named_is_loaded_without_pytorch(
+    tokenizer_directory: Path, tmp_path: Path
+) -> None:
+    directories = [
+        str(tokenizer_of_class(name, tokenizer_directory, tmp_path / str(name))) for name in CLASSES
+    ]
     code = (
-        "import sys; from xltjax.data import tokenizer; tokenizer._load_tokenizer(sys.argv[1]); "
-        "print('torch' in sys.modules)"
+        "import sys; from xltjax.data import tokenizer\n"
+        "for path in sys.argv[1:]: tokenizer._load_tokenizer(path); print('torch' in sys.modules)"
     )
     out = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, *directories], check=True, capture_output=True, text=True
     )
-    assert out.stdout.strip() == str(named is None)
+    assert out.stdout.split() == ["False", "False", "False", "True"]
 
 
 def test_a_model_without_tokenizer_is_refused(hf_model: HfModel, tmp_path: Path) -> None:
@@ -286,5 +349,6 @@ def test_the_exported_model_gives_the_same_tokens_in_transformers(hf_model: HfMo
     directory, _ = hf_model("llama-with-biases")
     save_hf(load_hf(directory, make_mesh("2x1"), dtype=jnp.float32), tmp_path / "out", base=directory)
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    got, _ = decode(directory, prompts(5), new_tokens=32)
-    assert got == [reference(exported, prompt, 32, PENALTY) for prompt in prompts(5)]
+    asked = prompts(5)
+    got, _ = decode(directory, asked, new_tokens=32)
+    assert_same_tokens(got, [reference(exported, prompt, 32, PENALTY) for prompt in asked])

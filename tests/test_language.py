@@ -27,8 +27,8 @@ from xltjax.eval.language import (
     read_english_words,
     word_pass_rate,
 )
-from xltjax.eval.markup import prose
 from xltjax.eval.scores import Unavailable
+from xltjax.eval.text.markup import prose
 
 FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
 ENGLISH = "The cat sleeps on the sofa while the rain falls outside."

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from xltjax.converters import load_hf
-from xltjax.inference import logprobs as scorer
-from xltjax.inference.logprobs import score
+from xltjax.inference import logprobs
+from xltjax.inference.logprobs import sequence_logprobs
 from xltjax.llama import Llama
 from xltjax.mesh import make_mesh
 
@@ -44,12 +44,12 @@ def load(directory: Path, spec: str = "1x1") -> tuple[Llama, Any]:
 
 
 @pytest.mark.parametrize("name", ["llama-with-biases", "mistral", "llama-3.2-tied"])
-def test_scores_are_the_log_softmax_sums_of_transformers(name: str, hf_model: HfModel) -> None:
+def test_logprobs_are_the_log_softmax_sums_of_transformers(name: str, hf_model: HfModel) -> None:
     directory, hf = hf_model(name)
     prompts, continuations = pairs()
     expected = [reference(hf, p, c) for p, c in zip(prompts, continuations, strict=True)]
     np.testing.assert_allclose(
-        score(*load(directory), prompts, continuations, batch_size=4), expected, atol=1e-4
+        sequence_logprobs(*load(directory), prompts, continuations, batch_size=4), expected, atol=1e-4
     )
 
 
@@ -57,7 +57,7 @@ def test_scores_are_the_log_softmax_sums_of_transformers(name: str, hf_model: Hf
     ("spec", "batch_size"),
     [("1x1", 7), ("1x1", 64), ("2x1", 5), ("1x2", 4)],
 )
-def test_scores_do_not_depend_on_batch_size_order_or_mesh(
+def test_logprobs_do_not_depend_on_batch_size_order_or_mesh(
     spec: str, batch_size: int, hf_model: HfModel
 ) -> None:
     # A vocabulary of 103, which two devices do not divide.
@@ -65,7 +65,7 @@ def test_scores_do_not_depend_on_batch_size_order_or_mesh(
     prompts, continuations = pairs()
     expected = np.array([reference(hf, p, c) for p, c in zip(prompts, continuations, strict=True)])
     order = np.random.default_rng(batch_size).permutation(len(prompts))
-    found = score(
+    found = sequence_logprobs(
         *load(directory, spec),
         [prompts[i] for i in order],
         [continuations[i] for i in order],
@@ -74,26 +74,29 @@ def test_scores_do_not_depend_on_batch_size_order_or_mesh(
     np.testing.assert_allclose(found, expected[order], atol=1e-4)
 
 
-def test_a_score_is_bit_for_bit_the_same_beside_any_others(hf_model: HfModel) -> None:
+def test_a_logprob_is_bit_for_bit_the_same_beside_any_others(hf_model: HfModel) -> None:
     model, mesh = load(hf_model("llama-2-7b")[0])
     prompts, continuations = pairs()
-    together = score(model, mesh, prompts, continuations, batch_size=8)
+    together = sequence_logprobs(model, mesh, prompts, continuations, batch_size=8)
     alone = [
-        score(model, mesh, [p], [c], batch_size=8)[0] for p, c in zip(prompts, continuations, strict=True)
+        sequence_logprobs(model, mesh, [p], [c], batch_size=8)[0]
+        for p, c in zip(prompts, continuations, strict=True)
     ]
     np.testing.assert_array_equal(together, alone)
 
 
-def test_continuations_that_differ_in_the_last_token_share_one_reading(
+def test_continuations_that_differ_in_the_last_token_share_one_row(
     hf_model: HfModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory, hf = hf_model("llama-2-7b")
     prompts = [[1, 5, 9], [1, 5, 9], [1, 5, 9], [1, 7], [1, 7], [1, 5]]
     continuations = [[20, 30], [20, 31], [20, 30], [20, 30], [21, 30], [9, 20, 30]]
     read = []
-    inner = scorer._token_scores
-    monkeypatch.setattr(scorer, "_token_scores", lambda *a: read.append(int((a[2] > 1).sum())) or inner(*a))
-    found = score(*load(directory), prompts, continuations, batch_size=8)
+    inner = logprobs._token_logprobs
+    monkeypatch.setattr(
+        logprobs, "_token_logprobs", lambda *a: read.append(int((a[2] > 1).sum())) or inner(*a)
+    )
+    found = sequence_logprobs(*load(directory), prompts, continuations, batch_size=8)
     assert sum(read) == 4  # rows: [1 5 9] 20, [1 7] 20, [1 7] 21, [1 5] 9 20
     expected = [reference(hf, p, c) for p, c in zip(prompts, continuations, strict=True)]
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -102,7 +105,7 @@ def test_continuations_that_differ_in_the_last_token_share_one_reading(
 
 def test_probabilities_of_every_possible_token_sum_to_one(hf_model: HfModel) -> None:
     model, mesh = load(hf_model("tower-7b")[0], "1x2")
-    found = score(model, mesh, [[1, 5, 9]] * 103, [[token] for token in range(103)], batch_size=1)
+    found = sequence_logprobs(model, mesh, [[1, 5, 9]] * 103, [[token] for token in range(103)], batch_size=1)
     assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -118,16 +121,18 @@ def test_few_programs_are_compiled_however_many_prompts(
         shapes.add(tuple(array.shape for array in arrays))
         return np.zeros(arrays[2].shape)
 
-    monkeypatch.setattr(scorer, "_token_scores", note)
-    score(model, mesh, [p for p in prompts for _ in range(2)], [[8, 5], [8, 6]] * 200, batch_size=16)
+    monkeypatch.setattr(logprobs, "_token_logprobs", note)
+    sequence_logprobs(
+        model, mesh, [p for p in prompts for _ in range(2)], [[8, 5], [8, 6]] * 200, batch_size=16
+    )
     assert len(shapes) == 4  # 64, 128, 256 and 512 tokens
 
 
-def test_nothing_to_score_gives_nothing(hf_model: HfModel) -> None:
-    assert score(*load(hf_model("llama-2-7b")[0]), [], [], batch_size=4).shape == (0,)
+def test_no_pairs_give_no_logprobs(hf_model: HfModel) -> None:
+    assert sequence_logprobs(*load(hf_model("llama-2-7b")[0]), [], [], batch_size=4).shape == (0,)
 
 
 @pytest.mark.parametrize("prompt", [[], [1] * 513])
 def test_prompts_of_no_tokens_or_too_many_are_refused(prompt: list[int], hf_model: HfModel) -> None:
     with pytest.raises(ValueError, match="pair 1 has"):
-        score(*load(hf_model("llama-2-7b")[0]), [[1], prompt], [[5], [5]], batch_size=4)
+        sequence_logprobs(*load(hf_model("llama-2-7b")[0]), [[1], prompt], [[5], [5]], batch_size=4)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from xltjax.eval.language import LanguageIdentifier
 from xltjax.eval.modifiers.catalog import MODIFIERS, Answer, check, placebo
 from xltjax.eval.scores import Unavailable
-from xltjax.eval.segmentation import count_words, is_empty, sentences, words
+from xltjax.eval.text.segmentation import count_words, is_empty, sentences, words
 
 CASES = Path(__file__).parent / "modifier_cases"
 LANGUAGES = ("en", "fr", "pt", "ru", "de")

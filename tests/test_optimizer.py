@@ -1,4 +1,4 @@
-"""Schedules against their formulas; rounding against what it promises."""
+"""Schedules and AdamW against their formulas; stochastic rounding against its expectation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xltjax.training.optimizer import apply_updates, make_schedule, round_stochastically
+from xltjax.training.optimizer import adamw, apply_updates, make_schedule, round_stochastically
 
 
 def rate(name: str, n: int, **changes: float) -> float:
@@ -38,7 +38,41 @@ def test_paper_schedule_halves_by_the_fourth_update() -> None:
     )
 
 
-def test_stochastic_rounding_takes_a_neighbour_and_is_right_on_average() -> None:
+def adamw_in_float64(
+    weights: np.ndarray, gradients: np.ndarray, *, lr: float, b1: float, b2: float, eps: float, decay: float,
+    clip: float,
+) -> np.ndarray:  # fmt: skip
+    """The weights after one update per gradient, as Loshchilov and Hutter (2019) write it."""
+    w, m, v = weights.astype(np.float64), np.zeros(weights.shape), np.zeros(weights.shape)
+    for n, gradient in enumerate(gradients.astype(np.float64), start=1):
+        g = gradient * min(1, clip / np.sqrt((gradient**2).sum()))
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        w = w - lr * (m / (1 - b1**n) / (np.sqrt(v / (1 - b2**n)) + eps) + decay * w)
+    return w
+
+
+@pytest.mark.parametrize("scale", [1e-4, 10.0])  # below and above the norm at which gradients are clipped
+def test_adamw_is_its_formula_for_gradients_of_any_size(scale: float) -> None:
+    random = np.random.default_rng(0)
+    sizes = scale * 10.0 ** random.uniform(-6, 0, 400)  # down to where eps decides
+    gradients = (random.normal(size=(6, 400)) * sizes).astype(np.float32)
+    start = random.normal(size=400).astype(np.float32)
+    transform = adamw(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_norm=1.0)
+    weights = {"a": jnp.asarray(start[:100]), "b": jnp.asarray(start[100:])}
+    state = transform.init(weights)
+    for gradient in gradients:
+        updates, state = transform.update({"a": gradient[:100], "b": gradient[100:]}, state, weights)
+        weights = apply_updates(weights, updates, jnp.float32(0.01))
+    got = np.concatenate([weights["a"], weights["b"]])
+    expected = adamw_in_float64(start, gradients, lr=0.01, b1=0.9, b2=0.95, eps=1e-8, decay=0.1, clip=1.0)
+    # The gradients are the same, so nothing is amplified: the error of an update, of size 1, is a few float32
+    # roundings, the largest that of 1 - 0.95 (6e-8 / 0.05). There are six updates, each times 0.01, and each
+    # rounds weights of up to 4.
+    np.testing.assert_allclose(got, expected, rtol=0, atol=6 * (0.01 * 3e-6 + 2e-7))
+    assert np.abs(got - start).max() > 0.03
+
+
+def test_stochastic_rounding_takes_a_neighbor_and_is_right_on_average() -> None:
     values = np.array([1.0, 1.003, -2.71828, 3e-39, 1e30, 0.1], np.float32)
     many = jnp.asarray(np.repeat(values[:, None], 20_000, axis=1))
     rounded = np.asarray(round_stochastically(many, jax.random.key(3)).astype(jnp.float32), np.float64)

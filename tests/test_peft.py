@@ -16,7 +16,8 @@ from test_llama import logits_of
 
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, load_peft, save_hf, save_peft
-from xltjax.lora import TARGETS, add_lora, drop_adapter_inputs, linears, merge
+from xltjax.llama import parameters
+from xltjax.lora import TARGETS, add_lora, lora_linears, merge, remove_lora, with_dropout
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
@@ -27,7 +28,7 @@ ADAPTER_SIZE = 0.05
 
 @pytest.fixture(scope="module")
 def trained_by_peft(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
-    """(base directory, adapter directory, peft model) with random adapters on every product."""
+    """(base directory, adapter directory, peft model) with random adapters on every linear layer."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -76,11 +77,9 @@ def test_our_adapter_loads_in_peft_with_the_same_logits_and_the_same_merged_mode
     mesh = make_mesh("2x1")
     model = load_hf(base, mesh, dtype=jnp.float32)
     add_lora(model, mesh, jax.random.key(0), rank=3, alpha=8, targets=("q_proj", "down_proj"))
-    for index, (_, linear) in enumerate(linears(model)):
-        if linear.lora_b is not None:
-            shape = linear.lora_b.shape
-            values = 0.1 * np.random.default_rng(index).normal(size=shape).astype(np.float32)
-            linear.lora_b.set_value(jax.device_put(values, linear.lora_b[...].sharding))
+    for index, (_, linear) in enumerate(lora_linears(model)):
+        values = 0.1 * np.random.default_rng(index).normal(size=linear.lora_b.shape).astype(np.float32)
+        linear.lora_b.set_value(jax.device_put(values, linear.lora_b[...].sharding))
     ours = logits_of(model, tokens, mesh)
     save_peft(model, tmp_path / "adapter", base_name=str(base))
     theirs = PeftModel.from_pretrained(
@@ -100,6 +99,25 @@ def test_a_fresh_adapter_changes_nothing(hf_model: HfModel, tokens: np.ndarray) 
     model = load_hf(directory, mesh, dtype=jnp.float32)
     before = logits_of(model, tokens, mesh)
     add_lora(model, mesh, jax.random.key(0), rank=8, alpha=16)
+    np.testing.assert_array_equal(logits_of(model, tokens, mesh), before)
+
+
+def test_a_removed_adapter_leaves_the_base_as_it_was(hf_model: HfModel, tokens: np.ndarray) -> None:
+    mesh = make_mesh("1x1")
+    model = load_hf(hf_model("llama-2-7b")[0], mesh, dtype=jnp.float32)
+    before = logits_of(model, tokens, mesh)
+    names = list(parameters(model))
+    add_lora(model, mesh, jax.random.key(0), rank=8, alpha=16, targets=("q_proj", "up_proj"))
+    assert [path for path, _ in lora_linears(model)] == [
+        f"layers.{layer}.{name}" for layer in range(2) for name in ("attention.q_proj", "mlp.up_proj")
+    ]
+    added = set(parameters(model)) - set(names)
+    assert added == {f"{path}.lora_{side}" for path, _ in lora_linears(model) for side in "ab"}
+    for _, linear in lora_linears(model):
+        linear.lora_b.set_value(jnp.ones_like(linear.lora_b[...]))
+    assert np.abs(logits_of(model, tokens, mesh) - before).max() > 0.1
+    remove_lora(model)
+    assert list(parameters(model)) == names
     np.testing.assert_array_equal(logits_of(model, tokens, mesh), before)
 
 
@@ -208,20 +226,21 @@ def test_dropout_falls_on_the_inputs_of_adapters_alone(hf_model: HfModel) -> Non
     mesh = make_mesh("2x1")
     model = load_hf(directory, mesh, dtype=jnp.float32)
     add_lora(model, mesh, jax.random.key(0), rank=4, alpha=8)
-    layer = model.layers[0].mlp
     x = jax.device_put(
         np.random.default_rng(0).normal(size=(2, 512, 32)).astype(np.float32),
         jax.NamedSharding(mesh, jax.P(("replica", "data"), None, None)),
     )
     with jax.set_mesh(mesh):
-        layer.up_proj.lora_b.set_value(jnp.ones_like(layer.up_proj.lora_b[...]))
-        plain = np.asarray(x) @ np.asarray(layer.up_proj.weight[...]).T
-        drop_adapter_inputs(model, 0.25, jax.random.key(1))
-        dropped = np.asarray(layer.up_proj(x)) - plain
-    a, kept = np.asarray(layer.up_proj.lora_a[...]), np.asarray(layer.up_proj._kept(x))
+        plain = model.layers[0].mlp.up_proj
+        plain.lora_b.set_value(jnp.ones_like(plain.lora_b[...]))
+        layer = with_dropout(model, 0.25, jax.random.key(1)).layers[0].mlp
+        dropped = np.asarray(layer.up_proj(x)) - np.asarray(x) @ np.asarray(plain.weight[...]).T
+        a, kept = np.asarray(plain.lora_a[...]), np.asarray(layer.up_proj.drop(x))
+        np.testing.assert_array_equal(plain.drop(x), x)  # the model itself drops nothing
+        other = np.asarray(layer.gate_proj.drop(x))
     expected = np.broadcast_to((kept @ a.T).sum(-1, keepdims=True) * 2, dropped.shape)  # B is all ones
     np.testing.assert_allclose(dropped, expected, atol=1e-4)
     share = (kept != 0).mean()
     assert share == pytest.approx(0.75, abs=0.02)
     np.testing.assert_allclose(kept[kept != 0], np.asarray(x)[kept != 0] / 0.75, rtol=1e-6)
-    assert ((kept != 0) != (np.asarray(layer.gate_proj._kept(x)) != 0)).any()
+    assert ((kept != 0) != (other != 0)).any()

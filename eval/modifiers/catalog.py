@@ -19,7 +19,7 @@ from xltjax.eval.modifiers.markdown_checks import list_n, markdown
 from xltjax.eval.modifiers.text_checks import answer_in, arrow, briefly, capitalize, detailed
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
 from xltjax.eval.scores import Unavailable
-from xltjax.eval.segmentation import is_empty
+from xltjax.eval.text.segmentation import is_empty
 
 # Raise it when a verdict of any check changes, also by a change in ``markup``, ``segmentation`` or
 # ``data.released``: the journal of ``modifiers`` then starts anew. So does it with ``language.LANGUAGE_VERSION``,

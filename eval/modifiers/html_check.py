@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import regex
 
 from xltjax.eval.modifiers.verdict import Verdict, decided
-from xltjax.eval.segmentation import Span, is_empty, trim
+from xltjax.eval.text.segmentation import Span, is_empty, trim
 
 _VOID = {
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",

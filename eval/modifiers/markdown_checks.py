@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
-from xltjax.eval.segmentation import Span, trim
+from xltjax.eval.text.segmentation import Span, trim
 
 _PARSER = MarkdownIt("commonmark").enable("table")
 

@@ -8,10 +8,10 @@ from typing import Any
 import regex
 
 from xltjax.eval.language import UNKNOWN, Identify, line_language
-from xltjax.eval.markup import prose
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided
 from xltjax.eval.scores import Unavailable
-from xltjax.eval.segmentation import APOSTROPHES, Span, count_words, sentences, words
+from xltjax.eval.text.markup import prose
+from xltjax.eval.text.segmentation import APOSTROPHES, Span, count_words, sentences, words
 
 STRICT_SENTENCES, STRICT_WORDS = 5, 100
 LOOSE_SENTENCES, LOOSE_WORDS = 7, 150

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from xltjax.eval.segmentation import Span
+from xltjax.eval.text.segmentation import Span
 
 
 @dataclasses.dataclass(frozen=True)

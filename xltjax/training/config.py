@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
@@ -30,167 +31,92 @@ DTYPES = {
     "float32": (jnp.float32, jnp.float32),
 }
 
-MODEL, DATA, BATCH = "Model and devices", "Data", "Batch"
-OPTIMIZATION, LORA, RUN, PROCESSES = "Optimization", "LoRA", "Run", "Several processes"
+# Settings by section of --help. Those of a run change its speed, place or record, never its result.
+model_setting = partial(setting, section="Model and devices")
+data_setting = partial(setting, section="Data")
+batch_setting = partial(setting, section="Batch")
+optimization_setting = partial(setting, section="Optimization")
+lora_setting = partial(setting, section="LoRA")
+run_setting = partial(setting, section="Run", affects_result=False)
+process_setting = partial(setting, section="Several processes", affects_result=False, saved=False)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Instruction tuning of one model (paper, Section 4 and Appendix B)."""
 
-    model: str = setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.", section=MODEL)
-    mesh: str = setting(
-        "1x1",
-        "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.",
-        section=MODEL,
-        affects_result=False,
-    )
-    precision: Precision = setting(
-        "mixed",
-        "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; bfloat16-stochastic: "
-        "both, rounded up or down at random; float32: both.",
-        section=MODEL,
-    )
-    moments: Moments = setting("float32", "Dtype in which AdamW's moments are stored.", section=MODEL)
-    offload: bool = setting(
-        False,
-        "Keep AdamW's moments in the host's memory between updates.",
-        section=MODEL,
-        affects_result=False,
-    )
-    remat: Remat = setting(
-        "block",
-        "Activation checkpointing: none; dots keeps matmul outputs; block keeps block inputs.",
-        section=MODEL,
-        affects_result=False,
-    )
-    data: tuple[str, ...] = setting(
-        (), "Instruction data: file, directory, glob or dataset id (repeatable).", section=DATA, paths=True
-    )
-    data_weights: tuple[float, ...] = setting(
-        (),
-        "Relative sampling weight of each data source; by its number of rows when not given.",
-        section=DATA,
-    )
-    validation_data: tuple[str, ...] = setting(
-        (),
-        "Data that is not learned, on which the validation loss is measured (repeatable).",
-        section=DATA,
-        paths=True,
-        affects_result=False,
-        former=("held_out_data",),
-    )
-    validation_rows: int = setting(
-        0,
-        "Rows of the training data that are set aside for validation.",
-        section=DATA,
-        former=("held_out_rows",),
-    )
-    template: str = setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".", section=DATA)
-    max_length: int = setting(2048, "Longest example in tokens.", section=DATA)
-    overlong: Overlong = setting(
-        "skip", "Longer examples: skip and count them, truncate them, or stop with an error.", section=DATA
-    )
-    sequence_length: int = setting(2048, "Tokens of a packed row.", section=BATCH)
-    tokens_per_batch: int = setting(4000, "Most tokens of a micro-batch.", section=BATCH)
-    accumulation: int = setting(4, "Gradient accumulation: micro-batches per update.", section=BATCH)
-    rows_per_device: int = setting(
-        0,
-        "Rows that a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
-        section=BATCH,
-        affects_result=False,
-    )
-    steps: int = setting(1000, "Updates.", section=OPTIMIZATION)
-    learning_rate: float = setting(1e-5, "Peak learning rate.", section=OPTIMIZATION)
-    learning_rates: tuple[float, ...] = setting(
-        (),
-        "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.",
-        section=OPTIMIZATION,
-    )
-    schedule: Schedule = setting(
-        "inverse_sqrt",
-        "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at --end-learning-rate.",
-        section=OPTIMIZATION,
-    )
-    timescale: float = setting(
-        10_000.0,
-        "t of inverse_sqrt, in updates; 10000 is Hugging Face's, 1 gives lr / sqrt(n).",
-        section=OPTIMIZATION,
-    )
-    warmup: int = setting(0, "Updates of linear warm-up.", section=OPTIMIZATION)
-    end_learning_rate: float | None = setting(
-        None,
-        "Learning rate at the end of linear and cosine; a tenth of the peak when not given.",
-        section=OPTIMIZATION,
-    )
-    beta1: float = setting(0.9, "AdamW beta 1.", section=OPTIMIZATION)
-    beta2: float = setting(0.95, "AdamW beta 2.", section=OPTIMIZATION)
-    epsilon: float = setting(1e-8, "AdamW epsilon.", section=OPTIMIZATION)
-    weight_decay: float = setting(
-        0.1, "Decoupled weight decay, on every trained weight.", section=OPTIMIZATION
-    )
-    clip_norm: float = setting(1.0, "Largest global norm of the gradient.", section=OPTIMIZATION)
-    lora_rank: int = setting(0, "Rank of the adapters; 0 is full fine-tuning.", section=LORA)
-    lora_alpha: float = setting(8.0, "Adapters are scaled by alpha / rank.", section=LORA)
-    lora_dropout: float = setting(0.0, "Dropout on the adapters' inputs.", section=LORA)
-    lora_targets: tuple[str, ...] = setting(TARGETS, "Linear layers that get an adapter.", section=LORA)
-    seed: int = setting(0, "Seed of the data order and the adapters.", section=RUN)
-    out: str = setting(
-        "runs/train", "Run directory; an unfinished run in it is resumed.", section=RUN, affects_result=False
-    )
-    save_every: int = setting(200, "Updates between checkpoints.", section=RUN, affects_result=False)
-    keep: int = setting(
-        2,
-        "Newest checkpoints kept, besides that of the lowest validation loss.",
-        section=RUN,
-        affects_result=False,
-    )
-    log_every: int = setting(1, "Updates between lines of metrics.jsonl.", section=RUN, affects_result=False)
-    validation_every: int = setting(
-        0,
-        "Updates between validation losses; 0: only with each checkpoint.",
-        section=RUN,
-        affects_result=False,
-        former=("held_out_every",),
-    )
-    sample_every: int = setting(
-        0, "Updates between sample answers in samples.jsonl; 0: none.", section=RUN, affects_result=False
-    )
-    sample_prompts: str = setting(
-        "xlt113",
-        "Prompts as generate takes them; the first of each language is answered.",
-        section=RUN,
-        affects_result=False,
-    )
-    tensorboard: bool = setting(
-        False, "Also write metrics for TensorBoard, in OUT/tensorboard.", section=RUN, affects_result=False
-    )
-    wandb: str = setting(
-        "", "Also log metrics to this project of Weights & Biases.", section=RUN, affects_result=False
-    )
-    force: bool = setting(
-        False,
-        "Resume although model, data or settings have changed.",
-        section=RUN,
-        affects_result=False,
-        saved=False,
-    )
-    plan: bool = setting(
-        False, "Print memory and time per device, and stop.", section=RUN, affects_result=False, saved=False
-    )
-    coordinator: str = setting(
-        "",
-        "host:port of process 0; found automatically under SLURM, Open MPI, Kubernetes and on TPU pods.",
-        section=PROCESSES,
-        affects_result=False,
-        saved=False,
-    )
-    process_id: int | None = setting(
-        None, "Number of this process, from 0.", section=PROCESSES, affects_result=False, saved=False
-    )
-    processes: int | None = setting(
-        None, "Number of processes.", section=PROCESSES, affects_result=False, saved=False
-    )
+    # fmt: off
+    model: str = model_setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.")
+    mesh: str = model_setting(
+        "1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", affects_result=False)
+    precision: Precision = model_setting(
+        "mixed", "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; "
+        "bfloat16-stochastic: both, rounded up or down at random; float32: both.")
+    moments: Moments = model_setting("float32", "Dtype in which AdamW's moments are stored.")
+    offload: bool = model_setting(
+        False, "Keep AdamW's moments in the host's memory between updates.", affects_result=False)
+    remat: Remat = model_setting(
+        "block", "Activation checkpointing: none; dots keeps matmul outputs; block keeps block inputs.",
+        affects_result=False)
+    data: tuple[str, ...] = data_setting(
+        (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
+    data_weights: tuple[float, ...] = data_setting(
+        (), "Relative sampling weight of each data source; by its number of rows when not given.")
+    validation_data: tuple[str, ...] = data_setting(
+        (), "Data that is not learned, on which the validation loss is measured (repeatable).",
+        paths=True, affects_result=False, former=("held_out_data",))
+    validation_rows: int = data_setting(
+        0, "Rows of the training data that are set aside for validation.", former=("held_out_rows",))
+    template: str = data_setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".")
+    max_length: int = data_setting(2048, "Longest example in tokens.")
+    overlong: Overlong = data_setting(
+        "skip", "Longer examples: skip and count them, truncate them, or stop with an error.")
+    sequence_length: int = batch_setting(2048, "Tokens of a packed row.")
+    tokens_per_batch: int = batch_setting(4000, "Most tokens of a micro-batch.")
+    accumulation: int = batch_setting(4, "Gradient accumulation: micro-batches per update.")
+    rows_per_device: int = batch_setting(
+        0, "Rows a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
+        affects_result=False)
+    steps: int = optimization_setting(1000, "Updates.")
+    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
+    learning_rates: tuple[float, ...] = optimization_setting(
+        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.")
+    schedule: Schedule = optimization_setting(
+        "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
+        "--end-learning-rate.")
+    timescale: float = optimization_setting(
+        10_000.0, "t of inverse_sqrt, in updates: 10000 is Hugging Face's, 1 gives lr / sqrt(n).")
+    warmup: int = optimization_setting(0, "Updates of linear warm-up.")
+    end_learning_rate: float | None = optimization_setting(
+        None, "Learning rate at the end of linear and cosine; a tenth of the peak when not given.")
+    beta1: float = optimization_setting(0.9, "AdamW beta 1.")
+    beta2: float = optimization_setting(0.95, "AdamW beta 2.")
+    epsilon: float = optimization_setting(1e-8, "AdamW epsilon.")
+    weight_decay: float = optimization_setting(0.1, "Decoupled weight decay, on every trained weight.")
+    clip_norm: float = optimization_setting(1.0, "Largest global norm of the gradient.")
+    lora_rank: int = lora_setting(0, "Rank of the adapters; 0 is full fine-tuning.")
+    lora_alpha: float = lora_setting(8.0, "Adapters are scaled by alpha / rank.")
+    lora_dropout: float = lora_setting(0.0, "Dropout on the adapters' inputs.")
+    lora_targets: tuple[str, ...] = lora_setting(TARGETS, "Linear layers that get an adapter.")
+    seed: int = run_setting(0, "Seed of the data order and the adapters.", affects_result=True)
+    out: str = run_setting("runs/train", "Run directory; an unfinished run in it is resumed.")
+    save_every: int = run_setting(200, "Updates between checkpoints.")
+    keep: int = run_setting(2, "Newest checkpoints kept, besides that of the lowest validation loss.")
+    log_every: int = run_setting(1, "Updates between lines of metrics.jsonl.")
+    validation_every: int = run_setting(
+        0, "Updates between validation losses; 0: only with each checkpoint.", former=("held_out_every",))
+    sample_every: int = run_setting(0, "Updates between sample answers in samples.jsonl; 0: none.")
+    sample_prompts: str = run_setting(
+        "xlt113", "Prompts as generate takes them; the first of each language is answered.")
+    tensorboard: bool = run_setting(False, "Also write metrics for TensorBoard, in OUT/tensorboard.")
+    wandb: str = run_setting("", "Also log metrics to this project of Weights & Biases.")
+    force: bool = run_setting(False, "Resume although model, data or settings have changed.", saved=False)
+    plan: bool = run_setting(False, "Print memory and time per device, and stop.", saved=False)
+    coordinator: str = process_setting(
+        "", "host:port of process 0; found automatically under SLURM, Open MPI, Kubernetes and on TPU pods.")
+    process_id: int | None = process_setting(None, "Number of this process, from 0.")
+    processes: int | None = process_setting(None, "Number of processes.")
+    # fmt: on
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import regex
 
-from xltjax.eval.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS
+from xltjax.eval.text.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS
 
 Span = tuple[int, int]
 
