@@ -263,7 +263,7 @@ def test_mistakes_are_one_line_each(base: Path, lora_run: Path, tmp_path: Path, 
     mistake(run("to-hf", tmp_path / "nowhere", out), "nowhere does not exist")
     mistake(run("to-hf", base / "config.json", out), "is a file; a model is a directory")
     mistake(run("to-hf", base, base / "config.json"), "is a file; give a directory")
-    mistake(run("to-hf", base, base / "config.json" / "x"), "cannot be a directory")
+    mistake(run("to-hf", base, base / "config.json" / "x"), "is a file, not a directory")
     mistake(run("to-hf", base, out, "--adapter", tmp_path / "nowhere"), "adapter directory")
     mistake(run("to-hf", lora_run, out, "--adapter", base), "adapters already")
     mistake(run("to-hf", base, out, "--adapter", base), "adapter_config.json does not exist")
