@@ -15,6 +15,7 @@ COMMANDS = {
     "doctor": "what is installed and what is missing",
     "miniature": "build the four-language toy world used by default",
 }
+PACKAGES = {"converters", "eval", "miniature"}  # the commands that are folders with a __main__
 
 
 def main() -> None:
@@ -30,8 +31,6 @@ def main() -> None:
         sys.exit(2)
     importlib.import_module(f"xltjax.{name}.__main__" if name in PACKAGES else f"xltjax.{name}").main()
 
-
-PACKAGES = {"converters", "eval", "miniature"}
 
 if __name__ == "__main__":
     main()
