@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -295,26 +296,23 @@ class Llama(nnx.Module):
 def initialize(model: Llama, mesh: Mesh, key: Array, dtype: Any = jnp.float32) -> Llama:
     """Fill an abstract ``model`` with random weights on ``mesh``, each drawn on the devices that store it."""
     model.config.check_mesh(mesh)
-    variables = parameters(model)
-
-    def draw(key: Array) -> list[Array]:
-        keys = jax.random.split(key, len(variables))
-        return [
-            _initial_value(v, k, model.config, dtype) for v, k in zip(variables.values(), keys, strict=True)
-        ]
-
-    shardings = [NamedSharding(mesh, stored_spec(v.axes)) for v in variables.values()]
+    variables = parameters(model).values()
     with jax.set_mesh(mesh):
-        arrays = jax.jit(draw, out_shardings=shardings)(key)
-    for variable, array in zip(variables.values(), arrays, strict=True):
-        variable.set_value(array)
+        for variable, own_key in zip(variables, jax.random.split(key, len(variables)), strict=True):
+            place = NamedSharding(mesh, stored_spec(variable.axes))
+            scale = model.config.initializer_range
+            variable.set_value(_initial_value(own_key, variable.shape, variable.init, scale, dtype, place))
     return model
 
 
-def _initial_value(variable: nnx.Variable, key: Array, config: LlamaConfig, dtype: Any) -> Array:
-    if variable.init == "normal":
-        return config.initializer_range * jax.random.normal(key, variable.shape, dtype)
-    return jnp.full(variable.shape, {"ones": 1, "zeros": 0}[variable.init], dtype)
+# One small program for each shape; a single program for all parameters of a deep model compiles for minutes.
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _initial_value(
+    key: Array, shape: tuple[int, ...], init: str, scale: float, dtype: Any, place: NamedSharding
+) -> Array:
+    if init == "normal":
+        return scale * jax.random.normal(key, shape, dtype, out_sharding=place)
+    return {"ones": jnp.ones, "zeros": jnp.zeros}[init](shape, dtype, out_sharding=place)
 
 
 def parameters(model: nnx.Module, kind: type[nnx.Variable] = nnx.Variable) -> dict[str, nnx.Variable]:
