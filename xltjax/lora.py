@@ -52,8 +52,9 @@ class LoRALinear(Linear):
 
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""
+        y = super().matmul(x)
         low = matmul(self.drop(x), use(self.lora_a, x.dtype), None)
-        return super().matmul(x) + matmul(low, use(self.lora_b, x.dtype), self.split) * self.scale
+        return y + matmul(low, use(self.lora_b, x.dtype), self.split) * self.scale
 
     def drop(self, x: Array) -> Array:
         """``x`` with a random share ``rate`` at zero and the rest scaled up, or unchanged without a key."""
