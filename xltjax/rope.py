@@ -12,7 +12,7 @@ from jax import Array
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Llama 3.1's stretching of low rotary frequencies (``rope_type: llama3``)."""
+    """Llama 3.1's scaling of low rotary frequencies (``rope_type: llama3``); attributes as in its ``config.json``."""
 
     factor: float
     low_freq_factor: float
@@ -21,14 +21,14 @@ class RopeScaling:
 
 
 def rope_tables(positions: Array, frequencies: np.ndarray, dtype: Any) -> tuple[Array, Array]:
-    """Cosines and sines [B, T, 1, H] of the rotary angles at ``positions`` [B, T], from ``inverse_frequencies``."""
+    """Cosines and sines [B, T, 1, H] of the angles positions [B, T] times ``frequencies`` [H/2]."""
     angles = positions[..., None].astype(jnp.float32) * frequencies
     angles = jnp.concatenate([angles, angles], axis=-1)[:, :, None]
     return jnp.cos(angles).astype(dtype), jnp.sin(angles).astype(dtype)
 
 
 def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> np.ndarray:
-    """Rotary frequencies [H/2] float32: theta^(-2i/H), stretched as ``scaling`` says."""
+    """Rotary frequencies [H/2] float32: theta^(-2i/H), the low ones divided as ``scaling`` says."""
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     frequencies = (1.0 / np.float32(theta) ** exponents).astype(np.float32)
     if scaling is None:
@@ -40,8 +40,8 @@ def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None
         scaling.high_freq_factor - scaling.low_freq_factor
     )
     between = (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
-    stretched = np.where(wavelengths > low, frequencies / scaling.factor, frequencies)
-    return np.where((wavelengths <= low) & (wavelengths >= high), between, stretched).astype(np.float32)
+    scaled = np.where(wavelengths > low, frequencies / scaling.factor, frequencies)
+    return np.where((wavelengths <= low) & (wavelengths >= high), between, scaled).astype(np.float32)
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
