@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,8 @@ from xltjax.common.settings import build, result_settings, to_yaml
 from xltjax.data.formats import find_files
 from xltjax.data.model_files import copy_model_files
 from xltjax.training.config import TrainConfig
+
+log = logging.getLogger("xltjax")
 
 CONFIG, PROVENANCE, CHECKPOINTS = "config.yaml", "provenance.json", "checkpoints"
 
@@ -164,6 +167,14 @@ class Run:
     def checkpoint(self) -> Path:
         """The directory of the checkpoint ``step``."""
         return self.path / CHECKPOINTS / str(self.step)
+
+    def notice_unfinished(self) -> None:
+        """Log one line when the newest checkpoint is meant and training has not come to its end."""
+        if self._step is None and self.metrics_file.is_file() and self.step < self.config.steps:
+            log.warning(
+                "notice: the training in %s has not ended: %d of %d updates are done",
+                self.path, self.step, self.config.steps,
+            )  # fmt: skip
 
     def checkpoints(self, keep: int | None = None) -> Checkpoints:
         """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
