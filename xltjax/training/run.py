@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from jax import Array
 
-from xltjax.checkpoint import Checkpoints
+from xltjax.checkpoint import Checkpoints, numbered
 from xltjax.common.errors import UserError
 from xltjax.common.files import (
     atomic_write,
@@ -146,9 +146,7 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """The updates after which there are complete checkpoints, in rising order."""
-        directory = self.path / CHECKPOINTS
-        found = directory.iterdir() if directory.is_dir() else ()
-        return sorted(int(each.name) for each in found if each.name.isdigit())
+        return numbered(self.path / CHECKPOINTS)
 
     @property
     def step(self) -> int:
