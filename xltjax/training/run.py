@@ -31,7 +31,7 @@ from xltjax.common.files import (
 from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import build, result_settings, to_yaml
 from xltjax.data.formats import find_files
-from xltjax.data.model_files import copy_model_files
+from xltjax.data.model_files import copy_model_files, tokenizer_hashes
 from xltjax.training.config import TrainConfig
 
 log = logging.getLogger("xltjax")
@@ -194,13 +194,16 @@ class Run:
             wanted = {name: each.update(dtype=dtype or stored[name]) for name, each in like.items()}
             return checkpoints.read(step, "weights", wanted)
 
-    def check_resumable(self, config: TrainConfig, sources: Sequence[str], fingerprint: str) -> None:
+    def check_resumable(
+        self, config: TrainConfig, sources: Sequence[str], fingerprint: str, model_files: Path | None = None
+    ) -> None:
         """Refuse to continue this run with another model, other data or other settings of the training.
 
         Args:
             config: the settings of the run that is to continue.
             sources: the training data, each as ``find_files`` takes it.
             fingerprint: that of the model's weights now.
+            model_files: the directory of the model's tokenizer now; not compared when not given.
 
         Raises:
             UserError: naming everything that differs, or when ``path`` cannot be a directory.
@@ -215,6 +218,11 @@ class Run:
         elif not known and self.config.model != config.model:
             changed.append(f"model (was {self.config.model!r}, now {config.model!r})")
         changed += self._changed_data(config, sources)
+        before = self._provenance().get("tokenizer")  # which earlier versions did not record
+        if model_files is not None and before is not None:
+            now = tokenizer_hashes(model_files)
+            names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+            changed += [f"{name} of the tokenizer" for name in names]
         if changed:
             raise UserError(
                 f"{self.path} holds a run with other settings: {', '.join(changed)}; choose another --out, or "
@@ -258,6 +266,7 @@ class Run:
             file.write(to_yaml(config, saved_only=True))
         record = provenance([path for source in sources for path in find_files(source)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
+        record["tokenizer"] = tokenizer_hashes(model_files)
         with atomic_write(self.path / PROVENANCE) as file:
             json.dump(record, file, indent=2)
             file.write("\n")
