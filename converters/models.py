@@ -102,33 +102,54 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
         _fill(model, mesh, run, dtype)
         return model
     base = find_model(run.base.location)
-    known = run.base.fingerprint
-    if known and known != fingerprint(weights_directory(base)):
-        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
+    check_adapter(path, base)
     model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
     merge(model)  # the base may be a LoRA run itself
-    load_adapter(model, path, mesh, dtype=dtype)
+    load_adapter(model, path, mesh, base=base, dtype=dtype)
     return model
 
 
-def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:
+def check_adapter(path: Path, base: Path) -> None:
+    """Refuse an adapter that does not belong upon a base, before anything is loaded.
+
+    Args:
+        path: the directory of the adapter, as ``load_adapter`` takes it.
+        base: the directory of the model.
+
+    Raises:
+        UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
+            ``base``. The base of a PEFT directory is not known.
+    """
+    run = Run.find(path)
+    if run is None:
+        if not (path / "adapter_config.json").is_file():
+            raise UserError(f"adapter directory {path} does not exist or holds no adapter_config.json")
+        return
+    if not run.lora:
+        raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
+    known = run.base.fingerprint
+    if known and known != fingerprint(weights_directory(base)):
+        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
+
+
+def load_adapter(model: Llama, path: Path, mesh: Mesh, *, base: Path, dtype: Any = None) -> None:
     """Add an adapter to its base ``model``: a PEFT directory, a LoRA run, or one of a run's checkpoints.
 
     Args:
         model: the base, without adapters.
         path: the directory of the adapter.
         mesh: the devices that hold the model.
+        base: the directory that the model was loaded from.
         dtype: the dtype of the adapter; None keeps the dtype on disk for a run and means float32 for PEFT.
 
     Raises:
-        UserError: when ``path`` is none of these, or does not fit the model.
+        UserError: when ``path`` is none of these, belongs upon other weights, or does not fit the model.
     """
+    check_adapter(path, base)
     run = Run.find(path)
     if run is None:
         load_peft(model, path, dtype=dtype or jnp.float32)
         return
-    if not run.lora:
-        raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
     config = run.config
     add_lora(model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
     _fill(model, mesh, run, dtype)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from jax.sharding import Mesh
 
 from xltjax import miniature
 from xltjax.common import cli
-from xltjax.common.distributed import is_first, join_processes, wait_for_all
+from xltjax.common.distributed import any_process, is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
+from xltjax.common.locks import lock_directory
+from xltjax.common.signals import StopSignal
 from xltjax.converters.models import (
+    KNOWN,
     config_directory,
     find_model,
     known_architecture,
     load_model,
     weights_directory,
 )
-from xltjax.data.formats import find_files
+from xltjax.data.formats import find_files, read_conversations
 from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import print_plan
@@ -29,8 +39,12 @@ from xltjax.training.trainer import Trainer
 log = logging.getLogger("xltjax")
 
 
-def fit(config: TrainConfig) -> list[Path]:
+def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     """Train as ``config`` says, or continue where an earlier call with the same settings stopped.
+
+    Args:
+        config: the settings.
+        stop: remembers which signal stopped the training.
 
     Returns:
         The directories of the complete runs: one, or one per learning rate; fewer after a signal to stop.
@@ -47,13 +61,25 @@ def fit(config: TrainConfig) -> list[Path]:
     config.batch_shape()
     if not is_first():
         log.setLevel(logging.ERROR)
+    with contextlib.ExitStack() as locks:
+        _lock([Path(each.out) for each in config.runs()], locks)
+        # What is known in a second comes before what is fetched or built in minutes.
+        if config.model == miniature.NAME or config.model in KNOWN:
+            _check_length(config, _architecture(config.model))
+        _check_data(config)
+        return _fit(config, mesh, stop or StopSignal())
+
+
+def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
+    _check_length(config, known_architecture(str(source)))
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
+    files = config_directory(source)
     runs = [(each, Run(each.out)) for each in config.runs()]
     for each, run in runs:
-        run.check_resumable(each, config.data, base.fingerprint)
+        run.check_resumable(each, config.data, base.fingerprint, files)
     wait_for_all("the settings are checked")
-    tokenizer = ChatTokenizer(config_directory(source), config.template)
+    tokenizer = ChatTokenizer(files, config.template)
     examples = read_examples(config, config.data, tokenizer)
     model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
     setup = set_up(config, mesh, examples, model, tokenizer)
@@ -61,14 +87,68 @@ def fit(config: TrainConfig) -> list[Path]:
     complete = []
     for each, run in runs:
         if config.learning_rates:
-            log.info("learning rate %g: %s", each.learning_rate, each.out)
+            log.info("learning rate %s: %s", each.learning_rate, each.out)
         trainer = Trainer(each, setup, run)
         if is_first():
-            run.write_settings(each, base, config_directory(source), config.data)
-        if not trainer.train():
+            run.write_settings(each, base, files, config.data)
+        goes_on = trainer.train(stop)
+        if trainer.complete:
+            complete.append(run.path)
+        if not goes_on:
             break
-        complete.append(run.path)
     return complete
+
+
+def _lock(directories: Sequence[Path], locks: contextlib.ExitStack) -> None:
+    """Let no other training write to the directories. The first of several processes does this for all.
+
+    Raises:
+        UserError: when one of them is taken, in every process.
+    """
+    refused: Exception | None = None
+    if is_first():
+        try:
+            for directory in directories:
+                locks.enter_context(lock_directory(directory))
+        except (UserError, OSError) as problem:
+            refused = problem
+    if any_process(refused is not None):
+        raise refused or UserError("the first process cannot write to the run's directory")
+
+
+def _check_data(config: TrainConfig) -> None:
+    """Read the data before a model is built or downloaded for them.
+
+    Raises:
+        UserError: for data that cannot be read.
+    """
+    if Path(config.model).is_dir():
+        return  # the data are read before the model is
+    for source in (*config.data, *config.validation_data):
+        if source != miniature.NAME:
+            read_conversations(source)
+
+
+def _architecture(model: str) -> LlamaConfig:
+    """The architecture of a model that need not be there yet.
+
+    Raises:
+        UserError: when it is not known.
+    """
+    return miniature.architecture() if model == miniature.NAME else known_architecture(model)
+
+
+def _check_length(config: TrainConfig, llama: LlamaConfig) -> None:
+    """Refuse rows that are longer than the model can tell positions apart.
+
+    Raises:
+        UserError: naming both numbers.
+    """
+    if config.sequence_length > llama.max_positions:
+        raise UserError(
+            f"sequence_length {config.sequence_length} is more than the {llama.max_positions} positions of "
+            f"{config.model} (max_position_embeddings); give --sequence-length {llama.max_positions} or less"
+        )
 
 
 def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
@@ -95,12 +175,9 @@ def _location(model: str) -> str:
 
 def _plan(config: TrainConfig) -> None:
     """Print what the run needs. The number of epochs is known where model and data are at hand."""
-    if config.model == miniature.NAME:
-        print_plan(config, miniature.architecture())
-        return
     directory = Path(config.model)
     tokenizer = ChatTokenizer(config_directory(directory), config.template) if directory.is_dir() else None
-    print_plan(config, known_architecture(config.model), tokenizer)
+    print_plan(config, _architecture(config.model), tokenizer)
 
 
 def _command(config: TrainConfig) -> None:
@@ -108,12 +185,19 @@ def _command(config: TrainConfig) -> None:
     if config.plan:
         _plan(config)
         return
-    for out in fit(config):
-        if is_first():
+    stop = StopSignal()
+    complete = fit(config, stop)
+    if is_first():
+        prompts = miniature.NAME if config.model == miniature.NAME else "xlt113"
+        for out in complete:
             print(f"trained: {out}")
             print(
-                f"next:    python -m xltjax.generate --model {out} --prompts xlt113 --out {out}/responses.jsonl"
+                f"next:    python -m xltjax.generate --model {out} --prompts {prompts} "
+                f"--out {out}/responses.jsonl"
             )
+    if len(complete) < len(config.runs()):
+        # The signal may have reached another process of this run.
+        sys.exit(128 + (stop.number or signal.SIGTERM))
 
 
 COMMAND = cli.command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -39,6 +40,16 @@ optimization_setting = partial(setting, section="Optimization")
 lora_setting = partial(setting, section="LoRA")
 run_setting = partial(setting, section="Run", affects_result=False)
 process_setting = partial(setting, section="Several processes", affects_result=False, saved=False)
+
+
+def rate_texts(rates: Sequence[float]) -> dict[float, str]:
+    """The shortest text of each rate, with at least six digits, that tells it from the others."""
+    texts = {}
+    for rate in dict.fromkeys(rates):
+        others = [other for other in rates if other != rate]
+        digits = next(n for n in range(6, 18) if f"{rate:.{n}g}" not in {f"{o:.{n}g}" for o in others})
+        texts[rate] = f"{rate:.{digits}g}"
+    return texts
 
 
 @dataclass(frozen=True)
@@ -152,10 +163,9 @@ class TrainConfig:
 
     def runs(self) -> list[TrainConfig]:
         """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
-        rates = dict.fromkeys(self.learning_rates)
         return [
-            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{rate:g}")
-            for rate in rates
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{text}")
+            for rate, text in rate_texts(self.learning_rates).items()
         ] or [self]
 
     def batch_shape(self) -> BatchShape:

@@ -1,0 +1,160 @@
+"""One command at a time writes to one place, and a killed one leaves it open to the next."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from xltjax.common.directories import new_directory
+from xltjax.common.errors import UserError
+from xltjax.common.locks import lock_directory, lock_file
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from xltjax.common.locks import lock_directory
+with lock_directory(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def holder(directory: Path) -> subprocess.Popen[str]:
+    """Another process that has the lock of ``directory``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_the_second_is_refused_in_one_line_and_a_killed_first_leaves_it_open(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with holder(out) as process:
+        with pytest.raises(
+            UserError, match=rf"^{out} is being written by another command \(process {process.pid} on"
+        ):
+            lock_directory(out).__enter__()
+        process.kill()
+    (out / "mine").touch()
+    with lock_directory(out):
+        pass
+    assert [file.name for file in out.iterdir()] == ["mine"]
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
+    with lock_directory(tmp_path / "a" / "b"), pytest.raises(UserError, match="by another command"):
+        lock_directory(tmp_path / "a" / "b").__enter__()
+    with lock_file(tmp_path / "c" / "responses.jsonl"):
+        assert (tmp_path / "c").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_at_once_one_at_a_time_has_the_lock(tmp_path: Path) -> None:
+    inside, held, most = 0, 0, 0
+
+    def fight() -> None:
+        nonlocal inside, held, most
+        for _ in range(200):
+            try:
+                with lock_directory(tmp_path / "run"):
+                    inside += 1
+                    most, held = max(most, inside), held + 1
+                    inside -= 1
+            except UserError:
+                continue
+
+    threads = [threading.Thread(target=fight) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, held > 200) == (1, True)
+
+
+def test_a_file_system_without_locks_is_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock_directory(tmp_path / "run"):
+        (tmp_path / "run" / "mine").touch()
+    assert [record.message for record in caplog.records] == [
+        f"notice: the file system of {tmp_path / 'run'} has no locks; start no second command with it"
+    ]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("path", ["/proc/none/run", "/proc/self"])
+def test_a_place_where_no_file_can_be_is_one_line(path: str) -> None:
+    with pytest.raises(UserError, match=rf"^{path} cannot be (created|written): .*; choose another path$"):
+        lock_directory(Path(path)).__enter__()
+
+
+def test_a_directory_that_is_being_made_or_trained_in_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "hf"
+    with new_directory(target, overwrite=True), pytest.raises(UserError, match=f"^{target} is being written"):
+        new_directory(target, overwrite=True).__enter__()
+    with lock_directory(target), pytest.raises(UserError, match=f"^{target} is being written"):
+        new_directory(target, overwrite=True).__enter__()
+
+
+def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / ".lock").touch()  # of a command that was killed
+    with new_directory(tmp_path / "hf", overwrite=False) as staging:
+        (staging / "ours").touch()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("hf"), Path("hf/ours")]
+
+
+def test_what_cannot_be_put_in_place_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "before").touch()
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".tmp":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UserError, match="cannot be replaced"), new_directory(tmp_path / "hf", overwrite=True):
+        pass
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("hf"), Path("hf/before")]
+
+
+def test_what_appeared_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "hf"
+    with pytest.raises(UserError, match="is not empty"), new_directory(target, overwrite=False) as staging:  # noqa: PT012
+        (staging / "ours").touch()
+        target.mkdir()
+        (target / "theirs").touch()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("hf"), Path("hf/theirs")]
+
+
+def test_a_file_system_that_cannot_rename_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with (
+        pytest.raises(UserError, match="hf cannot be replaced: Function not implemented"),
+        new_directory(tmp_path / "hf", overwrite=False),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
