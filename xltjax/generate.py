@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ import jax.numpy as jnp
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write, json_line, read_text
+from xltjax.common.files import atomic_write, json_line
 from xltjax.common.progress import progress
 from xltjax.common.provenance import provenance
 from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.models import config_directory, find_model, load_adapter, load_model
+from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.data.conversations import Message
+from xltjax.data.model_files import end_ids
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
@@ -62,7 +62,7 @@ class GenerateConfig:
     batch_size: int = setting(32, "Answers generated at once, over the whole mesh.")
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
-    template: str = setting("", "Chat template: that of the run, or llama-2, when not given.")
+    template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -223,7 +223,7 @@ def _generate(
     model = load_model(source, mesh, dtype=dtype)
     if config.adapter and has_lora(model):
         raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
-    eos = _eos(config_directory(source), tokenizer.eos)
+    eos = end_ids(tokenizer)
     for adapter in dict.fromkeys(prompt.request.adapter for prompt in prompts):
         if adapter is not None:
             remove_lora(model)
@@ -244,24 +244,14 @@ def _generate(
         log.info("%s: %s", prompt.request.model, engine.throughput.report())
 
 
-def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
-    """The ids that end an answer: the tokenizer's, and those of ``generation_config.json``."""
-    ids = {tokenizer_eos}
-    path = directory / "generation_config.json"
-    if path.is_file():
-        named = json.loads(read_text(path)).get("eos_token_id")
-        ids |= set(named if isinstance(named, list) else [] if named is None else [named])
-    return tuple(sorted(ids))
-
-
 def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
     """What decides the answers, to be compared when a file is resumed."""
-    run = Run.find(config.adapter[0]) if config.adapter else Run.find(source)
+    trained_with = template_of(Path(config.adapter[0])) if config.adapter else None
     return {
         "model": str(source.resolve()),
         "adapter": [str(Path(adapter).resolve()) for adapter in config.adapter],
         "prompts": config.prompts,
-        "template": config.template or (run.template if run else "llama-2"),
+        "template": config.template or trained_with or template_of(source) or "llama-2",
         "max_new_tokens": config.max_new_tokens,
         **dataclasses.asdict(config.sampling()),
         "seed": config.seed,

@@ -46,6 +46,9 @@ class ChatTokenizer:
     """A Hugging Face tokenizer together with a chat template.
 
     Attributes:
+        directory: where it was loaded from.
+        hf: the Hugging Face tokenizer.
+        template: the name of the template.
         eos: the id of the token that ends an answer in this template.
     """
 
@@ -59,8 +62,10 @@ class ChatTokenizer:
         Raises:
             UserError: when there is no usable tokenizer, or it lacks what the template needs.
         """
-        self._tokenizer = _load_tokenizer(directory)
-        self._layouts = Layouts(self._tokenizer, template, str(directory))
+        self.directory = Path(directory)
+        self.hf = _load_tokenizer(directory)
+        self.template = template
+        self._layouts = Layouts(self.hf, template, str(directory))
         self.eos = self._layouts.eos
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -85,7 +90,7 @@ class ChatTokenizer:
         """The text of an answer, without special tokens and surrounding whitespace."""
         # Some tokenizers would "clean up" the space that French puts before a question mark.
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return str(self._tokenizer.decode(list(ids), **options)).strip()
+        return str(self.hf.decode(list(ids), **options)).strip()
 
     def _pieces(self, conversations: Sequence[Sequence[Message]]) -> list[list[tuple[list[int], bool]]]:
         """Each conversation as (token ids, learned) pieces."""
@@ -136,7 +141,7 @@ class ChatTokenizer:
                 ) from None
         encoded: dict[str, list[int]] = {"": []}
         if unique:
-            ids = self._tokenizer(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            ids = self.hf(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             encoded |= dict(zip(unique, ids, strict=True))
         return encoded
 
@@ -151,8 +156,16 @@ def _load_tokenizer(directory: str | Path) -> Any:
     import transformers
 
     try:
-        return getattr(transformers, _tokenizer_class(path)).from_pretrained(str(directory))
+        # Without the argument, transformers would ask on the terminal whether to run the code of a directory.
+        return getattr(transformers, _tokenizer_class(path)).from_pretrained(
+            str(directory), trust_remote_code=False
+        )
     except Exception as problem:  # a damaged file can raise anything
+        if "trust_remote_code" in str(problem):
+            raise UserError(
+                f"the tokenizer of {directory} brings its own code (auto_map), which is never run; remove auto_map "
+                "from its tokenizer_config.json, or use a tokenizer that transformers knows"
+            ) from None
         raise UserError(f"no tokenizer could be loaded from {directory}: {problem!r:.300}") from None
 
 
