@@ -27,7 +27,8 @@ from xltjax.generate import GenerateConfig, generate
 
 OWN = (
     "{% for message in messages %}{% if message['role'] == 'system' %}"
-    "{{ bos_token + '<<' + message['content'] + '>>' }}{% else %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endif %}"
+    "{{ bos_token + '<<' + message['content'] + '>>' }}"
+    "{% else %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 PIECES = (
@@ -316,6 +317,19 @@ def test_the_ends_of_an_answer_come_from_every_file_that_names_them(chatml_run: 
         generation.write_text(torn)
         with pytest.raises(UserError, match=reason):
             end_ids(ChatTokenizer(directory, "llama-2"))
+
+
+def test_every_damaged_json_of_a_tokenizer_is_named(tmp_path: Path, tokenizer_directory: Path) -> None:
+    directory = Path(shutil.copytree(tokenizer_directory, tmp_path / "model"))
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"):
+        file = directory / name
+        before = file.read_bytes() if file.exists() else None
+        for text in ("null", "[1]", '{"a": ', ""):
+            file.write_text(text)
+            with pytest.raises(UserError, match=name) as caught:
+                ChatTokenizer(directory)
+            assert "\n" not in str(caught.value)
+        file.unlink() if before is None else file.write_bytes(before)
 
 
 LOADED = """

@@ -7,7 +7,6 @@ literal ``</s>`` in a message never becomes the special token.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xltjax.common.errors import UserError
+from xltjax.common.files import read_json_object, read_text
 from xltjax.data.conversations import Message
 from xltjax.data.templates import MARK, Layouts
 
@@ -151,6 +151,9 @@ def _load_tokenizer(directory: str | Path) -> Any:
     files = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     if path.is_dir() and not any((path / file).is_file() for file in files):
         raise UserError(f"{path} has no tokenizer (none of {', '.join(files)})")
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"):
+        if (path / name).is_file():
+            read_json_object(path / name)  # which names the file that is damaged
     # Tokenizers do not need PyTorch, which transformers would advise to install.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
@@ -175,15 +178,14 @@ def _tokenizer_class(directory: Path) -> str:
     ``AutoTokenizer`` would choose the same class, but it imports PyTorch if that is installed, which takes
     seconds.
     """
-    try:
-        named = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-        model = directory / "config.json"
-        model_type = (
-            json.loads(model.read_text(encoding="utf-8"))["model_type"] if model.is_file() else "llama"
-        )
-        data = (directory / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError):
+    settings, model, tokenizer = (
+        directory / name for name in ("tokenizer_config.json", "config.json", "tokenizer.json")
+    )
+    if not (settings.is_file() and tokenizer.is_file()):
         return "AutoTokenizer"
+    named = read_json_object(settings)
+    model_type = read_json_object(model).get("model_type") if model.is_file() else "llama"
+    data = read_text(tokenizer)
     # For a byte-level tokenizer, AutoTokenizer ignores that the configuration names LLaMA's class.
     if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
         return "AutoTokenizer"
