@@ -20,8 +20,9 @@ from xltjax.common.settings import setting
 from xltjax.converters.check import compare_models
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
-from xltjax.converters.models import config_directory, find_model, load_model, weights_directory
+from xltjax.converters.models import config_directory, find_model, load_model, template_of, weights_directory
 from xltjax.converters.peft import load_peft, save_peft
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
@@ -95,6 +96,7 @@ def to_hf(config: ToHf) -> None:
         base=config_directory(source),
         max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
         dtype=dtype,
+        template=template_of(source),
         overwrite=config.overwrite,
     )
     print(f"Hugging Face directory: {config.dst}")
@@ -107,7 +109,13 @@ def to_peft(config: Conversion) -> None:
     source = find_model(config.src)
     run = Run.open(source)
     model = load_model(source, make_mesh(config.mesh), dtype=None)
-    save_peft(model, config.dst, base_name=run.base.location, overwrite=config.overwrite)
+    save_peft(
+        model,
+        config.dst,
+        base_name=run.base.location,
+        tokenizer=ChatTokenizer(run.model_files, run.template),
+        overwrite=config.overwrite,
+    )
     print(f"PEFT directory: {config.dst}")
 
 
@@ -124,7 +132,11 @@ def to_flax(config: ToFlax) -> None:
             f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
         )
     run = Run.find(source)
-    settings = TrainConfig(model=config.src, template=run.template if run else TrainConfig.template)
+    settings = TrainConfig(
+        model=config.src,
+        data=run.config.data if run else (),
+        template=template_of(source) or TrainConfig.template,
+    )
     base = Base(str(source.resolve()), fingerprint(weights_directory(source)))
     with new_directory(target, config.overwrite) as staging:
         copy = Run(staging)

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError
 from xltjax.converters.export_hf import fetch
-from xltjax.converters.load import same_bits, true_shape
+from xltjax.converters.load import true_shape
 from xltjax.converters.models import config_directory, find_model, load_model
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.peft import load_peft
+from xltjax.converters.safetensors_files import same_bits
 from xltjax.data.conversations import Message
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, parameters

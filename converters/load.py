@@ -21,13 +21,12 @@ from jax.sharding import Mesh, NamedSharding
 from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.names import hf_name
-from xltjax.converters.safetensors_files import map_tensors
+from xltjax.converters.safetensors_files import CHUNK_BYTES, map_tensors, same_bits
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import stored_spec
 
 log = logging.getLogger("xltjax")
 
-CHUNK_BYTES = 1 << 18  # copied, cast and checked at once: this much stays in a core's cache
 MOST_THREADS = 8  # threads that read; with accelerators, each has one tensor in host memory
 PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # Linux alone has the last
 
@@ -89,14 +88,6 @@ def _drop_derived(directory: Path, tensors: dict[str, np.ndarray], config: Llama
                 "from it; set tie_word_embeddings to false, or remove the tensor"
             )
         del tensors[hf_name("head.weight")]
-
-
-def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are equal bit for bit: NaN equals NaN, and 0 differs from -0."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    step = max(1, CHUNK_BYTES // max(1, a[:1].nbytes))
-    return all(a[i : i + step].tobytes() == b[i : i + step].tobytes() for i in range(0, len(a), step))
 
 
 def _check_names(

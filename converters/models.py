@@ -14,9 +14,11 @@ from xltjax.common.fingerprint import fingerprint
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.load import abstract_llama, load_hf
 from xltjax.converters.peft import load_peft
+from xltjax.data.chat_jinja import exported_template
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import add_lora, merge
 from xltjax.mesh import stored_spec
+from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
 
 _LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
@@ -62,6 +64,19 @@ def config_directory(path: Path) -> Path:
     """The directory that holds a model's config and tokenizer: a folder of a run, or else ``path`` itself."""
     run = Run.find(path)
     return run.model_files if run else path
+
+
+def template_of(path: Path) -> str | None:
+    """The chat template with which a model or adapter was trained: that of a run, or of a directory that we exported.
+
+    None when it is not known.
+    """
+    run = Run.find(path)
+    if run is None:
+        return exported_template(path)
+    # What ``to-flax`` makes of a model that is not a run has no template of its own.
+    plain_copy = run.step == 0 and not run.config.data and run.template == TrainConfig.template
+    return None if plain_copy else run.template
 
 
 def known_architecture(model: str) -> LlamaConfig:

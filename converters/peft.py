@@ -20,6 +20,8 @@ from xltjax.converters.export_hf import fetch
 from xltjax.converters.load import load_variables
 from xltjax.converters.names import export_order, peft_name
 from xltjax.converters.safetensors_files import map_tensors, write_safetensors
+from xltjax.data.exported_tokenizer import write_chat_files
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, parameters
 from xltjax.lora import TARGETS, add_lora, has_lora, linears, lora_linears
 
@@ -37,13 +39,21 @@ UNSET: tuple[Any, ...] = (None, False, "none", [], {})
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")
 
 
-def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool = False) -> None:
+def save_peft(
+    model: Llama,
+    path: str | Path,
+    *,
+    base_name: str,
+    tokenizer: ChatTokenizer | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write the adapters of ``model`` as a directory that ``peft`` loads.
 
     Args:
         model: a model whose adapters all have the same rank and scale.
         path: the directory to create.
         base_name: the value of ``base_model_name_or_path``: the path or id of the base model.
+        tokenizer: the tokenizer with the chat template of the training, which are written beside the adapter.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
@@ -67,6 +77,8 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
         "inference_mode": True,
     }
     with new_directory(Path(path), overwrite) as staging:
+        if tokenizer is not None:
+            write_chat_files(tokenizer, staging)
         (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         variables = parameters(model, nnx.LoRAParam)
         by_name = {peft_name(name): variables[name] for name in sorted(variables, key=export_order)}

@@ -22,6 +22,7 @@ from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import make_output_directory
 from xltjax.common.settings import setting
 from xltjax.data.conversations import Message
+from xltjax.data.model_files import end_ids
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
@@ -210,7 +211,7 @@ class LlamaJudge:
             slots=self._config.batch_size,
             max_new_tokens=self._config.max_new_tokens,
             sampling=SamplingParams(),
-            eos=(self._tokenizer.eos,),
+            eos=end_ids(self._tokenizer),
         )
 
     def judge(self, responses: Sequence[Response]) -> list[Judgment]:

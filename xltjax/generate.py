@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from jax.sharding import Mesh
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import append, atomic_write, json_line, read_jsonl, read_text
+from xltjax.common.files import append, atomic_write, json_line, read_jsonl
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.locks import lock_file
 from xltjax.common.progress import progress
@@ -29,10 +28,11 @@ from xltjax.converters.models import (
     find_model,
     load_adapter,
     load_model,
+    template_of,
     weights_directory,
 )
 from xltjax.data.conversations import Message
-from xltjax.data.model_files import tokenizer_hashes
+from xltjax.data.model_files import end_ids, tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
@@ -74,7 +74,7 @@ class GenerateConfig:
     batch_size: int = setting(32, "Answers generated at once, over the whole mesh.")
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
-    template: str = setting("", "Chat template: that of the run, or llama-2, when not given.")
+    template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -218,9 +218,8 @@ def _answerers(config: GenerateConfig, source: Path) -> list[Answerer]:
 
 
 def _template(config: GenerateConfig, *places: Path) -> str:
-    """The chat template asked for, or else that of the first of ``places`` that is a run."""
-    runs = [run for place in places if (run := Run.find(place))]
-    return config.template or (runs[0].template if runs else "llama-2")
+    """The chat template asked for, or else the one that the first of ``places`` was trained with, or llama-2."""
+    return config.template or next(filter(None, map(template_of, places)), "llama-2")
 
 
 def _requests(answerers: Sequence[Answerer], instructions: Sequence[Instruction]) -> list[Request]:
@@ -312,7 +311,7 @@ def _generate(
         tokenizer = next(iter(asked.values())).tokenizer
         engine = Engine(
             model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
-            sampling=config.sampling(), eos=_eos(config_directory(source), tokenizer.eos), seed=config.seed,
+            sampling=config.sampling(), eos=end_ids(tokenizer), seed=config.seed,
         )  # fmt: skip
         answers: Iterator[tuple[str, Answer]] = engine.generate((key, p.ids) for key, p in asked.items())
         for key, answer in answers:
@@ -323,16 +322,6 @@ def _generate(
                 f"{engine.throughput.rate():,.0f} tokens/s",
             )
         log.info("%s: %s", answerer.name, engine.throughput.report())
-
-
-def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
-    """The ids that end an answer: the tokenizer's, and those of ``generation_config.json``."""
-    ids = {tokenizer_eos}
-    path = directory / "generation_config.json"
-    if path.is_file():
-        named = json.loads(read_text(path)).get("eos_token_id")
-        ids |= set(named if isinstance(named, list) else [] if named is None else [named])
-    return tuple(sorted(ids))
 
 
 def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from xltjax.converters.models import (
     find_model,
     known_architecture,
     load_model,
+    template_of,
     weights_directory,
 )
 from xltjax.data.formats import find_files, read_conversations
@@ -75,6 +76,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     _check_length(config, known_architecture(str(source)))
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
+    _tell_template(config, source)
     runs = [(each, Run(each.out)) for each in config.runs()]
     for each, run in runs:
         run.check_resumable(each, config.data, base.fingerprint, files)
@@ -166,6 +168,16 @@ def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
         wait_for_all(f"model and data are there for {'the first' if first else 'all'}")
     assert found is not None
     return config, found
+
+
+def _tell_template(config: TrainConfig, source: Path) -> None:
+    """Say so when the model was trained with another chat template."""
+    before = template_of(source)
+    if before and before != config.template:
+        log.info(
+            "%s was trained with the chat template %r; this run uses %r (--template %s goes on with it)",
+            config.model, before, config.template, before,
+        )  # fmt: skip
 
 
 def _location(model: str) -> str:

@@ -7,7 +7,6 @@ literal ``</s>`` in a message never becomes the special token.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xltjax.common.errors import UserError
+from xltjax.common.files import read_json_object, read_text
 from xltjax.data.conversations import Message
 from xltjax.data.templates import MARK, Layouts
 
@@ -46,6 +46,9 @@ class ChatTokenizer:
     """A Hugging Face tokenizer together with a chat template.
 
     Attributes:
+        directory: where it was loaded from.
+        hf: the Hugging Face tokenizer.
+        template: the name of the template.
         eos: the id of the token that ends an answer in this template.
     """
 
@@ -59,8 +62,10 @@ class ChatTokenizer:
         Raises:
             UserError: when there is no usable tokenizer, or it lacks what the template needs.
         """
-        self._tokenizer = _load_tokenizer(directory)
-        self._layouts = Layouts(self._tokenizer, template, str(directory))
+        self.directory = Path(directory)
+        self.hf = _load_tokenizer(directory)
+        self.template = template
+        self._layouts = Layouts(self.hf, template, str(directory))
         self.eos = self._layouts.eos
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -85,7 +90,7 @@ class ChatTokenizer:
         """The text of an answer, without special tokens and surrounding whitespace."""
         # Some tokenizers would "clean up" the space that French puts before a question mark.
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return str(self._tokenizer.decode(list(ids), **options)).strip()
+        return str(self.hf.decode(list(ids), **options)).strip()
 
     def _pieces(self, conversations: Sequence[Sequence[Message]]) -> list[list[tuple[list[int], bool]]]:
         """Each conversation as (token ids, learned) pieces."""
@@ -136,7 +141,7 @@ class ChatTokenizer:
                 ) from None
         encoded: dict[str, list[int]] = {"": []}
         if unique:
-            ids = self._tokenizer(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            ids = self.hf(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             encoded |= dict(zip(unique, ids, strict=True))
         return encoded
 
@@ -146,13 +151,24 @@ def _load_tokenizer(directory: str | Path) -> Any:
     files = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     if path.is_dir() and not any((path / file).is_file() for file in files):
         raise UserError(f"{path} has no tokenizer (none of {', '.join(files)})")
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"):
+        if (path / name).is_file():
+            read_json_object(path / name)  # which names the file that is damaged
     # Tokenizers do not need PyTorch, which transformers would advise to install.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
     try:
-        return getattr(transformers, _tokenizer_class(path)).from_pretrained(str(directory))
+        # Without the argument, transformers would ask on the terminal whether to run the code of a directory.
+        return getattr(transformers, _tokenizer_class(path)).from_pretrained(
+            str(directory), trust_remote_code=False
+        )
     except Exception as problem:  # a damaged file can raise anything
+        if "trust_remote_code" in str(problem):
+            raise UserError(
+                f"the tokenizer of {directory} brings its own code (auto_map), which is never run; remove auto_map "
+                "from its tokenizer_config.json, or use a tokenizer that transformers knows"
+            ) from None
         raise UserError(f"no tokenizer could be loaded from {directory}: {problem!r:.300}") from None
 
 
@@ -162,15 +178,14 @@ def _tokenizer_class(directory: Path) -> str:
     ``AutoTokenizer`` would choose the same class, but it imports PyTorch if that is installed, which takes
     seconds.
     """
-    try:
-        named = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-        model = directory / "config.json"
-        model_type = (
-            json.loads(model.read_text(encoding="utf-8"))["model_type"] if model.is_file() else "llama"
-        )
-        data = (directory / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError):
+    settings, model, tokenizer = (
+        directory / name for name in ("tokenizer_config.json", "config.json", "tokenizer.json")
+    )
+    if not (settings.is_file() and tokenizer.is_file()):
         return "AutoTokenizer"
+    named = read_json_object(settings)
+    model_type = read_json_object(model).get("model_type") if model.is_file() else "llama"
+    data = read_text(tokenizer)
     # For a byte-level tokenizer, AutoTokenizer ignores that the configuration names LLaMA's class.
     if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
         return "AutoTokenizer"
