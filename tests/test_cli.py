@@ -227,6 +227,9 @@ def test_an_unknown_key_of_a_file_names_the_nearest(
         (OSError(errno.ENOSPC, "No space left on device", "/x"), "No space left on device: /x"),
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system: while writing"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "Permission denied: /x"),
+        (OSError(errno.EIO, "Input/output error", "/x"), "Input/output error: /x"),
+        (OSError(errno.ENOSYS, "Function not implemented", "/x"), "Function not implemented: /x"),
+        (OSError(errno.EMFILE, "Too many open files", "/x"), "Too many open files: /x"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.\nBuffers: ..."),
          "the device is out of memory; lower --rows-per-device or --batch-size, or use more devices "
          "(RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.)"),
@@ -244,7 +247,7 @@ def test_a_name_too_long_for_a_file_is_one_line(caller: Caller, tmp_path: Path) 
     assert caller.mistake(one, "--model", "x" * 300).startswith("File name too long: xxx")
 
 
-@pytest.mark.parametrize("problem", [ValueError("ours"), OSError(errno.EIO, "Input/output error")])
+@pytest.mark.parametrize("problem", [ValueError("ours"), OSError(errno.EBADF, "Bad file descriptor")])
 def test_a_mistake_of_ours_keeps_its_traceback(problem: Exception) -> None:
     with pytest.raises(type(problem)):
         execute(failing(problem), [])
@@ -327,6 +330,7 @@ def test_a_model_that_cannot_be_read_is_one_line(
     shutil.copytree(chat_model, model)
     change(model)
     arguments = ["--model", str(model), "--data", str(dolly), "--out", str(tmp_path / "out")]
+    arguments += ["--sequence-length", "512"]
     assert re.search(message, caller.mistake(train.COMMAND, *arguments))
     assert not any((tmp_path / "out").glob("**/*.*"))  # nothing half-written
 
@@ -372,6 +376,8 @@ def test_settings_that_cannot_work_are_one_line(
     arguments: list[str], message: str, chat_model: Path, dolly: Path, tmp_path: Path, caller: Caller
 ) -> None:
     base = ["--model", str(chat_model), "--data", str(dolly), "--out", str(tmp_path / "out")]
+    if "3x1" not in arguments:
+        base += ["--sequence-length", "512"]
     assert re.search(message, caller.mistake(train.COMMAND, *base, *arguments))
 
 

@@ -64,15 +64,14 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     with contextlib.ExitStack() as locks:
         _lock([Path(each.out) for each in config.runs()], locks)
         # What is known in a second comes before what is fetched or built in minutes.
+        _check_data(config)
         if config.model == miniature.NAME or config.model in KNOWN:
             _check_length(config, _architecture(config.model))
-        _check_data(config)
         return _fit(config, mesh, stop or StopSignal())
 
 
 def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
-    _check_length(config, known_architecture(str(source)))
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
     runs = [(each, Run(each.out)) for each in config.runs()]
@@ -81,6 +80,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     wait_for_all("the settings are checked")
     tokenizer = ChatTokenizer(files, config.template)
     examples = read_examples(config, config.data, tokenizer)
+    _check_length(config, known_architecture(str(source)))
     model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
     setup = set_up(config, mesh, examples, model, tokenizer)
     del model  # its buffers are used up by the first update
