@@ -19,7 +19,7 @@ import click
 import pytest
 import yaml
 
-from xltjax import doctor, generate, train
+from xltjax import generate, train
 from xltjax.common.cli import command, execute, group
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
@@ -426,24 +426,6 @@ def test_print_config_of_training_resolves_a_paper_config_with_a_protocol(caller
     values = yaml.safe_load(out)
     assert (values["steps"], values["accumulation"], values["model"]) == (5, 10, "meta-llama/Llama-2-13b-hf")
     assert values.keys() == {field.name for field in fields(train.TrainConfig)}
-
-
-# Doctor
-
-
-def test_doctor_names_the_extra_to_install(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(doctor, "PACKAGES", {"none-such": "judge", "none-such-either": "", "pytest": ""})
-    monkeypatch.setattr(
-        doctor, "_evaluators", lambda config: iter([("dictionary xx", "missing", "see [docs]")])
-    )
-    code, out, err = caller.run(doctor.COMMAND)
-    assert (code, err) == (0, "")
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
-    assert ["none-such", "missing", "pip install 'xltjax[judge]'"] in rows
-    assert ["none-such-either", "missing", "pip install none-such-either"] in rows
-    assert ["pytest", pytest.__version__, ""] in rows
-    assert ["dictionary xx", "missing", "see [docs]"] in rows
 
 
 # Progress
