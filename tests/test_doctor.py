@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from xltjax import doctor
+from xltjax.common import distributed
 from xltjax.common.cli import execute
 
 
@@ -70,7 +71,7 @@ def test_a_gpu_that_jax_does_not_see_is_named_with_the_remedy(
     state, what_to_do = table(capsys, monkeypatch)["NVIDIA GPU"]
     assert state == "not used"
     assert what_to_do.startswith(remedy)
-    monkeypatch.setattr(doctor, "TPU_DEVICES", (str(tmp_path / "nvidia-smi"),))
+    monkeypatch.setattr(distributed, "TPU_DEVICES", (str(tmp_path / "nvidia-smi"),))
     assert table(capsys, monkeypatch)["TPU"][0] == "not used"
 
 

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from xltjax import __version__
 from xltjax.common import cli
-from xltjax.common.distributed import TPU_DEVICES
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.hardware import GIB
 from xltjax.common.settings import setting
@@ -98,6 +97,8 @@ def _devices() -> Iterator[Finding]:
 
 def _unseen_accelerators() -> Iterator[Finding]:
     """Accelerators of this machine that JAX, which has found the CPU alone, does not use."""
+    from xltjax.common.distributed import TPU_DEVICES
+
     found = {}
     if shutil.which("nvidia-smi"):
         found["NVIDIA GPU"] = ("jax[cuda13]", ("jax-cuda13-plugin", "jax-cuda12-plugin"))

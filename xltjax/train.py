@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -175,9 +176,19 @@ def _location(model: str) -> str:
 
 def _plan(config: TrainConfig) -> None:
     """Print what the run needs. The number of epochs is known where model and data are at hand."""
-    directory = Path(config.model)
+    llama = _architecture(config.model)
+    if miniature.NAME in (config.model, *config.data):
+        if not miniature.is_built():
+            print_plan(config, llama)
+            print("one epoch: known when the miniature is built, which the first training does")
+            return
+        located = miniature.located(config)
+        model, config = located.model, dataclasses.replace(located, model=config.model)
+    else:
+        model = config.model
+    directory = Path(model)
     tokenizer = ChatTokenizer(config_directory(directory), config.template) if directory.is_dir() else None
-    print_plan(config, _architecture(config.model), tokenizer)
+    print_plan(config, llama, tokenizer)
 
 
 def _command(config: TrainConfig) -> None:
