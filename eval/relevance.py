@@ -20,6 +20,7 @@ from typing import Any, Literal
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import make_output_directory
+from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids
@@ -309,9 +310,11 @@ def relevance(config: RelevanceConfig) -> None:
     """
     _check(config)
     responses = config.read()
+    out = Path(config.out)
+    with lock_directory(out):  # before the judge is loaded
+        check_results(out)
     judge = LlamaJudge(config)
-    out = make_output_directory(Path(config.out))
-    check_results(out)
+    make_output_directory(out)
     # Without the batch size and the mesh, so that a run that ran out of memory can go on with smaller ones.
     settings = {**judge.provenance(), "files": judge.files()}
     with Journal(out, "relevance", {"relevance": RELEVANCE_VERSION}, settings) as journal:

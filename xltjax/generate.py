@@ -37,7 +37,7 @@ from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
-from xltjax.inference.engine import Answer, Engine
+from xltjax.inference.engine import Answer, Engine, check_slots
 from xltjax.inference.responses_file import check_ours, resume, write_settings
 from xltjax.inference.sampling import SamplingParams
 from xltjax.lora import remove_lora
@@ -172,6 +172,7 @@ def generate(config: GenerateConfig) -> Path:
     # What costs nothing comes before what has to be fetched, built or read.
     instructions = _instructions(config) if config.prompts != NAME else []
     mesh = make_mesh(config.mesh)
+    check_slots(config.batch_size, mesh)
     source = find_model(model_path(config.model))
     answerers = _answerers(config, source)
     instructions = instructions or _instructions(config)

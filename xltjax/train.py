@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -65,15 +66,14 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     with contextlib.ExitStack() as locks:
         _lock([Path(each.out) for each in config.runs()], locks)
         # What is known in a second comes before what is fetched or built in minutes.
+        _check_data(config)
         if config.model == miniature.NAME or config.model in KNOWN:
             _check_length(config, _architecture(config.model))
-        _check_data(config)
         return _fit(config, mesh, stop or StopSignal())
 
 
 def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
-    _check_length(config, known_architecture(str(source)))
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
     _tell_template(config, source)
@@ -83,6 +83,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     wait_for_all("the settings are checked")
     tokenizer = ChatTokenizer(files, config.template)
     examples = read_examples(config, config.data, tokenizer)
+    _check_length(config, known_architecture(str(source)))
     model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
     setup = set_up(config, mesh, examples, model, tokenizer)
     del model  # its buffers are used up by the first update
@@ -187,9 +188,19 @@ def _location(model: str) -> str:
 
 def _plan(config: TrainConfig) -> None:
     """Print what the run needs. The number of epochs is known where model and data are at hand."""
-    directory = Path(config.model)
+    llama = _architecture(config.model)
+    if miniature.NAME in (config.model, *config.data):
+        if not miniature.is_built():
+            print_plan(config, llama)
+            print("one epoch: known when the miniature is built, which the first training does")
+            return
+        located = miniature.located(config)
+        model, config = located.model, dataclasses.replace(located, model=config.model)
+    else:
+        model = config.model
+    directory = Path(model)
     tokenizer = ChatTokenizer(config_directory(directory), config.template) if directory.is_dir() else None
-    print_plan(config, _architecture(config.model), tokenizer)
+    print_plan(config, llama, tokenizer)
 
 
 def _command(config: TrainConfig) -> None:

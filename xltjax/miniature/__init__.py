@@ -37,6 +37,13 @@ def located(config: TrainConfig) -> TrainConfig:
     )
 
 
+def is_built() -> bool:
+    """Whether the miniature is there, so that its paths cost nothing."""
+    from xltjax.miniature.build import cached
+
+    return cached().is_dir()
+
+
 def architecture() -> LlamaConfig:
     """The architecture of the base model, without building it."""
     from xltjax.miniature.build import VOCABULARY, miniature_config

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,6 +55,7 @@ def tour(config: Quickstart) -> None:
     ensure()
     out = Path(config.out)
     rates = rate_texts(config.learning_rates)
+    config = replace(config, learning_rates=tuple(rates))  # each once
     _run("train", "--mesh", config.mesh, "--learning-rates", ",".join(map(repr, rates)), "--steps",
          str(config.steps), "--out", str(out))  # fmt: skip
     runs = [out / f"lr-{text}" for text in rates.values()]

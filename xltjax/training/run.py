@@ -209,6 +209,7 @@ class Run:
             UserError: naming everything that differs, or when ``path`` cannot be a directory.
         """
         check_output_directory(self.path)
+        self._check_ours()
         if not (self.path / CONFIG).is_file() or config.force:
             return
         changed = self._changed_settings(config)
@@ -227,6 +228,24 @@ class Run:
             raise UserError(
                 f"{self.path} holds a run with other settings: {', '.join(changed)}; choose another --out, or "
                 "continue it nevertheless with --force"
+            )
+
+    def _check_ours(self) -> None:
+        """Refuse a directory that holds files of a run's names without the record that we write first.
+
+        Raises:
+            UserError: naming one of these files.
+        """
+        if "versions" in self._provenance():
+            return
+        files = (self.path / CONFIG, self.path / PROVENANCE, self.model_files, self.metrics_file)
+        files += (self.samples_file, self.not_finite_file)
+        taken = [file.name for file in files if file.exists()]
+        taken += [CHECKPOINTS] if self.steps else []
+        if taken:
+            raise UserError(
+                f"{self.path} holds {taken[0]} and is no run of xltjax; choose another --out, so that nothing "
+                "of it is overwritten"
             )
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
@@ -261,15 +280,15 @@ class Run:
             sources: the training data, each as ``find_files`` takes it.
         """
         make_output_directory(self.path)
-        copy_model_files(model_files, self.model_files)
-        with atomic_write(self.path / CONFIG) as file:
-            file.write(to_yaml(config, saved_only=True))
         record = provenance([path for source in sources for path in find_files(source)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
         record["tokenizer"] = tokenizer_hashes(model_files)
         with atomic_write(self.path / PROVENANCE) as file:
             json.dump(record, file, indent=2)
             file.write("\n")
+        copy_model_files(model_files, self.model_files)
+        with atomic_write(self.path / CONFIG) as file:
+            file.write(to_yaml(config, saved_only=True))
 
     def _provenance(self) -> dict[str, Any]:
         file = self.path / PROVENANCE
