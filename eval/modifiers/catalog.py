@@ -14,10 +14,12 @@ from typing import Any, Literal
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.languages import language_code
 from xltjax.eval.language import Identify, LanguageIdentifier
+from xltjax.eval.modifiers.arrow_check import arrow
+from xltjax.eval.modifiers.capitals_check import capitalize
 from xltjax.eval.modifiers.html_check import html_page
 from xltjax.eval.modifiers.list_check import list_n
 from xltjax.eval.modifiers.markdown_check import markdown
-from xltjax.eval.modifiers.text_checks import answer_in, arrow, briefly, capitalize, detailed
+from xltjax.eval.modifiers.text_checks import answer_in, briefly, detailed
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.text.segmentation import is_empty
