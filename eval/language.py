@@ -25,8 +25,8 @@ from xltjax.common.files import read_text
 from xltjax.common.languages import find_language
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
-from xltjax.eval.text.scripts import in_script_of, length, unspaced
-from xltjax.eval.text.segmentation import is_empty, without_cut_word
+from xltjax.eval.text.scripts import in_script_of, length, mostly_in_script_of, unspaced
+from xltjax.eval.text.segmentation import says_nothing, without_cut_word
 from xltjax.eval.text.segmenters import segmenter
 
 Guess = tuple[str, float]  # language code (ISO 639-1 with lid.176), probability
@@ -184,13 +184,13 @@ def language_scores(
 def language_correct(id: str, text: str, language: str, identify: Identify) -> Score:
     """1 when the first guess for the whole answer is ``language``, else 0 (paper, section 4).
 
-    Line ends count as blanks. In three cases the metric does not follow fastText. An empty answer is not in the
-    right language, although lid.176 says "English". The metric abstains for an answer without a letter. An answer
-    of which more than half of the letters are capitals is read in lower case, because lid.176 takes French
-    capitals for German.
+    Line ends count as blanks. In three cases the metric does not follow fastText. An empty answer, or one of marks
+    alone, is not in the right language, although lid.176 says "English". The metric abstains for an answer without
+    a letter. An answer of which more than half of the letters are capitals is read in lower case, because lid.176
+    takes French capitals for German.
     """
     metric = "language_correct"
-    if is_empty(text):
+    if says_nothing(text):
         return Score(id, metric, 0.0, detail={"reason": "empty"})
     if not any(map(str.isalpha, text)):
         return abstain(id, metric, "no letters")
@@ -364,7 +364,8 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
     together once they reach that size. Shorter passages, and those whose first guess has less than even odds, do
     not enter the share, and the metric abstains when there are no others. What the script decides is never unsure:
     an answer or a passage of at least 20 letters, none of them of a script of ``language``, is in another language,
-    and so is an empty answer. Text is read in lower case, because lid.176 gets half of the lines in capitals wrong.
+    and so are an unsure passage that is mostly in other scripts and an answer without any letter, digit or picture.
+    Text is read in lower case, because lid.176 gets half of the lines in capitals wrong.
 
     Args:
         id: the id of the response.
@@ -375,7 +376,7 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
             has two thirds of the letters or more; of such a line only the last word is.
     """
     metric = "line_language"
-    if is_empty(text):
+    if says_nothing(text):
         return Score(id, metric, 0.0, detail={"reason": "empty", "lines": []})
     read = _prose_before_cut(text) if truncated else prose(text)
     passages = _passages(read)
@@ -387,8 +388,9 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
     for passage in passages:
         guess, probability = identify(passage.lower())
         letters = length(passage)
-        foreign = elsewhere or in_script_of(passage, language) is False
         decided = probability >= CONFIDENCE
+        in_script = in_script_of if decided else mostly_in_script_of
+        foreign = elsewhere or in_script(passage, language) is False
         if decided or foreign:
             total += letters
             right += letters * (guess == language and not foreign)

@@ -28,7 +28,7 @@ _ENDING: dict[str, str] = {
     "fr": "etc cie al tél env max min av apr j.-c hab s.v.p p.-s c.-à-d id ibid op.cit n.b",
     "pt": "etc cia ltda al tel a.c d.c obs ex mín máx séc hab i.e v.ex",
     "ru": "т.д т.п др пр г гг в вв н.э руб коп тыс млн млрд трлн чел тел мин сек час и.о обл р-н напр и.т.д и.т.п",
-    "de": "usw etc u.ä bzgl dgl o.g u.a.m u.v.m s.u z.zt mio mrd tel std min sek jh jhd n.chr v.chr gmbh max mind zzgl",
+    "de": "usw etc u.ä bzgl dgl o.g u.a.m u.v.m mio mrd tel std min sek jh jhd n.chr v.chr gmbh max mind zzgl",
 }
 ABBREVIATIONS = {language: frozenset(text.split()) for language, text in _ABBREVIATIONS.items()}
 BEFORE_NUMBERS = {language: frozenset(text.split()) for language, text in _BEFORE_NUMBERS.items()}

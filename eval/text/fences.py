@@ -56,6 +56,7 @@ _CODE_LINE = regex.compile(
     r"|chmod|cat|python3?|node|java|cargo|go|make|source|export) [\w./\-]"
     r"|#!|#include|print\b|console\.|@\w+$|<\?)"
 )
+_JSON_START = regex.compile(r'[\[{]\s*(?:[\[{]\s*)*"')
 _JSON_STRING = regex.compile(r'"((?:[^"\\]|\\.)*+)(?:"(\s*:)?|\Z)', regex.DOTALL)
 _HTML_BLOCK = regex.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)", regex.DOTALL | regex.IGNORECASE
@@ -76,7 +77,7 @@ def fence_kind(info: str, content: str) -> str:
     stripped = content.lstrip()
     if stripped.startswith("<") and _HTML_TAG.match(stripped) is not None:
         return "html"
-    if looks_like_json(stripped):
+    if is_json(stripped):
         return "json"
     return "text" if mostly_words(content) else "code"
 
@@ -107,10 +108,19 @@ def mostly_words(text: str) -> bool:
     return 3 * coded < len(lines)
 
 
-def looks_like_json(text: str) -> bool:
-    """Whether ``text`` is an object or a list of JSON, as far as its beginning and its end tell."""
+def is_json(text: str) -> bool:
+    """Whether ``text`` is an object or a list of JSON, also one that is cut off at its end."""
     text = text.strip()
-    return bool(regex.match(r'[\[{]\s*(?:[\[{]\s*)*"', text)) and text.endswith(("}", "]"))
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text, strict=False)
+    except json.JSONDecodeError as problem:
+        cut = problem.msg.startswith("Unterminated string") or problem.pos >= len(text)
+        return cut and _JSON_START.match(text) is not None
+    except RecursionError:
+        return False
+    return True
 
 
 def json_values(content: str) -> str:

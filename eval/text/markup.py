@@ -6,14 +6,13 @@ Text in a fence stays where it is prose (``fences``).
 from __future__ import annotations
 
 import functools
-import json
 import re
 import unicodedata
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 
-from xltjax.eval.text.fences import fence_kind, html_text, json_values, looks_like_json, strip_tags
+from xltjax.eval.text.fences import fence_kind, html_text, is_json, json_values, strip_tags
 from xltjax.eval.text.scripts import unspaced
 
 # Without one of these there is nothing to parse. Prose is then only normalized, which is 15 times faster.
@@ -55,19 +54,11 @@ def prose(text: str) -> str:
     """
     text = _INVISIBLE.sub("", _UNUSABLE.sub(" ", _LINE_END.sub("\n", text)))
     if _MARKUP.search(text):
-        if looks_like_json(text) and _is_json(text):
+        if is_json(text):
             text = json_values(text)
         text = strip_tags(_text_of_markdown(text, _DEEPEST_FENCE))
         text = _ADDRESS.sub(" ", text)
     return unicodedata.normalize("NFC", text)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _text_of_markdown(text: str, depth: int) -> str:

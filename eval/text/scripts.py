@@ -46,6 +46,12 @@ def in_script_of(text: str, language: str) -> bool | None:
     return None if pattern is None else pattern.search(text) is not None
 
 
+def mostly_in_script_of(text: str, language: str) -> bool | None:
+    """Whether at least half of ``text``, by ``length``, is of a script of ``language``; None if that is unknown."""
+    pattern = _letters_of(language)
+    return None if pattern is None else 2 * length("".join(pattern.findall(text))) >= length(text)
+
+
 def script_name(text: str) -> str:
     """The script of the first letter of ``text``, such as ``Cyrillic``; "other" for rare ones."""
     return next((name for name, pattern in _NAMED.items() if pattern.search(text)), "other")

@@ -20,6 +20,7 @@ _WORD = regex.compile(
     rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{{L}}\p{{M}}\p{{N}}]+)*"
 )
 _LAST_WORD = regex.compile(rf"(?r)[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}\-‐‑]++\Z")
+_SAYS = regex.compile(r"[\p{L}\p{N}\p{So}]")
 _VISIBLE = regex.compile(r"[^\p{C}\p{Z}]")
 # Matches only at the start of a run of marks, so that a line of dots costs no more than its length.
 _ENDING = regex.compile(r"(?<![.!?…])[.!?…]++[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+(?=\s|$)")
@@ -33,6 +34,11 @@ _LIST_NUMBER = regex.compile(r"[\s>#*_]*(?:\p{N}{1,3}|\p{L})[.)](?=\s)")
 def is_empty(text: str) -> bool:
     """Whether nothing of ``text`` can be seen: it has only blanks, control and zero-width characters."""
     return _VISIBLE.search(text) is None
+
+
+def says_nothing(text: str) -> bool:
+    """Whether ``text`` has only blanks, marks and control characters: no letter, digit or picture."""
+    return _SAYS.search(text) is None
 
 
 def without_cut_word(text: str) -> str:
