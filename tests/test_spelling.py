@@ -93,12 +93,12 @@ def test_shares_of_one_answer_by_hand(dictionaries):
     ],
 )
 def test_words_keep_apostrophes_and_hyphens_and_have_no_digits(text, words):
-    assert [word for word, _ in tokenize(text)] == words
+    assert [token.word for token in tokenize(text)] == words
 
 
 def test_a_word_is_inside_a_sentence_after_blanks_and_commas_only():
     text = "Le chat, Tom dort. Paris est «Grand» : Oui\n- Non 7 Sept"
-    assert [word for word, within in tokenize(text) if within] == ["chat", "Tom", "dort", "est", "Sept"]
+    assert [token.word for token in tokenize(text) if token.within] == ["chat", "Tom", "dort", "est", "Sept"]
 
 
 @pytest.mark.parametrize("word", ["aujourd’hui", "l'homme", "L’homme", "peut-être", "PEUT-ÊTRE"])
