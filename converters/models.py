@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError, first_line
@@ -16,7 +18,7 @@ from xltjax.converters.load import abstract_llama, load_hf
 from xltjax.converters.peft import load_peft
 from xltjax.data.chat_jinja import exported_template
 from xltjax.llama import Llama, LlamaConfig, parameters
-from xltjax.lora import add_lora, merge
+from xltjax.lora import add_lora, merge, remove_lora
 from xltjax.mesh import stored_spec
 from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
@@ -124,6 +126,21 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
     merge(model)  # the base may be a LoRA run itself
     load_adapter(model, path, mesh, dtype=dtype)
     return model
+
+
+def base_restorer(model: Llama) -> Callable[[], None]:
+    """A function that makes ``model`` again what it is now: without adapters, and without what they have replaced."""
+    config, head = model.config, model.head
+    values = {name: variable[...] for name, variable in parameters(model).items()}
+
+    def restore() -> None:
+        remove_lora(model)
+        model.config = config
+        model.head = nnx.data(head)
+        for name, variable in parameters(model).items():
+            variable.set_value(values[name])
+
+    return restore
 
 
 def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:

@@ -18,7 +18,14 @@ from xltjax.common.progress import progress
 from xltjax.common.provenance import provenance
 from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
+from xltjax.converters.models import (
+    base_restorer,
+    config_directory,
+    find_model,
+    load_adapter,
+    load_model,
+    template_of,
+)
 from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids
 from xltjax.data.prompt_sets import Instruction, load_set
@@ -28,7 +35,7 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine
 from xltjax.inference.responses_file import resume, write_settings
 from xltjax.inference.sampling import SamplingParams
-from xltjax.lora import has_lora, remove_lora
+from xltjax.lora import has_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path
 from xltjax.training.run import Run
@@ -224,9 +231,10 @@ def _generate(
     if config.adapter and has_lora(model):
         raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
     eos = end_ids(tokenizer)
+    restore = base_restorer(model)
     for adapter in dict.fromkeys(prompt.request.adapter for prompt in prompts):
         if adapter is not None:
-            remove_lora(model)
+            restore()
             load_adapter(model, adapter, mesh, dtype=dtype)
         engine = Engine(
             model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
