@@ -28,7 +28,7 @@ from xltjax.common.errors import UserError
 from xltjax.kv_cache import KVCache, LayerCache
 from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits
 from xltjax.mesh import BATCH, mesh_of, stored_spec
-from xltjax.rope import RopeScaling, inverse_frequencies, rope_tables, rotate
+from xltjax.rope import RopeScaling, rope_tables, rotate
 
 
 @dataclass(frozen=True)
@@ -289,8 +289,9 @@ class Llama(nnx.Module):
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
         config = self.config
-        frequencies = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
-        return rope_tables(positions, frequencies, self.compute_dtype)
+        return rope_tables(
+            positions, config.head_dim, config.rope_theta, config.rope_scaling, self.compute_dtype
+        )
 
 
 def untie(model: Llama) -> None:

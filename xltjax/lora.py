@@ -120,7 +120,7 @@ def add_lora(
                 f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
             )
     chosen = [path for path, _ in linears(model) if path.rsplit(".", 1)[1] in targets]
-    add_adapters(model, mesh, key, {path: (rank, alpha / rank) for path in chosen}, dtype)
+    add_adapters(model, mesh, key, dict.fromkeys(chosen, (rank, alpha / rank)), dtype)
 
 
 def add_adapters(
