@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.fingerprint import fingerprint
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.load import abstract_llama, load_hf
+from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
+from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
 from xltjax.data.chat_jinja import exported_template
 from xltjax.llama import Llama, LlamaConfig, parameters
@@ -96,7 +98,9 @@ def known_architecture(model: str) -> LlamaConfig:
     )
 
 
-def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None) -> Llama:
+def load_model(
+    path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None, require_finite: bool = False
+) -> Llama:
     """A model from a Hugging Face directory, a run, or one of a run's checkpoints.
 
     The adapters of a LoRA run are not merged: the model is its base with the adapters beside the weights.
@@ -106,25 +110,26 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
         mesh: the devices.
         dtype: the dtype of the parameters; None keeps the dtype that each has on disk.
         compute_dtype: the dtype of activations; ``dtype`` when not given.
+        require_finite: whether NaN and infinite values are an error.
 
     Raises:
         UserError: when the model cannot be read.
     """
     run = Run.find(path)
     if run is None:
-        return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype)
+        return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     if not run.lora:
         config = llama_config(read_hf_config(run.model_files))
         model = abstract_llama(config, mesh, compute_dtype or dtype)
-        _fill(model, mesh, run, dtype)
+        _fill(model, mesh, run, dtype, require_finite)
         return model
     base = find_model(run.base.location)
     known = run.base.fingerprint
     if known and known != fingerprint(weights_directory(base)):
         raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
-    model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
+    model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     merge(model)  # the base may be a LoRA run itself
-    load_adapter(model, path, mesh, dtype=dtype)
+    load_adapter(model, path, mesh, dtype=dtype, require_finite=require_finite)
     return model
 
 
@@ -143,7 +148,9 @@ def base_restorer(model: Llama) -> Callable[[], None]:
     return restore
 
 
-def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:
+def load_adapter(
+    model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None, require_finite: bool = False
+) -> None:
     """Add an adapter to its base ``model``: a PEFT directory, a LoRA run, or one of a run's checkpoints.
 
     Args:
@@ -151,22 +158,23 @@ def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> 
         path: the directory of the adapter.
         mesh: the devices that hold the model.
         dtype: the dtype of the adapter; None keeps the dtype on disk for a run and means float32 for PEFT.
+        require_finite: whether NaN and infinite values are an error.
 
     Raises:
         UserError: when ``path`` is none of these, or does not fit the model.
     """
     run = Run.find(path)
     if run is None:
-        load_peft(model, path, dtype=dtype or jnp.float32)
+        load_peft(model, path, dtype=dtype or jnp.float32, require_finite=require_finite)
         return
     if not run.lora:
         raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
     config = run.config
     add_lora(model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
-    _fill(model, mesh, run, dtype)
+    _fill(model, mesh, run, dtype, require_finite)
 
 
-def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any) -> None:
+def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any, require_finite: bool) -> None:
     """Give the abstract parameters of ``model`` their values at the run's step."""
     abstract = {
         name: variable
@@ -178,4 +186,11 @@ def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any) -> None:
         for name, v in abstract.items()
     }
     for name, array in run.weights(like, dtype).items():
+        if require_finite and not _finite(array):
+            raise NotFiniteError(hf_name(name))
         abstract[name].set_value(array)
+
+
+@jax.jit
+def _finite(array: Array) -> Array:
+    return jnp.isfinite(array).all()

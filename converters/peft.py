@@ -123,17 +123,20 @@ def save_peft(
         write_safetensors(staging / WEIGHTS, header, lambda name: fetch(by_name[name]))
 
 
-def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> None:
+def load_peft(
+    model: Llama, path: str | Path, *, dtype: Any = jnp.float32, require_finite: bool = False
+) -> None:
     """Add the adapter in ``path``, which ``peft`` or ``save_peft`` has written, to ``model``.
 
     Ranks and scales come from its config, and what is adapted from the names of its tensors. Parameters that were
-    trained as a whole (``modules_to_save``) replace those of the base, in the dtype that these have. A head that is tied
-    to the embedding becomes a head of its own when only one of the two was trained, as in ``peft``.
+    trained as a whole (``modules_to_save``) replace those of the base, in the dtype that these have. A head that is
+    tied to the embedding becomes a head of its own when only one of the two was trained, as in ``peft``.
 
     Args:
         model: the base model, on any mesh and without adapters.
         path: a directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
         dtype: the dtype of the adapter's parameters.
+        require_finite: whether NaN and infinite values are an error, instead of a warning.
 
     Raises:
         UserError: for an option that is not supported (named), tensors that do not fit the model, or a
@@ -152,9 +155,9 @@ def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> No
         if name not in found.low_rank or found.low_rank[name].shape != expected.get(name):
             raise UserError(f"{directory}: the adapter does not fit the model; see {peft_name(name)}")
     mesh: Mesh = model.embed.weight[...].sharding.mesh  # type: ignore[attr-defined]
-    _replace_trained(model, mesh, directory, found.trained, config)
+    _replace_trained(model, mesh, directory, found.trained, config, require_finite)
     add_adapters(model, mesh, None, sizes, dtype)
-    load_variables(found.low_rank, parameters(model, nnx.LoRAParam), mesh, dtype)
+    load_variables(found.low_rank, parameters(model, nnx.LoRAParam), mesh, dtype, require_finite)
 
 
 def _adapter_file(directory: Path, tensors: Mapping[str, np.ndarray]) -> AdapterFile:
@@ -198,7 +201,12 @@ def _expected_shapes(model: Llama, sizes: Mapping[str, tuple[int, float]]) -> di
 
 
 def _replace_trained(
-    model: Llama, mesh: Mesh, directory: Path, trained: dict[str, np.ndarray], config: Mapping[str, Any]
+    model: Llama,
+    mesh: Mesh,
+    directory: Path,
+    trained: dict[str, np.ndarray],
+    config: Mapping[str, Any],
+    require_finite: bool,
 ) -> None:
     """Put parameters that were trained as a whole into the place of the base's."""
     saved = {str(each).rsplit(".", 1)[-1] for each in config.get("modules_to_save") or ()}
@@ -224,7 +232,7 @@ def _replace_trained(
     for name, variable in own.items():
         stored = variable[...].dtype
         blank = variable.replace(jax.ShapeDtypeStruct(variable.shape, stored))
-        load_variables({name: trained[name]}, {name: blank}, mesh, stored)
+        load_variables({name: trained[name]}, {name: blank}, mesh, stored, require_finite)
         variable.set_value(blank[...])
 
 

@@ -227,7 +227,7 @@ def _generate(
 ) -> Iterator[tuple[Response, str]]:
     """The responses of the model, and of each adapter in turn, with a note on the throughput so far."""
     mesh, dtype = make_mesh(config.mesh), jnp.dtype(config.dtype)
-    model = load_model(source, mesh, dtype=dtype)
+    model = load_model(source, mesh, dtype=dtype, require_finite=True)
     if config.adapter and has_lora(model):
         raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
     eos = end_ids(tokenizer)
@@ -235,7 +235,7 @@ def _generate(
     for adapter in dict.fromkeys(prompt.request.adapter for prompt in prompts):
         if adapter is not None:
             restore()
-            load_adapter(model, adapter, mesh, dtype=dtype)
+            load_adapter(model, adapter, mesh, dtype=dtype, require_finite=True)
         engine = Engine(
             model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
             sampling=config.sampling(), eos=eos, seed=config.seed,

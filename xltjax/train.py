@@ -57,7 +57,13 @@ def fit(config: TrainConfig) -> list[Path]:
     wait_for_all("the settings are checked")
     tokenizer = ChatTokenizer(config_directory(source), config.template)
     examples = read_examples(config, config.data, tokenizer)
-    model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
+    model = load_model(
+        source,
+        mesh,
+        dtype=stored_dtype(config),
+        compute_dtype=DTYPES[config.precision][1],
+        require_finite=True,
+    )
     setup = set_up(config, mesh, examples, model, tokenizer)
     del model  # its buffers are used up by the first update
     complete = []
