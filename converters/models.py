@@ -18,6 +18,7 @@ from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
 from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
+from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.chat_jinja import exported_template
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import add_lora, merge, remove_lora
@@ -99,7 +100,13 @@ def known_architecture(model: str) -> LlamaConfig:
 
 
 def load_model(
-    path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None, require_finite: bool = False
+    path: Path,
+    mesh: Mesh,
+    *,
+    dtype: Any,
+    compute_dtype: Any = None,
+    base: str = "",
+    require_finite: bool = False,
 ) -> Llama:
     """A model from a Hugging Face directory, a run, or one of a run's checkpoints.
 
@@ -110,12 +117,15 @@ def load_model(
         mesh: the devices.
         dtype: the dtype of the parameters; None keeps the dtype that each has on disk.
         compute_dtype: the dtype of activations; ``dtype`` when not given.
+        base: where the base of a LoRA run lies now; empty for where it was when the run began.
         require_finite: whether NaN and infinite values are an error.
 
     Raises:
         UserError: when the model cannot be read.
     """
     run = Run.find(path)
+    if base and not (run and run.lora):
+        raise UserError(f"{path} is not a LoRA run, so it has no base; leave out --base")
     if run is None:
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     if not run.lora:
@@ -123,14 +133,34 @@ def load_model(
         model = abstract_llama(config, mesh, compute_dtype or dtype)
         _fill(model, mesh, run, dtype, require_finite)
         return model
-    base = find_model(run.base.location)
-    known = run.base.fingerprint
-    if known and known != fingerprint(weights_directory(base)):
-        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
-    model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
+    model = load_model(
+        find_base(run, base), mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite
+    )
     merge(model)  # the base may be a LoRA run itself
     load_adapter(model, path, mesh, dtype=dtype, require_finite=require_finite)
     return model
+
+
+def find_base(run: Run, moved: str = "") -> Path:
+    """The directory of the base of a LoRA run.
+
+    Args:
+        run: the run.
+        moved: where the base lies now; empty for where it was when the run began.
+
+    Raises:
+        UserError: when it is not there, or holds other weights.
+    """
+    try:
+        base = find_model(moved or run.base.location)
+    except UserError as problem:
+        if moved:
+            raise
+        raise UserError(f"{problem}; it is the base of {run.path}: give --base DIR if it was moved") from None
+    known = run.base.fingerprint
+    if known and known != fingerprint(weights_directory(base)):
+        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
+    return base
 
 
 def base_restorer(model: Llama) -> Callable[[], None]:
@@ -170,6 +200,7 @@ def load_adapter(
     if not run.lora:
         raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
     config = run.config
+    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
     add_lora(model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
     _fill(model, mesh, run, dtype, require_finite)
 

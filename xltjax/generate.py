@@ -48,6 +48,7 @@ class GenerateConfig:
     """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
 
     model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
+    base: str = setting("", "Where the base of --model, a LoRA run, lies now, if it was moved.")
     adapter: tuple[str, ...] = setting(
         (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
     )
@@ -227,7 +228,7 @@ def _generate(
 ) -> Iterator[tuple[Response, str]]:
     """The responses of the model, and of each adapter in turn, with a note on the throughput so far."""
     mesh, dtype = make_mesh(config.mesh), jnp.dtype(config.dtype)
-    model = load_model(source, mesh, dtype=dtype, require_finite=True)
+    model = load_model(source, mesh, dtype=dtype, base=config.base, require_finite=True)
     if config.adapter and has_lora(model):
         raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
     eos = end_ids(tokenizer)

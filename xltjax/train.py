@@ -18,7 +18,9 @@ from xltjax.converters.models import (
     template_of,
     weights_directory,
 )
+from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.formats import find_files
+from xltjax.data.model_files import set_vocabulary
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.training.config import DTYPES, TrainConfig
@@ -62,8 +64,12 @@ def fit(config: TrainConfig) -> list[Path]:
         mesh,
         dtype=stored_dtype(config),
         compute_dtype=DTYPES[config.precision][1],
+        base=config.base,
         require_finite=True,
     )
+    if config.resize_vocabulary:
+        resize_vocabulary(model, mesh, tokenizer.size)
+    vocabulary = model.config.vocab_size
     setup = set_up(config, mesh, examples, model, tokenizer)
     del model  # its buffers are used up by the first update
     complete = []
@@ -73,6 +79,7 @@ def fit(config: TrainConfig) -> list[Path]:
         trainer = Trainer(each, setup, run)
         if is_first():
             run.write_settings(each, base, config_directory(source), config.data)
+            set_vocabulary(run.model_files, vocabulary)
         if not trainer.train():
             break
         complete.append(run.path)
