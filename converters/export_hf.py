@@ -70,6 +70,11 @@ def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: n
         copy_model_files(base, target)
     if (target / "config.json").is_file():
         values = read_hf_config(target)
+        # The only two that may have changed: more tokens, and a head that was tied before an adapter replaced it.
+        if config.vocab_size > values.get("vocab_size", config.vocab_size):
+            values["vocab_size"] = config.vocab_size
+        if not config.tied_embeddings:
+            values["tie_word_embeddings"] = False
         if llama_config(values) != config:
             raise UserError(f"{base}/config.json describes another architecture than the model to be written")
     else:

@@ -197,7 +197,7 @@ class LlamaJudge:
         self._tokenizer = ChatTokenizer(config_directory(self._source), config.template)
         self._digits = digit_tokens(self._tokenizer, self._template)
         self._mesh = make_mesh(config.mesh)
-        self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype))
+        self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype), require_finite=True)
         if config.preset == "paper":
             self._decoder = self._make_decoder()
 

@@ -300,14 +300,24 @@ def test_missing_directory_and_unsupported_architecture_are_refused(
     refused(directory, "'gpt2'", "llama, mistral, qwen2")
 
 
-YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}
 
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
         ("hidden_act", "gelu", "hidden_act = 'gelu' is not supported; supported: 'silu'"),
-        ("rope_parameters", YARN, "rope_type 'yarn' is not supported; supported: default, llama3"),
+        (
+            "rope_parameters",
+            LONGROPE,
+            "rope_type 'longrope' is not supported; supported: default, linear, dynamic",
+        ),
+        (
+            "rope_parameters",
+            {"rope_type": "yarn", "factor": "big"},
+            "factor = 'big' is not a positive number",
+        ),
+        ("rope_parameters", {"rope_type": "linear"}, "lacks 'factor'"),
         ("rope_parameters", {"rope_theta": 1e4, "partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ("rope_parameters", {"full_attention": {"rope_theta": 1e6}}, "full_attention"),
         ("rope_parameters", {"rope_type": "llama3", "factor": 8.0}, "lacks 'low_freq_factor'"),

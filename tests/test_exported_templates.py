@@ -16,7 +16,7 @@ from conftest import make_hf_model
 from test_converters_command import make_run
 
 from xltjax.common.errors import UserError
-from xltjax.converters.__main__ import ToFlax, ToHf, to_flax, to_hf
+from xltjax.converters.__main__ import ToFlax, ToHf, ToPeft, to_flax, to_hf, to_peft
 from xltjax.data.chat_jinja import JINJA_FILE, JOINER, exported_template
 from xltjax.data.conversations import Message
 from xltjax.data.exported_tokenizer import write_tokenizer
@@ -282,13 +282,11 @@ def test_an_adapter_of_a_run_brings_tokenizer_template_and_ends(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from xltjax.converters.__main__ import Conversion, to_peft
-
     base = chatml_run.parent / "base"
     lora = make_run(tmp_path / "lora", base, rank=2)
     with (lora / "config.yaml").open("a") as settings:
         settings.write("template: alpaca\n")
-    to_peft(Conversion(src=str(lora), dst=str(tmp_path / "adapter")))
+    to_peft(ToPeft(src=str(lora), dst=str(tmp_path / "adapter")))
     assert exported_template(tmp_path / "adapter") == "alpaca"
     assert json.loads((tmp_path / "adapter" / "generation_config.json").read_text())["eos_token_id"] == 2
     chat = [Message("user", " Why </s>? ")]

@@ -23,6 +23,7 @@ from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import (
+    base_restorer,
     check_adapter,
     config_directory,
     find_model,
@@ -40,7 +41,6 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine, check_slots
 from xltjax.inference.responses_file import check_ours, resume, write_settings
 from xltjax.inference.sampling import SamplingParams
-from xltjax.lora import remove_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path
 from xltjax.training.run import Run
@@ -53,6 +53,7 @@ class GenerateConfig:
     """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
 
     model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
+    base: str = setting("", "Where the base of --model, a LoRA run, lies now, if it was moved.")
     adapter: tuple[str, ...] = setting(
         (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
     )
@@ -303,11 +304,12 @@ def _generate(
 ) -> Iterator[tuple[Response, str]]:
     """The responses of the model, or of each adapter in turn, with a note on the throughput so far."""
     dtype = jnp.dtype(config.dtype)
-    model = load_model(source, mesh, dtype=dtype)
+    model = load_model(source, mesh, dtype=dtype, base=config.base, require_finite=True)
+    restore = base_restorer(model)
     for answerer in dict.fromkeys(prompt.request.answerer for prompt in prompts):
         if answerer.adapter is not None:
-            remove_lora(model)
-            load_adapter(model, answerer.adapter, mesh, base=source, dtype=dtype)
+            restore()
+            load_adapter(model, answerer.adapter, mesh, base=source, dtype=dtype, require_finite=True)
         asked = {p.request.instruction.id: p for p in prompts if p.request.answerer == answerer}
         tokenizer = next(iter(asked.values())).tokenizer
         engine = Engine(

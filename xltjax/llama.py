@@ -9,6 +9,7 @@ weights, ``xltjax.converters.load_hf`` with a checkpoint's. Call it under ``jax.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from xltjax.cached_attention import cached_attention
 from xltjax.common.errors import UserError
 from xltjax.kv_cache import KVCache, LayerCache
 from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits
-from xltjax.mesh import BATCH, stored_spec
-from xltjax.rope import RopeScaling, inverse_frequencies, rope_tables, rotate
+from xltjax.mesh import BATCH, mesh_of, stored_spec
+from xltjax.rope import RopeScaling, rope_tables, rotate
 
 
 @dataclass(frozen=True)
@@ -289,8 +290,19 @@ class Llama(nnx.Module):
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
         config = self.config
-        frequencies = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
-        return rope_tables(positions, frequencies, self.compute_dtype)
+        return rope_tables(
+            positions, config.head_dim, config.rope_theta, config.rope_scaling, self.compute_dtype
+        )
+
+
+def untie(model: Llama) -> None:
+    """Give a model whose head is tied to its embedding a head of its own, with the same values."""
+    model.config = dataclasses.replace(model.config, tied_embeddings=False)
+    head = declare_linear(model.embed.weight.shape, ("vocab", "embed"))
+    table = model.embed.weight[...]
+    with jax.set_mesh(mesh_of(table)):
+        head.weight.set_value(jnp.copy(jax.sharding.reshard(table, stored_spec(head.weight.axes))))
+    model.head = nnx.data(head)
 
 
 def initialize(model: Llama, mesh: Mesh, key: Array, dtype: Any = jnp.float32) -> Llama:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -120,12 +120,33 @@ def add_lora(
             raise UserError(
                 f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
             )
+    chosen = [path for path, _ in linears(model) if path.rsplit(".", 1)[1] in targets]
+    add_adapters(model, mesh, key, dict.fromkeys(chosen, (rank, alpha / rank)), dtype)
+
+
+def add_adapters(
+    model: Llama,
+    mesh: Mesh,
+    key: Array | None,
+    sizes: Mapping[str, tuple[int, float]],
+    dtype: Any = jnp.float32,
+) -> None:
+    """``add_lora`` for adapters of different sizes.
+
+    Args:
+        model: changed in place.
+        mesh: on which the model lies.
+        key: of the random start; None leaves the adapters abstract.
+        sizes: the rank and scale of the adapter of each layer that gets one, by its path in ``linears``.
+        dtype: of the adapters.
+    """
 
     def with_adapter(index: int, path: str, linear: Linear) -> Linear:
-        if path.rsplit(".", 1)[1] not in targets:
+        if path not in sizes:
             return linear
+        rank, scale = sizes[path]
         own_key = None if key is None else jax.random.fold_in(key, index)
-        return LoRALinear(linear, *_adapter(linear, mesh, own_key, rank, dtype), alpha / rank)
+        return LoRALinear(linear, *_adapter(linear, mesh, own_key, rank, dtype), scale)
 
     with jax.set_mesh(mesh):
         replace_linears(model, with_adapter)

@@ -28,7 +28,9 @@ from xltjax.converters.models import (
     template_of,
     weights_directory,
 )
+from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.formats import find_files, read_conversations
+from xltjax.data.model_files import set_vocabulary
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
@@ -84,7 +86,17 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     tokenizer = ChatTokenizer(files, config.template)
     examples = read_examples(config, config.data, tokenizer)
     _check_length(config, known_architecture(str(source)))
-    model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
+    model = load_model(
+        source,
+        mesh,
+        dtype=stored_dtype(config),
+        compute_dtype=DTYPES[config.precision][1],
+        base=config.base,
+        require_finite=True,
+    )
+    if config.resize_vocabulary:
+        resize_vocabulary(model, mesh, tokenizer.size)
+    vocabulary = model.config.vocab_size
     setup = set_up(config, mesh, examples, model, tokenizer)
     del model  # its buffers are used up by the first update
     complete = []
@@ -94,6 +106,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
         trainer = Trainer(each, setup, run)
         if is_first():
             run.write_settings(each, base, files, config.data)
+            set_vocabulary(run.model_files, vocabulary)
         goes_on = trainer.train(stop)
         if trainer.complete:
             complete.append(run.path)

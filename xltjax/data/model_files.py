@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import read_json_object
+from xltjax.common.files import atomic_write, read_json_object
 from xltjax.common.provenance import sha256
 from xltjax.data.tokenizer import ChatTokenizer
 
@@ -39,6 +39,16 @@ def copy_model_files(source: Path, target: Path, names: tuple[str, ...] = MODEL_
     for name in names:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+
+
+def set_vocabulary(directory: Path, size: int) -> None:
+    """Write the number of tokens for which a model has rows into the ``config.json`` in ``directory``."""
+    file = directory / "config.json"
+    settings = read_json_object(file)
+    if settings.get("vocab_size") != size:
+        with atomic_write(file) as written:
+            json.dump({**settings, "vocab_size": size}, written, indent=2)
+            written.write("\n")
 
 
 def end_ids(tokenizer: ChatTokenizer) -> tuple[int, ...]:

@@ -68,6 +68,11 @@ class ChatTokenizer:
         self._layouts = Layouts(self.hf, template, str(directory))
         self.eos = self._layouts.eos
 
+    @property
+    def size(self) -> int:
+        """How many rows an embedding needs for all tokens."""
+        return int(max(self.hf.get_vocab().values())) + 1
+
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The token ids after which the model writes the answer to the last user message."""
         return self.prompts([messages])[0]

@@ -58,6 +58,10 @@ class TrainConfig:
 
     # fmt: off
     model: str = model_setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.")
+    base: str = model_setting(
+        "", "Where the base of --model, a LoRA run, lies now, if it was moved.", affects_result=False, saved=False)
+    resize_vocabulary: bool = model_setting(
+        False, "Add rows to embedding and head for tokens that only the tokenizer has, each the mean of the others.")
     mesh: str = model_setting(
         "1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", affects_result=False)
     precision: Precision = model_setting(
