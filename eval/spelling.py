@@ -262,19 +262,29 @@ def _spell(speller: Any, word: str) -> bool:
 def find_dictionaries(language: str, folders: Sequence[Path]) -> list[Path]:
     """The ``.dic`` files of ``language`` in the first of ``folders`` that has any.
 
+    Of a language that is correct in either of two spellings, the other one is taken from a later folder where the
+    first has only one.
+
     Raises:
         Unavailable: when there are none; it names the Debian package.
     """
     preferred = _FILES.get(language, ())
-    for folder in folders:
-        named = [folder / f"{name}.dic" for name in preferred]
+    for n, folder in enumerate(folders):
+        if language in _EITHER:
+            named = {
+                name: next(
+                    (path for place in folders[n:] if _is_complete(path := place / f"{name}.dic")), None
+                )
+                for name in preferred
+            }
+            found = [path for path in named.values() if path is not None]
+            if any(path.parent == folder for path in found):
+                return found
+        names = (*preferred, language)
         others = sorted(folder.glob(f"{language}_*.dic"))
-        found = [path for path in named if _is_complete(path)]
-        if found and language in _EITHER:
-            return found
-        found += [path for path in (folder / f"{language}.dic", *others) if _is_complete(path)]
-        if found:
-            return found[:1]
+        for path in (*(folder / f"{name}.dic" for name in names), *others):
+            if _is_complete(path):
+                return [path]
     package = _PACKAGES.get(language, f"hunspell-{language}")
     example = (*preferred, language)[0]
     raise Unavailable(
@@ -376,7 +386,7 @@ def read_word_list(path: Path) -> frozenset[str]:
         UserError: when the file cannot be read or holds no words.
     """
     text = unicodedata.normalize("NFC", read_text(path)).translate(_NORMAL).lower()
-    words = frozenset(text[start:stop] for start, stop in word_spans(text))
+    words = frozenset(word for start, stop in word_spans(text) if _LETTER.search(word := text[start:stop]))
     if not words:
         raise UserError(f"{path} holds no words; expected one word a line")
     return words

@@ -127,7 +127,9 @@ def _detectable(sums: np.ndarray, counts: np.ndarray, level: float, power: float
     """
     if len(sums) < 2:
         return None
-    return minimal_detectable_difference(_linearized_sd(sums, counts), len(sums), level=level, power=power)
+    sd = _linearized_sd(sums, counts)
+    # Differences that are all the same say nothing about the spread of further ones.
+    return minimal_detectable_difference(sd, len(sums), level=level, power=power) if sd > 0 else None
 
 
 def _linearized_sd(sums: np.ndarray, counts: np.ndarray) -> float:
@@ -236,8 +238,7 @@ def minimal_detectable_difference(
 
     It is δ sd / √n, where δ solves P(t'(n - 1, δ) > t((1 + level)/2, n - 1)) = power for the noncentral t'
     (a significant difference of the wrong sign does not count). For large n, δ is
-    z((1 + level)/2) + z(power) = 2.80 at the defaults. Fewer than two items give None, and so do differences
-    without any spread, from which nothing can be concluded about further ones.
+    z((1 + level)/2) + z(power) = 2.80 at the defaults. Fewer than two items give None.
 
     Args:
         sd: the standard deviation of the paired differences.
@@ -250,7 +251,7 @@ def minimal_detectable_difference(
     """
     if not (0 <= sd < math.inf and 0 < level < 1 and 1 - level < power < 1):
         raise ValueError(f"no such design: sd {sd}, level {level}, power {power}")
-    return sd * _noncentrality(n, level, power) / math.sqrt(n) if n >= 2 and sd > 0 else None
+    return sd * _noncentrality(n, level, power) / math.sqrt(n) if n >= 2 else None
 
 
 def detectable_between_models(values: Mapping[float, int], *, zero_one: bool = True) -> float | None:
@@ -286,7 +287,8 @@ def detectable_between_clustered(sums: np.ndarray, counts: np.ndarray) -> float 
     """
     if len(sums) < 2:
         return None
-    return minimal_detectable_difference(math.sqrt(2) * _linearized_sd(sums, counts), len(sums))
+    sd = math.sqrt(2) * _linearized_sd(sums, counts)
+    return minimal_detectable_difference(sd, len(sums)) if sd > 0 else None
 
 
 @functools.cache
