@@ -78,8 +78,11 @@ def to_hf(config: ToHf) -> None:
     refuse_existing(Path(config.dst), config.overwrite)
     if not config.max_shard_gib > 0:
         raise UserError(f"max_shard_gib must be more than 0, not {config.max_shard_gib:g}")
+    mesh = make_mesh(config.mesh)  # a mistake in it is found before a model is fetched
     source = find_model(model_path(config.src))
-    model = load_model(source, make_mesh(config.mesh), dtype=None)
+    if run := Run.find(source):
+        run.notice_unfinished()
+    model = load_model(source, mesh, dtype=None)
     if config.adapter:
         load_peft(model, config.adapter)
     if has_lora(model):
@@ -104,9 +107,11 @@ def to_peft(config: Conversion) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
+    mesh = make_mesh(config.mesh)
     source = find_model(config.src)
     run = Run.open(source)
-    model = load_model(source, make_mesh(config.mesh), dtype=None)
+    run.notice_unfinished()
+    model = load_model(source, mesh, dtype=None)
     save_peft(model, config.dst, base_name=run.base.location, overwrite=config.overwrite)
     print(f"PEFT directory: {config.dst}")
 
@@ -116,9 +121,10 @@ def to_flax(config: ToFlax) -> None:
     _check_paths(config.src, config.dst)
     target = Path(config.dst)
     refuse_existing(target, config.overwrite)
+    mesh = make_mesh(config.mesh)
     source = find_model(model_path(config.src))
     dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
-    model = load_model(source, make_mesh(config.mesh), dtype=dtype)
+    model = load_model(source, mesh, dtype=dtype)
     if has_lora(model):
         raise UserError(
             f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
@@ -140,9 +146,8 @@ def check(config: Check) -> None:
     if not config.tolerance >= 0:
         raise UserError(f"tolerance must be 0 or more, not {config.tolerance:g}")
     adapters = (config.adapter_a, config.adapter_b)
-    differences = list(
-        compare_models(model_path(config.a), model_path(config.b), make_mesh(config.mesh), adapters=adapters)
-    )
+    mesh = make_mesh(config.mesh)
+    differences = list(compare_models(model_path(config.a), model_path(config.b), mesh, adapters=adapters))
     beyond = [d for d in differences if not d.largest <= config.tolerance]
     rows = [("tensor", "dtype or reason", "difference", "within")] if differences else []
     rows += [(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes") for d in differences]
