@@ -98,8 +98,11 @@ def to_hf(config: ToHf) -> None:
     refuse_existing(Path(config.dst), config.overwrite)
     if not config.max_shard_gib > 0:
         raise UserError(f"max_shard_gib must be more than 0, not {config.max_shard_gib:g}")
+    mesh = make_mesh(config.mesh)  # a mistake in it is found before a model is fetched
     source = find_model(model_path(config.src))
-    model = load_model(source, make_mesh(config.mesh), dtype=None, base=config.base)
+    if run := Run.find(source):
+        run.notice_unfinished()
+    model = load_model(source, mesh, dtype=None, base=config.base)
     if config.adapter:
         load_peft(model, config.adapter)
     if has_lora(model):
@@ -125,10 +128,12 @@ def to_peft(config: ToPeft) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
+    mesh = make_mesh(config.mesh)
     source = find_model(config.src)
     run = Run.open(source)
+    run.notice_unfinished()
     base_name = _base_name(run, config) if run.lora else ""
-    model = load_model(source, make_mesh(config.mesh), dtype=None, base=config.base)
+    model = load_model(source, mesh, dtype=None, base=config.base)
     save_peft(
         model,
         config.dst,
@@ -168,9 +173,10 @@ def to_flax(config: ToFlax) -> None:
     _check_paths(config.src, config.dst)
     target = Path(config.dst)
     refuse_existing(target, config.overwrite)
+    mesh = make_mesh(config.mesh)
     source = find_model(model_path(config.src))
     dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
-    model = load_model(source, make_mesh(config.mesh), dtype=dtype)
+    model = load_model(source, mesh, dtype=dtype)
     if has_lora(model):
         raise UserError(
             f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
@@ -196,15 +202,10 @@ def check(config: Check) -> None:
     if not config.tolerance >= 0:
         raise UserError(f"tolerance must be 0 or more, not {config.tolerance:g}")
     adapters = (config.adapter_a, config.adapter_b)
-    differences = list(
-        compare_models(
-            model_path(config.a),
-            model_path(config.b),
-            make_mesh(config.mesh),
-            adapters=adapters,
-            bases=(config.base_a, config.base_b),
-        )
-    )
+    mesh = make_mesh(config.mesh)
+    bases = (config.base_a, config.base_b)
+    models = model_path(config.a), model_path(config.b)
+    differences = list(compare_models(*models, mesh, adapters=adapters, bases=bases))
     beyond = [d for d in differences if not d.largest <= config.tolerance]
     rows = [("tensor", "dtype or reason", "difference", "within")] if differences else []
     rows += [(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes") for d in differences]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import click
 import pytest
 
+from xltjax.common.cli import execute
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_directory, lock_file
+from xltjax.eval import sets_command, surface
+from xltjax.eval.modifiers import command as modifiers
+from xltjax.generate import GenerateConfig, generate
 
 HOLD = """
 import sys, time
@@ -107,6 +113,32 @@ def test_a_directory_that_is_being_made_or_trained_in_is_not_replaced(tmp_path: 
         new_directory(target, overwrite=True).__enter__()
     with lock_directory(target), pytest.raises(UserError, match=f"^{target} is being written"):
         new_directory(target, overwrite=True).__enter__()
+
+
+@pytest.mark.parametrize("command", [surface.COMMAND, modifiers.COMMAND, sets_command.COMMAND])
+def test_two_evaluations_do_not_write_to_one_folder(
+    command: click.Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    responses = tmp_path / "responses.jsonl"
+    row = {"id": "a", "model": "m", "language": "en", "instruction": "List.", "response": "a\nb"}
+    rows = [row, {**row, "id": "b", "modifier": {"name": "list_n", "params": {"n": 2}}}]
+    responses.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    flags = ["--export"] if command is sets_command.COMMAND else [str(responses), "--out"]
+    out = tmp_path / "scores"
+    with lock_directory(out), pytest.raises(SystemExit) as ended:
+        execute(command, [*flags, str(out)])
+    assert ended.value.code == 2
+    assert f"error: {out} is being written by another command" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_two_generations_do_not_write_to_one_file(tmp_path: Path, chat_model: Path) -> None:
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"id": "a", "language": "en", "instruction": "Say a."}\n')
+    out = tmp_path / "r.jsonl"
+    with lock_file(out), pytest.raises(UserError, match=f"^{out} is being written by another command"):
+        generate(GenerateConfig(model=str(chat_model), prompts=str(prompts), out=str(out)))
+    assert list(tmp_path.iterdir()) == [prompts]
 
 
 def test_an_empty_directory_is_filled(tmp_path: Path) -> None:

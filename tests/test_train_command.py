@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,11 +23,12 @@ from xltjax.checkpoint import Checkpoints
 from xltjax.common.cli import execute
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_directory
-from xltjax.converters.models import load_model
+from xltjax.converters.models import known_architecture, load_model
 from xltjax.data.packing import PackedData
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
 from xltjax.training.config import TrainConfig, rate_texts
+from xltjax.training.plan import checkpoint_bytes
 from xltjax.training.run import Run
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "resume_train.py"
@@ -232,6 +234,21 @@ def test_rows_longer_than_the_model_has_positions_are_refused(
     ):
         train.fit(config)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_refused_before_the_work(
+    run: Path, chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = sum(file.stat().st_size for file in (run / "checkpoints" / "2").rglob("*") if file.is_file())
+    complete = quick(chat_model, instructions, run)
+    new = quick(chat_model, instructions, tmp_path / "new")
+    needed = checkpoint_bytes(new, known_architecture(str(chat_model)))
+    assert 0.75 * needed < written < 1.2 * needed
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=1000))
+    with pytest.raises(UserError, match=r"new has room for 0\.0 GiB, and a checkpoint takes about 0\.0 GiB"):
+        train.fit(new)
+    assert not (tmp_path / "new").exists()
+    assert fit(complete) == run  # it has nothing to write
 
 
 # Exit codes

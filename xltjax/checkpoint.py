@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,8 +105,13 @@ class Checkpoints:
         return None if step is None else (step, losses[step])
 
     def base(self, step: int) -> str:
-        """The fingerprint of the run's base model, which version 0.1 kept here; empty in later versions."""
-        found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+        """The fingerprint of the run's base model, which version 0.1 kept here; empty in later versions.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        with self._explained(step):
+            found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
     def save(self, state: TrainState, validation_loss: float | None = None) -> None:
@@ -172,28 +177,26 @@ class Checkpoints:
             UserError: when all checkpoints are damaged, or one cannot be read for another reason, such as an
                 error of the disk or weights of other shapes. Nothing is then changed.
         """
-        damaged: list[int] = []
-        reasons: list[Damaged] = []
+        damaged: dict[int, Damaged] = {}
         for step in sorted({*self.steps(), *numbered(self._directory)}, reverse=True):
             try:
                 state = self._restore(step, like)
             except Damaged as problem:
-                damaged.append(step)
-                reasons.append(problem)
+                damaged[step] = problem
                 continue
-            for problem in reasons:
-                log.warning("warning: %s; going on from checkpoint %d", problem, step)
+            for reason in damaged.values():
+                log.warning("warning: %s; going on from checkpoint %d", reason, step)
             if damaged and self._keep is not None:
                 self._set_aside(damaged)
             return state
         if damaged:
             raise UserError(
-                f"{reasons[0]}, and there is no other that can be read; nothing was changed: restore "
-                f"{self._directory} from a copy, or choose another --out to begin anew"
+                f"{next(iter(damaged.values()))}, and there is no other that can be read; nothing was changed: "
+                f"restore {self._directory} from a copy, or choose another --out to begin anew"
             )
         return None
 
-    def _set_aside(self, steps: Sequence[int]) -> None:
+    def _set_aside(self, steps: Iterable[int]) -> None:
         """Move damaged checkpoints away, so that they do not count among the newest ones that are kept."""
         if jax.process_index() == 0:
             aside = self._directory.parent / "damaged"
@@ -271,7 +274,7 @@ class Checkpoints:
             raise Damaged("its description cannot be read") from problem
         if found is None:
             raise Damaged("its description cannot be read")
-        return found  # type: ignore[no-any-return]
+        return found
 
     @contextlib.contextmanager
     def _explained(self, step: int) -> Iterator[None]:

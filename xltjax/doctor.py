@@ -99,7 +99,7 @@ def _unseen_accelerators() -> Iterator[Finding]:
     """Accelerators of this machine that JAX, which has found the CPU alone, does not use."""
     from xltjax.common.distributed import TPU_DEVICES
 
-    found = {}
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
     if shutil.which("nvidia-smi"):
         found["NVIDIA GPU"] = ("jax[cuda13]", ("jax-cuda13-plugin", "jax-cuda12-plugin"))
     if any(Path(file).exists() for file in TPU_DEVICES):

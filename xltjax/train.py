@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from xltjax.common import cli
 from xltjax.common.distributed import any_process, is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
+from xltjax.common.hardware import GIB
 from xltjax.common.locks import lock_directory
 from xltjax.common.signals import StopSignal
 from xltjax.converters.models import (
@@ -35,12 +37,14 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.training.config import DTYPES, TrainConfig
-from xltjax.training.plan import print_plan
+from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up, stored_dtype
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
+
+COMPRESSED = 0.75  # a checkpoint is at least this share of its numbers' bytes
 
 
 def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
@@ -85,7 +89,10 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     wait_for_all("the settings are checked")
     tokenizer = ChatTokenizer(files, config.template)
     examples = read_examples(config, config.data, tokenizer)
-    _check_length(config, known_architecture(str(source)))
+    llama = known_architecture(str(source))
+    _check_length(config, llama)
+    for each, run in runs:
+        _check_disk(each, run, checkpoint_bytes(each, llama))
     model = load_model(
         source,
         mesh,
@@ -164,6 +171,25 @@ def _check_length(config: TrainConfig, llama: LlamaConfig) -> None:
         raise UserError(
             f"sequence_length {config.sequence_length} is more than the {llama.max_positions} positions of "
             f"{config.model} (max_position_embeddings); give --sequence-length {llama.max_positions} or less"
+        )
+
+
+def _check_disk(config: TrainConfig, run: Run, needed: float) -> None:
+    """Refuse to train for hours towards a checkpoint that the disk cannot hold.
+
+    Raises:
+        UserError: naming what is free and what a checkpoint takes.
+    """
+    if run.steps and run.steps[-1] >= config.steps:
+        return  # nothing will be written
+    disk = shutil.disk_usage(
+        next(place for place in (run.path, *run.path.absolute().parents) if place.exists())
+    )
+    # Orbax compresses; a file system without a size does not say what is free.
+    if any_process(is_first() and disk.total > 0 and disk.free < COMPRESSED * needed):
+        raise UserError(
+            f"{run.path} has room for {disk.free / GIB:.1f} GiB, and a checkpoint takes about "
+            f"{needed / GIB:.1f} GiB; free some space or choose another --out"
         )
 
 

@@ -105,6 +105,13 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     )
 
 
+def checkpoint_bytes(config: TrainConfig, llama: LlamaConfig) -> float:
+    """The bytes of a checkpoint before compression: the trained weights and AdamW's two moments of them."""
+    plan = make_plan(dataclasses.replace(config, mesh="1x1", offload=False), llama)
+    stored, moments = jnp.dtype(DTYPES[config.precision][0]).itemsize, jnp.dtype(config.moments).itemsize
+    return plan.moments * (1 + stored / (2 * moments))
+
+
 def fitting_settings(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> TrainConfig | None:
     """``config``, or the nearest settings that fit the accelerator; None when none of those tried does."""
     for changed in _easier(config):

@@ -238,8 +238,8 @@ class Run:
         """
         if "versions" in self._provenance():
             return
-        files = (self.path / CONFIG, self.path / PROVENANCE, self.model_files, self.metrics_file)
-        files += (self.samples_file, self.not_finite_file)
+        files = [self.path / CONFIG, self.path / PROVENANCE, self.model_files]
+        files += [self.metrics_file, self.samples_file, self.not_finite_file]
         taken = [file.name for file in files if file.exists()]
         taken += [CHECKPOINTS] if self.steps else []
         if taken:
@@ -295,7 +295,8 @@ class Run:
         return read_json_object(file) if file.is_file() else {}
 
     def _checkpoints_base(self) -> str:
-        if not self.steps:
-            return ""
         with contextlib.closing(self.checkpoints()) as checkpoints:
-            return checkpoints.base(self.steps[-1])
+            for step in reversed(self.steps):
+                with contextlib.suppress(UserError):  # a damaged one, which is reported when it is restored
+                    return checkpoints.base(step)
+        return ""
