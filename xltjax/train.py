@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from datetime import date
 from pathlib import Path
 
 from xltjax import miniature
@@ -10,6 +12,7 @@ from xltjax.common import cli
 from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
+from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import (
     config_directory,
     find_model,
@@ -17,13 +20,14 @@ from xltjax.converters.models import (
     load_model,
     weights_directory,
 )
-from xltjax.data.formats import find_files
+from xltjax.data.reading.files import find_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import print_plan
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up, stored_dtype
+from xltjax.training.show_example import show_example
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
@@ -49,11 +53,12 @@ def fit(config: TrainConfig) -> list[Path]:
         log.setLevel(logging.ERROR)
     config, source = _find(config)
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
+    config = _dated(config)
     runs = [(each, Run(each.out)) for each in config.runs()]
     for each, run in runs:
         run.check_resumable(each, config.data, base.fingerprint)
     wait_for_all("the settings are checked")
-    tokenizer = ChatTokenizer(config_directory(source), config.template)
+    tokenizer = _tokenizer(config, config_directory(source))
     examples = read_examples(config, config.data, tokenizer)
     model = load_model(source, mesh, dtype=stored_dtype(config), compute_dtype=DTYPES[config.precision][1])
     setup = set_up(config, mesh, examples, model, tokenizer)
@@ -65,6 +70,7 @@ def fit(config: TrainConfig) -> list[Path]:
         trainer = Trainer(each, setup, run)
         if is_first():
             run.write_settings(each, base, config_directory(source), config.data)
+            examples.report.write(run.skipped_file)
         if not trainer.train():
             break
         complete.append(run.path)
@@ -82,10 +88,25 @@ def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
             config = miniature.located(config)
             found = find_model(config.model)
             for source in config.data:
-                find_files(source)
+                find_files(source, config.split)
         wait_for_all(f"model and data are there for {'the first' if first else 'all'}")
     assert found is not None
     return config, found
+
+
+def _dated(config: TrainConfig) -> TrainConfig:
+    """``config`` with the date that its template writes: the one given, that of the run in ``out``, or today's."""
+    if config.template_date or config.template != "tokenizer":
+        return config
+    begun = [run for each in config.runs() if (run := Run.find(each.out))]
+    today = date.today().isoformat()
+    return dataclasses.replace(config, template_date=begun[0].config.template_date if begun else today)
+
+
+def _tokenizer(config: TrainConfig, directory: Path) -> ChatTokenizer:
+    """The tokenizer in ``directory``, with the template of ``config`` and the vocabulary of the model there."""
+    size = llama_config(read_hf_config(directory)).vocab_size
+    return ChatTokenizer(directory, config.template, vocab_size=size, date=config.template_date)
 
 
 def _location(model: str) -> str:
@@ -99,12 +120,26 @@ def _plan(config: TrainConfig) -> None:
         print_plan(config, miniature.architecture())
         return
     directory = Path(config.model)
-    tokenizer = ChatTokenizer(config_directory(directory), config.template) if directory.is_dir() else None
+    tokenizer = _tokenizer(config, config_directory(directory)) if directory.is_dir() else None
     print_plan(config, known_architecture(config.model), tokenizer)
+
+
+def _show_example(config: TrainConfig) -> None:
+    """Print a row of the data as tokens. No weights are read, nor downloaded for a model on the hub."""
+    config = miniature.located(config)
+    directory = Path(config.model)
+    if directory.is_dir():
+        tokenizer = _tokenizer(_dated(config), config_directory(directory))
+    else:
+        tokenizer = ChatTokenizer(config.model, config.template, date=config.template_date)
+    show_example(config, tokenizer)
 
 
 def _command(config: TrainConfig) -> None:
     cache_compilations()
+    if config.show_example:
+        _show_example(config)
+        return
     if config.plan:
         _plan(config)
         return

@@ -2,7 +2,7 @@
 
 ``config.yaml`` (the resolved settings), ``provenance.json`` (versions, devices, command, hashes of the data, the base
 model), ``base/`` (config and tokenizer of the base model, which travel with every export), ``checkpoints/<step>/``,
-``metrics.jsonl``, ``samples.jsonl``, ``not-finite.json``, ``tensorboard/``.
+``metrics.jsonl``, ``samples.jsonl``, ``skipped.jsonl``, ``not-finite.json``, ``tensorboard/``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from xltjax.common.files import (
 )
 from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import build, result_settings, to_yaml
-from xltjax.data.formats import find_files
 from xltjax.data.model_files import copy_model_files
+from xltjax.data.reading.files import find_files
 from xltjax.training.config import TrainConfig
 
 CONFIG, PROVENANCE, CHECKPOINTS = "config.yaml", "provenance.json", "checkpoints"
@@ -141,6 +141,11 @@ class Run:
         return self.path / "not-finite.json"
 
     @property
+    def skipped_file(self) -> Path:
+        """One line of JSON per row of the data that was not learned."""
+        return self.path / "skipped.jsonl"
+
+    @property
     def steps(self) -> list[int]:
         """The updates after which there are complete checkpoints, in rising order."""
         directory = self.path / CHECKPOINTS
@@ -224,7 +229,11 @@ class Run:
     def _changed_data(self, config: TrainConfig, sources: Sequence[str]) -> list[str]:
         """What differs in the data files from those that the run began with."""
         before: dict[str, str] = self._provenance().get("data", {})
-        now = {str(path): sha256(path) for source in sources for path in find_files(source)} if before else {}
+        now = (
+            {str(path): sha256(path) for source in sources for path in find_files(source, config.split)}
+            if before
+            else {}
+        )
         if self.config.data != config.data:
             moved = len(config.data) == len(self.config.data) == 1 and [*before.values()] == [*now.values()]
             return [] if moved and now else [f"data (was {self.config.data!r}, now {config.data!r})"]
@@ -247,7 +256,7 @@ class Run:
         copy_model_files(model_files, self.model_files)
         with atomic_write(self.path / CONFIG) as file:
             file.write(to_yaml(config, saved_only=True))
-        record = provenance([path for source in sources for path in find_files(source)])
+        record = provenance([path for source in sources for path in find_files(source, config.split)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
         with atomic_write(self.path / PROVENANCE) as file:
             json.dump(record, file, indent=2)
