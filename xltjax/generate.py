@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +24,10 @@ from xltjax.converters.models import config_directory, find_model, load_adapter,
 from xltjax.data.conversations import Message
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
-from xltjax.data.templates import TEMPLATES
+from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine
-from xltjax.inference.responses_file import resume, write_settings
+from xltjax.inference.responses_file import recorded_settings, resume, write_settings
 from xltjax.inference.sampling import SamplingParams
 from xltjax.lora import has_lora, remove_lora
 from xltjax.mesh import cache_compilations, make_mesh
@@ -63,6 +64,9 @@ class GenerateConfig:
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
     template: str = setting("", "Chat template: that of the run, or llama-2, when not given.")
+    template_date: str = setting(
+        "", "ISO date for a template that writes the date: that of the run or the file, or today, when not given."
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -83,6 +87,7 @@ class GenerateConfig:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
+        parse_date(self.template_date)
 
     def sampling(self) -> SamplingParams:
         """How tokens are chosen.
@@ -145,7 +150,7 @@ def generate(config: GenerateConfig) -> Path:
     settings = _settings(config, source)
     done = resume(out, settings, {request.id for request in requests})
     missing = [request for request in requests if request.id not in done]
-    for response in _answer(config, source, missing, settings["template"], len(done)) if missing else ():
+    for response in _answer(config, source, missing, settings, len(done)) if missing else ():
         if not done:
             write_settings(out, settings, {})
         with out.open("a", encoding="utf-8") as file:
@@ -180,10 +185,16 @@ def _name(path: Path) -> str:
 
 
 def _answer(
-    config: GenerateConfig, source: Path, requests: Sequence[Request], template: str, done: int
+    config: GenerateConfig, source: Path, requests: Sequence[Request], settings: Mapping[str, Any], done: int
 ) -> Iterator[Response]:
     """The responses to ``requests``, in the order in which the answers end."""
-    tokenizer = ChatTokenizer(config_directory(source), template)
+    directory = config_directory(source)
+    tokenizer = ChatTokenizer(
+        directory,
+        settings["template"],
+        vocab_size=llama_config(read_hf_config(directory)).vocab_size,
+        date=settings.get("template_date", ""),
+    )
     with progress("generating", done + len(requests), done) as advance:
         prompts: list[Prompt] = []
         for each in _tokenize(config, source, requests, tokenizer):
@@ -257,11 +268,20 @@ def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
 def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
     """What decides the answers, to be compared when a file is resumed."""
     run = Run.find(config.adapter[0]) if config.adapter else Run.find(source)
+    template = config.template or (run.template if run else "llama-2")
+    before = recorded_settings(Path(config.out))
+    dated: dict[str, Any] = {}
+    # The only template that may write a date; the files of version 0.1 do not say which one.
+    if template == "tokenizer" and (config.template_date or not before or "template_date" in before):
+        known = run.config.template_date if run else ""
+        today = date.today().isoformat()
+        dated["template_date"] = config.template_date or known or before.get("template_date") or today
     return {
         "model": str(source.resolve()),
         "adapter": [str(Path(adapter).resolve()) for adapter in config.adapter],
         "prompts": config.prompts,
-        "template": config.template or (run.template if run else "llama-2"),
+        "template": template,
+        **dated,
         "max_new_tokens": config.max_new_tokens,
         **dataclasses.asdict(config.sampling()),
         "seed": config.seed,

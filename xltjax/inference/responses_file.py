@@ -38,8 +38,8 @@ def resume(out: Path, settings: Mapping[str, Any], asked: Collection[str]) -> di
     if not out.exists():
         make_output_directory(out.parent)
         return {}
-    if _settings_file(out).is_file():
-        before = read_json_object(_settings_file(out)).get("settings", {})
+    before = recorded_settings(out)
+    if before:
         changed = [
             f"{k} (was {before.get(k)!r}, now {v!r})" for k, v in settings.items() if before.get(k) != v
         ]
@@ -55,6 +55,13 @@ def resume(out: Path, settings: Mapping[str, Any], asked: Collection[str]) -> di
     if rows:
         log.info("resuming %s: %d answers are there", out, len(rows))
     return rows
+
+
+def recorded_settings(out: Path) -> dict[str, Any]:
+    """The settings that ``write_settings`` wrote beside ``out``; {} when there are none."""
+    path = _settings_file(out)
+    settings = read_json_object(path).get("settings") if path.is_file() else None
+    return settings if isinstance(settings, dict) else {}
 
 
 def _settings_file(out: Path) -> Path:
