@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Conversation, Message
 from xltjax.data.corpora import load_corpora
@@ -23,6 +24,8 @@ from xltjax.data.formats import read_conversations, read_rows
 from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.miniature import build
+from xltjax.training.config import TrainConfig
 
 USER, ANSWER = Message("user", "q"), Message("assistant", "a")
 ASKED = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -611,3 +614,22 @@ def test_ten_thousand_rows_are_learned_or_refused_in_one_line(
     any_path: Path, tokenizer: ChatTokenizer, rows: list[Any]
 ) -> None:
     check_rows(rows, any_path, tokenizer)
+
+
+# The miniature's data
+
+
+def test_the_data_of_the_miniature_has_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "ensure", lambda: tmp_path / "built")
+    config = TrainConfig(
+        data=("miniature", "miniature/small", "miniature/ru", "mine/small"), validation_data=("miniature/fr",)
+    )
+    config = miniature.located(config)
+    folder = tmp_path / "built" / "instructions"
+    assert config.data == (*(str(folder / f"{name}.jsonl") for name in ("en", "small", "ru")), "mine/small")
+    assert config.validation_data == (str(folder / "fr.jsonl"),)
+    with pytest.raises(UserError, match="the miniature has no data 'smal'; did you mean 'small'"):
+        miniature.data_path("miniature/smal")
+    write(tmp_path / "miniature" / "own.jsonl", {"text": "a"})
+    assert miniature.data_path("miniature/own.jsonl") == "miniature/own.jsonl"

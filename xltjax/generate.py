@@ -65,7 +65,8 @@ class GenerateConfig:
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
     template: str = setting("", "Chat template: that of the run, or llama-2, when not given.")
     template_date: str = setting(
-        "", "ISO date for a template that writes the date: that of the run or the file, or today, when not given."
+        "",
+        "ISO date for a template that writes the date: that of the run or the file, or today, when not given.",
     )
 
     def __post_init__(self) -> None:

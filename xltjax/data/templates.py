@@ -96,6 +96,26 @@ def parse_date(text: str) -> date | None:
         raise UserError(f"template_date must be a date such as 2024-07-26, not {text!r:.40}") from None
 
 
+def with_date(jinja: str, day: date) -> str:
+    """A Jinja template whose ``strftime_now`` writes ``day`` at midnight; unchanged when it does not call it.
+
+    It is defined in the template itself, as ``transformers`` passes no functions to templates.
+    """
+    if "strftime_now" not in jinja:
+        return jinja
+    written = {
+        code: day.strftime(f"%{code}") for code in (*_DATE_CODES, *(f"-{code}" for code in _DATE_CODES))
+    }
+    return (
+        "{%- macro strftime_now(format) -%}{%- set ns = namespace(text=format | replace('%%', '\x00')) -%}"
+        f"{{%- for code, value in {json.dumps(written)}.items() -%}}"
+        "{%- set ns.text = ns.text | replace('%' ~ code, value) -%}{%- endfor -%}"
+        "{{- ns.text | replace('\x00', '%') -}}{%- endmacro -%}" + jinja
+    )
+
+
+_DATE_CODES = "aAbBcdDeFHIjmMpSTuUVwWxXyY"
+
 # A tool by which it is found out whether a template writes tools.
 _EXAMPLE_TOOL = {
     "type": "function",
@@ -215,10 +235,10 @@ class Layouts:
                 self._tokenizer.apply_chat_template(
                     [{"role": role, "content": chr(MARK + i)} for i, role in enumerate(roles)],
                     tools=tools,
+                    # Otherwise the same row would have other tokens tomorrow.
+                    chat_template=with_date(self._tokenizer.get_chat_template(tools=tools), self._today),
                     tokenize=False,
                     add_generation_prompt=answer_next,
-                    # Otherwise the same row would have other tokens tomorrow.
-                    strftime_now=self._today.strftime,
                 )
             )
         except Exception as problem:  # one of Jinja's, or whatever the template runs into
