@@ -377,6 +377,17 @@ def test_a_folder_gives_its_training_split_and_says_what_it_leaves(
         texts(folder, "holdout")
 
 
+def test_validation_data_is_the_validation_split_where_there_is_one(tmp_path: Path) -> None:
+    for names, expected in (
+        (("train", "valid", "test"), "valid"), (("train", "test"), "test"), (("train", "more"), "more"),
+        (("train",), "train"),
+    ):  # fmt: skip
+        folder = tmp_path / "-".join(names[::-1])
+        for name in names:
+            write(folder / f"{name}.jsonl", {"text": name})
+        assert texts(folder, "", "validation") == [expected]
+
+
 def test_a_folder_without_a_training_split_gives_no_other_one(tmp_path: Path) -> None:
     write(tmp_path / "a" / "alpaca.jsonl", {"text": "alpaca"})
     write(tmp_path / "a" / "dev.jsonl", {"text": "dev"})
@@ -410,8 +421,21 @@ def test_the_files_of_a_run_are_never_read_as_data(tmp_path: Path, monkeypatch: 
     ):
         write(run / name, {"step": 1})
     (run / "config.yaml").write_text("model: m\n")
+    write(tmp_path / "answers.jsonl", {"instruction": "q", "response": "a"})  # of `generate`
+    write(tmp_path / "answers.provenance.json", {"settings": {}})
     monkeypatch.chdir(tmp_path)
-    assert find_files(".") == [Path("data.jsonl")]
+    assert find_files(".") == find_files("**/*.json*") == [Path("data.jsonl")]
+    assert find_files("answers.jsonl") == [Path("answers.jsonl")]  # it is named itself
+    with pytest.raises(UserError, match="holds no data files"):
+        find_files("runs/first")
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "a.jsonl", {"text": "a"})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    assert texts(tmp_path / "data") == ["a"]
 
 
 # Thirty files

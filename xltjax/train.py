@@ -42,10 +42,7 @@ def fit(config: TrainConfig) -> list[Path]:
     Raises:
         UserError: for any mistake that the user can correct.
     """
-    if not config.model:
-        raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
-    if not config.data:
-        raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
+    _check_given(config)
     processes = join_processes(config.coordinator, config.process_id, config.processes)
     mesh = make_mesh(config.mesh, processes)
     config.batch_shape()
@@ -75,6 +72,18 @@ def fit(config: TrainConfig) -> list[Path]:
             break
         complete.append(run.path)
     return complete
+
+
+def _check_given(config: TrainConfig) -> None:
+    """Refuse settings without a model or data.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    if not config.model:
+        raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
+    if not config.data:
+        raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
 
 
 def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
@@ -126,6 +135,7 @@ def _plan(config: TrainConfig) -> None:
 
 def _show_example(config: TrainConfig) -> None:
     """Print a row of the data as tokens. No weights are read, nor downloaded for a model on the hub."""
+    _check_given(config)
     config = miniature.located(config)
     directory = Path(config.model)
     if directory.is_dir():

@@ -150,9 +150,9 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     except IsADirectoryError:
         raise UserError(f"{path} is a directory, not a file") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text") from None
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file") from None
+        raise UserError(f"{path} is not a whole gzip file; copy or download it again") from None
 
 
 def cache_directory() -> Path:

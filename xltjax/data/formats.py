@@ -90,7 +90,7 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
                 count += 1
                 yield Row(path, place, conversation)
     if not count:
-        raise UserError(f"{source} holds no rows")
+        raise UserError(f"{source} holds no rows; give a file with data")
 
 
 def _conversation(row: Any, note: Note) -> Conversation:

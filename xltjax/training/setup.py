@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from xltjax.common.errors import UserError
 from xltjax.data.corpora import Corpus, load_corpora, split_validation
 from xltjax.data.packing import PackedData
+from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama
@@ -87,6 +88,7 @@ def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTo
     if config.validation_rows:
         corpora, held = split_validation(corpora, config.validation_rows, config.seed)
     if config.validation_data:
+        _warn_of_shared_files(config, sources)
         others, _ = load_corpora(
             config.validation_data,
             (),
@@ -103,6 +105,16 @@ def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTo
              sum(len(corpus.examples) for corpus in corpora), too_long, config.overlong,
              shape.tokens * shape.micro_batches)  # fmt: skip
     return Examples(corpora, held, report)
+
+
+def _warn_of_shared_files(config: TrainConfig, sources: Sequence[str]) -> None:
+    """Say which files are both learned and used for the validation loss, which then means little."""
+    learned = {path.resolve() for source in sources for path in find_files(source, config.split)}
+    measured = {
+        path for source in config.validation_data for path in find_files(source, default="validation")
+    }
+    for path in sorted(path for path in measured if path.resolve() in learned):
+        log.warning("warning: %s is learned, and the validation loss is measured on it too", path)
 
 
 def set_up(

@@ -18,8 +18,6 @@ def show_example(config: TrainConfig, tokenizer: ChatTokenizer) -> None:
     Raises:
         UserError: when there is no such row, it is not learned, or the token that ends an answer is not learned.
     """
-    if not config.data:
-        raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
     report = RowReport("skip")
     row = _find(config, tokenizer, report)
     (example,) = tokenizer.examples([row.conversation])
