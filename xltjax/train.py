@@ -136,6 +136,9 @@ def _plan(config: TrainConfig) -> None:
 def _show_example(config: TrainConfig) -> None:
     """Print a row of the data as tokens. No weights are read, nor downloaded for a model on the hub."""
     _check_given(config)
+    for source in config.data:
+        if miniature.NAME not in source:  # which takes minutes to build
+            find_files(source, config.split)
     config = miniature.located(config)
     directory = Path(config.model)
     if directory.is_dir():
