@@ -188,13 +188,16 @@ class LlamaJudge:
     def __init__(self, config: RelevanceConfig) -> None:
         import jax.numpy as jnp
 
+        from xltjax.converters.hf_config import llama_config, read_hf_config
         from xltjax.converters.models import config_directory, find_model, load_model
         from xltjax.mesh import make_mesh
 
         self._config = config
         self._template = load_prompt("relevance")
         self._source = find_model(config.judge_model)
-        self._tokenizer = ChatTokenizer(config_directory(self._source), config.template)
+        directory = config_directory(self._source)
+        vocab_size = llama_config(read_hf_config(directory)).vocab_size
+        self._tokenizer = ChatTokenizer(directory, config.template, vocab_size=vocab_size)
         self._digits = digit_tokens(self._tokenizer, self._template)
         self._mesh = make_mesh(config.mesh)
         self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype), require_finite=True)

@@ -339,9 +339,12 @@ def test_a_model_that_cannot_be_read_is_one_line(
     ("text", "message"),
     [
         ("instruction,response\n", r"d\.jsonl, line 1: not JSON \(Expecting value\)"),
-        ('{"question": "q", "answer": "a"}', r"line 1 has the keys answer, question; accepted: Dolly"),
+        (
+            '{"question": "q", "answer": "a"}',
+            r"line 1: the row has the keys answer, question; accepted: Dolly",
+        ),
         ("", "d.jsonl holds no rows"),
-        ('{"instruction": "q", "response": "' + "7" * 200 + '"}', "none of its 1 rows is usable"),
+        ('{"instruction": "q", "response": "' + "7" * 200 + '"}', "none of its rows is usable"),
         (None, "d.jsonl does not exist"),
     ],
 )
@@ -365,7 +368,7 @@ def test_data_that_cannot_be_used_is_one_line(
         (["--mesh", "3x1"], r"2 rows x 4 micro-batches cannot be split over 3 data devices; use "
          "--tokens-per-batch 6144 or --accumulation 12"),
         (["--learning-rate", "0"], "learning_rate must be positive, not 0.0"),
-        (["--overlong", "error", "--max-length", "8"], r"row 1 has \d+ tokens, more than 8; give --overlong skip"),
+        (["--overlong", "error", "--max-length", "8"], r"line 1 has \d+ tokens, more than 8; give --overlong skip"),
         (["--template", "chatml"], "has no special token to end an answer with"),
         (["--data-weights", "1,1"], "data_weights has 2 numbers for 1 data sources"),
         (["--lora-rank", "4", "--lora-targets", "q_prj"],

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from xltjax.common.errors import UserError
 from xltjax.data.corpora import Corpus, load_corpora
 from xltjax.data.packing import LOOKAHEAD, Batch, BatchShape, PackedData
+from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.training.config import TrainConfig
 
@@ -225,7 +226,7 @@ def test_overlong_rows_are_skipped_truncated_or_refused(tokenizer: ChatTokenizer
     assert corpus.examples[1].ids[-1] != tokenizer.eos  # a cut answer does not teach to stop
 
     with pytest.raises(
-        UserError, match=rf"row 2 has {limit + 1} tokens, more than {limit}; give --overlong skip"
+        UserError, match=rf"line 2 has {limit + 1} tokens, more than {limit}; give --overlong skip"
     ):
         load_corpora([source], (), tokenizer, limit, "error")
 
@@ -235,7 +236,7 @@ def test_a_row_whose_answer_is_cut_off_teaches_nothing(tokenizer: ChatTokenizer,
     source = write(tmp_path / "d.jsonl", row("7"), long_question)
     (corpus,), too_long = load_corpora([source], (), tokenizer, 40, "truncate")
     assert (len(corpus.examples), too_long) == (1, 1)
-    with pytest.raises(UserError, match="none of its 1 rows is usable"):
+    with pytest.raises(UserError, match="none of its rows is usable"):
         load_corpora([write(tmp_path / "e.jsonl", long_question)], (), tokenizer, 40, "truncate")
 
 
@@ -249,10 +250,15 @@ def test_rows_without_an_answer_are_skipped_and_counted(
     monkeypatch.setattr(log, "handlers", [caplog.handler])
     monkeypatch.setattr(log, "propagate", False)
     question = {"conversations": ["q"]}
-    source = write(tmp_path / "d.jsonl", row("7"), question, question)
-    (corpus,), too_long = load_corpora([source], (), tokenizer, 100)
+    source = write(tmp_path / "d.jsonl", row("7"), question, question, row(" "))
+    report = RowReport()
+    (corpus,), too_long = load_corpora([source], (), tokenizer, 100, report=report)
     assert (len(corpus.examples), too_long) == (1, 0)
-    assert caplog.messages == [f"warning: {source}: skipped 2 rows without an answer"]
+    report.log()
+    assert caplog.messages == [
+        f"warning: {source}: skipped 2 rows: no answer",
+        f"warning: {source}: skipped 1 row: an empty answer",
+    ]
 
 
 def test_sources_are_weighted_by_size_or_as_told(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
@@ -283,6 +289,6 @@ def test_weights_that_do_not_fit_are_refused(
 def test_a_source_of_overlong_rows_alone_is_refused(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
     source = write(tmp_path / "d.jsonl", row("7" * 60), row("7" * 70))
     with pytest.raises(
-        UserError, match="none of its 2 rows is usable: each has more than 20 tokens or no answer"
+        UserError, match="none of its rows is usable: each has more than 20 tokens, no answer"
     ):
         load_corpora([source], (), tokenizer, 20)

@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     rows = [data._examples[i] for rows in data.examples_at(written["step"] - 1) for row in rows for i in row]
     tokenized = ChatTokenizer(chat_model).examples(read_conversations(str(instructions)))
     for name, example in zip(written["rows"], rows, strict=True):
-        file, number = name.rsplit(":", 1)
+        file, number = name.rsplit(", line ", 1)
         assert file == str(instructions)
         assert np.array_equal(tokenized[int(number) - 1].ids, example.ids)
 

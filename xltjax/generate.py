@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids, tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
-from xltjax.data.templates import TEMPLATES
+from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine, check_slots
 from xltjax.inference.responses_file import check_ours, resume, write_settings
@@ -76,6 +77,10 @@ class GenerateConfig:
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
     template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
+    template_date: str = setting(
+        "",
+        "ISO date for a template that writes the date: that of the run or the file, or today, when not given.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -96,6 +101,7 @@ class GenerateConfig:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
+        parse_date(self.template_date)
 
     def sampling(self) -> SamplingParams:
         """How tokens are chosen.
@@ -169,7 +175,7 @@ def generate(config: GenerateConfig) -> Path:
     if not config.model or not config.out:
         raise UserError(f"--{'out' if config.model else 'model'} is missing")
     out = Path(config.out)
-    check_ours(out)
+    before = check_ours(out)
     # What costs nothing comes before what has to be fetched, built or read.
     instructions = _instructions(config) if config.prompts != NAME else []
     mesh = make_mesh(config.mesh)
@@ -178,12 +184,12 @@ def generate(config: GenerateConfig) -> Path:
     answerers = _answerers(config, source)
     instructions = instructions or _instructions(config)
     requests = _requests(answerers, instructions)
-    settings = _settings(config, source, answerers)
+    settings = _settings(config, source, answerers, before)
     with lock_file(out):
         done = resume(out, settings, {request.id: request.instruction.instruction for request in requests})
         missing = [request for request in requests if request.id not in done]
         begun = False
-        for response in _answer(config, source, mesh, missing, len(done)) if missing else ():
+        for response in _answer(config, source, mesh, missing, settings, len(done)) if missing else ():
             if not begun:
                 write_settings(out, settings, {})
                 begun = True
@@ -245,10 +251,16 @@ def _name(path: Path) -> str:
 
 
 def _answer(
-    config: GenerateConfig, source: Path, mesh: Mesh, requests: Sequence[Request], done: int
+    config: GenerateConfig,
+    source: Path,
+    mesh: Mesh,
+    requests: Sequence[Request],
+    settings: Mapping[str, Any],
+    done: int,
 ) -> Iterator[Response]:
     """The responses to ``requests``, in the order in which the answers end."""
-    prompts, unanswered = _tokenize(config, source, requests, alone=not done)
+    dated = settings.get("template_date", "")
+    prompts, unanswered = _tokenize(config, source, requests, dated, alone=not done)
     with progress("generating", done + len(requests), done) as advance:
         for response in unanswered:
             log.warning("warning: %s: %s", response.id, response.finish_reason.removeprefix("failed: "))
@@ -261,7 +273,7 @@ def _answer(
 
 
 def _tokenize(
-    config: GenerateConfig, source: Path, requests: Sequence[Request], *, alone: bool
+    config: GenerateConfig, source: Path, requests: Sequence[Request], dated: str, *, alone: bool
 ) -> tuple[list[Prompt], list[Response]]:
     """The prompts of ``requests``; in place of an empty or a too long one, the response that says so.
 
@@ -269,6 +281,7 @@ def _tokenize(
         config: the settings.
         source: the directory of the model.
         requests: the answers to be generated.
+        dated: the date that a template of the tokenizer writes.
         alone: whether there are no answers to other prompts.
 
     Raises:
@@ -277,9 +290,12 @@ def _tokenize(
     positions = llama_config(read_hf_config(config_directory(source))).max_positions
     room = positions - config.max_new_tokens
     prompts, unanswered, shortest = [], [], positions
-    for template in dict.fromkeys(request.answerer.template for request in requests):
-        tokenizer = ChatTokenizer(config_directory(source), template)
-        asked = [request for request in requests if request.answerer.template == template]
+    for answerer in dict.fromkeys(request.answerer for request in requests):
+        vocabulary = _vocab_size(source, answerer)
+        tokenizer = ChatTokenizer(
+            config_directory(source), answerer.template, vocab_size=vocabulary, date=dated
+        )
+        asked = [request for request in requests if request.answerer == answerer]
         texts = [each.instruction.instruction for each in asked]
         encoded = tokenizer.prompts([(Message("user", text),) for text in texts])
         for request, text, ids in zip(asked, texts, encoded, strict=True):
@@ -297,6 +313,12 @@ def _tokenize(
             f"positions and the shortest prompt {shortest} tokens; give at most {positions - shortest}"
         )
     return prompts, unanswered
+
+
+def _vocab_size(source: Path, answerer: Answerer) -> int:
+    """The size of the vocabulary that an answerer knows: that of its run, which may have grown it, or the model's."""
+    run = Run.find(answerer.adapter) if answerer.adapter else None
+    return llama_config(read_hf_config(run.model_files if run else config_directory(source))).vocab_size
 
 
 def _generate(
@@ -327,12 +349,21 @@ def _generate(
         log.info("%s: %s", answerer.name, engine.throughput.report())
 
 
-def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer]) -> dict[str, Any]:
+def _settings(
+    config: GenerateConfig, source: Path, answerers: Sequence[Answerer], before: Mapping[str, Any]
+) -> dict[str, Any]:
     """What decides the answers, to be compared when a file is resumed."""
     run, adapters = Run.find(source), [each.adapter for each in answerers if each.adapter]
     templates = [each.template for each in answerers]
     files = config_directory(source)
     generation = files / "generation_config.json"
+    dated: dict[str, Any] = {}
+    # The only template that may write a date; the files of version 0.1 do not say which one.
+    if "tokenizer" in templates and (config.template_date or not before or "template_date" in before):
+        trained = Run.find(adapters[0]) if adapters else run
+        known = trained.config.template_date if trained else ""
+        today = date.today().isoformat()
+        dated["template_date"] = config.template_date or known or before.get("template_date") or today
     return {
         "model": str(source.resolve()),
         "step": run.step if run else None,
@@ -344,6 +375,7 @@ def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer
         "generation_config": sha256(generation) if generation.is_file() else "",
         "prompts": config.prompts,
         "template": templates[0] if len(set(templates)) == 1 else templates,
+        **dated,
         "max_new_tokens": config.max_new_tokens,
         **dataclasses.asdict(config.sampling()),
         "seed": config.seed,

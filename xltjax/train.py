@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -21,6 +22,7 @@ from xltjax.common.fingerprint import fingerprint
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import lock_directory
 from xltjax.common.signals import StopSignal
+from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import (
     KNOWN,
     config_directory,
@@ -31,8 +33,10 @@ from xltjax.converters.models import (
     weights_directory,
 )
 from xltjax.converters.vocabulary import resize_vocabulary
-from xltjax.data.formats import find_files, read_conversations
+from xltjax.data.formats import read_rows
 from xltjax.data.model_files import set_vocabulary
+from xltjax.data.reading.files import find_files
+from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
@@ -40,6 +44,7 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up, stored_dtype
+from xltjax.training.show_example import show_example
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
@@ -60,10 +65,7 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     Raises:
         UserError: for any mistake that the user can correct.
     """
-    if not config.model:
-        raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
-    if not config.data:
-        raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
+    _check_given(config)
     processes = join_processes(config.coordinator, config.process_id, config.processes)
     mesh = make_mesh(config.mesh, processes)
     config.batch_shape()
@@ -82,12 +84,13 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
+    config = _dated(config)
     _tell_template(config, source)
     runs = [(each, Run(each.out)) for each in config.runs()]
     for each, run in runs:
         run.check_resumable(each, config.data, base.fingerprint, files)
     wait_for_all("the settings are checked")
-    tokenizer = ChatTokenizer(files, config.template)
+    tokenizer = _tokenizer(config, files)
     examples = read_examples(config, config.data, tokenizer)
     llama = known_architecture(str(source))
     _check_length(config, llama)
@@ -114,12 +117,25 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
         if is_first():
             run.write_settings(each, base, files, config.data)
             set_vocabulary(run.model_files, vocabulary)
+            examples.report.write(run.skipped_file)
         goes_on = trainer.train(stop)
         if trainer.complete:
             complete.append(run.path)
         if not goes_on:
             break
     return complete
+
+
+def _check_given(config: TrainConfig) -> None:
+    """Refuse settings without a model or data.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    if not config.model:
+        raise UserError("--model is missing: a Hugging Face directory or id, or 'miniature'")
+    if not config.data:
+        raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
 
 
 def _lock(directories: Sequence[Path], locks: contextlib.ExitStack) -> None:
@@ -147,9 +163,12 @@ def _check_data(config: TrainConfig) -> None:
     """
     if Path(config.model).is_dir():
         return  # the data are read before the model is
-    for source in (*config.data, *config.validation_data):
-        if source != miniature.NAME:
-            read_conversations(source)
+    report = RowReport(config.bad_rows)
+    for sources, default in ((config.data, "train"), (config.validation_data, "validation")):
+        for source in sources:
+            if miniature.NAME not in source:
+                for _ in read_rows(source, report, config.split, default):
+                    pass
 
 
 def _architecture(model: str) -> LlamaConfig:
@@ -204,7 +223,7 @@ def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
             config = miniature.located(config)
             found = find_model(config.model)
             for source in config.data:
-                find_files(source)
+                find_files(source, config.split)
         wait_for_all(f"model and data are there for {'the first' if first else 'all'}")
     assert found is not None
     return config, found
@@ -218,6 +237,21 @@ def _tell_template(config: TrainConfig, source: Path) -> None:
             "%s was trained with the chat template %r; this run uses %r (--template %s goes on with it)",
             config.model, before, config.template, before,
         )  # fmt: skip
+
+
+def _dated(config: TrainConfig) -> TrainConfig:
+    """``config`` with the date that its template writes: the one given, that of the run in ``out``, or today's."""
+    if config.template_date or config.template != "tokenizer":
+        return config
+    begun = [run for each in config.runs() if (run := Run.find(each.out))]
+    today = date.today().isoformat()
+    return dataclasses.replace(config, template_date=begun[0].config.template_date if begun else today)
+
+
+def _tokenizer(config: TrainConfig, directory: Path) -> ChatTokenizer:
+    """The tokenizer in ``directory``, with the template of ``config`` and the vocabulary of the model there."""
+    size = None if config.resize_vocabulary else llama_config(read_hf_config(directory)).vocab_size
+    return ChatTokenizer(directory, config.template, vocab_size=size, date=config.template_date)
 
 
 def _location(model: str) -> str:
@@ -238,12 +272,30 @@ def _plan(config: TrainConfig) -> None:
     else:
         model = config.model
     directory = Path(model)
-    tokenizer = ChatTokenizer(config_directory(directory), config.template) if directory.is_dir() else None
+    tokenizer = _tokenizer(config, config_directory(directory)) if directory.is_dir() else None
     print_plan(config, llama, tokenizer)
+
+
+def _show_example(config: TrainConfig) -> None:
+    """Print a row of the data as tokens. No weights are read, nor downloaded for a model on the hub."""
+    _check_given(config)
+    for source in config.data:
+        if miniature.NAME not in source:  # which takes minutes to build
+            find_files(source, config.split)
+    config = miniature.located(config)
+    directory = Path(config.model)
+    if directory.is_dir():
+        tokenizer = _tokenizer(_dated(config), config_directory(directory))
+    else:
+        tokenizer = ChatTokenizer(config.model, config.template, date=config.template_date)
+    show_example(config, tokenizer)
 
 
 def _command(config: TrainConfig) -> None:
     cache_compilations()
+    if config.show_example:
+        _show_example(config)
+        return
     if config.plan:
         _plan(config)
         return

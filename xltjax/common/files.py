@@ -86,10 +86,17 @@ def read_jsonl(path: Path) -> list[Any]:
 
 def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     """Like ``read_jsonl``, but a stream of (line number from 1, row) that holds one line in memory at a time."""
-    with _reading(path, newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, parse_json(line, path, number)
+    yield from ((number, parse_json(line, path, number)) for number, line in iterate_lines(path))
+
+
+def iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """A stream of (line number from 1, line) of the lines of a text file that are not blank.
+
+    Raises:
+        UserError: as ``read_text`` does.
+    """
+    with open_text(path, newline="\n") as file:
+        yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
 
 
 def parse_json(text: str, path: Path, line: int = 1) -> Any:
@@ -127,13 +134,17 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: when it is missing, a directory, or not UTF-8.
     """
-    with _reading(path) as file:
+    with open_text(path) as file:
         return file.read()
 
 
 @contextlib.contextmanager
-def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Open a file, which may be gzipped, as text; what goes wrong while it is read becomes a ``UserError``."""
+def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Open a file, which may be gzipped, as text; what goes wrong while it is read becomes a ``UserError``.
+
+    Raises:
+        UserError: when it is missing, a directory, not UTF-8, or not a whole gzip file.
+    """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as data:
             yield io.TextIOWrapper(data, "utf-8-sig", newline=newline)
@@ -142,9 +153,9 @@ def _reading(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     except IsADirectoryError:
         raise UserError(f"{path} is a directory, not a file") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text") from None
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file") from None
+        raise UserError(f"{path} is not a whole gzip file; copy or download it again") from None
 
 
 def cache_directory() -> Path:

@@ -10,13 +10,16 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: ``system``, ``user`` or ``assistant``; or ``text`` for plain text without a template, all of
-            whose tokens are learned, as in pretraining.
-        content: the text, without special tokens.
+        role: ``system``, ``user``, ``assistant`` or ``tool`` (what a tool returned); or ``tools``, before all turns,
+            for the tools that the assistant may call; or ``text`` for plain text without a template, all of whose
+            tokens are learned, as in pretraining.
+        content: the text, without special tokens; for ``tools`` a JSON list of their descriptions.
+        learned: whether the turn is learned, if it is an answer or plain text.
     """
 
     role: str
     content: str
+    learned: bool = True
 
 
 Conversation = tuple[Message, ...]

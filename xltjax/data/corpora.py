@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Literal
 
 import numpy as np
 
 from xltjax.common.errors import UserError
-from xltjax.data.formats import read_conversations
+from xltjax.data.formats import Row, read_rows
+from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
-
-log = logging.getLogger("xltjax")
 
 Overlong = Literal["skip", "truncate", "error"]
 
@@ -27,8 +25,8 @@ class Corpus:
     Attributes:
         examples: the tokenized examples.
         weight: how often examples are drawn from this corpus, relative to the weights of the others.
-        names: where each example comes from, as ``file:row`` with rows counted from 1; empty when the
-            examples do not come from rows.
+        names: where each example comes from, such as ``d.jsonl, line 3``; empty when the examples do not come
+            from rows.
     """
 
     examples: Sequence[Tokens]
@@ -42,60 +40,103 @@ def load_corpora(
     tokenizer: ChatTokenizer,
     max_length: int,
     overlong: Overlong = "skip",
+    *,
+    split: str = "",
+    default: str = "train",
+    report: RowReport | None = None,
 ) -> tuple[list[Corpus], int]:
     """Read and tokenize ``sources``.
 
     Args:
-        sources: files, directories, glob patterns or dataset ids, as ``formats.read_conversations`` takes them.
+        sources: files, directories, glob patterns or dataset ids, as ``formats.read_rows`` takes them.
         weights: the relative weight of each source; the number of its examples when there are no weights.
         tokenizer: the tokenizer with its chat template.
         max_length: the largest number of tokens of an example.
         overlong: whether longer examples are skipped, truncated to ``max_length`` tokens, or an error.
+        split: see ``reading.files.choose_files``.
+        default: see ``reading.files.choose_files``.
+        report: learns of the rows that are not learned; without it the first bad row is an error.
 
     Returns:
         The corpora, and how many examples were longer than ``max_length``.
 
     Raises:
-        UserError: when the weights do not fit the sources, a source has no usable example, or an example is
-            too long and ``overlong`` is ``error``.
+        UserError: when the weights do not fit the sources, a source has no usable example, a row cannot be used, or
+            an example is too long and ``overlong`` is ``error``.
     """
     if weights and len(weights) != len(sources):
         raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
     if not all(weight > 0 and math.isfinite(weight) for weight in weights):
         raise UserError("data_weights must be positive")
+    report = report or RowReport()
     corpora, total_long = [], 0
     for index, source in enumerate(sources):
-        examples = tokenizer.examples(read_conversations(source))
-        long = [number for number, e in enumerate(examples, start=1) if len(e.ids) > max_length]
-        if long and overlong == "error":
-            raise UserError(
-                f"{source}: row {long[0]} has {len(examples[long[0] - 1].ids)} tokens, more than {max_length}; "
-                "give --overlong skip or --overlong truncate to accept such rows"
-            )
-        total_long += len(long)
-        kept = _usable(examples, source, max_length, truncate=overlong == "truncate")
-        names = [f"{source}:{number}" for number in kept]
-        corpora.append(Corpus(list(kept.values()), weights[index] if weights else len(kept), names))
+        kept, long = _learnable(
+            writable(read_rows(source, report, split, default), tokenizer, report),
+            tokenizer, source, max_length, overlong, report,
+        )  # fmt: skip
+        total_long += long
+        names = [row.place for row, _ in kept]
+        weight = weights[index] if weights else len(kept)
+        corpora.append(Corpus([example for _, example in kept], weight, names))
     return corpora, total_long
 
 
-def _usable(examples: Sequence[Tokens], source: str, max_length: int, *, truncate: bool) -> dict[int, Tokens]:
-    """The examples that are short enough and have something to learn, by their row, counted from 1."""
-    fitting = {
-        number: Tokens(e.ids[:max_length], e.loss_mask[:max_length])
-        for number, e in enumerate(examples, start=1)
-        if truncate or len(e.ids) <= max_length
-    }
-    # The first token is never a target.
-    kept = {number: example for number, example in fitting.items() if example.loss_mask[1:].any()}
+def writable(rows: Iterable[Row], tokenizer: ChatTokenizer, report: RowReport) -> Iterator[Row]:
+    """A stream of the rows that the chat template can write, without tools when it does not write tools.
+
+    Raises:
+        UserError: for a row that it cannot write, when ``report`` stops at bad rows.
+    """
+    for row in rows:
+        if row.conversation[0].role == "tools" and not tokenizer.writes_tools:
+            report.note(row.path, f"tools are not read, as the chat template {tokenizer.template!r} has none")
+            row = replace(row, conversation=row.conversation[1:])
+        try:
+            tokenizer.check(row.conversation)
+        except UserError as problem:
+            report.bad(row.path, row.place, str(problem))
+        else:
+            yield row
+
+
+def _learnable(
+    rows: Iterable[Row],
+    tokenizer: ChatTokenizer,
+    source: str,
+    max_length: int,
+    overlong: Overlong,
+    report: RowReport,
+) -> tuple[list[tuple[Row, Tokens]], int]:
+    """The rows that are short enough, or truncated, and have something to learn; and how many were too long."""
+    rows = list(rows)
+    examples = tokenizer.examples([row.conversation for row in rows])
+    kept, too_long = [], 0
+    for row, example in zip(rows, examples, strict=True):
+        length = len(example.ids)
+        if length > max_length:
+            too_long += 1
+            if overlong == "error":
+                raise UserError(
+                    f"{row.place} has {length} tokens, more than {max_length}; "
+                    "give --overlong skip or --overlong truncate to accept such rows"
+                )
+            if overlong == "skip":
+                report.left_out(row.path, row.place, f"{length} tokens, more than {max_length}")
+                continue
+            example = Tokens(example.ids[:max_length], example.loss_mask[:max_length])
+        # The first token is never a target.
+        if example.loss_mask[1:].any():
+            kept.append((row, example))
+        else:
+            report.left_out(row.path, row.place, f"no answer among the first {max_length} tokens")
     if not kept:
+        report.log()
         raise UserError(
-            f"{source}: none of its {len(examples)} rows is usable: each has more than {max_length} "
-            "tokens or no answer"
+            f"{source}: none of its rows is usable: each has more than {max_length} tokens, no answer, or cannot be "
+            "read"
         )
-    if len(kept) < len(fitting):
-        log.warning("warning: %s: skipped %d rows without an answer", source, len(fitting) - len(kept))
-    return kept
+    return kept, too_long
 
 
 def split_validation(corpora: Sequence[Corpus], count: int, seed: int) -> tuple[list[Corpus], list[Tokens]]:

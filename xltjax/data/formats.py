@@ -2,183 +2,196 @@
 
 from __future__ import annotations
 
-import glob
-import re
-from collections.abc import Iterator, Sequence
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Conversation, Message
+from xltjax.data.reading.files import choose_files
+from xltjax.data.reading.report import BadRowError, NothingToLearnError, RowReport
+from xltjax.data.reading.turns import Note, as_conversation, as_list, as_text, as_turns
 from xltjax.data.rows import is_chat, iterate_rows
 
-SUFFIXES = (".json", ".jsonl", ".parquet")
+log = logging.getLogger("xltjax")
+
 ACCEPTED = (
-    "Dolly (instruction, context, response), Alpaca (instruction, input, output), LIMA (conversations), "
-    "chat (messages, or a bare list of {role, content}), plain text (text)"
+    "Dolly (instruction, context, response), Alpaca (instruction, input, output, system, history), "
+    "LIMA and ShareGPT (conversations), chat (messages, or a bare list of {role, content}), "
+    "TRL (prompt, completion), plain text (text)"
 )
-ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
+SYSTEM, TOOLS, MEDIA = (
+    ("system", "system_prompt"),
+    ("tools", "functions"),
+    ("images", "image", "videos", "audios"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a data file.
+
+    Attributes:
+        path: the file.
+        place: the file and the row in it, such as ``d.jsonl, line 3``.
+        conversation: what the row holds.
+    """
+
+    path: Path
+    place: str
+    conversation: Conversation
 
 
 def read_conversations(source: str) -> list[Conversation]:
-    """Read all conversations of a file, a directory, a glob pattern, or a Hugging Face dataset id.
-
-    A row without an answer is an empty conversation.
-
-    Raises:
-        UserError: when nothing is found, a file cannot be parsed, the keys of a row are unknown, or there
-            is no row at all.
-    """
-    files = find_files(source)
-    conversations = [_conversation(row, place) for path in files for place, row in _rows(path)]
-    if not conversations:
-        raise UserError(f"{source} holds no rows")
-    return conversations
+    """The conversations of ``read_rows``, where the first row that cannot be used is an error."""
+    return [row.conversation for row in read_rows(source, RowReport())]
 
 
-def find_files(source: str) -> list[Path]:
-    """The data files of ``source``, which is what ``read_conversations`` takes.
+def read_rows(source: str, report: RowReport, split: str = "", default: str = "train") -> Iterator[Row]:
+    """A stream of the rows of a source that have something to learn.
+
+    Args:
+        source: a file, a directory, a glob pattern, or a Hugging Face dataset id.
+        report: learns of the other rows, and of what is not honored.
+        split: see ``reading.files.choose_files``.
+        default: see ``reading.files.choose_files``.
 
     Raises:
-        UserError: when there are none.
+        UserError: when nothing is found, a file cannot be parsed, there is no row at all, or a row cannot be used
+            and ``report`` stops at it.
     """
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = _data_files(path)
-    elif glob.has_magic(source):
-        found = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())
-    elif source.count("/") == 1 and not source.startswith((".", "/")) and _format(path) not in SUFFIXES:
-        found = _download(source)
-    else:
-        raise UserError(f"data file {source} does not exist")
-    if not found:
-        raise UserError(f"{source} holds no data files ({', '.join(SUFFIXES)}, optionally .gz)")
-    return found
+    files, others = choose_files(source, split, default)
+    if others:
+        names = ", ".join(path.name for path in others[:4]) + (", ..." if len(others) > 4 else "")
+        log.info("notice: %s: files of other splits are not read: %s", source, names)
+    count = 0
+
+    def bad(path: Path, place: str, reason: str) -> None:
+        nonlocal count
+        count += 1
+        report.bad(path, place, reason)
+
+    for path in files:
+        for place, row in iterate_rows(path, partial(bad, path)):
+            try:
+                conversation = _conversation(row, partial(report.note, path))
+            except BadRowError as problem:
+                bad(path, place, str(problem))
+            except RecursionError:
+                bad(path, place, "nested too deeply")
+            except NothingToLearnError as reason:
+                count += 1
+                report.left_out(path, place, str(reason))
+            else:
+                count += 1
+                yield Row(path, place, conversation)
+    if not count:
+        raise UserError(f"{source} holds no rows; give a file with data")
 
 
-def _data_files(root: Path) -> list[Path]:
-    """The data files under ``root``, without hidden files and hidden folders."""
-    names = sorted(path.relative_to(root) for path in root.rglob("*") if _format(path) in SUFFIXES)
-    visible = [root / name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return [path for path in visible if path.is_file()]
-
-
-def _download(dataset: str) -> list[Path]:
-    """The data files of a dataset on the Hugging Face Hub: of its training split, if it has one.
-
-    They are downloaded into the hub's own cache, unless they are there.
-    """
-    from huggingface_hub import snapshot_download
-
-    patterns = [f"**{suffix}{gz}" for suffix in SUFFIXES for gz in ("", ".gz")]
-    try:
-        root = Path(snapshot_download(dataset, repo_type="dataset", allow_patterns=patterns))
-    except Exception as problem:  # an error of the hub, of its HTTP library, or a malformed name
-        reason = str(problem).split("\n", 1)[0] or type(problem).__name__
-        raise UserError(
-            f"{dataset} is neither a file nor a Hugging Face dataset that can be downloaded: {reason}"
-        ) from None
-    files = _data_files(root)
-    training = [p for p in files if re.search(r"(?<![a-z])train", str(p.relative_to(root)), re.IGNORECASE)]
-    return training or files
-
-
-def _format(path: Path) -> str:
-    """The suffix that says the format; the one before ``.gz`` in the name of a gzipped file."""
-    return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Like ``iterate_rows``, for Parquet files too."""
-    if _format(path) != ".parquet":
-        yield from iterate_rows(path)
-        return
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{path}: reading Parquet needs pyarrow; pip install pyarrow") from None
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError) as problem:
-        raise UserError(f"{path} is not a Parquet file ({str(problem).splitlines()[0]})") from None
-    yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _conversation(row: Any, place: str) -> Conversation:
-    """A row of any accepted format as a conversation, which is empty when it has no answer."""
+def _conversation(row: Any, note: Note) -> Conversation:
+    """A row of any accepted format as a conversation."""
     if is_chat(row):
-        return _chat(row, place)
+        return as_conversation(as_turns(row, "the chat", note), note)
     if not isinstance(row, dict):
-        raise UserError(f"{place} is not a JSON object; accepted: {ACCEPTED}")
-    keys = row.keys()
-    if {"instruction", "response"} <= keys:
-        return _exchange(row["instruction"], row.get("context"), row["response"], place)
-    if {"instruction", "output"} <= keys:
-        return _exchange(row["instruction"], row.get("input"), row["output"], place)
-    if "messages" in keys:
-        return _chat(row["messages"], place)
-    if "conversations" in keys:
-        return _turns(row["conversations"], place)
-    if "text" in keys:
-        return (Message("text", _string(row["text"], place)),)
-    raise UserError(f"{place} has the keys {', '.join(sorted(keys)) or '(none)'}; accepted: {ACCEPTED}")
+        raise BadRowError(f"the row is not a JSON object; accepted: {ACCEPTED}")
+    # Tables that join several formats fill the columns of the others with null.
+    keys = {key for key, value in row.items() if value is not None and value != []}
+    if not _known(keys):
+        keys = set(row)
+    if _known(keys) == "text":
+        text = as_text(row["text"], "text")
+        if not text.strip():
+            raise NothingToLearnError("an empty text")
+        return (Message("text", text),)
+    if row.get("kto_tag") is False or (_known(keys) == "prompt" and row.get("label") is False):
+        raise NothingToLearnError("an answer that is labeled as bad")
+    turns = _turns(row, _known(keys), note)
+    for key in SYSTEM:
+        given = as_text(row[key], key) if row.get(key) is not None else ""
+        if given.strip() and not (turns[0].role == "system" and turns[0].content.strip() == given.strip()):
+            turns.insert(0, Message("system", given))
+    for key in MEDIA:
+        if row.get(key):
+            note(f"{key} are not read")
+    return _tools(row) + as_conversation(turns, note)
 
 
-def _exchange(instruction: Any, context: Any, answer: Any, place: str) -> Conversation:
+def _known(keys: Iterable[str]) -> str:
+    """The key that names the format of a row with these keys; empty when there is none."""
+    keys = set(keys)
+    if "instruction" in keys and keys & {"response", "output"}:
+        return "instruction"
+    if {"prompt", "completion"} <= keys and not keys & {"messages", "conversations"}:
+        return "prompt"
+    return next((key for key in ("messages", "conversations", "text") if key in keys), "")
+
+
+def _turns(row: Mapping[str, Any], kind: str, note: Note) -> list[Message]:
+    if kind == "instruction":
+        return [*_history(row), *_exchange(row)]
+    if kind == "prompt":
+        prompt = _prompt_or_answer(row, "prompt", "user", note)
+        # TRL learns the completion alone.
+        prompt = [replace(turn, learned=False) for turn in prompt]
+        return [*prompt, *_prompt_or_answer(row, "completion", "assistant", note)]
+    if kind:
+        return as_turns(row[kind], kind, note)
+    raise BadRowError(f"the row has the keys {_listed(row)}; accepted: {ACCEPTED}")
+
+
+def _listed(keys: Iterable[Any]) -> str:
+    """Keys for an error message, without what would make it long or break its line."""
+    shown = [
+        key if len(key) <= 40 and key.isprintable() else f"{key!r:.40}" for key in sorted(map(str, keys))
+    ]
+    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") or "(none)"
+
+
+def _exchange(row: Mapping[str, Any]) -> list[Message]:
     """One question and its answer, with the context after the instruction, on a new line.
 
     The paper and its release do not say how they joined instruction and context.
     """
-    prompt = _string(instruction, place)
-    if context not in (None, ""):
-        prompt += "\n" + _string(context, place)
-    return (Message("user", prompt), Message("assistant", _string(answer, place)))
+    prompt = [as_text(row["instruction"], "instruction")]
+    prompt += [as_text(row[key], key) for key in ("context", "input") if row.get(key) not in (None, "")]
+    answers = {key: row[key] for key in ("response", "output") if row.get(key) is not None}
+    key = next(iter(answers), "response" if "response" in row else "output")
+    if len(answers) == 2 and answers["response"] != answers["output"]:
+        raise BadRowError("the row has both a response and an output, which differ; keep one of them")
+    return [Message("user", "\n".join(prompt)), Message("assistant", as_text(row[key], key))]
 
 
-def _chat(messages: Any, place: str) -> Conversation:
-    if not is_chat(messages):
-        raise UserError(f"{place}: messages must be a list of {{role, content}}")
-    turns = []
-    for message in messages:
-        role = ROLES.get(str(message["role"]))
-        if role is None:
-            raise UserError(f"{place}: role {message['role']!r:.40} is not system, user or assistant")
-        turns.append(Message(role, _string(message["content"], place)))
-    return _answered(turns, place)
+def _history(row: Mapping[str, Any]) -> list[Message]:
+    """The earlier exchanges, whose answers are learned too."""
+    history = as_list(row.get("history")) or []
+    if not isinstance(history, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 for pair in history
+    ):
+        raise BadRowError("history must be a list of [question, answer]")
+    return [
+        Message(role, as_text(text, "history"))
+        for pair in history
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
 
 
-def _turns(turns: Any, place: str) -> Conversation:
-    """A conversation as LIMA writes it, strings of user and assistant in turn, or ShareGPT, {from, value}."""
-    if not isinstance(turns, list):
-        raise UserError(f"{place}: conversations must be a list")
-    if all(isinstance(turn, dict) for turn in turns):
-        return _chat([{"role": turn.get("from"), "content": turn.get("value")} for turn in turns], place)
-    roles = ("user", "assistant")
-    return _answered([Message(roles[i % 2], _string(t, place)) for i, t in enumerate(turns)], place)
+def _prompt_or_answer(row: Mapping[str, Any], key: str, role: str, note: Note) -> list[Message]:
+    """A column that is a text, of this role, or a list of messages."""
+    return as_turns(row[key], key, note) if is_chat(row[key]) else [Message(role, as_text(row[key], key))]
 
 
-def _answered(turns: Sequence[Message], place: str) -> Conversation:
-    """The turns up to the last answer, as there is nothing to learn after it.
-
-    Raises:
-        UserError: unless user and assistant alternate, after an optional system prompt.
-    """
-    first = 1 if turns[0].role == "system" else 0
-    for number, turn in enumerate(turns[first:]):
-        if turn.role != ("user", "assistant")[number % 2]:
-            raise UserError(
-                f"{place}: turn {first + number + 1} has the role {turn.role}; after an optional system prompt, "
-                "user and assistant must alternate"
-            )
-    pairs = (len(turns) - first) // 2
-    return tuple(turns[: first + 2 * pairs]) if pairs else ()
-
-
-def _string(value: Any, place: str) -> str:
-    if not isinstance(value, str):
-        found = "null" if value is None else type(value).__name__
-        raise UserError(f"{place}: expected text, found {found}")
-    return value
+def _tools(row: Mapping[str, Any]) -> Conversation:
+    """The tools of a row as a turn of their own; none when it has none."""
+    for key in TOOLS:
+        tools = as_list(row.get(key))
+        if not tools:
+            continue
+        if not isinstance(tools, list):
+            raise BadRowError(f"{key} must be a list of descriptions of tools")
+        return (Message("tools", as_text(json.dumps(tools, ensure_ascii=False, default=str), key)),)
+    return ()

@@ -1,13 +1,22 @@
-"""The rows of a JSON Lines or JSON file, of whatever format, with the place of each for error messages."""
+"""The rows of a data file, of whatever format, with the place of each for error messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import iterate_jsonl, parse_json, read_text
+from xltjax.common.files import iterate_jsonl, iterate_lines, parse_json, read_text
+from xltjax.data.reading.tables import DELIMITERS, delimited_rows, parquet_rows
+
+SUFFIXES = (".json", ".jsonl", ".parquet", *DELIMITERS)
+OnBad = Callable[
+    [str, str], None
+]  # what is called with the place of a row that cannot be parsed, and the reason
+
+# A document with one of these keys is a row, and its ``data`` is not the list of rows.
+_ROW_KEYS = {"instruction", "messages", "conversations", "prompt", "text", "id"}
 
 
 def is_chat(row: Any) -> bool:
@@ -19,23 +28,66 @@ def is_chat(row: Any) -> bool:
     )
 
 
-def iterate_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of a file of JSON Lines, or of one JSON document that is a list of rows or a single row.
+def file_format(path: Path) -> str:
+    """The suffix that says the format; the one before ``.gz`` in the name of a gzipped file."""
+    return (Path(path.stem).suffix if path.suffix == ".gz" else path.suffix).lower()
 
-    A list of chat messages is one row.
+
+def refuse(place: str, reason: str) -> NoReturn:
+    """Stop at a row that cannot be parsed.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(f"{place}: {reason}")
+
+
+def iterate_rows(path: Path, on_bad: OnBad = refuse) -> Iterator[tuple[str, Any]]:
+    """The rows of a file by its suffix: Parquet, CSV, TSV, or else JSON.
+
+    JSON is JSON Lines, or one document: a list of rows, a single row, or an object whose ``data`` is a list of
+    rows. A list of chat messages is one row.
+
+    Args:
+        path: the file, which may be gzipped unless it is Parquet.
+        on_bad: called with a line or row that cannot be parsed, which is then passed over.
 
     Yields:
         (place, row): where the row is, for error messages, such as ``d.jsonl, line 3``; and the parsed row.
 
     Raises:
-        UserError: naming the file and line that is not JSON, or the file that cannot be read.
+        UserError: naming the file that cannot be read, or the line of a JSON document that is not JSON.
     """
-    if not _is_document(path):
-        yield from ((f"{path}, line {number}", row) for number, row in iterate_jsonl(path))
-        return
-    document = parse_json(read_text(path), path)
-    rows = document if isinstance(document, list) and not is_chat(document) else [document]
-    yield from ((f"{path}, item {number}", row) for number, row in enumerate(rows, start=1))
+    kind = file_format(path)
+    if kind == ".parquet":
+        yield from parquet_rows(path)
+    elif kind in DELIMITERS:
+        yield from delimited_rows(path, DELIMITERS[kind], on_bad)
+    elif not _is_document(path):
+        for number, line in iterate_lines(path):
+            place = f"{path}, line {number}"
+            try:
+                row = parse_json(line, path, number)
+            except UserError as problem:
+                on_bad(place, str(problem).removeprefix(f"{place}: "))
+                continue
+            yield from _expanded(place, row)
+    else:
+        document = parse_json(read_text(path), path)
+        if isinstance(document, list) and not is_chat(document):
+            yield from ((f"{path}, item {number}", row) for number, row in enumerate(document, start=1))
+        else:
+            yield from _expanded(f"{path}, item 1", document)
+
+
+def _expanded(place: str, row: Any) -> Iterator[tuple[str, Any]]:
+    """The rows in the ``data`` of a document; any other row unchanged."""
+    if isinstance(row, dict) and isinstance(row.get("data"), list) and not _ROW_KEYS & row.keys():
+        yield from (
+            (f"{place}, item {number} of data", each) for number, each in enumerate(row["data"], start=1)
+        )
+    else:
+        yield place, row
 
 
 def _is_document(path: Path) -> bool:

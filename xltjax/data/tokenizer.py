@@ -7,9 +7,11 @@ literal ``</s>`` in a message never becomes the special token.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ import numpy as np
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object, read_text
 from xltjax.data.conversations import Message
-from xltjax.data.templates import MARK, Layouts
+from xltjax.data.templates import MARK, Layouts, parse_date
+
+log = logging.getLogger("xltjax")
+
+DEFAULT_TEMPLATE = "llama-2"
 
 # Names in ``tokenizer_config.json`` of tokenizers that ``tokenizer.json`` describes fully, and their classes.
 PLAIN_TOKENIZERS = {
@@ -52,21 +58,61 @@ class ChatTokenizer:
         eos: the id of the token that ends an answer in this template.
     """
 
-    def __init__(self, directory: str | Path, template: str = "llama-2"):
+    def __init__(
+        self,
+        directory: str | Path,
+        template: str = DEFAULT_TEMPLATE,
+        *,
+        vocab_size: int | None = None,
+        date: str = "",
+    ):
         """Load a tokenizer.
 
         Args:
             directory: a model directory, or an id on the Hugging Face Hub.
             template: a name in ``templates.TEMPLATES``.
+            vocab_size: the size of the model's vocabulary, below which all token ids must be; None for any.
+            date: the ISO date that a template of the tokenizer may write into prompts; today when not given.
 
         Raises:
-            UserError: when there is no usable tokenizer, or it lacks what the template needs.
+            UserError: when there is no usable tokenizer, or it lacks what the template needs, or the template has
+                a token that the model's vocabulary lacks.
         """
         self.directory = Path(directory)
         self.hf = _load_tokenizer(directory)
         self.template = template
-        self._layouts = Layouts(self.hf, template, str(directory))
+        self._place, self._vocab_size = str(directory), vocab_size
+        self._layouts = Layouts(self.hf, template, str(directory), parse_date(date))
         self.eos = self._layouts.eos
+        if vocab_size is not None:
+            self.examples([(Message("user", "a"), Message("assistant", "a"))])
+        if template == DEFAULT_TEMPLATE and self.hf.chat_template:
+            _notice_own_template(self._place, _own_form(self._layouts, self.hf, self._place))
+
+    @property
+    def writes_tools(self) -> bool:
+        """Whether the template writes the tools that an assistant may call."""
+        return self._layouts.writes_tools
+
+    @property
+    def ends(self) -> set[int]:
+        """The ids that end what is learned: the template's, and the tokenizer's after plain text."""
+        return {self.eos} | ({self.hf.eos_token_id} - {None})
+
+    def token_text(self, token: int) -> str:
+        """The text of one token, with the blank before it where it has one."""
+        piece = self.hf.convert_ids_to_tokens(token)
+        if piece is None or "\u2581" in piece:  # SentencePiece's blank, which decoding would drop
+            return (piece or "").replace("\u2581", " ")
+        return str(self.hf.decode([token], clean_up_tokenization_spaces=False)) or piece
+
+    def check(self, conversation: Sequence[Message]) -> None:
+        """Check that the template can write a conversation.
+
+        Raises:
+            UserError: saying why not.
+        """
+        self._plan(conversation)
 
     @property
     def size(self) -> int:
@@ -79,17 +125,46 @@ class ChatTokenizer:
 
     def prompts(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
         """The ``prompt`` of each of many conversations; faster than one by one, as the tokenizer runs once."""
-        return [[token for piece, _ in pieces for token in piece] for pieces in self._pieces(conversations)]
+        prompts = [
+            [token for piece, _ in pieces for token in piece] for pieces in self._pieces(conversations)
+        ]
+        self._check_vocabulary(prompts)
+        return prompts
 
     def examples(self, conversations: Sequence[Sequence[Message]]) -> list[Tokens]:
-        """The tokens of conversations for training: every answer and the token that ends it are learned."""
-        return [
+        """The tokens of conversations for training.
+
+        Every answer and the token that ends it are learned, except answers that say that they are not.
+        """
+        examples = [
             Tokens(
                 np.array([token for piece, _ in pieces for token in piece], np.int32),
                 np.array([learned for piece, learned in pieces for _ in piece], bool),
             )
             for pieces in self._pieces(conversations)
         ]
+        self._check_vocabulary([example.ids for example in examples])
+        return examples
+
+    def _check_vocabulary(self, sequences: Sequence[Sequence[int] | np.ndarray]) -> None:
+        """Refuse token ids that the model has no embedding for.
+
+        Raises:
+            UserError: naming the tokenizer, the ids and the vocabulary.
+        """
+        size = self._vocab_size
+        if size is None:
+            return
+        over = sorted(
+            {int(i) for ids in sequences if len(ids) and np.max(ids) >= size for i in ids if i >= size}
+        )
+        if over:
+            names = ", ".join(f"{i} ({self.hf.convert_ids_to_tokens(i)!r})" for i in over[:8])
+            raise UserError(
+                f"the tokenizer of {self._place} gives the token ids {names}{', ...' if len(over) > 8 else ''} with "
+                f"the chat template {self.template!r}, but the model's vocabulary has only the ids 0 to {size - 1} "
+                f"(vocab_size {size}); use another template, or the tokenizer that belongs to the model"
+            )
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer, without special tokens and surrounding whitespace."""
@@ -120,16 +195,19 @@ class ChatTokenizer:
         A text that follows another is encoded together with the last character of that one, its head, so
         that its first word is split into the same tokens as within a text.
         """
+        tools = ""
+        if conversation and conversation[0].role == "tools":
+            tools, conversation = conversation[0].content, conversation[1:]
         contents = {
             MARK + index: message.content if message.role == "text" else message.content.strip()
             for index, message in enumerate(conversation)
         }
         plan: list[tuple[str, int | str, bool]] = []
         head = ""
-        for piece, learned in self._layouts.pieces(tuple(message.role for message in conversation)):
+        for piece, answer in self._layouts.pieces(tuple(message.role for message in conversation), tools):
             filled = piece.translate(contents) if isinstance(piece, str) else piece
             if filled != "":
-                plan.append((head, filled, learned))
+                plan.append((head, filled, answer is not None and conversation[answer].learned))
                 head = filled[-1] if isinstance(filled, str) else ""
         return plan
 
@@ -149,6 +227,27 @@ class ChatTokenizer:
             ids = self.hf(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             encoded |= dict(zip(unique, ids, strict=True))
         return encoded
+
+
+def _own_form(layouts: Layouts, tokenizer: Any, place: str) -> bool:
+    """Whether the tokenizer's own chat template can be used, and writes an exchange otherwise than ``layouts``."""
+    exchange = ("user", "assistant")
+    try:
+        return Layouts(tokenizer, "tokenizer", place).pieces(exchange) != layouts.pieces(exchange)
+    except UserError:
+        return False
+
+
+@cache
+def _notice_own_template(place: str, own: bool) -> None:
+    """Say, once for each tokenizer, that it has a chat template of its own that is not used."""
+    if own:
+        log.warning(
+            "notice: the tokenizer of %s has a chat template of its own, and %s is used; --template tokenizer uses "
+            "its own",
+            place,
+            DEFAULT_TEMPLATE,
+        )
 
 
 def _load_tokenizer(directory: str | Path) -> Any:
@@ -194,4 +293,4 @@ def _tokenizer_class(directory: Path) -> str:
     # For a byte-level tokenizer, AutoTokenizer ignores that the configuration names LLaMA's class.
     if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
         return "AutoTokenizer"
-    return PLAIN_TOKENIZERS.get(named.get("tokenizer_class"), "AutoTokenizer")
+    return PLAIN_TOKENIZERS.get(str(named.get("tokenizer_class")), "AutoTokenizer")

@@ -7,13 +7,23 @@ anything else sees their settings.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xltjax.common.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from xltjax.llama import LlamaConfig
     from xltjax.training.config import TrainConfig
 
 NAME = "miniature"
+DATA = (
+    "en",
+    "fr",
+    "pt",
+    "ru",
+    "small",
+)  # its instruction data: one file for each language, and 32 English rows
 
 
 def model_path(name: str) -> str:
@@ -26,13 +36,27 @@ def prompts_path(name: str) -> str:
     return _path(name, "evaluation")
 
 
+def data_path(name: str) -> str:
+    """The file of instruction data for ``miniature`` (English) or ``miniature/PART``; any other name unchanged.
+
+    Raises:
+        UserError: when the miniature has no such part.
+    """
+    first, _, part = name.partition("/")
+    if first != NAME or (part and Path(name).exists()):
+        return name
+    if part and part not in DATA:
+        raise UserError(f"the miniature has no data {part!r}; {did_you_mean(part, DATA)}")
+    return _path(NAME, f"instructions/{part or DATA[0]}.jsonl")
+
+
 def located(config: TrainConfig) -> TrainConfig:
     """``config`` with the miniature's name replaced by the paths of its model, data and prompts."""
     return dataclasses.replace(
         config,
         model=model_path(config.model),
-        data=tuple(_path(name, "instructions/en.jsonl") for name in config.data),
-        validation_data=tuple(_path(name, "instructions/en.jsonl") for name in config.validation_data),
+        data=tuple(map(data_path, config.data)),
+        validation_data=tuple(map(data_path, config.validation_data)),
         sample_prompts=prompts_path(config.sample_prompts) if config.sample_every else config.sample_prompts,
     )
 

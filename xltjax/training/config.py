@@ -15,7 +15,8 @@ from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.settings import setting
 from xltjax.data.corpora import Overlong
 from xltjax.data.packing import BatchShape
-from xltjax.data.templates import TEMPLATES
+from xltjax.data.reading.report import BadRows
+from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.lora import TARGETS
 from xltjax.mesh import parse_mesh
 
@@ -77,12 +78,22 @@ class TrainConfig:
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
     data_weights: tuple[float, ...] = data_setting(
         (), "Relative sampling weight of each data source; by its number of rows when not given.")
+    split: str = data_setting(
+        "", "Split of folders and datasets that is read; their training split, or all without one, when not given.")
+    bad_rows: BadRows = data_setting(
+        "stop", "Rows that cannot be used: stop at the first one, or skip, count and list them in OUT/skipped.jsonl.",
+        affects_result=False)
     validation_data: tuple[str, ...] = data_setting(
         (), "Data that is not learned, on which the validation loss is measured (repeatable).",
         paths=True, affects_result=False, former=("held_out_data",))
     validation_rows: int = data_setting(
         0, "Rows of the training data that are set aside for validation.", former=("held_out_rows",))
     template: str = data_setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".")
+    template_date: str = data_setting(
+        "", "ISO date for a template that writes the date; that of the start of the run when not given.")
+    show_example: int = data_setting(
+        0, "Print row N of the data as tokens, with those that are learned, and stop.",
+        affects_result=False, saved=False)
     max_length: int = data_setting(2048, "Longest example in tokens.")
     overlong: Overlong = data_setting(
         "skip", "Longer examples: skip and count them, truncate them, or stop with an error.")
@@ -151,7 +162,13 @@ class TrainConfig:
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
         self._require("max_length", self.max_length >= 2, "at least 2")
         self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
-        for name in ("rows_per_device", "validation_rows", "validation_every", "sample_every"):
+        for name in (
+            "rows_per_device",
+            "validation_rows",
+            "validation_every",
+            "sample_every",
+            "show_example",
+        ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("lora_dropout", not self.lora_dropout or bool(self.lora_rank), "0 without --lora-rank")
         self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
@@ -159,6 +176,7 @@ class TrainConfig:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
+        parse_date(self.template_date)
         parse_mesh(self.mesh)
 
     def _require(self, name: str, holds: bool, accepted: str) -> None:

@@ -16,6 +16,7 @@ from xltjax.attention import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
 from xltjax.data.corpora import load_corpora
+from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
@@ -146,8 +147,9 @@ def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) ->
         UserError: when the data cannot be read.
     """
     corpora, _ = load_corpora(
-        config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong
-    )
+        config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong,
+        split=config.split, report=RowReport(config.bad_rows),
+    )  # fmt: skip
     epoch = sum(len(example.ids) - 1 for corpus in corpora for example in corpus.examples)
     return epoch, config.steps * plan.tokens / epoch
 

@@ -2,7 +2,7 @@
 
 ``config.yaml`` (the resolved settings), ``provenance.json`` (versions, devices, command, hashes of the data, the base
 model), ``base/`` (config and tokenizer of the base model, which travel with every export), ``checkpoints/<step>/``,
-``metrics.jsonl``, ``samples.jsonl``, ``not-finite.json``, ``tensorboard/``.
+``metrics.jsonl``, ``samples.jsonl``, ``skipped.jsonl``, ``not-finite.json``, ``tensorboard/``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from xltjax.common.files import (
 )
 from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import build, result_settings, to_yaml
-from xltjax.data.formats import find_files
 from xltjax.data.model_files import copy_model_files, tokenizer_hashes
+from xltjax.data.reading.files import find_files
 from xltjax.training.config import TrainConfig
 
 log = logging.getLogger("xltjax")
@@ -142,6 +142,11 @@ class Run:
     def not_finite_file(self) -> Path:
         """The update whose loss or gradient was not finite, and its rows."""
         return self.path / "not-finite.json"
+
+    @property
+    def skipped_file(self) -> Path:
+        """One line of JSON per row of the data that was not learned."""
+        return self.path / "skipped.jsonl"
 
     @property
     def steps(self) -> list[int]:
@@ -260,7 +265,11 @@ class Run:
     def _changed_data(self, config: TrainConfig, sources: Sequence[str]) -> list[str]:
         """What differs in the data files from those that the run began with."""
         before: dict[str, str] = self._provenance().get("data", {})
-        now = {str(path): sha256(path) for source in sources for path in find_files(source)} if before else {}
+        now = (
+            {str(path): sha256(path) for source in sources for path in find_files(source, config.split)}
+            if before
+            else {}
+        )
         if self.config.data != config.data:
             moved = len(config.data) == len(self.config.data) == 1 and [*before.values()] == [*now.values()]
             return [] if moved and now else [f"data (was {self.config.data!r}, now {config.data!r})"]
@@ -280,7 +289,7 @@ class Run:
             sources: the training data, each as ``find_files`` takes it.
         """
         make_output_directory(self.path)
-        record = provenance([path for source in sources for path in find_files(source)])
+        record = provenance([path for source in sources for path in find_files(source, config.split)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
         record["tokenizer"] = tokenizer_hashes(model_files)
         with atomic_write(self.path / PROVENANCE) as file:

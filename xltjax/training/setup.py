@@ -14,6 +14,8 @@ from jax.sharding import Mesh
 from xltjax.common.errors import UserError
 from xltjax.data.corpora import Corpus, load_corpora, split_validation
 from xltjax.data.packing import PackedData
+from xltjax.data.reading.files import find_files
+from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama
 from xltjax.lora import add_lora, merge
@@ -29,10 +31,17 @@ log = logging.getLogger("xltjax")
 
 @dataclass(frozen=True)
 class Examples:
-    """The tokenized data: what is learned, and what the validation loss is measured on."""
+    """The tokenized data.
+
+    Attributes:
+        learned: what is learned.
+        validation: what the validation loss is measured on.
+        report: the rows that are neither.
+    """
 
     learned: list[Corpus]
     validation: list[Tokens]
+    report: RowReport
 
 
 @dataclass(frozen=True)
@@ -71,18 +80,41 @@ def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTo
         UserError: for data that cannot be used.
     """
     longest = config.longest_example()
-    corpora, too_long = load_corpora(sources, config.data_weights, tokenizer, longest, config.overlong)
+    report = RowReport(config.bad_rows)
+    corpora, too_long = load_corpora(
+        sources, config.data_weights, tokenizer, longest, config.overlong, split=config.split, report=report
+    )
     held: list[Tokens] = []
     if config.validation_rows:
         corpora, held = split_validation(corpora, config.validation_rows, config.seed)
     if config.validation_data:
-        others, _ = load_corpora(config.validation_data, (), tokenizer, longest, config.overlong)
+        _warn_of_shared_files(config, sources)
+        others, _ = load_corpora(
+            config.validation_data,
+            (),
+            tokenizer,
+            longest,
+            config.overlong,
+            default="validation",
+            report=report,
+        )
         held += [example for corpus in others for example in corpus.examples]
+    report.log()
     shape = config.batch_shape()
     log.info("%d examples (%d too long: %s), %d tokens per update at most",
              sum(len(corpus.examples) for corpus in corpora), too_long, config.overlong,
              shape.tokens * shape.micro_batches)  # fmt: skip
-    return Examples(corpora, held)
+    return Examples(corpora, held, report)
+
+
+def _warn_of_shared_files(config: TrainConfig, sources: Sequence[str]) -> None:
+    """Say which files are both learned and used for the validation loss, which then means little."""
+    learned = {path.resolve() for source in sources for path in find_files(source, config.split)}
+    measured = {
+        path for source in config.validation_data for path in find_files(source, default="validation")
+    }
+    for path in sorted(path for path in measured if path.resolve() in learned):
+        log.warning("warning: %s is learned, and the validation loss is measured on it too", path)
 
 
 def set_up(
