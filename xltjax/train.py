@@ -30,6 +30,7 @@ from xltjax.converters.models import (
     weights_directory,
 )
 from xltjax.data.formats import find_files, read_conversations
+from xltjax.data.prompt_sets import load_set
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
@@ -37,6 +38,7 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up, stored_dtype
+from xltjax.training.trackers import check_trackers
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
@@ -64,6 +66,7 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     processes = join_processes(config.coordinator, config.process_id, config.processes)
     mesh = make_mesh(config.mesh, processes)
     config.batch_shape()
+    check_trackers(tensorboard=config.tensorboard, wandb=bool(config.wandb))
     if not is_first():
         log.setLevel(logging.ERROR)
     with contextlib.ExitStack() as locks:
@@ -125,11 +128,13 @@ def _lock(directories: Sequence[Path], locks: contextlib.ExitStack) -> None:
 
 
 def _check_data(config: TrainConfig) -> None:
-    """Read the data before a model is built or downloaded for them.
+    """Read the data before a model is built or downloaded for them, and the prompts of the sample answers.
 
     Raises:
         UserError: for data that cannot be read.
     """
+    if config.sample_every and config.sample_prompts != miniature.NAME:
+        load_set(config.sample_prompts)
     if Path(config.model).is_dir():
         return  # the data are read before the model is
     for source in (*config.data, *config.validation_data):
