@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import resource
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,41 @@ def test_text_is_appended_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text() == "one\n"
     append(path, "two\n")
     assert path.read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: append(path, "x"), lambda path: write_jsonl(path, [{"a": 1}])]
+)
+def test_a_disk_that_is_full_is_said_of_the_file(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        with pytest.raises(OSError, match="File too large") as caught:
+            write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path)
+
+
+def test_a_file_system_that_cannot_rename_is_one_line_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("old")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UserError, match=f"^{path} cannot be written: Function not implemented"):
+        write_jsonl(path, [])
+    assert [(each, each.read_text()) for each in tmp_path.iterdir()] == [(path, "old")]
+
+
+@pytest.mark.parametrize("path", ["/proc/none", "/proc/none/run", "/sys/run"])
+def test_a_directory_that_the_system_refuses_is_one_line(path: str) -> None:
+    with pytest.raises(UserError, match=rf"^{path} cannot be created: .*; choose another path$"):
+        make_output_directory(Path(path))

@@ -345,6 +345,10 @@ def test_samples_answer_one_prompt_of_each_language(
     written = [json.loads(line) for line in (fit(config) / "samples.jsonl").read_text().splitlines()]
     assert [(row["step"], row["id"]) for row in written] == [(2, "a"), (2, "c"), (4, "a"), (4, "c")]
     assert all(isinstance(row["response"], str) for row in written)
+    # Updates that are done again, because a kill fell after them, do not leave their samples twice.
+    shutil.rmtree(tmp_path / "run" / CHECKPOINTS / "4")
+    again = [json.loads(line) for line in (fit(config) / "samples.jsonl").read_text().splitlines()]
+    assert again == written
 
 
 def test_a_run_begun_from_a_lora_run_has_its_adapters_merged(

@@ -251,6 +251,31 @@ def test_a_disk_without_room_for_a_checkpoint_is_refused_before_the_work(
     assert fit(complete) == run  # it has nothing to write
 
 
+def test_what_is_asked_beside_the_training_is_looked_at_first(
+    chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "find_model", lambda _: pytest.fail("the model is looked for"))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for message, changes in {
+        "--wandb needs wandb: pip install": {"wandb": "project"},
+        "none.jsonl": {"sample_every": 1, "sample_prompts": "none.jsonl"},
+        "LoRA target 'q_prj' matches no part": {"lora_targets": ("q_prj",)},
+    }.items():
+        with pytest.raises(UserError, match=message):
+            train.fit(quick(chat_model, instructions, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("model", "prompts"), [("miniature", "miniature"), ("elsewhere", "xlt113")])
+def test_the_next_command_fits_the_model(
+    model: str, prompts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "fit", lambda config, stop: [Path("runs/x")])
+    with pytest.raises(SystemExit):
+        execute(train.COMMAND, ["--model", model, "--data", "d"])
+    assert f"xltjax.generate --model runs/x --prompts {prompts} --out" in capsys.readouterr().out
+
+
 # Exit codes
 
 

@@ -178,6 +178,9 @@ def generate(config: GenerateConfig) -> Path:
     before = check_ours(out)
     # What costs nothing comes before what has to be fetched, built or read.
     instructions = _instructions(config) if config.prompts != NAME else []
+    for adapter in config.adapter:
+        if not Path(adapter).is_dir():
+            raise UserError(f"adapter directory {adapter} does not exist")
     mesh = make_mesh(config.mesh)
     check_slots(config.batch_size, mesh)
     source = find_model(model_path(config.model))

@@ -115,11 +115,7 @@ def add_lora(
     Raises:
         UserError: for a target that matches nothing.
     """
-    for target in targets:
-        if target not in TARGETS:
-            raise UserError(
-                f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
-            )
+    check_targets(targets)
     chosen = [path for path, _ in linears(model) if path.rsplit(".", 1)[1] in targets]
     add_adapters(model, mesh, key, dict.fromkeys(chosen, (rank, alpha / rank)), dtype)
 
@@ -169,6 +165,19 @@ def _adapter(
 
 def _declare(shape: tuple[int, int], axes: tuple[str | None, ...], dtype: Any) -> nnx.LoRAParam:
     return nnx.LoRAParam(jax.ShapeDtypeStruct(shape, dtype), axes=axes, init="zeros")
+
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Refuse targets that no model has.
+
+    Raises:
+        UserError: naming one, and the nearest that there is.
+    """
+    for target in targets:
+        if target not in TARGETS:
+            raise UserError(
+                f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
+            )
 
 
 def lora_parameters(model: Llama, rank: int, targets: Sequence[str]) -> int:

@@ -35,6 +35,7 @@ from xltjax.converters.models import (
 from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.formats import read_rows
 from xltjax.data.model_files import set_vocabulary
+from xltjax.data.prompt_sets import load_set
 from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
@@ -45,6 +46,7 @@ from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up, stored_dtype
 from xltjax.training.show_example import show_example
+from xltjax.training.trackers import check_trackers
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
@@ -69,6 +71,7 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     processes = join_processes(config.coordinator, config.process_id, config.processes)
     mesh = make_mesh(config.mesh, processes)
     config.batch_shape()
+    check_trackers(tensorboard=config.tensorboard, wandb=bool(config.wandb))
     if not is_first():
         log.setLevel(logging.ERROR)
     with contextlib.ExitStack() as locks:
@@ -156,11 +159,13 @@ def _lock(directories: Sequence[Path], locks: contextlib.ExitStack) -> None:
 
 
 def _check_data(config: TrainConfig) -> None:
-    """Read the data before a model is built or downloaded for them.
+    """Read the data before a model is built or downloaded for them, and the prompts of the sample answers.
 
     Raises:
         UserError: for data that cannot be read.
     """
+    if config.sample_every and config.sample_prompts != miniature.NAME:
+        load_set(config.sample_prompts)
     if Path(config.model).is_dir():
         return  # the data are read before the model is
     report = RowReport(config.bad_rows)

@@ -37,8 +37,10 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
             os.replace(name, path)
         except OSError as problem:
             raise UserError(f"{path} cannot be written: {problem.strerror}; choose another path") from None
-    except BaseException:
+    except BaseException as problem:
         Path(name).unlink(missing_ok=True)
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(path)  # so that the message names the file
         raise
 
 
@@ -54,8 +56,10 @@ def append(path: Path, text: str) -> None:
         try:
             while data:
                 data = data[file.write(data) :]
-        except OSError:
-            file.truncate(end)
+        except OSError as problem:
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            problem.filename = str(path)
             raise
 
 

@@ -17,7 +17,7 @@ from xltjax.data.corpora import Overlong
 from xltjax.data.packing import BatchShape
 from xltjax.data.reading.report import BadRows
 from xltjax.data.templates import TEMPLATES, parse_date
-from xltjax.lora import TARGETS
+from xltjax.lora import TARGETS, check_targets
 from xltjax.mesh import parse_mesh
 
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
@@ -172,6 +172,7 @@ class TrainConfig:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("lora_dropout", not self.lora_dropout or bool(self.lora_rank), "0 without --lora-rank")
         self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
+        check_targets(self.lora_targets)
         if self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"

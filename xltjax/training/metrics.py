@@ -46,7 +46,7 @@ class MetricsLog:
         self._trackers, self._quiet = trackers, quiet
         self._unwritten = ""
         if not quiet:
-            _forget_after(self._path, start)
+            forget_after(self._path, start)
         self._bar = progress("training", steps, start, quiet=quiet)
         self._advance: Callable[..., None] = lambda *_: None
 
@@ -101,8 +101,8 @@ class MetricsLog:
             tracker.log(row["step"], values)
 
 
-def _forget_after(path: Path, step: int) -> None:
-    """Remove the metrics of updates after ``step``, which will be done again."""
+def forget_after(path: Path, step: int) -> None:
+    """Remove the lines of updates after ``step``, which will be done again, from a file of metrics or samples."""
     if not path.exists():
         return
     kept = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,21 @@ class Tracker(Protocol):
         """Write everything that is still buffered."""
 
 
+def check_trackers(*, tensorboard: bool, wandb: bool) -> None:
+    """Refuse to begin with a tracker whose library is missing.
+
+    Raises:
+        UserError: saying what to install.
+    """
+    for asked, flag, module in ((tensorboard, "--tensorboard", "tensorboardX"), (wandb, "--wandb", "wandb")):
+        if not asked:
+            continue
+        try:
+            import_module(module)
+        except ImportError:
+            raise UserError(f"{flag} needs {module}: pip install 'xltjax[track]'") from None
+
+
 class TensorBoard:
     """Event files that ``tensorboard --logdir`` shows."""
 
@@ -30,10 +46,9 @@ class TensorBoard:
         Raises:
             UserError: when tensorboardX is not installed.
         """
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise UserError("--tensorboard needs tensorboardX: pip install 'xltjax[track]'") from None
+        check_trackers(tensorboard=True, wandb=False)
+        from tensorboardX import SummaryWriter
+
         self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -55,10 +70,9 @@ class WeightsAndBiases:
         Raises:
             UserError: when wandb is not installed or does not start.
         """
-        try:
-            import wandb
-        except ImportError:
-            raise UserError("--wandb needs wandb: pip install 'xltjax[track]'") from None
+        check_trackers(tensorboard=False, wandb=True)
+        import wandb
+
         name = directory / "wandb-id"
         if not name.exists():
             with atomic_write(name) as file:

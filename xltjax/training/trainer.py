@@ -21,7 +21,7 @@ from xltjax.common.settings import to_yaml
 from xltjax.common.signals import StopSignal
 from xltjax.llama import Llama, parameters
 from xltjax.training.config import TrainConfig
-from xltjax.training.metrics import MetricsLog
+from xltjax.training.metrics import MetricsLog, forget_after
 from xltjax.training.run import Run
 from xltjax.training.setup import Setup
 from xltjax.training.step import fresh_state, place, rows_here
@@ -68,6 +68,8 @@ class Trainer:
         if self._done:
             log.info("resuming %s after update %d", run.path, self._done)
         stopped = False
+        if is_first():
+            forget_after(run.samples_file, self._done)
         with (
             contextlib.closing(self._checkpoints),
             jax.set_mesh(self._setup.mesh),
