@@ -390,6 +390,14 @@ def test_a_share_of_chinese_and_english_is_by_what_they_say(identify):
     assert score.value == pytest.approx(letters[0] / sum(letters))
 
 
+def test_a_chinese_line_is_not_taken_for_japanese(identify):
+    text = "风和日丽的春日早晨，李明拖着他"
+    assert identify(text)[0] == "ja"
+    assert line_language("a", text, "zh", identify).state == "abstain"
+    assert line_language("a", f"{text}\n{CHINESE}", "zh", identify).value == 1.0
+    assert line_language("a", JAPANESE, "zh", identify).value == 0.0
+
+
 def sure_of_nothing(text):
     return "hi", 0.2
 

