@@ -41,6 +41,8 @@ _FILES = {
     "pt": ("pt_BR", "pt_PT"),
     "ru": ("ru_RU",),
     "de": ("de_DE",),
+    "no": ("nb_NO", "no_NO"),
+    "tl": ("tl_PH", "fil_PH", "tl"),
 }
 _EITHER = {"en", "pt"}
 _PACKAGES = {

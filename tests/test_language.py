@@ -568,6 +568,8 @@ def test_what_cannot_be_known_abstains_with_the_reason(identify):
         ('```\n{"titre": "Le chat dort", "texte": "Il pleut à ver', "Le chat dort Il pleut à ver"),
         ('{"titre": "Le chat dort", "texte": "Il pleut"}', "Le chat dort Il pleut"),
         ('```json\n{"name": "xltjax", "version": 3}\n```', ""),
+        ("```csv\nJour,Temps,Degrés\nlundi,Il pleut,-5\nmardi,Il neige,0\n```",
+         "Jour,Temps,Degrés lundi,Il pleut,-5 mardi,Il neige,0"),
         ("```\nimport os\nimport sys\nfrom pathlib import Path\n```", ""),
         ("```\npip install transformers and datasets\ncd project\n```", ""),
         ("```\nSELECT name FROM users WHERE town IS NOT NULL\n```", ""),
