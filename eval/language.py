@@ -25,7 +25,7 @@ from xltjax.common.files import read_text
 from xltjax.common.languages import find_language
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
-from xltjax.eval.text.scripts import in_script_of, length, mostly_in_script_of, unspaced
+from xltjax.eval.text.scripts import has_kana, in_script_of, length, mostly_in_script_of, unspaced
 from xltjax.eval.text.segmentation import says_nothing, without_cut_word
 from xltjax.eval.text.segmenters import segmenter
 
@@ -361,8 +361,9 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
 
     Code, tags, addresses and formulas are removed first (``markup.prose``). Each line with at least 20 letters and
     5 words is identified by itself; shorter lines next to each other, such as the items of a list, are identified
-    together once they reach that size. Shorter passages, and those whose first guess has less than even odds, do
-    not enter the share, and the metric abstains when there are no others. What the script decides is never unsure:
+    together once they reach that size. Shorter passages, those whose first guess has less than even odds, and those
+    guessed to be Japanese without a Japanese syllable do not enter the share, and the metric abstains when there are
+    no others. What the script decides is never unsure:
     an answer or a passage of at least 20 letters, none of them of a script of ``language``, is in another language,
     and so are an unsure passage that is mostly in other scripts and an answer without any letter, digit or picture.
     Text is read in lower case, because lid.176 gets half of the lines in capitals wrong.
@@ -388,7 +389,8 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
     for passage in passages:
         guess, probability = identify(passage.lower())
         letters = length(passage)
-        decided = probability >= CONFIDENCE
+        # lid.176 takes one in eight short Chinese passages for Japanese.
+        decided = probability >= CONFIDENCE and (guess != "ja" or has_kana(passage))
         in_script = in_script_of if decided else mostly_in_script_of
         foreign = elsewhere or in_script(passage, language) is False
         if decided or foreign:

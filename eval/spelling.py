@@ -26,6 +26,7 @@ from xltjax.eval.text.markup import prose
 from xltjax.eval.text.scripts import in_script_of, script_name, words_in_run
 from xltjax.eval.text.segmentation import without_cut_word
 from xltjax.eval.text.segmentation import words as word_spans
+from xltjax.eval.text.segmenters import UNSEGMENTED
 from xltjax.eval.text.word_forms import Accepts, Token, is_measure, is_regular
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
@@ -40,6 +41,8 @@ _FILES = {
     "pt": ("pt_BR", "pt_PT"),
     "ru": ("ru_RU",),
     "de": ("de_DE",),
+    "no": ("nb_NO", "no_NO"),
+    "tl": ("tl_PH", "fil_PH", "tl"),
 }
 _EITHER = {"en", "pt"}
 _PACKAGES = {
@@ -285,6 +288,10 @@ def find_dictionaries(language: str, folders: Sequence[Path]) -> list[Path]:
         for path in (*(folder / f"{name}.dic" for name in names), *others):
             if _is_complete(path):
                 return [path]
+    if language in UNSEGMENTED:
+        raise Unavailable(
+            f"there is no Hunspell dictionary for {language}, which is not written in separate words"
+        )
     package = _PACKAGES.get(language, f"hunspell-{language}")
     example = (*preferred, language)[0]
     raise Unavailable(

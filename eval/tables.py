@@ -41,7 +41,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
         groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
     detectable = detectable_by_metric(rows)
     for title, columns in tables.items():
-        heading = f"{title}: mean in % [95 % interval], coverage in % (bounds)"
+        heading = f"{title}: mean in % [95 % interval], coverage (bounds)"
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         table.add_column("lang")
@@ -65,7 +65,7 @@ def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:
     if row is None:
         return "-"
     # There are no blanks inside the brackets, so that a narrow terminal breaks the line before them.
-    scored = f"cov\u00a0{math.floor(100 * row['coverage'])}"
+    scored = f"{math.floor(100 * row['coverage'])}%"
     if row["mean"] is None:
         return f"- {scored}"
     text = f"{100 * row['mean']:.1f}"

@@ -390,6 +390,14 @@ def test_a_share_of_chinese_and_english_is_by_what_they_say(identify):
     assert score.value == pytest.approx(letters[0] / sum(letters))
 
 
+def test_a_chinese_line_is_not_taken_for_japanese(identify):
+    text = "风和日丽的春日早晨，李明拖着他"
+    assert identify(text)[0] == "ja"
+    assert line_language("a", text, "zh", identify).state == "abstain"
+    assert line_language("a", f"{text}\n{CHINESE}", "zh", identify).value == 1.0
+    assert line_language("a", JAPANESE, "zh", identify).value == 0.0
+
+
 def sure_of_nothing(text):
     return "hi", 0.2
 
@@ -560,6 +568,8 @@ def test_what_cannot_be_known_abstains_with_the_reason(identify):
         ('```\n{"titre": "Le chat dort", "texte": "Il pleut à ver', "Le chat dort Il pleut à ver"),
         ('{"titre": "Le chat dort", "texte": "Il pleut"}', "Le chat dort Il pleut"),
         ('```json\n{"name": "xltjax", "version": 3}\n```', ""),
+        ("```csv\nJour,Temps,Degrés\nlundi,Il pleut,-5\nmardi,Il neige,0\n```",
+         "Jour,Temps,Degrés lundi,Il pleut,-5 mardi,Il neige,0"),
         ("```\nimport os\nimport sys\nfrom pathlib import Path\n```", ""),
         ("```\npip install transformers and datasets\ncd project\n```", ""),
         ("```\nSELECT name FROM users WHERE town IS NOT NULL\n```", ""),

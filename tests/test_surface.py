@@ -243,7 +243,7 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     assert tools["dictionaries"]["fr"][0]["path"].endswith("fr_FR.dic")
     assert "100.0" in printed
     # Beside each mean its coverage, below 98 % the bounds, and at the end who was left out.
-    assert "100.0 cov 50 (50.0–100.0)" in " ".join(printed.replace("\u00a0", " ").split())
+    assert "100.0 50% (50.0–100.0)" in " ".join(printed.split())
     for text in (page, printed):
         assert "  no words: spelling 1, " in text
         assert "no line of 5 tokens: lpr 1, line_accuracy 1, wpr 1 (such as 4)\n" in text
@@ -433,12 +433,12 @@ def test_bounds_are_shown_where_coverage_is_under_98_per_cent(capsys):
         scores = [Score(str(n), "lpr", 1.0) for n in range(100 - unscored)]
         scores += [abstain(f"r{n}", "lpr", "no line") for n in range(unscored)]
         print_summary(list(summarize(*scores).values()), {"Language": [("lpr", "LPR", True)]})
-        return capsys.readouterr().out.replace("\u00a0", " ")
+        return capsys.readouterr().out
 
-    assert "] cov 95 (95.0–100.0)" in printed(5)
+    assert "] 95% (95.0–100.0)" in printed(5)
     assert "no line: lpr 5 (such as r0, r1, r2)" in printed(5)
-    assert "] cov 98  \n" in printed(2)
-    assert "] cov 100  \n" in printed(0)
+    assert "] 98%  \n" in printed(2)
+    assert "] 100%  \n" in printed(0)
     assert "Every answer was scored." in printed(0)
 
 

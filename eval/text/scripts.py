@@ -13,6 +13,7 @@ from xltjax.common.languages import scripts
 _DENSE = regex.compile(r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}])")
 # Between these no blanks stand, or (Hangul) few: each counts as a word where a few words are asked for.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 _LETTERS_A_WORD = 5  # of an alphabet
 
 
@@ -50,6 +51,11 @@ def mostly_in_script_of(text: str, language: str) -> bool | None:
     """Whether at least half of ``text``, by ``length``, is of a script of ``language``; None if that is unknown."""
     pattern = _letters_of(language)
     return None if pattern is None else 2 * length("".join(pattern.findall(text))) >= length(text)
+
+
+def has_kana(text: str) -> bool:
+    """Whether ``text`` has a Japanese syllable, as every Japanese sentence has and no Chinese one."""
+    return _KANA.search(text) is not None
 
 
 def script_name(text: str) -> str:

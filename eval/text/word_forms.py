@@ -46,7 +46,7 @@ class Token:
 # Many stand without a number too ("en km", "par kg").
 _LATIN_UNITS = (
     "km hm dm cm mm nm kg mg hl cl ml dl kW MW GW kWh MWh Hz kHz MHz GHz kB MB GB TB PB mAh dB hPa kPa mmHg "
-    "kcal kJ"
+    "kcal kJ nº Nº"
 )
 _CYRILLIC_UNITS = (
     "км см мм кг мг мл кВт МВт кВтч Гц кГц МГц ГГц Мб Гб Кб Тб руб ккал кДж дБ млн млрд трлн тыс шт"
