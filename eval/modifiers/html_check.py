@@ -25,7 +25,7 @@ _HIDDEN = {"script", "style", "title", "noscript", "template"}
 
 # With any info string ("html", "html:index.html", "html title=…"), or all in one line.
 _FENCE = regex.compile(
-    r"(?ms)[ \t]*(```+|~~~+|''')[^\n`<]*(?:\n|(?=<))(?P<page>.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\1\Z|\Z)"
+    r"(?ms)[ \t]*(```++|~~~++|''')[^\n`~<]*+(?:\n|(?=<))(?P<page>.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\1\Z|\Z)"
 )
 _INLINE_CODE = regex.compile(r"(?<!`)(`++)[^\n`]+\1(?!`)")
 _PROLOG = regex.compile(r"(?s)\A(?:\s|\ufeff|<\?xml[^<>]*\?>|<!--.*?-->)*")
