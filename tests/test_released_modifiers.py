@@ -67,26 +67,57 @@ def test_an_unknown_type_is_named_with_its_line(tmp_path: Path) -> None:
         ("en", "List the 50 states. Give me three reasons.", 3),
         ("en", "Name exactly 12 rivers.", 12),
         ("en", "The 1990s were great. Tell me why.", None),
-        ("en", "List twenty-one options.", None),
+        ("en", "List twenty-one options.", 21),
         ("fr", "J'aime la musique _douce_ Énumérez 3 options.", 3),
         ("fr", "Citez une dizaine ? Donne-moi cinq idées.", 5),
-        ("fr", "Donne-moi vingt et une idées.", None),
+        ("fr", "Donne-moi vingt et une idées.", 21),
         ("fr", "Quelles sont les 7 merveilles ?", None),
         ("pt", "O que fazer em 2024? Liste 4 opções.", 4),
         ("pt", "Cite duas cidades. Sugira dezesseis nomes.", 16),
-        ("pt", "Liste vinte e uma opções.", None),
+        ("pt", "Liste vinte e uma opções.", 21),
         ("ru", "Музыка 1920-х годов? Перечисли 2 варианта.", 2),
         ("ru", "Перечислите, пожалуйста, ровно пять вариантов", 5),
-        ("ru", "Назови двадцать один город.", None),
+        ("ru", "Назови двадцать один город.", 21),
         ("de", "Was tun am 3. Oktober? Nenne fünf Möglichkeiten.", 5),
         ("de", "Nennen Sie mir bitte 11 Gründe.", 11),
         ("de", "Wir waren zwölf Leute.", None),
         ("it", "Elenca 5 opzioni.", None),
+        ("en", "List a dozen ideas.", 12),
+        ("en", "Give me half a dozen names.", 6),
+        ("en", "List one hundred and twenty names.", None),
+        ("fr", "Citez soixante et onze villes.", 71),
+        ("fr", "Citez quatre-vingt-dix-neuf villes.", 99),
+        ("fr", "Citez une dizaine de villes.", 10),
+        ("pt", "Cite trinta e cinco cidades.", 35),
+        ("pt", "Cite meia dúzia de cidades.", 6),
+        ("ru", "Назови тридцать пять городов.", 35),
+        ("ru", "Перечисли дюжину вариантов.", 12),
+        ("de", "Nenne fünfunddreißig Gründe.", 35),
+        ("de", "Nenne ein halbes Dutzend Gründe.", 6),
     ],
 )
 def test_the_number_of_options_is_read_from_the_text(language: str, instruction: str, n: int | None) -> None:
     expected = None if n is None else {"n": n}
     assert params_from_instruction("list_n", instruction, language) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "instruction", "n", "most"),
+    [
+        ("en", "List 3-5 options.", 3, 5),
+        ("en", "List between three and five options.", 3, 5),
+        ("fr", "Citez 3 à 5 villes.", 3, 5),
+        ("fr", "Citez deux ou trois villes.", 2, 3),
+        ("pt", "Liste de 3 a 5 opções.", 3, 5),
+        ("pt", "Liste entre três e cinco opções.", 3, 5),
+        ("ru", "Перечисли от 3 до 5 вариантов.", 3, 5),
+        ("ru", "Назови 3–5 городов.", 3, 5),
+        ("de", "Nenne 3 bis 5 Gründe.", 3, 5),
+        ("de", "Nenne zwischen drei und fünf Gründe.", 3, 5),
+    ],
+)
+def test_a_range_of_options_is_read_from_the_text(language: str, instruction: str, n: int, most: int) -> None:
+    assert params_from_instruction("list_n", instruction, language) == {"n": n, "most": most}
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,13 @@ _HIDDEN = {"script", "style", "title", "noscript", "template"}
 
 # With any info string ("html", "html:index.html", "html title=…"), or all in one line.
 _FENCE = regex.compile(
-    r"(?ms)[ \t]*(```+|~~~+|''')[^\n`<]*(?:\n|(?=<))(?P<page>.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\1\Z|\Z)"
+    r"(?ms)[ \t]*(```++|~~~++|''')[^\n`~<]*+(?:\n|(?=<))(?P<page>.*?)(?:^[ \t]*\1[`~]*[ \t]*$|\1\Z|\Z)"
 )
 _INLINE_CODE = regex.compile(r"(?<!`)(`++)[^\n`]+\1(?!`)")
 _PROLOG = regex.compile(r"(?s)\A(?:\s|\ufeff|<\?xml[^<>]*\?>|<!--.*?-->)*")
 # The lookbehind excludes strings in a program.
 _OPENING = regex.compile(r"(?i)(?<![^\s>])(?:<!doctype\s+html[^<>]*>|<html(?=[\s>]))")
+_TAG_START = regex.compile(r"<[A-Za-z/!?]")
 _CLOSING = regex.compile(r"(?i)</html\s*>")
 _ELEMENT = regex.compile(
     r"(?i)</?(?:html|head|title|body|h[1-6]|p|br|hr|div|span|ul|ol|li|dl|dt|dd|table|tr|td|th|a|b|i|u|strong|em|"
@@ -172,10 +173,9 @@ class _Page(HTMLParser):
 def _parse(html: str) -> _Page:
     page = _Page()
     # The parser takes quadratic time for a long tail of tags that never close, so the tail is cut off.
-    last = html.rfind(">") + 1
-    tail = html.find("<", last)
-    page.feed(html if tail < 0 else html[:tail])
+    tail = _TAG_START.search(html, html.rfind(">") + 1)
+    page.feed(html if tail is None else html[: tail.start()])
     page.close()
-    if tail >= 0:
+    if tail is not None:
         page.problem = page.problem or "ends inside a tag"
     return page

@@ -12,7 +12,7 @@ before between through during against as than that this these those it its is ar
 being am do does did has have had can could should would must not isn't don't doesn't didn't aren't
 wasn't can't won't it's he she they we you his her their our your my me him them us if when where
 while who what which how why there here then very more most some any all each every both just only
-also too up down out off again because until first well good new 'n n""",
+also too up down out off again because until first well good new 'n n two four five six eight nine ten""",
     "fr": """
 la le les un une des du de et ou mais donc ni car à au aux en dans sur sous par pour avec sans chez
 vers entre depuis pendant est sont était étaient a ont sera être avoir ce cet cette ces c'est son sa

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import regex
@@ -143,43 +143,59 @@ def answer_in(response: str, target: str, identify: Identify | Unavailable) -> V
     """
     if isinstance(identify, Unavailable):
         return abstain(str(identify))
-    score = line_language("", response, target, identify)
+    rest, remarks = _without_remarks(prose(response), target, identify)
+    score = line_language("", response if rest is None else rest, target, identify)
     lines = list(score.detail["lines"])
-    if score.value is None:
+    if score.value is None and not remarks:
         text = prose(response)
         script = _SCRIPTS.get(target)
         if script is not None and _LETTER.search(text) and not script.search(text):
             return decided(False, False, share=0.0, lines=lines)
         return abstain(score.detail["reason"], lines=lines)
     sure = [line for line in lines if line["language"] != UNKNOWN]
-    foreign = list(_foreign_remarks(prose(response), target, identify))
-    share = score.value
-    if foreign and share == 1:  # in lines that are wrong as a whole the letters of remarks count already
-        share = max(0.0, 1 - _letters("".join(foreign)) / sum(line["letters"] for line in sure))
+    share = score.value or 0.0
+    if remarks:
+        letters = sum(line["letters"] for line in sure)
+        share *= letters / (letters + _letters("".join(remarks)))
     strict, loose = share == 1, share >= LEAST_SHARE
-    shown = foreign or [line["text"] for line in sure if (line["language"] == target) == strict]
+    shown = remarks or [line["text"] for line in sure if (line["language"] == target) == strict]
     return decided(
-        strict, loose, _find(response, shown[0]) if shown else None, share=share, lines=lines, remarks=foreign
+        strict, loose, _find(response, shown[0]) if shown else None, share=share, lines=lines, remarks=remarks
     )
 
 
-def _foreign_remarks(text: str, target: str, identify: Identify) -> Iterator[str]:
-    """Remarks in another language within the lines of ``text``, of 20 letters and 5 words and more.
+def _without_remarks(text: str, target: str, identify: Identify) -> tuple[str | None, list[str]]:
+    """``text`` without what would mislead the identification of its lines, and the remarks in another language.
 
-    These are runs in another script than the target's, whatever the language, and what stands in parentheses and
-    is identified as another language. Quotations are none, nor are titles and names, most of whose longer words
-    have a capital.
+    A remark has 20 letters and 5 words and more. It is a run in another script than the target's, whatever the
+    language, or stands in parentheses and is identified as another language. Quotations are none, nor are titles
+    and names, most of whose longer words have a capital; but where they are in another script and the rest of their
+    line is mostly in the target's, they are left out too.
+
+    Returns:
+        the rest of the text, None when nothing was left out; and the remarks.
     """
-    text = _QUOTATION.sub(" ", text)
     script = _SCRIPTS.get(target)
-    if script is not None:
-        yield from filter(_is_remark, (run.group() for run in _OTHER_SCRIPT[target].finditer(text)))
-    for candidate in _PARENTHESIS.finditer(text):
-        remark = candidate.group(1)
-        if _is_remark(remark) and (script is None or script.search(remark)):
-            guess, probability = identify(remark.lower())
-            if guess != target and probability >= CONFIDENCE:
-                yield remark
+    remarks: list[str] = []
+    rest = []
+    for line in text.split("\n"):
+        unquoted = _QUOTATION.sub(" ", line)
+        if script is not None and script.search(unquoted):
+            runs = [run.group() for run in _OTHER_SCRIPT[target].finditer(unquoted)]
+            found = [run for run in runs if _is_remark(run)]
+            remarks += found
+            if 2 * len(script.findall(unquoted)) > _letters(unquoted) - _letters("".join(found)):
+                line = _OTHER_SCRIPT[target].sub(" ", line)
+        for parenthesis in _PARENTHESIS.finditer(_QUOTATION.sub(" ", line)):
+            remark = parenthesis.group(1)
+            if _is_remark(remark):
+                guess, probability = identify(remark.lower())
+                if guess != target and probability >= CONFIDENCE:
+                    remarks.append(remark)
+                    line = line.replace(remark, " ", 1)
+        rest.append(line)
+    parted = "\n".join(rest)
+    return (None if parted == text else parted), remarks
 
 
 def _is_remark(remark: str) -> bool:

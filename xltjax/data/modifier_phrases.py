@@ -16,11 +16,67 @@ _NUMBER_WORDS: dict[str, str] = {
     "de": "ein|eine|einen zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn "
     "sechzehn siebzehn achtzehn neunzehn zwanzig",
 }
+# The tens from twenty, which the numbers from one to nine follow.
+_TENS: dict[str, str] = {
+    "en": "twenty thirty forty fifty sixty seventy eighty ninety",
+    "fr": "vingt trente quarante cinquante soixante soixante-dix|septante quatre-vingts|huitante "
+    "quatre-vingt-dix|nonante",
+    "pt": "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa",
+    "ru": "двадцать|двадцати тридцать|тридцати сорок|сорока пятьдесят|пятидесяти шестьдесят|шестидесяти "
+    "семьдесят|семидесяти восемьдесят|восьмидесяти девяносто",
+    "de": "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig",
+}
+_OTHER_NUMBERS: dict[str, dict[str, int]] = {
+    "en": {"half a dozen": 6, "a half dozen": 6, "a dozen": 12, "dozen": 12, "two dozen": 24, "a couple of": 2,
+           "a pair of": 2, "a hundred": 100, "hundred": 100, "one hundred": 100},
+    "fr": {"une demi douzaine": 6, "une huitaine": 8, "une dizaine": 10, "une douzaine": 12, "une quinzaine": 15,
+           "une vingtaine": 20, "une trentaine": 30, "une centaine": 100, "cent": 100},
+    "pt": {"meia dúzia": 6, "uma dezena": 10, "uma dúzia": 12, "duas dúzias": 24, "um par de": 2, "cem": 100},
+    "ru": {"полдюжины": 6, "десяток": 10, "дюжину": 12, "дюжина": 12, "два десятка": 20, "пару": 2, "сто": 100},
+    "de": {"ein halbes dutzend": 6, "ein dutzend": 12, "zwei dutzend": 24, "ein paar": 2, "hundert": 100},
+}  # fmt: skip
 
 
-NUMBERS: dict[str, dict[str, int]] = {
-    language: {form: value for value, forms in enumerate(text.split(), start=1) for form in forms.split("|")}
-    for language, text in _NUMBER_WORDS.items()
+def _forms(text: str, first: int, step: int = 1) -> dict[str, int]:
+    """The numbers in ``text`` by their forms, which ``|`` parts; a hyphen in a form counts as a blank."""
+    values = enumerate(text.split())
+    return {form.replace("-", " "): first + step * at for at, forms in values for form in forms.split("|")}
+
+
+def _numbers(language: str) -> dict[str, int]:
+    """The numbers from one to ninety-nine and a few more, with single blanks between their words."""
+    small = _forms(_NUMBER_WORDS[language], 1)
+    tens = _forms(_TENS[language], 20, 10)
+    numbers = small | tens | _OTHER_NUMBERS[language]
+    for name, ten in tens.items():
+        for unit, value in small.items():
+            if value < 10 or (language == "fr" and value < 20 and ten in (60, 80)):
+                for compound in _compounds(language, name, unit):
+                    numbers.setdefault(compound, ten + value)
+    return numbers
+
+
+def _compounds(language: str, ten: str, unit: str) -> tuple[str, ...]:
+    """The ways to write a number of a ten and a unit."""
+    if language == "de":
+        return (f"{'ein' if unit in ('eine', 'einen') else unit}und{ten}",)
+    if language == "pt":
+        return (f"{ten} e {unit}",)
+    if language == "fr":
+        return (f"{ten.removesuffix('s')} {unit}", f"{ten} et {unit}")
+    return (f"{ten} {unit}",)
+
+
+NUMBERS: dict[str, dict[str, int]] = {language: _numbers(language) for language in _NUMBER_WORDS}
+# Between the ends of a range: "3 to 5", "three or four".
+RANGES: dict[str, str] = {"en": "to|or", "fr": "à|ou", "pt": "a|à|ou|até", "ru": "до|или", "de": "bis|oder"}
+# Before a range and between its ends: "between 3 and 5".
+BETWEEN: dict[str, tuple[str, str]] = {
+    "en": ("between", "and"),
+    "fr": ("entre", "et"),
+    "pt": ("entre", "e"),
+    "ru": ("между", "и"),
+    "de": ("zwischen", "und"),
 }
 
 

@@ -14,7 +14,14 @@ import regex
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import read_text
-from xltjax.data.modifier_phrases import LANGUAGE_NAMES, LANGUAGE_PREPOSITIONS, LIST_VERBS, NUMBERS
+from xltjax.data.modifier_phrases import (
+    BETWEEN,
+    LANGUAGE_NAMES,
+    LANGUAGE_PREPOSITIONS,
+    LIST_VERBS,
+    NUMBERS,
+    RANGES,
+)
 
 TYPE_NAMES = {
     "short": "briefly",
@@ -80,8 +87,8 @@ def params_from_instruction(name: str, instruction: str, language: str) -> dict[
         language: ISO 639-1 code of the instruction: en, fr, pt, ru or de.
 
     Returns:
-        ``{"n": N}``, ``{"language": code}``, or {} for a modifier without parameters; None when the text states
-        no parameter or the language is not one of the five.
+        ``{"n": N}``, with ``most`` for a range such as "3 to 5", ``{"language": code}``, or {} for a modifier
+        without parameters; None when the text states no parameter or the language is not one of the five.
     """
     if name not in ("list_n", "answer_in"):
         return {}
@@ -91,19 +98,34 @@ def params_from_instruction(name: str, instruction: str, language: str) -> dict[
     if not found:
         return None
     if name == "list_n":
-        number = found[-1]["number"].casefold()
-        return {"n": int(number) if number.isdecimal() else NUMBERS[language][number]}
+        n = _value(found[-1]["number"], language)
+        if found[-1]["most"] is None:
+            return {"n": n}
+        most = _value(found[-1]["most"], language)
+        return {"n": n, "most": most} if n < most else {"n": n}
     return {"language": next(code for code, value in found[-1].groupdict().items() if value)}
+
+
+def _value(number: str, language: str) -> int:
+    if number.isdecimal():
+        return int(number)
+    words = regex.sub(r"[\s-]+", " ", number.casefold())
+    return next(value for form, value in NUMBERS[language].items() if form.casefold() == words)
 
 
 @cache
 def _pattern(name: str, language: str) -> regex.Pattern[str]:
     if name == "list_n":
-        numbers = "|".join(sorted(NUMBERS[language], key=len, reverse=True))
-        # Up to three words may stand between verb and number: "list exactly 5", "nennen Sie mir bitte 5". Numbers
-        # of several words are left out, since "twenty-one" is not "twenty".
+        forms = sorted(NUMBERS[language], key=len, reverse=True)
+        numbers = "|".join(form.replace(" ", r"[\s-]+") for form in forms)
+        # Up to three words may stand between verb and number: "list exactly 5", "nennen Sie mir bitte 5". A number
+        # of more words than are known, such as "one hundred twenty", is left out.
+        before, between = BETWEEN[language]
+        one, other = rf"(?P<number>\d{{1,3}}|{numbers})", rf"(?P<most>\d{{1,3}}|{numbers})"
         text = (
-            rf"(?:{LIST_VERBS[language]})(?:[\s,-]+(?!(?:{numbers})\b)\p{{L}}+){{0,3}}?[\s,]+(?P<number>\d{{1,3}}|{numbers})"
+            rf"(?:{LIST_VERBS[language]})(?:[\s,-]+(?!(?:{numbers}|{before})\b)\p{{L}}+){{0,3}}?[\s,]+"
+            rf"(?:{before}\s+{one}\s+{between}\s+{other}"
+            rf"|{one}(?:\s*[-–—]\s*(?P<most>\d{{1,3}})|\s+(?:{RANGES[language]})\s+{other})?)"
             rf"(?!-|\s+(?:(?:et|e|and)\s+)?(?:{numbers})\b)"
         )
     else:
