@@ -30,8 +30,8 @@ PACKAGES = {
 }  # fmt: skip
 # What the optional parts are for.
 EXTRAS = {
-    "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean", "judge": "for judges behind an API", "track": "for --tensorboard and --wandb",
-    "test": "for the tests",
+    "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean",
+    "judge": "for judges behind an API", "track": "for --tensorboard and --wandb", "test": "for the tests",
 }  # fmt: skip
 NOT_INSTALLED = "not installed"
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
