@@ -37,10 +37,8 @@ def resize_vocabulary(model: Llama, mesh: Mesh, size: int) -> None:
         padding = jnp.zeros((rows - size, table.shape[1]), table.dtype)
         return jnp.concatenate([table, new, padding])
 
-    for layer in filter(None, (model.embed, model.head)):
-        spec = stored_spec(layer.weight.axes)
+    for weight in [model.embed.weight, *([] if model.head is None else [model.head.weight])]:
+        spec = stored_spec(weight.axes)
         with jax.set_mesh(mesh):
-            resized = jax.jit(lambda table, spec=spec: jax.sharding.reshard(grown(table), spec))(
-                layer.weight[...]
-            )
-        layer.weight.set_value(resized)
+            resized = jax.jit(lambda table, spec=spec: jax.sharding.reshard(grown(table), spec))(weight[...])
+        weight.set_value(resized)
