@@ -118,7 +118,7 @@ def to_hf(config: ToHf) -> None:
         base=config_directory(source),
         max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
         dtype=dtype,
-        template=template_of(source),
+        template=template_of(source) or (template_of(Path(config.adapter)) if config.adapter else None),
         overwrite=config.overwrite,
     )
     print(f"Hugging Face directory: {config.dst}")

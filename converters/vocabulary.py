@@ -10,7 +10,6 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from xltjax.layers import Embedding, Linear
 from xltjax.llama import Llama
 from xltjax.mesh import stored_spec
 
@@ -38,11 +37,8 @@ def resize_vocabulary(model: Llama, mesh: Mesh, size: int) -> None:
         padding = jnp.zeros((rows - size, table.shape[1]), table.dtype)
         return jnp.concatenate([table, new, padding])
 
-    layers: list[Embedding | Linear] = [model.embed] if model.head is None else [model.embed, model.head]
-    for layer in layers:
-        spec = stored_spec(layer.weight.axes)
+    for weight in [model.embed.weight, *([] if model.head is None else [model.head.weight])]:
+        spec = stored_spec(weight.axes)
         with jax.set_mesh(mesh):
-            resized = jax.jit(lambda table, spec=spec: jax.sharding.reshard(grown(table), spec))(
-                layer.weight[...]
-            )
-        layer.weight.set_value(resized)
+            resized = jax.jit(lambda table, spec=spec: jax.sharding.reshard(grown(table), spec))(weight[...])
+        weight.set_value(resized)

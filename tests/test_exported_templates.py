@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -24,6 +25,8 @@ from xltjax.data.model_files import end_ids
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.generate import GenerateConfig, generate
+from xltjax.train import _tell_template
+from xltjax.training.config import TrainConfig
 
 OWN = (
     "{% for message in messages %}{% if message['role'] == 'system' %}"
@@ -296,7 +299,21 @@ def test_an_adapter_of_a_run_brings_tokenizer_template_and_ends(
     assert found == ChatTokenizer(base, "alpaca").prompt(chat)
     adapter = answers(base, tmp_path / "adapter.jsonl", adapter=(str(tmp_path / "adapter"),))[0]
     assert adapter["response"] == answers(lora, tmp_path / "lora.jsonl")[0]["response"]
+    to_hf(ToHf(src=str(base), dst=str(tmp_path / "merged"), adapter=str(tmp_path / "adapter")))
+    assert exported_template(tmp_path / "merged") == "alpaca"
     assert adapter["prompt_tokens"] == len(ChatTokenizer(base, "alpaca").prompt([Message("user", "Why?")]))
+
+
+def test_training_says_when_it_uses_another_template_than_the_model_was_trained_with(
+    chatml_run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "xltjax")
+    for template in ("chatml", "llama-2"):
+        _tell_template(TrainConfig(model=str(chatml_run), template=template), chatml_run)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{chatml_run} was trained with the chat template 'chatml'; this run uses 'llama-2' (--template chatml goes "
+        "on with it)"
+    ]
 
 
 def test_the_ends_of_an_answer_come_from_every_file_that_names_them(chatml_run: Path, tmp_path: Path) -> None:

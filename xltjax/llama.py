@@ -298,8 +298,8 @@ class Llama(nnx.Module):
 def untie(model: Llama) -> None:
     """Give a model whose head is tied to its embedding a head of its own, with the same values."""
     model.config = dataclasses.replace(model.config, tied_embeddings=False)
-    vocab, width = model.embed.weight.shape
-    head = declare_linear((vocab, width), ("vocab", "embed"))
+    rows, width = model.embed.weight.shape
+    head = declare_linear((rows, width), ("vocab", "embed"))
     table = model.embed.weight[...]
     with jax.set_mesh(mesh_of(table)):
         head.weight.set_value(jnp.copy(jax.sharding.reshard(table, stored_spec(head.weight.axes))))
