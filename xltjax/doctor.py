@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -72,21 +72,20 @@ def _devices() -> Iterator[Finding]:
 def _evaluators(config: Doctor) -> Iterator[Finding]:
     from xltjax.eval.language import LanguageIdentifier
     from xltjax.eval.scores import Unavailable
-    from xltjax.eval.spelling import Dictionaries, dictionary_folders
+    from xltjax.eval.spelling import Dictionaries, dictionary_folders, missing_spelling
 
+    try:
+        LanguageIdentifier()
+        yield "language identifier", "found", ""
+    except (Unavailable, UserError) as problem:
+        yield "language identifier", "missing", str(problem)
     dictionaries = Dictionaries(dictionary_folders(config.dictionaries))
-
-    def spelling(language: str) -> Callable[[], object]:
-        return lambda: dictionaries.find(language)
-
-    checks: dict[str, Callable[[], object]] = {"language identifier": LanguageIdentifier}
-    checks |= {f"dictionary {language}": spelling(language) for language in LANGUAGES}
-    for what, check in checks.items():
-        try:
-            check()
-            yield what, "found", ""
-        except (Unavailable, UserError) as problem:
-            yield what, "missing", str(problem)
+    for language in LANGUAGES:
+        found = dictionaries.find(language)
+        if isinstance(found, Unavailable):
+            yield f"dictionary {language}", "missing", str(found)
+        else:
+            yield f"dictionary {language}", "found", missing_spelling(language, found.paths) or ""
 
 
 def doctor(config: Doctor) -> None:
