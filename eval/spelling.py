@@ -304,7 +304,8 @@ def missing_spelling(language: str, paths: Sequence[Path]) -> str | None:
     """What is missing when only one dictionary of a language that is correct in either of two spellings is there."""
     if language not in _EITHER or len(paths) == len(_FILES[language]):
         return None
-    return f"words of {_FILES[language][1]} or {_FILES[language][0]} count as wrong: apt install {_PACKAGES[language]}"
+    names = " or ".join(_FILES[language])
+    return f"words that only the missing of {names} has count as wrong: apt install {_PACKAGES[language]}"
 
 
 def _is_complete(path: Path) -> bool:

@@ -211,7 +211,16 @@ def test_what_is_no_misspelling_is_not_counted_as_one(folder, text, language):
 
 @pytest.mark.parametrize(
     "address",
-    ["exemple.photography", "amazon.de/chat", "пример.рф", "a-b.co.uk", "museum.art", "ville.québec", "t.co"],
+    [
+        "exemple.photography",
+        "amazon.de/chat",
+        "пример.рф",
+        "a-b.co.uk",
+        "museum.art",
+        "exemple.com.br",
+        "ville.québec",
+        "t.co",
+    ],
 )
 def test_domains_of_any_top_level_are_not_words(dictionaries, address):
     assert scores(f"le chat dort sur {address}.", "fr", dictionaries)["spelling"].value == 1.0
