@@ -300,6 +300,14 @@ def find_dictionaries(language: str, folders: Sequence[Path]) -> list[Path]:
     )
 
 
+def missing_spelling(language: str, paths: Sequence[Path]) -> str | None:
+    """What is missing when only one dictionary of a language that is correct in either of two spellings is there."""
+    if language not in _EITHER or len(paths) == len(_FILES[language]):
+        return None
+    names = " or ".join(_FILES[language])
+    return f"words that only the missing of {names} has count as wrong: apt install {_PACKAGES[language]}"
+
+
 def _is_complete(path: Path) -> bool:
     return path.is_file() and path.with_suffix(".aff").is_file()
 

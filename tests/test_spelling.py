@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
+from xltjax.doctor import Doctor, findings
 from xltjax.eval import spelling as module
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import (
@@ -126,6 +127,18 @@ def test_the_other_spelling_may_stand_in_another_folder(tmp_path):
     assert names(find_dictionaries("en", folders)) == ["system/en_US.dic", "own/en_GB.dic"]
 
 
+def test_the_doctor_names_missing_dictionaries_and_spellings(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SYSTEM_FOLDERS", ())
+    monkeypatch.delenv("DICPATH", raising=False)
+    write_dictionary(tmp_path, "en_US", "color")
+    write_dictionary(tmp_path, "fr_FR", "chat")
+    found = {what: rest for what, *rest in findings(Doctor(dictionaries=(str(tmp_path),)))}
+    assert found["dictionary fr"] == ["found", ""]
+    assert found["dictionary en"][0] == "found"
+    assert "apt install hunspell-en-us hunspell-en-gb" in found["dictionary en"][1]
+    assert found["dictionary ru"][0] == "missing"
+
+
 def test_code_tags_and_addresses_are_not_words(dictionaries):
     text = "Le `xyzzy` chat <b>dort</b>\n```\nqwerty asdf\n```\nsur https://a.example/zxcv le canapé"
     assert scores(text, "fr", dictionaries)["spelling"].detail == {"words": 6}
@@ -197,7 +210,17 @@ def test_what_is_no_misspelling_is_not_counted_as_one(folder, text, language):
 
 
 @pytest.mark.parametrize(
-    "address", ["exemple.photography", "amazon.de/chat", "пример.рф", "a-b.co.uk", "museum.art"]
+    "address",
+    [
+        "exemple.photography",
+        "amazon.de/chat",
+        "пример.рф",
+        "a-b.co.uk",
+        "museum.art",
+        "exemple.com.br",
+        "ville.québec",
+        "t.co",
+    ],
 )
 def test_domains_of_any_top_level_are_not_words(dictionaries, address):
     assert scores(f"le chat dort sur {address}.", "fr", dictionaries)["spelling"].value == 1.0

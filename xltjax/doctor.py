@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -118,21 +118,20 @@ def _unseen_accelerators() -> Iterator[Finding]:
 def _evaluators(config: Doctor) -> Iterator[Finding]:
     from xltjax.eval.language import LanguageIdentifier
     from xltjax.eval.scores import Unavailable
-    from xltjax.eval.spelling import Dictionaries, dictionary_folders
+    from xltjax.eval.spelling import Dictionaries, dictionary_folders, missing_spelling
 
+    try:
+        LanguageIdentifier()
+        yield "language identifier", "found", ""
+    except (Unavailable, UserError) as problem:
+        yield "language identifier", NOT_INSTALLED, str(problem)
     dictionaries = Dictionaries(dictionary_folders(config.dictionaries))
-
-    def spelling(language: str) -> Callable[[], object]:
-        return lambda: dictionaries.find(language)
-
-    checks: dict[str, Callable[[], object]] = {"language identifier": LanguageIdentifier}
-    checks |= {f"dictionary {language}": spelling(language) for language in LANGUAGES}
-    for what, check in checks.items():
-        try:
-            check()
-            yield what, "found", ""
-        except (Unavailable, UserError) as problem:
-            yield what, NOT_INSTALLED, str(problem)
+    for language in LANGUAGES:
+        found = dictionaries.find(language)
+        if isinstance(found, Unavailable):
+            yield f"dictionary {language}", NOT_INSTALLED, str(found)
+        else:
+            yield f"dictionary {language}", "found", missing_spelling(language, found.paths) or ""
 
 
 def doctor(config: Doctor) -> None:

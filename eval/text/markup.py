@@ -17,7 +17,7 @@ from xltjax.eval.text.scripts import unspaced
 
 # Without one of these there is nothing to parse. Prose is then only normalized, which is 15 times faster.
 _MARKUP = re.compile(
-    r"[`<$\\&@\[{]|~~~|://|www\.|\w\.(?:[a-z]{2}|рф|бел|укр|рус|онлайн|сайт)|(?i:\.(?:com|org|net|edu|gov|io)\b)"
+    r"[`<$\\&@\[{]|~~~|://|www\.|\w\.(?:[a-zà-öø-ÿ]{2}|рф|бел|укр|рус|онлайн|сайт)|(?i:\.(?:com|org|net|edu|gov|io|co)\b)"
 )
 # Format characters that stand inside words and cannot be seen (soft hyphen, zero-width space, bidirectional
 # marks). Joiners, which some scripts need, stay.
@@ -30,9 +30,9 @@ _ADDRESS = re.compile(
     r"(?i:[a-z][a-z0-9+.\-]{0,20}://\S+"
     r"|\bwww\.\S+"
     r"|(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]+(?:\.[\w\-]+)*"
-    r"|(?<![\w.\-])(?:[\w\-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io)\b(?:/\S*)?)"
+    r"|(?<![\w.\-])(?:[\w\-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co)\b(?!\.\w)(?:/\S*)?)"
     r"|(?<![\w.\-])[\w\-]{2,63}\.(?:[\w\-]{1,63}\.){0,4}"
-    r"(?:[a-z]{2,24}|рф|бел|укр|рус|онлайн|сайт)(?![\w\-])(?!\.\w)(?::\d+)?(?:/\S*)?"
+    r"(?:[a-zà-öø-ÿ]{2,24}|рф|бел|укр|рус|онлайн|сайт)(?![\w\-])(?!\.\w)(?::\d+)?(?:/\S*)?"
 )
 _FORMULA_SIGN = re.compile(r"[\\^_=+<>{|]")
 _DEEPEST_FENCE = 3  # fences within fences
