@@ -130,6 +130,8 @@ def test_an_unknown_modifier_fails_closed_and_names_the_nearest() -> None:
         ("list_n", {"n": "many"}),
         ("list_n", {"n": True}),
         ("list_n", {"n": 2.5}),
+        ("list_n", {"n": 3, "most": 2}),
+        ("list_n", {"n": 1, "most": "many"}),
         ("answer_in", {}),
         ("answer_in", {"language": None}),
         ("answer_in", {"language": "Elvish"}),
@@ -190,6 +192,50 @@ def test_detailed_abstains_where_lengths_cannot_be_compared() -> None:
     cut = Answer(WORD * 290, truncated=True)
     assert check("detailed", Answer(long, truncated=True, own=cut)).state == "abstain"
     assert check("detailed", Answer(long, truncated=True, own=Answer(WORD))).strict
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "strict"),
+    [(1, 3, True), (2, "3", True), (1, 2, True), (3, 5, False), (1, 1, False), (2, None, True)],
+)
+def test_a_range_of_options_is_a_range_of_lengths(n: int, most: int | str | None, strict: bool) -> None:
+    assert check("list_n", Answer("- a\n- b", params={"n": n, "most": most})).strict is strict
+
+
+CODE = "```python\n" + "total = first + second  # the sum of all\n" * 30 + "```"
+
+
+def test_code_is_no_words_of_a_detailed_answer() -> None:
+    own = Answer("A short answer in prose.")
+    assert check("detailed", Answer(f"Here it is:\n{CODE}", own=own)).strict is False
+    # An own answer with much code is no longer than its words.
+    assert check("detailed", Answer(WORD * 80, own=Answer(f"Look:\n{CODE}"))).strict
+    verdict = check("detailed", Answer(WORD * 80, own=Answer(CODE)))
+    assert (verdict.state, verdict.detail["reason"]) == ("abstain", "the unmodified answer has no words")
+
+
+def test_an_english_remark_in_a_russian_line_is_shown() -> None:
+    remark = "the capital of France is a very old city"
+    text = f"Столица Франции, как знает каждый школьник в этой стране, стоит на Сене ({remark})."
+    verdict = check("answer_in", Answer(text, params={"language": "ru"}, identify=identifier()))
+    assert (verdict.strict, verdict.loose, verdict.detail["remarks"]) == (False, True, [remark])
+    assert verdict.span is not None
+    assert text[slice(*verdict.span)] == remark
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("1- Lisboa\n- bonita\n- barata\n2- Porto\n- frio", "numbered lines"),
+        ("a) Paris\n1. x\n2. y\nb) Rome\n1. x\n2. z", "numbered lines"),
+        ("• Paris\n  – old\n  – large\n• Rome\n  – older", "bulleted lines"),
+        ("**Option A**\n- x\n- y\n\n**Option B**\n- z", "headings"),
+        ("<ol><li>Paris<ul><li>x<li>y</ul><li>Rome</ol>", "<li>"),
+    ],
+)
+def test_a_list_inside_an_item_belongs_to_the_item(text: str, form: str) -> None:
+    verdict = check("list_n", Answer(text, params={"n": 2}))
+    assert (verdict.strict, verdict.detail["form"]) == (True, form)
 
 
 def test_seven_sentences_or_150_words_are_loosely_brief() -> None:
@@ -300,11 +346,16 @@ def test_odd_text_has_a_defined_verdict(name: str, kind: str) -> None:
     assert (verdict.strict, verdict.loose) == (expected or (None, None))
 
 
+# Pieces that fill a line; most are what some pattern begins with.
+LONG_LINES = (
+    "слово |a|.|! |<a |--> |1/ |<li>|**«a|~|(abc def |\U0001f44d\u200d|A, |Option |«|— Да, — он |\n|1.\n"
+)
+
+
 @pytest.mark.parametrize("name", CHECKED)
 @pytest.mark.parametrize(
     "text",
-    ["слово " * 16_667, "a" * 100_000, "." * 99_999 + "x", "! " * 50_000, "<a " * 33_334, "--> " * 25_000],
-    ids=["words", "one word", "dots", "marks", "tags", "arrows"],
+    [text * (100_000 // len(text) + 1) for text in LONG_LINES.split("|")],
 )
 def test_a_line_of_100000_characters_has_a_verdict(name: str, text: str) -> None:
     # How long each takes is measured by benchmarks/evaluators.py.
@@ -314,8 +365,8 @@ def test_a_line_of_100000_characters_has_a_verdict(name: str, text: str) -> None
 
 PIECES = st.sampled_from([
     "# ", "- ", "1. ", "2) ", "--> ", "**", "`", "```", "<html>", "<body>", "</p>", "<!--", "\n", "\n\n", "\r\n",
-    " ", "Dr. ", "Don't", "слово", "L'été", "3.5", "…", "?!", "•", "|", "\0", "\ud800", "هذا", "🎉", "\u0301",
-    "B", "b",
+    " ", "1- ", "2/ ", "1ª ", "II. ", "① ", "[1] ", "— ", "🍎 ", "~~", "<li>", "<title>", "-5", "«", "(", "=> ",
+    "Dr. ", "Don't", "слово", "L'été", "3.5", "…", "?!", "•", "|", "\0", "\ud800", "هذا", "🎉", "\u0301", "B", "b",
 ])  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
 

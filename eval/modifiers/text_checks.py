@@ -117,7 +117,7 @@ _SCRIPTS = {"ru": regex.compile(r"\p{Cyrillic}")} | dict.fromkeys(
 )
 _LETTER = regex.compile(r"\p{L}")
 _PARENTHESIS = regex.compile(r"[(\[]([^()\[\]\n]{20,})[)\]]")
-_QUOTATION = regex.compile(r"«[^»\n]*»|“[^”\n]*”|„[^“”\n]*[“”]|\"[^\"\n]*\"")
+_QUOTATION = regex.compile(r"«[^«»\n]*+»|“[^“”\n]*+”|„[^„“”\n]*+[“”]|\"[^\"\n]*+\"")
 # Words of other scripts than the target's with the marks between them.
 _OTHER_SCRIPT = {
     target: regex.compile(
