@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DICTIONARIES := hunspell-en-us hunspell-fr hunspell-pt-br hunspell-pt-pt hunspell-ru hunspell-de-de
+DICTIONARIES := hunspell-en-us hunspell-en-gb hunspell-fr hunspell-pt-br hunspell-pt-pt hunspell-ru hunspell-de-de
 TESTED := xltjax eval converters configs tests benchmarks
 
 .PHONY: quickstart test test-all lint types format clean
@@ -49,7 +49,7 @@ $(VENV)/test.installed: pyproject.toml | $(BIN)/python
 
 # Without dictionaries the spelling metric abstains; everything else works.
 $(VENV)/dictionaries.done: | $(BIN)/python
-	@for language in en_US fr_FR pt_BR pt_PT ru_RU de_DE; do \
+	@for language in en_US en_GB fr_FR pt_BR pt_PT ru_RU de_DE; do \
 	  test -e /usr/share/hunspell/$$language.dic || missing=yes; done; \
 	if [ -n "$$missing" ]; then \
 	  $(call apt,$(DICTIONARIES)) && touch $@ \

@@ -39,7 +39,13 @@ log = logging.getLogger("jax._src.compiler")
 log.setLevel(logging.DEBUG); log.addHandler(Count()); log.propagate = False
 import jax.numpy as jnp
 from pathlib import Path
-from xltjax.generate import ChatTokenizer, SamplingParams, Engine, Message, cache_compilations, load_model, make_mesh
+import xltjax.generate  # whatever the command imports
+from xltjax.converters.models import load_model
+from xltjax.data.conversations import Message
+from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.inference.engine import Engine
+from xltjax.inference.sampling import SamplingParams
+from xltjax.mesh import cache_compilations, make_mesh
 done("imports")
 directory = Path(sys.argv[1])
 cache_compilations()

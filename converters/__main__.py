@@ -20,8 +20,16 @@ from xltjax.common.settings import setting
 from xltjax.converters.check import compare_models
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
-from xltjax.converters.models import config_directory, find_model, load_model, weights_directory
+from xltjax.converters.models import (
+    config_directory,
+    find_base,
+    find_model,
+    load_model,
+    template_of,
+    weights_directory,
+)
 from xltjax.converters.peft import load_peft, save_peft
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import parameters
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import make_mesh
@@ -30,12 +38,13 @@ from xltjax.training.config import TrainConfig
 from xltjax.training.run import Base, Run
 
 SOURCE = "A Hugging Face directory or id, or a run or checkpoint of xltjax."
+BASE = "Where the base of a LoRA run lies now, if it was moved."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Settings of every conversion; ``to-peft`` has no others."""
+    """Settings of every conversion."""
 
     src: str = setting("", SOURCE, positional=True)
     dst: str = setting("", "The directory to create.", positional=True)
@@ -51,9 +60,18 @@ class ToFlax(Conversion):
 
 
 @dataclass(frozen=True)
+class ToPeft(Conversion):
+    """Settings of ``to-peft``."""
+
+    base: str = setting("", BASE)
+    base_name: str = setting("", "Path or id of the base for PEFT; that of the run's base when not given.")
+
+
+@dataclass(frozen=True)
 class ToHf(Conversion):
     """Settings of ``to-hf``."""
 
+    base: str = setting("", BASE)
     adapter: str = setting("", "PEFT adapter directory to merge in.")
     merge_lora: bool = setting(False, "Merge the adapters of a LoRA run into the weights.")
     dtype: Dtype = setting("own", "Dtype of the tensors; own is the dtype of the base model.")
@@ -68,6 +86,8 @@ class Check:
     b: str = setting("", "The second model, given in any of the same ways.", positional=True)
     adapter_a: str = setting("", "PEFT adapter directory to merge into the first.")
     adapter_b: str = setting("", "PEFT adapter directory to merge into the second.")
+    base_a: str = setting("", "Where the base of the first, a LoRA run, lies now, if it was moved.")
+    base_b: str = setting("", "Where the base of the second, a LoRA run, lies now, if it was moved.")
     tolerance: float = setting(0.0, "Largest absolute difference that counts as equal.")
     mesh: str = setting("1x1", "Devices that hold the models, as DxT.")
 
@@ -78,8 +98,11 @@ def to_hf(config: ToHf) -> None:
     refuse_existing(Path(config.dst), config.overwrite)
     if not config.max_shard_gib > 0:
         raise UserError(f"max_shard_gib must be more than 0, not {config.max_shard_gib:g}")
+    mesh = make_mesh(config.mesh)  # a mistake in it is found before a model is fetched
     source = find_model(model_path(config.src))
-    model = load_model(source, make_mesh(config.mesh), dtype=None)
+    if run := Run.find(source):
+        run.notice_unfinished()
+    model = load_model(source, mesh, dtype=None, base=config.base)
     if config.adapter:
         load_peft(model, config.adapter)
     if has_lora(model):
@@ -95,20 +118,54 @@ def to_hf(config: ToHf) -> None:
         base=config_directory(source),
         max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
         dtype=dtype,
+        template=template_of(source),
         overwrite=config.overwrite,
     )
     print(f"Hugging Face directory: {config.dst}")
 
 
-def to_peft(config: Conversion) -> None:
+def to_peft(config: ToPeft) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
+    mesh = make_mesh(config.mesh)
     source = find_model(config.src)
     run = Run.open(source)
-    model = load_model(source, make_mesh(config.mesh), dtype=None)
-    save_peft(model, config.dst, base_name=run.base.location, overwrite=config.overwrite)
+    run.notice_unfinished()
+    base_name = _base_name(run, config) if run.lora else ""
+    model = load_model(source, mesh, dtype=None, base=config.base)
+    save_peft(
+        model,
+        config.dst,
+        base_name=base_name,
+        tokenizer=ChatTokenizer(run.model_files, run.template),
+        overwrite=config.overwrite,
+    )
     print(f"PEFT directory: {config.dst}")
+
+
+def _base_name(run: Run, config: ToPeft) -> str:
+    """The path or id under which PEFT finds the base of ``run``.
+
+    Raises:
+        UserError: for a base that PEFT cannot load: another run, or one that lacks tokens of the run.
+    """
+    base = find_base(run, config.base)
+    tokens = [read_hf_config(config_directory(each)).get("vocab_size") for each in (base, run.path)]
+    if tokens[0] != tokens[1]:
+        raise UserError(
+            f"{run.path} has {tokens[1]} tokens and its base {tokens[0]}, so an adapter alone would not fit; write "
+            "the whole model with to-hf --merge-lora"
+        )
+    name = config.base_name or (str(base.resolve()) if config.base else run.base.location)
+    other = Run.find(name)
+    if other is not None:
+        merge_lora = " --merge-lora" if other.lora else ""
+        raise UserError(
+            f"the base of {run.path} is a run itself, which PEFT cannot load; write it with: python -m "
+            f"xltjax.converters to-hf {name} DIR{merge_lora}, and then this adapter with --base-name DIR"
+        )
+    return name
 
 
 def to_flax(config: ToFlax) -> None:
@@ -116,15 +173,20 @@ def to_flax(config: ToFlax) -> None:
     _check_paths(config.src, config.dst)
     target = Path(config.dst)
     refuse_existing(target, config.overwrite)
+    mesh = make_mesh(config.mesh)
     source = find_model(model_path(config.src))
     dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
-    model = load_model(source, make_mesh(config.mesh), dtype=dtype)
+    model = load_model(source, mesh, dtype=dtype)
     if has_lora(model):
         raise UserError(
             f"{config.src} is a LoRA run: merge it into a Hugging Face directory with to-hf --merge-lora"
         )
     run = Run.find(source)
-    settings = TrainConfig(model=config.src, template=run.template if run else TrainConfig.template)
+    settings = TrainConfig(
+        model=config.src,
+        data=run.config.data if run else (),
+        template=template_of(source) or TrainConfig.template,
+    )
     base = Base(str(source.resolve()), fingerprint(weights_directory(source)))
     with new_directory(target, config.overwrite) as staging:
         copy = Run(staging)
@@ -140,9 +202,10 @@ def check(config: Check) -> None:
     if not config.tolerance >= 0:
         raise UserError(f"tolerance must be 0 or more, not {config.tolerance:g}")
     adapters = (config.adapter_a, config.adapter_b)
-    differences = list(
-        compare_models(model_path(config.a), model_path(config.b), make_mesh(config.mesh), adapters=adapters)
-    )
+    mesh = make_mesh(config.mesh)
+    bases = (config.base_a, config.base_b)
+    models = model_path(config.a), model_path(config.b)
+    differences = list(compare_models(*models, mesh, adapters=adapters, bases=bases))
     beyond = [d for d in differences if not d.largest <= config.tolerance]
     rows = [("tensor", "dtype or reason", "difference", "within")] if differences else []
     rows += [(d.name, d.what, f"{d.largest:.3g}", "no" if d in beyond else "yes") for d in differences]
@@ -173,7 +236,7 @@ COMMANDS = (
         ToFlax, to_flax, name="to-flax", help="Copy a model into an Orbax checkpoint (never required)."
     ),
     cli.command(ToHf, to_hf, name="to-hf", help="Write a run as a Hugging Face directory."),
-    cli.command(Conversion, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
+    cli.command(ToPeft, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
     cli.command(Check, check, name="check", help="Compare two models bit for bit, and their logits."),
 )
 

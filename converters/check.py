@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError
 from xltjax.converters.export_hf import fetch
-from xltjax.converters.load import same_bits, true_shape
+from xltjax.converters.load import true_shape
 from xltjax.converters.models import config_directory, find_model, load_model
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.peft import load_peft
+from xltjax.converters.safetensors_files import same_bits
 from xltjax.data.conversations import Message
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, parameters
@@ -44,10 +45,10 @@ class Difference:
     largest: float
 
 
-def open_model(source: str, adapter: str, mesh: Mesh) -> tuple[Path, Llama]:
+def open_model(source: str, adapter: str, base: str, mesh: Mesh) -> tuple[Path, Llama]:
     """The directory of a model, and the model in its own dtype with its adapters, or those in ``adapter``, merged."""
     path = find_model(source)
-    model = load_model(path, mesh, dtype=None)
+    model = load_model(path, mesh, dtype=None, base=base)
     if adapter:
         load_peft(model, adapter)
     if has_lora(model):
@@ -56,7 +57,12 @@ def open_model(source: str, adapter: str, mesh: Mesh) -> tuple[Path, Llama]:
 
 
 def compare_models(
-    first: str, second: str, mesh: Mesh, *, adapters: tuple[str, str] = ("", "")
+    first: str,
+    second: str,
+    mesh: Mesh,
+    *,
+    adapters: tuple[str, str] = ("", ""),
+    bases: tuple[str, str] = ("", ""),
 ) -> Iterator[Difference]:
     """Every tensor that is not bit for bit the same, then the logits on ``PROMPT`` in float32.
 
@@ -65,9 +71,11 @@ def compare_models(
         second: the other model, given in the same ways.
         mesh: the devices that hold both.
         adapters: a PEFT directory to merge into each of the two; empty for none.
+        bases: where the base of each lies now, for LoRA runs whose base was moved.
     """
     (path_a, a), (path_b, b) = (
-        open_model(source, adapter, mesh) for source, adapter in zip((first, second), adapters, strict=True)
+        open_model(source, adapter, base, mesh)
+        for source, adapter, base in zip((first, second), adapters, bases, strict=True)
     )
     ours, theirs = parameters(a), parameters(b)
     for name in sorted(ours.keys() | theirs.keys(), key=export_order):

@@ -19,7 +19,9 @@ from xltjax.converters.hf_config import hf_config, llama_config, read_hf_config
 from xltjax.converters.load import empty_pages, true_shape
 from xltjax.converters.names import export_order, hf_name
 from xltjax.converters.safetensors_files import INDEX, SINGLE, write_safetensors
+from xltjax.data.exported_tokenizer import write_chat_files
 from xltjax.data.model_files import copy_model_files
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
 
 
@@ -30,6 +32,7 @@ def save_hf(
     base: str | Path | None = None,
     max_shard_bytes: int = 5 << 30,
     dtype: Any = None,
+    template: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write ``model`` as a Hugging Face directory that ``transformers`` loads.
@@ -43,6 +46,8 @@ def save_hf(
             Without a ``config.json`` there, one is written from the model's architecture.
         max_shard_bytes: the largest size of one safetensors file, in bytes.
         dtype: the dtype of the tensors in the files; None keeps the dtype of the parameters.
+        template: the chat template of ``xltjax.data.templates`` with which the model was trained. It is written for
+            the tokenizer of ``base``, with the tokens that end an answer; None leaves the files of ``base`` alone.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
@@ -55,6 +60,8 @@ def save_hf(
         kind = np.dtype(dtype) if dtype is not None else None
         own = np.dtype(model.embed.weight.dtype)
         _write_config(model.config, staging, Path(base) if base else None, kind or own)
+        if base and template:
+            write_chat_files(ChatTokenizer(base, template), staging)
         _write_weights(model, staging, max_shard_bytes, kind)
 
 
@@ -63,6 +70,11 @@ def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: n
         copy_model_files(base, target)
     if (target / "config.json").is_file():
         values = read_hf_config(target)
+        # The only two that may have changed: more tokens, and a head that was tied before an adapter replaced it.
+        if config.vocab_size > values.get("vocab_size", config.vocab_size):
+            values["vocab_size"] = config.vocab_size
+        if not config.tied_embeddings:
+            values["tie_word_embeddings"] = False
         if llama_config(values) != config:
             raise UserError(f"{base}/config.json describes another architecture than the model to be written")
     else:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
+from xltjax.converters.config_fields import FALSE, NONE, ONE, ZERO, flag, number, whole
+from xltjax.converters.rope_config import read_rope, rope_fields
 from xltjax.llama import LlamaConfig
-from xltjax.rope import RopeScaling
 
 log = logging.getLogger("xltjax")
 
@@ -45,7 +45,6 @@ READ_BY_FAMILY = {
 }
 
 # Fields that would change the numbers, each with the values under which they change nothing.
-NONE, FALSE, ZERO, ONE = (None,), (None, False), (None, 0), (None, 1)
 INERT: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", "swish", None),
     "hidden_activation": ("silu", "swish", None),
@@ -103,17 +102,6 @@ HARMLESS = frozenset((
     "unsloth_fixed", "unsloth_version", "unsloth_training_tied",
 ))  # fmt: skip
 
-ROPE_FIELDS = {
-    "default": {
-        "rope_type",
-        "type",
-        "rope_theta",
-        "partial_rotary_factor",
-        "original_max_position_embeddings",
-    },
-}
-ROPE_FIELDS["llama3"] = ROPE_FIELDS["default"] | {"factor", "low_freq_factor", "high_freq_factor"}
-
 
 def read_hf_config(directory: Path) -> dict[str, Any]:
     """The parsed ``config.json`` of a Hugging Face directory.
@@ -138,37 +126,37 @@ def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
         raise UserError(f"model_type {model_type!r} is not supported; supported: {', '.join(SUPPORTED)}")
     _refuse_and_warn(values, model_type)
     fields = {**DEFAULTS[model_type], **values}
-    heads, width = _whole(fields, "num_attention_heads"), _whole(fields, "hidden_size")
-    layers = _whole(fields, "num_hidden_layers")
-    kv_heads = _whole(fields, "num_key_value_heads", heads)
-    head_dim = _whole(fields, "head_dim", width // heads)
+    heads, width = whole(fields, "num_attention_heads"), whole(fields, "hidden_size")
+    layers = whole(fields, "num_hidden_layers")
+    kv_heads = whole(fields, "num_key_value_heads", heads)
+    head_dim = whole(fields, "head_dim", width // heads)
     if heads % kv_heads or head_dim % 2 or (fields.get("head_dim") is None and width % heads):
         raise UserError(
             f"config.json: {heads} num_attention_heads, {kv_heads} num_key_value_heads, hidden_size {width} "
             f"and head_dim {fields.get('head_dim')} do not fit together"
         )
-    theta, scaling = _rope(fields)
+    theta, scaling = read_rope(fields)
     window, first = _window(fields, model_type, layers)
-    biased = _flag(fields, "attention_bias") and model_type == "llama"
+    biased = flag(fields, "attention_bias") and model_type == "llama"
     return LlamaConfig(
-        vocab_size=_whole(fields, "vocab_size"),
+        vocab_size=whole(fields, "vocab_size"),
         hidden_size=width,
-        intermediate_size=_whole(fields, "intermediate_size"),
+        intermediate_size=whole(fields, "intermediate_size"),
         num_layers=layers,
         num_heads=heads,
         num_kv_heads=kv_heads,
         head_dim=head_dim,
-        max_positions=_whole(fields, "max_position_embeddings"),
-        rms_norm_eps=_number(fields, "rms_norm_eps", 1e-6),
+        max_positions=whole(fields, "max_position_embeddings"),
+        rms_norm_eps=number(fields, "rms_norm_eps", 1e-6),
         rope_theta=theta,
         rope_scaling=scaling,
         qkv_bias=biased or model_type == "qwen2",
         o_bias=biased,
-        mlp_bias=_flag(fields, "mlp_bias") and model_type == "llama",
-        tied_embeddings=_flag(fields, "tie_word_embeddings"),
+        mlp_bias=flag(fields, "mlp_bias") and model_type == "llama",
+        tied_embeddings=flag(fields, "tie_word_embeddings"),
         sliding_window=window,
         window_layers=first,
-        initializer_range=_number(fields, "initializer_range", 0.02),
+        initializer_range=number(fields, "initializer_range", 0.02),
     )
 
 
@@ -198,9 +186,7 @@ def hf_config(config: LlamaConfig) -> dict[str, Any]:
         "eos_token_id": 2,
     }
     if config.rope_scaling:
-        scaling = asdict(config.rope_scaling)
-        scaling["original_max_position_embeddings"] = scaling.pop("original_max_positions")
-        values["rope_scaling"] = {"rope_type": "llama3", **scaling}
+        values["rope_scaling"] = rope_fields(config.rope_scaling)
     families: dict[str, tuple[str, dict[str, Any]]] = {
         "llama": ("Llama", {"attention_bias": config.o_bias, "mlp_bias": config.mlp_bias}),
         "mistral": ("Mistral", {"sliding_window": config.sliding_window}),
@@ -234,73 +220,11 @@ def _refuse_and_warn(values: Mapping[str, Any], model_type: str) -> None:
             )
 
 
-def _value(fields: Mapping[str, Any], name: str, default: Any) -> Any:
-    """The value of a field, or ``default`` where it is missing or null."""
-    value = default if fields.get(name) is None else fields[name]
-    if value is None:
-        raise UserError(f"config.json lacks {name!r}")
-    return value
-
-
-def _whole(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """The value of a field that must be a positive whole number."""
-    value = _value(fields, name, default)
-    if type(value) is not int or value < 1:
-        raise UserError(f"config.json: {name} = {value!r} is not a positive whole number")
-    return value
-
-
-def _number(fields: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """The value of a field that must be a positive number."""
-    value = _value(fields, name, default)
-    if type(value) not in (int, float) or not value > 0:
-        raise UserError(f"config.json: {name} = {value!r} is not a positive number")
-    return float(value)
-
-
-def _flag(fields: Mapping[str, Any], name: str) -> bool:
-    value = fields.get(name)
-    if value not in (None, False, True):
-        raise UserError(f"config.json: {name} = {value!r} is not true or false")
-    return bool(value)
-
-
-def _rope(fields: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
-    """The rotary base and its scaling: ``rope_parameters`` in transformers 5, two fields in transformers 4."""
-    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    if not isinstance(rope, dict):
-        raise UserError(f"config.json: rope_scaling = {rope!r} is not an object")
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind not in ROPE_FIELDS:
-        raise UserError(f"config.json: rope_type {kind!r} is not supported; supported: default, llama3")
-    for name, value in rope.items():
-        if name not in ROPE_FIELDS[kind] and value is not None:
-            raise UserError(f"config.json: {name} = {value!r} with rope_type {kind!r} is not supported")
-    if rope.get("partial_rotary_factor") not in ONE:
-        raise UserError("config.json: rope partial_rotary_factor other than 1 is not supported")
-    theta = _number({**fields, **rope}, "rope_theta", 10000.0)
-    if kind == "default":
-        return theta, None
-    # The three places in which transformers looks for it, in this order.
-    original = (
-        fields.get("original_max_position_embeddings")
-        or rope.get("original_max_position_embeddings")
-        or fields["max_position_embeddings"]
-    )
-    return theta, RopeScaling(
-        factor=_number(rope, "factor"),
-        low_freq_factor=_number(rope, "low_freq_factor"),
-        high_freq_factor=_number(rope, "high_freq_factor"),
-        original_max_positions=_whole({"original_max_position_embeddings": original},
-                                      "original_max_position_embeddings"),
-    )  # fmt: skip
-
-
 def _window(fields: Mapping[str, Any], model_type: str, layers: int) -> tuple[int | None, int]:
     """The sliding window, None where there is none, and the index of the first layer that has it."""
     window, first = None, 0
-    if model_type == "mistral" or (model_type == "qwen2" and _flag(fields, "use_sliding_window")):
-        window = None if fields["sliding_window"] is None else _whole(fields, "sliding_window")
+    if model_type == "mistral" or (model_type == "qwen2" and flag(fields, "use_sliding_window")):
+        window = None if fields["sliding_window"] is None else whole(fields, "sliding_window")
         if model_type == "qwen2" and window is not None:
             first = fields["max_window_layers"]
             if type(first) is not int or first < 0:

@@ -21,18 +21,35 @@ from jax.sharding import Mesh, NamedSharding
 from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.names import hf_name
-from xltjax.converters.safetensors_files import map_tensors
+from xltjax.converters.safetensors_files import CHUNK_BYTES, map_tensors, same_bits
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import stored_spec
 
 log = logging.getLogger("xltjax")
 
-CHUNK_BYTES = 1 << 18  # copied, cast and checked at once: this much stays in a core's cache
 MOST_THREADS = 8  # threads that read; with accelerators, each has one tensor in host memory
 PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # Linux alone has the last
 
 
-def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_dtype: Any = None) -> Llama:
+class NotFiniteError(UserError):
+    """A parameter holds NaN or infinite values."""
+
+    def __init__(self, name: str):
+        """``name``: of the tensor."""
+        super().__init__(
+            f"the tensor {name} holds NaN or infinite values, with which every answer is noise; use other weights, "
+            "or download them again"
+        )
+
+
+def load_hf(
+    path: str | Path,
+    mesh: Mesh,
+    *,
+    dtype: Any = jnp.bfloat16,
+    compute_dtype: Any = None,
+    require_finite: bool = False,
+) -> Llama:
     """Load a Hugging Face LLaMA-family directory onto ``mesh``.
 
     Args:
@@ -41,6 +58,7 @@ def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_
         dtype: the dtype in which the parameters are stored; tensors of another dtype are cast. None keeps the
             dtype of each tensor.
         compute_dtype: the dtype of activations; ``dtype``, or else that of the embedding, when not given.
+        require_finite: whether NaN and infinite values are an error, instead of a warning.
 
     Raises:
         UserError: for an unsupported model, damaged files, tensors that are missing, unknown or of the
@@ -56,7 +74,7 @@ def load_hf(path: str | Path, mesh: Mesh, *, dtype: Any = jnp.bfloat16, compute_
     variables = {hf_name(name): variable for name, variable in parameters(model).items()}
     _drop_derived(directory, tensors, config)
     _check_names(directory, tensors, variables, config)
-    load_variables(tensors, variables, mesh, dtype)
+    load_variables(tensors, variables, mesh, dtype, require_finite)
     return model
 
 
@@ -91,14 +109,6 @@ def _drop_derived(directory: Path, tensors: dict[str, np.ndarray], config: Llama
         del tensors[hf_name("head.weight")]
 
 
-def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are equal bit for bit: NaN equals NaN, and 0 differs from -0."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    step = max(1, CHUNK_BYTES // max(1, a[:1].nbytes))
-    return all(a[i : i + step].tobytes() == b[i : i + step].tobytes() for i in range(0, len(a), step))
-
-
 def _check_names(
     directory: Path,
     tensors: Mapping[str, np.ndarray],
@@ -127,7 +137,11 @@ def true_shape(variable: nnx.Variable, config: LlamaConfig) -> tuple[int, ...]:
 
 
 def load_variables(
-    tensors: Mapping[str, np.ndarray], variables: Mapping[str, nnx.Variable], mesh: Mesh, dtype: Any
+    tensors: Mapping[str, np.ndarray],
+    variables: Mapping[str, nnx.Variable],
+    mesh: Mesh,
+    dtype: Any,
+    require_finite: bool = False,
 ) -> None:
     """Fill ``variables`` from the ``tensors`` with the same names, a few at a time.
 
@@ -136,11 +150,15 @@ def load_variables(
         variables: abstract parameters. Rows that a tensor lacks, which pad the vocabulary, are set to zero.
         mesh: the devices that get the parameters.
         dtype: the dtype of the parameters; None keeps the dtype of each tensor.
+        require_finite: whether NaN and infinite values are an error, instead of a warning.
+
+    Raises:
+        UserError: naming a tensor that holds such values, if they are an error.
     """
 
     def read(name: str) -> Array:
         stored = tensors[name].dtype if dtype is None else np.dtype(dtype)
-        return _read_variable(name, tensors[name], variables[name], mesh, stored)
+        return _read_variable(name, tensors[name], variables[name], mesh, stored, require_finite)
 
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
         for variable, array in zip(variables.values(), pool.map(read, variables), strict=True):
@@ -148,9 +166,14 @@ def load_variables(
 
 
 def _read_variable(
-    name: str, source: np.ndarray, variable: nnx.Variable, mesh: Mesh, dtype: np.dtype
+    name: str,
+    source: np.ndarray,
+    variable: nnx.Variable,
+    mesh: Mesh,
+    dtype: np.dtype,
+    require_finite: bool,
 ) -> Array:
-    """One parameter, with each device's part copied straight from the file; warns of values that are not finite."""
+    """One parameter, with each device's part copied from the file and checked for values that are not finite."""
     finite = True
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
@@ -170,6 +193,8 @@ def _read_variable(
 
     sharding = NamedSharding(mesh, stored_spec(variable.axes))
     array = jax.make_array_from_callback(variable.shape, sharding, part)  # type: ignore[arg-type]
+    if not finite and require_finite:
+        raise NotFiniteError(name)
     if not finite:
         log.warning("warning: %s holds NaN or infinite values", name)
     return jax.block_until_ready(array)  # otherwise host copies pile up while they wait for an accelerator

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.fingerprint import fingerprint
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.load import abstract_llama, load_hf
+from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
+from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
+from xltjax.converters.vocabulary import resize_vocabulary
+from xltjax.data.chat_jinja import exported_template
 from xltjax.llama import Llama, LlamaConfig, parameters
-from xltjax.lora import add_lora, merge
+from xltjax.lora import add_lora, merge, remove_lora
 from xltjax.mesh import stored_spec
+from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
 
 _LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
@@ -64,6 +71,19 @@ def config_directory(path: Path) -> Path:
     return run.model_files if run else path
 
 
+def template_of(path: Path) -> str | None:
+    """The chat template with which a model or adapter was trained: that of a run, or of a directory that we exported.
+
+    None when it is not known.
+    """
+    run = Run.find(path)
+    if run is None:
+        return exported_template(path)
+    # What ``to-flax`` makes of a model that is not a run has no template of its own.
+    plain_copy = run.step == 0 and not run.config.data and run.template == TrainConfig.template
+    return None if plain_copy else run.template
+
+
 def known_architecture(model: str) -> LlamaConfig:
     """The architecture of a model in a directory or of an id in ``KNOWN``, without a download.
 
@@ -79,7 +99,15 @@ def known_architecture(model: str) -> LlamaConfig:
     )
 
 
-def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None) -> Llama:
+def load_model(
+    path: Path,
+    mesh: Mesh,
+    *,
+    dtype: Any,
+    compute_dtype: Any = None,
+    base: str = "",
+    require_finite: bool = False,
+) -> Llama:
     """A model from a Hugging Face directory, a run, or one of a run's checkpoints.
 
     The adapters of a LoRA run are not merged: the model is its base with the adapters beside the weights.
@@ -89,52 +117,117 @@ def load_model(path: Path, mesh: Mesh, *, dtype: Any, compute_dtype: Any = None)
         mesh: the devices.
         dtype: the dtype of the parameters; None keeps the dtype that each has on disk.
         compute_dtype: the dtype of activations; ``dtype`` when not given.
+        base: where the base of a LoRA run lies now; empty for where it was when the run began.
+        require_finite: whether NaN and infinite values are an error.
 
     Raises:
         UserError: when the model cannot be read.
     """
     run = Run.find(path)
+    if base and not (run and run.lora):
+        raise UserError(f"{path} is not a LoRA run, so it has no base; leave out --base")
     if run is None:
-        return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype)
+        return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     if not run.lora:
         config = llama_config(read_hf_config(run.model_files))
         model = abstract_llama(config, mesh, compute_dtype or dtype)
-        _fill(model, mesh, run, dtype)
+        _fill(model, mesh, run, dtype, require_finite)
         return model
-    base = find_model(run.base.location)
-    known = run.base.fingerprint
-    if known and known != fingerprint(weights_directory(base)):
-        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
-    model = load_model(base, mesh, dtype=dtype, compute_dtype=compute_dtype)
+    base_directory = find_base(run, base)
+    model = load_model(
+        base_directory, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite
+    )
     merge(model)  # the base may be a LoRA run itself
-    load_adapter(model, path, mesh, dtype=dtype)
+    load_adapter(model, path, mesh, base=base_directory, dtype=dtype, require_finite=require_finite)
     return model
 
 
-def load_adapter(model: Llama, path: Path, mesh: Mesh, *, dtype: Any = None) -> None:
+def find_base(run: Run, moved: str = "") -> Path:
+    """The directory of the base of a LoRA run.
+
+    Args:
+        run: the run.
+        moved: where the base lies now; empty for where it was when the run began.
+
+    Raises:
+        UserError: when it is not there, or holds other weights.
+    """
+    try:
+        base = find_model(moved or run.base.location)
+    except UserError as problem:
+        if moved:
+            raise
+        raise UserError(f"{problem}; it is the base of {run.path}: give --base DIR if it was moved") from None
+    check_adapter(run.path, base)
+    return base
+
+
+def check_adapter(path: Path, base: Path) -> None:
+    """Refuse an adapter that does not belong upon a base, before anything is loaded.
+
+    Args:
+        path: the directory of the adapter, as ``load_adapter`` takes it.
+        base: the directory of the model.
+
+    Raises:
+        UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
+            ``base``. The base of a PEFT directory is not known.
+    """
+    run = Run.find(path)
+    if run is None:
+        if not (path / "adapter_config.json").is_file():
+            raise UserError(f"adapter directory {path} does not exist or holds no adapter_config.json")
+        return
+    if not run.lora:
+        raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
+    known = run.base.fingerprint
+    if known and known != fingerprint(weights_directory(base)):
+        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
+
+
+def base_restorer(model: Llama) -> Callable[[], None]:
+    """A function that makes ``model`` again what it is now: without adapters, and without what they have replaced."""
+    config, head = model.config, model.head
+    values = {name: variable[...] for name, variable in parameters(model).items()}
+
+    def restore() -> None:
+        remove_lora(model)
+        model.config = config
+        model.head = nnx.data(head)
+        for name, variable in parameters(model).items():
+            variable.set_value(values[name])
+
+    return restore
+
+
+def load_adapter(
+    model: Llama, path: Path, mesh: Mesh, *, base: Path, dtype: Any = None, require_finite: bool = False
+) -> None:
     """Add an adapter to its base ``model``: a PEFT directory, a LoRA run, or one of a run's checkpoints.
 
     Args:
         model: the base, without adapters.
         path: the directory of the adapter.
         mesh: the devices that hold the model.
+        base: the directory that the model was loaded from.
         dtype: the dtype of the adapter; None keeps the dtype on disk for a run and means float32 for PEFT.
+        require_finite: whether NaN and infinite values are an error.
 
     Raises:
-        UserError: when ``path`` is none of these, or does not fit the model.
+        UserError: when ``path`` is none of these, belongs upon other weights, or does not fit the model.
     """
+    check_adapter(path, base)
     run = Run.find(path)
     if run is None:
-        load_peft(model, path, dtype=dtype or jnp.float32)
+        load_peft(model, path, dtype=dtype or jnp.float32, require_finite=require_finite)
         return
-    if not run.lora:
-        raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
     config = run.config
+    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
     add_lora(model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
-    _fill(model, mesh, run, dtype)
+    _fill(model, mesh, run, dtype, require_finite)
 
 
-def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any) -> None:
+def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any, require_finite: bool) -> None:
     """Give the abstract parameters of ``model`` their values at the run's step."""
     abstract = {
         name: variable
@@ -146,4 +239,11 @@ def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any) -> None:
         for name, v in abstract.items()
     }
     for name, array in run.weights(like, dtype).items():
+        if require_finite and not _finite(array):
+            raise NotFiniteError(hf_name(name))
         abstract[name].set_value(array)
+
+
+@jax.jit
+def _finite(array: Array) -> Array:
+    return jnp.isfinite(array).all()

@@ -24,6 +24,7 @@ MODULES = {
 VARIABLES = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight"}
 PEFT_PREFIX = "base_model.model."
 
+_OURS = {theirs: ours for ours, theirs in MODULES.items()}
 _ORDER = {ours: rank for rank, ours in enumerate(MODULES)}
 
 
@@ -33,6 +34,13 @@ def hf_name(path: str) -> str:
     layer = re.search(r"\d+", module)
     pattern = MODULES[re.sub(r"\d+", "{}", module)]
     return f"{pattern.format(layer[0] if layer else '')}.{VARIABLES.get(variable, variable)}"
+
+
+def our_module(module: str) -> str | None:
+    """Our path of a module that has Hugging Face's name, or None where we have no such module."""
+    layer = re.search(r"\d+", module)
+    ours = _OURS.get(re.sub(r"\d+", "{}", module))
+    return None if ours is None else ours.format(layer[0] if layer else "")
 
 
 def peft_name(path: str) -> str:

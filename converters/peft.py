@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -17,56 +20,102 @@ from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.converters.export_hf import fetch
-from xltjax.converters.load import load_variables
-from xltjax.converters.names import export_order, peft_name
-from xltjax.converters.safetensors_files import map_tensors, write_safetensors
-from xltjax.llama import Llama, parameters
-from xltjax.lora import TARGETS, add_lora, has_lora, linears, lora_linears
+from xltjax.converters.load import load_variables, true_shape
+from xltjax.converters.names import PEFT_PREFIX, export_order, hf_name, our_module, peft_name
+from xltjax.converters.safetensors_files import map_tensors, same_bits, write_safetensors
+from xltjax.data.exported_tokenizer import write_chat_files
+from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.llama import Llama, parameters, untie
+from xltjax.lora import TARGETS, add_adapters, has_lora, linears, lora_linears
 
+log = logging.getLogger("xltjax")
+
+TABLE, HEAD = "embed.weight", "head.weight"
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
-# Keys of adapter_config.json that are honored or change nothing; any other that is set is refused by name.
-HONORED = frozenset((
-    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules",
-    "init_lora_weights", "lora_dropout", "inference_mode", "peft_version", "auto_mapping", "revision",
-    "megatron_core", "qalora_group_size", "loftq_config", "runtime_config",
+# Keys of adapter_config.json that are read, or that decide nothing beside the names and shapes of the tensors. Any
+# other that is set is named in a warning.
+HARMLESS = frozenset((
+    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
+    "use_rslora", "modules_to_save", "ensure_weight_tying", "target_modules", "exclude_modules", "target_parameters",
+    "layers_to_transform", "layers_pattern", "init_lora_weights", "lora_dropout", "lora_bias", "bias",
+    "fan_in_fan_out", "inference_mode", "peft_version", "auto_mapping", "revision", "megatron_core",
+    "megatron_config", "qalora_group_size", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+    "runtime_config", "trainable_token_indices",
 ))  # fmt: skip
+# Keys that change what the tensors mean. They are refused by name when they are set.
+REFUSED = (
+    "use_dora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "layer_replication", "arrow_config",
+    "kasa_config", "velora_config", "monteclora_config",
+)  # fmt: skip
 UNSET: tuple[Any, ...] = (None, False, "none", [], {})
 # Initializations of the adapter that leave the weights of the base unchanged.
-PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+
+_ADAPTER = re.compile(r"(.+)\.lora_([AB])(?:\.\w+)?\.weight")
+_TRAINED = re.compile(r"(.+?)(?:\.modules_to_save(?:\.\w+)?|\.base_layer)?\.(weight|bias)")
 
 
-def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool = False) -> None:
+@dataclass(frozen=True)
+class AdapterFile:
+    """The tensors of an adapter, under our names.
+
+    Attributes:
+        low_rank: A and B by the path of their layer followed by ``.lora_a`` and ``.lora_b``.
+        trained: whole parameters that take the place of the base's, by their path.
+    """
+
+    low_rank: dict[str, np.ndarray]
+    trained: dict[str, np.ndarray]
+
+
+def save_peft(
+    model: Llama,
+    path: str | Path,
+    *,
+    base_name: str,
+    tokenizer: ChatTokenizer | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write the adapters of ``model`` as a directory that ``peft`` loads.
 
     Args:
         model: a model whose adapters all have the same rank and scale.
         path: the directory to create.
         base_name: the value of ``base_model_name_or_path``: the path or id of the base model.
+        tokenizer: the tokenizer with the chat template of the training, which are written beside the adapter.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
-        UserError: when the model has no adapters, or ``path`` is taken.
+        UserError: when the model has no adapters or adapters that differ, or ``path`` is taken.
     """
     adapted = list(lora_linears(model))
     if not adapted:
         raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
-    rank = adapted[0][1].lora_a.shape[0]
+    rank, scale = adapted[0][1].lora_a.shape[0], adapted[0][1].scale
+    targets = {name.rsplit(".", 1)[1] for name, _ in adapted}
+    if any(linear.lora_a.shape[0] != rank or linear.scale != scale for _, linear in adapted) or len(
+        [name for name, _ in linears(model) if name.rsplit(".", 1)[1] in targets]
+    ) != len(adapted):
+        raise UserError("the model's adapters differ in rank or scale, or leave layers out: only those of our runs "
+                        "can be written")  # fmt: skip
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name,
         "r": rank,
-        "lora_alpha": _plain_number(adapted[0][1].scale * rank),
+        "lora_alpha": _plain_number(scale * rank),
         "lora_dropout": 0.0,
-        "target_modules": sorted({name.rsplit(".", 1)[1] for name, _ in adapted}),
+        "target_modules": sorted(targets),
         "bias": "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
         "inference_mode": True,
     }
     with new_directory(Path(path), overwrite) as staging:
+        if tokenizer is not None:
+            write_chat_files(tokenizer, staging)
         (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         variables = parameters(model, nnx.LoRAParam)
         by_name = {peft_name(name): variables[name] for name in sorted(variables, key=export_order)}
@@ -74,15 +123,20 @@ def save_peft(model: Llama, path: str | Path, *, base_name: str, overwrite: bool
         write_safetensors(staging / WEIGHTS, header, lambda name: fetch(by_name[name]))
 
 
-def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> None:
+def load_peft(
+    model: Llama, path: str | Path, *, dtype: Any = jnp.float32, require_finite: bool = False
+) -> None:
     """Add the adapter in ``path``, which ``peft`` or ``save_peft`` has written, to ``model``.
 
-    Rank and alpha come from its config, the targets from the names of its tensors.
+    Ranks and scales come from its config, and what is adapted from the names of its tensors. Parameters that were
+    trained as a whole (``modules_to_save``) replace those of the base, in the dtype that these have. A head that is
+    tied to the embedding becomes a head of its own when only one of the two was trained, as in ``peft``.
 
     Args:
         model: the base model, on any mesh and without adapters.
         path: a directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
         dtype: the dtype of the adapter's parameters.
+        require_finite: whether NaN and infinite values are an error, instead of a warning.
 
     Raises:
         UserError: for an option that is not supported (named), tensors that do not fit the model, or a
@@ -92,27 +146,94 @@ def load_peft(model: Llama, path: str | Path, *, dtype: Any = jnp.float32) -> No
         raise UserError("the model has adapters already; merge them first (--merge-lora)")
     directory = Path(path)
     config = _read_config(directory)
-    tensors = map_tensors(directory, single=WEIGHTS)
-    targets = _targets(directory, tensors)
-    expected = _expected_shapes(model, targets, config["r"])
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or tensors[name].shape != expected.get(name):
-            raise UserError(f"{directory}: the adapter does not fit the model; see {name}")
+    found = _adapter_file(directory, map_tensors(directory, single=WEIGHTS))
+    sizes = {
+        name: _size(config, name) for name in dict.fromkeys(each.rsplit(".", 1)[0] for each in found.low_rank)
+    }
+    expected = _expected_shapes(model, sizes)
+    for name in sorted(expected.keys() | found.low_rank.keys()):
+        if name not in found.low_rank or found.low_rank[name].shape != expected.get(name):
+            raise UserError(f"{directory}: the adapter does not fit the model; see {peft_name(name)}")
     mesh: Mesh = model.embed.weight[...].sharding.mesh  # type: ignore[attr-defined]
-    add_lora(model, mesh, None, rank=config["r"], alpha=config["lora_alpha"], targets=targets, dtype=dtype)
-    variables = {peft_name(name): v for name, v in parameters(model, nnx.LoRAParam).items()}
-    load_variables(tensors, variables, mesh, dtype)
+    _replace_trained(model, mesh, directory, found.trained, config, require_finite)
+    add_adapters(model, mesh, None, sizes, dtype)
+    load_variables(found.low_rank, parameters(model, nnx.LoRAParam), mesh, dtype, require_finite)
 
 
-def _expected_shapes(model: Llama, targets: Sequence[str], rank: int) -> dict[str, tuple[int, int]]:
-    """The shapes that the adapter's tensors must have: A [rank, in] and B [out, rank] for every targeted layer."""
+def _adapter_file(directory: Path, tensors: Mapping[str, np.ndarray]) -> AdapterFile:
+    """The tensors of an adapter under our names; unknown ones are refused."""
+    low_rank: dict[str, np.ndarray] = {}
+    trained: dict[str, np.ndarray] = {}
+    unknown = []
+    for name, tensor in tensors.items():
+        own = name.removeprefix(PEFT_PREFIX)
+        if ".original_module." in own:
+            continue  # the base's own, which some tools save too
+        adapter, whole = _ADAPTER.fullmatch(own), _TRAINED.fullmatch(own)
+        layer = our_module(adapter[1]) if adapter else None
+        module = our_module(whole[1]) if whole else None
+        if adapter and layer and layer.rsplit(".", 1)[-1] in TARGETS:
+            group, key = low_rank, f"{layer}.lora_{adapter[2].lower()}"
+        elif whole and module and not adapter:
+            group, key = trained, f"{module}.{whole[2]}"
+        else:
+            unknown.append(name)
+            continue
+        if key in group:
+            raise UserError(f"{directory}: {WEIGHTS} holds several adapters; see {name}")
+        group[key] = tensor
+    if unknown:
+        raise UserError(f"{directory}: adapters of this kind are not supported; see {sorted(unknown)[0]}")
+    if not low_rank and not trained:
+        raise UserError(f"{directory}: {WEIGHTS} holds no tensors")
+    return AdapterFile(low_rank, trained)
+
+
+def _expected_shapes(model: Llama, sizes: Mapping[str, tuple[int, float]]) -> dict[str, tuple[int, int]]:
+    """The shapes that the adapter's tensors must have: A [rank, in] and B [out, rank] for every adapted layer."""
     shapes = {}
     for name, linear in linears(model):
-        if name.rsplit(".", 1)[1] in targets:
+        if name in sizes:
             outputs, inputs = linear.weight.shape
-            shapes[peft_name(f"{name}.lora_a")] = (rank, inputs)
-            shapes[peft_name(f"{name}.lora_b")] = (outputs, rank)
+            shapes[f"{name}.lora_a"] = (sizes[name][0], inputs)
+            shapes[f"{name}.lora_b"] = (outputs, sizes[name][0])
     return shapes
+
+
+def _replace_trained(
+    model: Llama,
+    mesh: Mesh,
+    directory: Path,
+    trained: dict[str, np.ndarray],
+    config: Mapping[str, Any],
+    require_finite: bool,
+) -> None:
+    """Put parameters that were trained as a whole into the place of the base's."""
+    saved = {str(each).rsplit(".", 1)[-1] for each in config.get("modules_to_save") or ()}
+    held = {hf_name(name).rsplit(".", 2)[-2] for name in trained}
+    for missing in sorted(saved - held):
+        log.warning("warning: %s holds no %s, which modules_to_save names", directory / WEIGHTS, missing)
+    tables = [trained[name] for name in (TABLE, HEAD) if name in trained]
+    if model.head is None and tables:
+        if same_bits(tables[0], tables[-1]) and (
+            len(tables) == 2 or config.get("ensure_weight_tying") or not saved & {"lm_head", "embed_tokens"}
+        ):
+            trained = {**trained, TABLE: tables[0]}
+            trained.pop(HEAD, None)
+        else:
+            untie(model)
+    own = {name: v for name, v in parameters(model).items() if name in trained}
+    for name, tensor in trained.items():
+        if name not in own or tensor.shape != (wanted := true_shape(own[name], model.config)):
+            there = f"{wanted}, not {tensor.shape}" if name in own else "no such parameter"
+            raise UserError(
+                f"{directory}: the adapter does not fit the model; see {hf_name(name)}: the base has {there}"
+            )
+    for name, variable in own.items():
+        stored = variable[...].dtype
+        blank = variable.replace(jax.ShapeDtypeStruct(variable.shape, stored))
+        load_variables({name: trained[name]}, {name: blank}, mesh, stored, require_finite)
+        variable.set_value(blank[...])
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -124,31 +245,38 @@ def _read_config(directory: Path) -> dict[str, Any]:
             f"{directory}: peft_type {config.get('peft_type')!r} is not supported; supported: LORA"
         )
     for key, value in config.items():
-        if key not in HONORED and key != "use_rslora" and value not in UNSET:
+        if key in REFUSED and value not in UNSET:
             raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
+        if key not in HARMLESS and value not in UNSET:
+            log.warning("warning: %s: %s = %r means nothing here: ignored", directory / CONFIG, key, value)
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
+    for key in ("rank_pattern", "alpha_pattern"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise UserError(f"{directory}: {key} must be an object, not {config[key]!r}")
+    if not isinstance(config.get("modules_to_save") or [], list):
+        raise UserError(f"{directory}: modules_to_save must be a list, not {config['modules_to_save']!r}")
+    _size(config, "", directory)
+    return config
+
+
+def _size(config: Mapping[str, Any], path: str, directory: Path = Path()) -> tuple[int, float]:
+    """The rank and scale of the adapter of a layer, whose patterns are matched as in ``peft``."""
+    module = hf_name(f"{path}.weight").removesuffix(".weight") if path else ""
+
+    def value(default: str, pattern: str) -> Any:
+        for key, special in (config.get(pattern) or {}).items():
+            if re.match(rf"(.*\.)?({key})$", module):
+                return special
+        return config.get(default)
+
+    rank, alpha = value("r", "rank_pattern"), value("lora_alpha", "alpha_pattern")
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
         raise UserError(
             f"{directory}: r must be a whole number of at least 1 and lora_alpha a number, not {rank!r} and {alpha!r}"
         )
-    if config.get("use_rslora"):
-        # Rank-stabilized LoRA divides by the root of the rank, which is the same as a larger alpha.
-        config["lora_alpha"] *= config["r"] ** 0.5
-    return config
-
-
-def _targets(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """The names of the linear layers that the adapter's tensors belong to, in the order of ``TARGETS``."""
-    found = {match[1] for name in names if (match := re.search(r"\.(\w+)\.lora_[AB]\.weight$", name))}
-    unknown = found - set(TARGETS)
-    if unknown or not found:
-        raise UserError(
-            f"{directory}: adapters on {', '.join(sorted(unknown)) or 'nothing'} are not supported"
-        )
-    return tuple(target for target in TARGETS if target in found)
+    return rank, alpha / (rank**0.5 if config.get("use_rslora") else rank)
 
 
 def _plain_number(value: float) -> float | int:

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import parse_json, read_text
+from xltjax.common.files import read_json_object
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -26,6 +26,8 @@ SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 Header = dict[str, tuple[np.dtype, tuple[int, ...]]]  # dtype and shape of each tensor of a file
+CHUNK_BYTES = 1 << 18  # copied, cast, compared or checked at once: this much stays in a core's cache
+EMPTY = np.empty(0, np.uint8)
 _NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
@@ -36,16 +38,19 @@ def map_tensors(directory: Path, single: str = SINGLE) -> dict[str, np.ndarray]:
 
     Args:
         directory: a directory with an index of shards, or with a single file.
-        single: the name of the single file.
+        single: the name of the single file. Only a whole model, which is ``SINGLE``, can have an index.
 
     Raises:
         UserError: for a directory without safetensors (pickled ``.bin`` files are refused, never
-            read), a damaged or missing shard, or an index that points outside the directory.
+            read), a damaged or missing shard, an index that points outside the directory, or an index and a
+            single file that disagree.
     """
     index = _read_index(directory, single)
     files = {
         file: _map_file(directory, file) for file in (sorted(set(index.values())) if index else [single])
     }
+    if index and single not in files and (directory / single).exists():
+        _refuse_other_tensors(directory, single, index, files)
     tensors = {name: view for views in files.values() for name, view in views.items()}
     for name, file in (index or {}).items():
         if name not in files[file]:
@@ -54,9 +59,31 @@ def map_tensors(directory: Path, single: str = SINGLE) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _refuse_other_tensors(
+    directory: Path, single: str, index: dict[str, str], files: dict[str, dict[str, np.ndarray]]
+) -> None:
+    """Refuse a single file beside an index that holds other tensors: transformers would read the single one."""
+    tensors = _map_file(directory, single)
+    differing = sorted(tensors.keys() ^ index.keys()) or [
+        name for name, file in index.items() if not same_bits(tensors[name], files[file].get(name, EMPTY))
+    ]
+    if differing:
+        raise UserError(
+            f"{directory} holds two models: {single} and the shards of {INDEX} differ, first in {differing[0]}; "
+            f"transformers reads {single}, so remove the one that you do not want"
+        )
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are equal bit for bit: NaN equals NaN, and 0 differs from -0."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    step = max(1, CHUNK_BYTES // max(1, a[:1].nbytes))
+    return all(a[i : i + step].tobytes() == b[i : i + step].tobytes() for i in range(0, len(a), step))
+
+
 def _map_file(directory: Path, file: str) -> dict[str, np.ndarray]:
     path = directory / file
-    _refuse_escape(directory, path)
     if not path.is_file():
         raise UserError(f"{path} is missing; the index names it")
     try:
@@ -85,7 +112,7 @@ def _read_index(directory: Path, single: str) -> dict[str, str] | None:
     """The file that holds each tensor, by the tensor's name; None for a directory with a single file."""
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
-    if not (directory / INDEX).exists():
+    if single != SINGLE or not (directory / INDEX).exists():
         if (directory / single).exists():
             return None
         if any(directory.glob("*.bin")) or any(directory.glob("*.pt")) or any(directory.glob("*.pth")):
@@ -93,28 +120,18 @@ def _read_index(directory: Path, single: str) -> dict[str, str] | None:
                 f"{directory} holds only pickled weights (.bin), which can run code and are never opened; "
                 "convert them with transformers: from_pretrained(...).save_pretrained(...)"
             )
-        raise UserError(f"{directory} holds neither {single} nor {INDEX}")
-    document = parse_json(read_text(directory / INDEX), directory / INDEX)
-    index = document.get("weight_map") if isinstance(document, dict) else None
+        sought = f"neither {single} nor {INDEX}" if single == SINGLE else f"no {single}"
+        raise UserError(f"{directory} holds {sought}")
+    index = read_json_object(directory / INDEX).get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
         raise UserError(f"{directory / INDEX} is not an index of safetensors (weight_map)")
+    for file in index.values():
+        if Path(file).name != file or "\\" in file:
+            raise UserError(
+                f"{directory / INDEX} names {file}, which leaves the model directory and is not read; copy the file "
+                "into the directory if you trust it, and name it there"
+            )
     return index
-
-
-def _refuse_escape(directory: Path, path: Path) -> None:
-    """Refuse a shard that lies outside the directory.
-
-    In the cache of the Hugging Face hub, files are links into a folder ``blobs`` beside it; these are accepted.
-    """
-    roots = [directory.resolve()]
-    if directory.absolute().parent.name == "snapshots":
-        roots.append((directory.absolute().parent.parent / "blobs").resolve())
-    real = path.resolve()
-    if not any(real.is_relative_to(root) for root in roots):
-        raise UserError(
-            f"{path} leaves the model directory (it leads to {real}) and is not read; copy the file into the "
-            "directory if you trust it"
-        )
 
 
 def write_safetensors(path: Path, header: Header, tensor: Callable[[str], np.ndarray]) -> None:

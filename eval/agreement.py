@@ -15,7 +15,8 @@ from typing import Any
 
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write, make_output_directory
+from xltjax.common.files import atomic_write
+from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.data.responses import Response, read_responses
 from xltjax.eval.scores import Score, read_scores
@@ -105,7 +106,8 @@ def run(config: AgreementSettings) -> None:
         "seed": config.seed,
         "rows": [_plain(row) for row in rows],
     }
-    with atomic_write(make_output_directory(Path(config.out)) / "agreement.json") as file:
+    out = Path(config.out)
+    with lock_directory(out), atomic_write(out / "agreement.json") as file:
         file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.files import json_line
+from xltjax.common.locks import lock_directory
 from xltjax.data.responses import Response
 from xltjax.eval.scores import Score
 
@@ -30,6 +31,9 @@ class Journal:
             of it changes. The source is not looked at: a changed comment must not void hours of work.
         settings: whatever else the scores of all responses depend on, ready for JSON.
         depends: gives whatever else the scores of one response depend on, ready for JSON.
+
+    Raises:
+        UserError: when another command is writing to ``out``.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Journal:
         depends: Callable[[Response], Any] = lambda response: None,
     ) -> None:
         self._depends = depends
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock_directory(out))
         path = out / f"{command}.journal.jsonl"
         path.touch()
         self._file = path.open("r+b")  # until __exit__
@@ -58,6 +64,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._lock.close()
 
     def __contains__(self, response: Response) -> bool:
         return self._key(response) in self._offsets

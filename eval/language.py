@@ -6,7 +6,7 @@ There are three, because each of them misses something:
 * ``lpr``, ``line_accuracy`` and ``wpr`` (Language Confusion Benchmark) look at each line, and for English words
   inside correct lines. They miss lines of fewer than five tokens and take code and addresses for language.
 * ``line_language`` (ours) is the share of the prose that is in the expected language. It abstains where the text
-  is too short or the identifier is unsure.
+  is too short or the identifier is unsure, unless the script shows that the text is in another language.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-import regex
-
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_text
+from xltjax.common.languages import find_language
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
-from xltjax.eval.text.segmentation import is_empty
+from xltjax.eval.text.scripts import in_script_of, length, mostly_in_script_of, unspaced
+from xltjax.eval.text.segmentation import says_nothing, without_cut_word
+from xltjax.eval.text.segmenters import segmenter
 
 Guess = tuple[str, float]  # language code (ISO 639-1 with lid.176), probability
 Identify = Callable[[str], Guess]
@@ -35,17 +36,17 @@ UNKNOWN = "unknown"
 BENCHMARK_CONFIDENCE = 0.3  # the benchmark accepts a guess above it
 BENCHMARK_TOKENS = 5  # the benchmark reads lines of at least this many tokens
 WPR_LANGUAGES = frozenset(("ar", "hi", "ja", "ko", "ru", "zh"))
-UNSEGMENTED = frozenset(("ja", "zh"))  # the benchmark cuts these into words with jieba and fugashi
 
-# Limits of our measure. On fragments of French, Portuguese, Russian and English with at least 20 letters and 5
-# words, lid.176.ftz is right for 98.4 %, and for 99.2 % of those where its guess has at least even odds (97 %).
+# Limits of our measure, in letters of an alphabet (``scripts.length``). On fragments of French, Portuguese, Russian
+# and English with at least 20 letters and 5 words, lid.176.ftz is right for 98.4 %, and for 99.2 % of those where its
+# guess has at least even odds (97 %).
 MIN_LETTERS = 20
 MIN_WORDS = 5
 CONFIDENCE = 0.5
+CUT_SHARE = 2 / 3  # a line cut at the token limit that is less of the answer is left out
 
 EXCERPT = 80  # characters of a line kept as evidence
 
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DELETED = str.maketrans("", "", string.punctuation)
 
@@ -117,7 +118,9 @@ def load_identifier(path: str | None) -> LanguageIdentifier | Unavailable:
 
 
 def _code(label: str) -> str:
-    return label.removeprefix("__label__")
+    name = label.removeprefix("__label__")
+    # Other models than lid.176 name the script too: "fra_Latn".
+    return find_language(name) or name if "_" in name else name
 
 
 def default_model() -> Path:
@@ -136,7 +139,7 @@ def default_model() -> Path:
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journals of
 # ``surface`` and ``modifiers`` then start anew.
-LANGUAGE_VERSION = 1
+LANGUAGE_VERSION = 2
 LANGUAGE_METRICS = ("language_correct", "line_language", "lpr", "line_accuracy", "wpr")
 
 
@@ -151,6 +154,7 @@ def language_scores(
     language: str,
     identifier: LanguageIdentifier | Unavailable,
     english_words: Container[str] | Unavailable,
+    truncated: bool = False,
 ) -> list[Score]:
     """Every language metric of one answer; all abstain where there is no identifier or it does not know ``language``.
 
@@ -160,6 +164,7 @@ def language_scores(
         language: the expected language, as an ISO 639-1 code.
         identifier: fastText, or why there is none.
         english_words: the words that ``wpr`` takes for English, or why there are none.
+        truncated: whether generation stopped at the token limit.
     """
     if isinstance(identifier, Unavailable):
         return [abstain(id, metric, str(identifier)) for metric in language_metrics(language)]
@@ -168,7 +173,7 @@ def language_scores(
         return [abstain(id, metric, reason) for metric in language_metrics(language)]
     return [
         language_correct(id, text, language, identifier),
-        line_language(id, text, language, identifier),
+        line_language(id, text, language, identifier, truncated),
         *benchmark_scores(id, text, language, identifier, english_words),
     ]
 
@@ -179,17 +184,22 @@ def language_scores(
 def language_correct(id: str, text: str, language: str, identify: Identify) -> Score:
     """1 when the first guess for the whole answer is ``language``, else 0 (paper, section 4).
 
-    Line ends count as blanks. In two cases the metric does not follow fastText: it abstains for an empty answer
-    and for one without a letter. For an empty text lid.176 says "English", so that empty answers would count as
-    correct in English and as wrong in every other language. The coverage in the summary shows them.
+    Line ends count as blanks. In three cases the metric does not follow fastText. An empty answer, or one of marks
+    alone, is not in the right language, although lid.176 says "English". The metric abstains for an answer without
+    a letter. An answer of which more than half of the letters are capitals is read in lower case, because lid.176
+    takes French capitals for German.
     """
     metric = "language_correct"
-    if is_empty(text):
-        return abstain(id, metric, "empty")
+    if says_nothing(text):
+        return Score(id, metric, 0.0, detail={"reason": "empty"})
     if not any(map(str.isalpha, text)):
         return abstain(id, metric, "no letters")
-    guess, probability = identify(text)
+    guess, probability = identify(text.lower() if _in_capitals(text) else text)
     return Score(id, metric, float(guess == language), detail=_evidence(guess, probability))
+
+
+def _in_capitals(text: str) -> bool:
+    return sum(map(str.isupper, text)) > sum(map(str.islower, text))
 
 
 # The Language Confusion Benchmark (Marchisio et al., 2024).
@@ -305,13 +315,15 @@ def benchmark_scores(
     """``lpr``, ``line_accuracy`` and ``wpr`` of one answer, so that their means are the benchmark's rates.
 
     There is no ``wpr`` outside ``WPR_LANGUAGES``. All abstain when no line has five tokens, where the benchmark
-    skips the answer, and ``wpr`` also when a line is in another language. When every answer is skipped, the
+    skips the answer, and for Chinese and Japanese without the extra ``cjk``; ``wpr`` also when a line is in another
+    language. When every answer is skipped, the
     benchmark reports 1, while our mean is empty.
     """
     names = [name for name in language_metrics(language) if name in ("lpr", "line_accuracy", "wpr")]
-    if language in UNSEGMENTED:
-        return [abstain(id, name, f"{language} needs a word segmenter") for name in names]
-    reading = benchmark_reading(text, identify)
+    tokenize = segmenter(language)
+    if isinstance(tokenize, Unavailable):
+        return [abstain(id, name, str(tokenize)) for name in names]
+    reading = benchmark_reading(text, identify, tokenize)
     if not reading.lines:
         return [abstain(id, name, "no line of 5 tokens") for name in names]
     errors = reading.errors(language)
@@ -344,29 +356,55 @@ def _sure(guess: Guess) -> str:
 # Our measure.
 
 
-def line_language(id: str, text: str, language: str, identify: Identify) -> Score:
-    """The share of the answer's prose that is in ``language``, measured in letters.
+def line_language(id: str, text: str, language: str, identify: Identify, truncated: bool = False) -> Score:
+    """The share of the answer's prose that is in ``language``, measured in letters (``scripts.length``).
 
     Code, tags, addresses and formulas are removed first (``markup.prose``). Each line with at least 20 letters and
     5 words is identified by itself; shorter lines next to each other, such as the items of a list, are identified
     together once they reach that size. Shorter passages, and those whose first guess has less than even odds, do
-    not enter the share, and the metric abstains when there are no others. Text is read in lower case, because
-    lid.176 gets half of the lines in capitals wrong.
+    not enter the share, and the metric abstains when there are no others. What the script decides is never unsure:
+    an answer or a passage of at least 20 letters, none of them of a script of ``language``, is in another language,
+    and so are an unsure passage that is mostly in other scripts and an answer without any letter, digit or picture.
+    Text is read in lower case, because lid.176 gets half of the lines in capitals wrong.
+
+    Args:
+        id: the id of the response.
+        text: the whole answer.
+        language: the expected language, as an ISO 639-1 code.
+        identify: identifies the language of a passage.
+        truncated: whether generation stopped at the token limit. The line that was cut is then left out, unless it
+            has two thirds of the letters or more; of such a line only the last word is.
     """
     metric = "line_language"
+    if says_nothing(text):
+        return Score(id, metric, 0.0, detail={"reason": "empty", "lines": []})
+    read = _prose_before_cut(text) if truncated else prose(text)
+    passages = _passages(read)
+    elsewhere = length(read) >= MIN_LETTERS and in_script_of(read, language) is False
+    if elsewhere and not passages:
+        passages = [" ".join(read.split())]  # of fewer than five words
     lines = []
     right = total = 0
-    for passage in _passages(prose(text)):
+    for passage in passages:
         guess, probability = identify(passage.lower())
-        letters = _letters(passage)
+        letters = length(passage)
         decided = probability >= CONFIDENCE
-        if decided:
+        in_script = in_script_of if decided else mostly_in_script_of
+        foreign = elsewhere or in_script(passage, language) is False
+        if decided or foreign:
             total += letters
-            right += letters * (guess == language)
+            right += letters * (guess == language and not foreign)
         lines.append(_evidence(guess if decided else UNKNOWN, probability, passage) | {"letters": letters})
+        if foreign:
+            lines[-1]["script"] = "other"
     if total:
         return Score(id, metric, right / total, detail={"lines": lines})
     return abstain(id, metric, "unsure of every line" if lines else "too little text", lines=lines)
+
+
+def _prose_before_cut(text: str) -> str:
+    whole, rest = prose(without_cut_word(text)), prose(text.rpartition("\n")[0])
+    return whole if length(rest) <= (1 - CUT_SHARE) * length(whole) else rest
 
 
 def _passages(text: str) -> list[str]:
@@ -384,14 +422,8 @@ def _passages(text: str) -> list[str]:
 
 
 def _long_enough(text: str) -> bool:
-    # In scripts without blanks each letter counts as a word.
-    return _letters(text) >= MIN_LETTERS and (
-        len(text.split()) >= MIN_WORDS or len(_UNSPACED.findall(text)) >= MIN_WORDS
-    )
-
-
-def _letters(text: str) -> int:
-    return sum(map(str.isalpha, text))
+    # Where blanks between words are few, each letter counts as a word.
+    return length(text) >= MIN_LETTERS and (len(text.split()) >= MIN_WORDS or unspaced(text) >= MIN_WORDS)
 
 
 def _evidence(language: str, probability: float, text: str | None = None) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from typing import Any, Literal
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import make_output_directory
+from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.data.conversations import Message
+from xltjax.data.model_files import end_ids
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
@@ -198,7 +200,7 @@ class LlamaJudge:
         self._tokenizer = ChatTokenizer(directory, config.template, vocab_size=vocab_size)
         self._digits = digit_tokens(self._tokenizer, self._template)
         self._mesh = make_mesh(config.mesh)
-        self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype))
+        self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype), require_finite=True)
         if config.preset == "paper":
             self._decoder = self._make_decoder()
 
@@ -213,7 +215,7 @@ class LlamaJudge:
             slots=self._config.batch_size,
             max_new_tokens=self._config.max_new_tokens,
             sampling=SamplingParams(),
-            eos=(self._tokenizer.eos,),
+            eos=end_ids(self._tokenizer),
         )
 
     def judge(self, responses: Sequence[Response]) -> list[Judgment]:
@@ -311,9 +313,11 @@ def relevance(config: RelevanceConfig) -> None:
     """
     _check(config)
     responses = config.read()
+    out = Path(config.out)
+    with lock_directory(out):  # before the judge is loaded
+        check_results(out)
     judge = LlamaJudge(config)
-    out = make_output_directory(Path(config.out))
-    check_results(out)
+    make_output_directory(out)
     # Without the batch size and the mesh, so that a run that ran out of memory can go on with smaller ones.
     settings = {**judge.provenance(), "files": judge.files()}
     with Journal(out, "relevance", {"relevance": RELEVANCE_VERSION}, settings) as journal:

@@ -12,6 +12,14 @@ from xltjax.common.errors import UserError
 from xltjax.common.files import iterate_jsonl
 from xltjax.data.responses import Response
 
+# The metrics whose scores are 0 or 1 by definition. All others are shares, also where only 0 and 1 happen to occur.
+ZERO_ONE = frozenset(
+    (
+        "language_correct", "lpr", "wpr", "relevance", "relevance_paper", "relevance_disagreement", "modifier_strict",
+        "modifier_loose", "placebo_strict", "placebo_loose",
+    )
+)  # fmt: skip
+
 
 class Unavailable(Exception):
     """A model, dictionary or module that a metric needs is not installed; the metric abstains and says so."""

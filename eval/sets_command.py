@@ -12,8 +12,9 @@ from rich.table import Table
 
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write, make_output_directory, read_text, write_jsonl
+from xltjax.common.files import atomic_write, read_text, write_jsonl
 from xltjax.common.languages import language_code
+from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.data.prompt_sets import MODIFIERS_FILE, language_files, load_set, shipped_sets
 
@@ -62,15 +63,15 @@ def export(name: str, out: Path, languages: tuple[str, ...] = (), modifiers: boo
         raise UserError(f"{name} is not a shipped set; {did_you_mean(name, known)}")
     wanted = list(dict.fromkeys(map(language_code, languages))) or list(language_files(known[name]))
     by_language = {language: load_set(name, [language], modifiers) for language in wanted}
-    if out.is_dir() and (there := language_files(out)):
-        raise UserError(
-            f"{out} already holds {', '.join(p.name for p in there.values())}; choose another folder"
-        )
-    make_output_directory(out)
-    for language, instructions in by_language.items():
-        write_jsonl(out / f"{language}.jsonl", map(dataclasses.asdict, instructions))
-    with atomic_write(out / LICENSE_FILE) as file:
-        file.write(read_text(known[name] / LICENSE_FILE))
+    with lock_directory(out):
+        if there := language_files(out):
+            raise UserError(
+                f"{out} already holds {', '.join(p.name for p in there.values())}; choose another folder"
+            )
+        for language, instructions in by_language.items():
+            write_jsonl(out / f"{language}.jsonl", map(dataclasses.asdict, instructions))
+        with atomic_write(out / LICENSE_FILE) as file:
+            file.write(read_text(known[name] / LICENSE_FILE))
     return {out / f"{language}.jsonl": len(instructions) for language, instructions in by_language.items()}
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,30 @@ from typing import Any
 import regex
 
 from xltjax.common.errors import UserError
+from xltjax.common.files import read_text
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
+from xltjax.eval.text.scripts import in_script_of, script_name, words_in_run
+from xltjax.eval.text.segmentation import without_cut_word
 from xltjax.eval.text.segmentation import words as word_spans
-
-Accepts = Callable[[str], bool]
+from xltjax.eval.text.word_forms import Accepts, Token, is_measure, is_regular
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
 # ``surface`` then starts anew.
-SPELLING_VERSION = 1
+SPELLING_VERSION = 2
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
-# Preferred dictionaries. Of those in ``_EITHER``, all count: Portuguese is correct in either spelling.
+# Preferred dictionaries. Of those in ``_EITHER``, all count: English and Portuguese are correct in either spelling.
 _FILES = {
-    "en": ("en_US",),
+    "en": ("en_US", "en_GB"),
     "fr": ("fr_FR", "fr"),
     "pt": ("pt_BR", "pt_PT"),
     "ru": ("ru_RU",),
     "de": ("de_DE",),
 }
-_EITHER = {"pt"}
+_EITHER = {"en", "pt"}
 _PACKAGES = {
-    "en": "hunspell-en-us",
+    "en": "hunspell-en-us hunspell-en-gb",
     "pt": "hunspell-pt-br hunspell-pt-pt",
     "de": "hunspell-de-de",
     "uk": "hunspell-uk",
@@ -62,11 +65,13 @@ CACHED_WORDS = 1 << 18  # verdicts kept for each dictionary, about 40 MB when fu
 LISTED_WORDS = 50  # unknown words kept as evidence, the most frequent first
 
 _NORMAL = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "‐": "-", "‑": "-", "\u0301": None})  # stress marks
+_NUMBER = regex.compile(r"\p{N}")
 _LETTER = regex.compile(r"\p{L}")
 _NOT_WORD = regex.compile(r"[\p{N}_]")
 _PIECES = regex.compile(r"['\-]")
 _INNER_CAPITAL = regex.compile(r"\p{L}.*\p{Lu}", regex.DOTALL)
 _WITHIN_SENTENCE = regex.compile(r"[\p{Zs},]+")
+_TO_UNIT = regex.compile(r"[\p{Zs}°/·]{0,2}")
 
 
 @dataclass
@@ -79,36 +84,47 @@ class WordClasses:
     nonwords: Counter[str] = field(default_factory=Counter)
 
 
-def tokenize(text: str) -> Iterator[tuple[str, bool]]:
-    """The words of ``text`` for a dictionary, each with whether it stands inside a sentence.
+def tokenize(text: str) -> Iterator[Token]:
+    """The words of ``text`` for a dictionary.
 
     Apostrophes and hyphens inside a word stay ("l'homme", "peut-être") and become ' and -. Tokens with a digit
-    are not words. A word is inside a sentence when only blanks or commas separate it from the token before.
+    are not words.
     """
     text = text.translate(_NORMAL)
     previous: int | None = None
+    number = False
     for start, stop in word_spans(text):
         token = text[start:stop]
+        between = None if previous is None else text[previous:start]
+        number = between is not None and number and _TO_UNIT.fullmatch(between) is not None
         if token.isalpha() or (_LETTER.search(token) and not _NOT_WORD.search(token)):
             # One blank stands between most words.
-            before = None if previous is None else text[previous:start]
-            within = before == " " or (before is not None and _WITHIN_SENTENCE.fullmatch(before) is not None)
-            yield token, within
+            within = between == " " or (
+                between is not None and _WITHIN_SENTENCE.fullmatch(between) is not None
+            )
+            yield Token(token, within, number, text, start, stop)
+        else:
+            number = _NUMBER.match(token) is not None
         previous = stop
 
 
-def classify_words(text: str, language: str, dictionaries: Mapping[str, Accepts]) -> WordClasses:
+def classify_words(
+    text: str, language: str, dictionaries: Mapping[str, Accepts], known: Container[str] = ()
+) -> WordClasses:
     """Sort the words of ``text`` into accepted ones, names, foreign words and non-words.
 
-    An unknown word is judged by its longest unknown piece between apostrophes and hyphens ("Macron's",
-    "l'email"). In this order it is
+    Words that are right although the dictionary does not have them are accepted: those of ``known``, and the
+    abbreviations, units, numerals and parts of compounds of ``word_forms``. Another unknown word is
+    judged by its longest unknown piece between apostrophes and hyphens ("Macron's", "l'email"). In this order it is
 
     1. a name, if a capital stands after its first letter ("NASA", "iPhone");
     2. a name, if it begins with a capital inside a sentence ("Larry Page"), here or elsewhere in the text, and
        no lower-case foreign word stands beside it (as in "The Lord of the Rings");
     3. foreign, if another dictionary accepts it in lower case; a name, if it accepts it with its capital only
        ("London"), but foreign where that language writes its nouns so ("Haus");
-    4. a non-word.
+    4. foreign, if none of its letters is of a script of the language; it then counts under the name of its script,
+       and where that sets no blanks ("今天天气很好"), as many words as it says;
+    5. a non-word.
 
     Capitals do not make names (1 and 2) in a text where at least half of the words begin with one, and rule 2 does
     not hold in languages that capitalize nouns.
@@ -117,29 +133,51 @@ def classify_words(text: str, language: str, dictionaries: Mapping[str, Accepts]
         text: prose, without markup.
         language: the language whose dictionary must accept the words.
         dictionaries: dictionaries by language; those of other languages tell foreign words, in their order.
+        known: further words that are right, in lower case.
     """
-    accepts = dictionaries[language]
+    own = dictionaries[language]
+
+    def accepts(word: str) -> bool:
+        return own(word) or _is_known(word, own, known)
+
     others = {name: other for name, other in dictionaries.items() if name != language}
     tokens = list(tokenize(text))
-    classes = WordClasses(total=len(tokens))
-    titled = 2 * sum(word[0].isupper() for word, _ in tokens) >= len(tokens)
-    unknown = {n: _core(word, accepts) for n, (word, _) in enumerate(tokens) if not accepts(word)}
-    foreign = {n: _foreign_language(core, others) for n, core in unknown.items()}
+    words = [token.word for token in tokens]
+    weights = [words_in_run(word) for word in words]
+    classes = WordClasses(total=sum(weights))
+    titled = 2 * sum(word[0].isupper() for word in words) >= len(words)
+    unknown = {
+        n: _core(token.word, accepts)
+        for n, token in enumerate(tokens)
+        if not accepts(token.word) and not is_regular(token, language, accepts)
+    }
+    foreign = {n: _foreign_language(core, language, others) for n, core in unknown.items()}
     switched = {n for n, core in unknown.items() if foreign[n] and core[0].islower()}
     alone = {n: core for n, core in unknown.items() if not {n - 1, n + 1} & switched}
-    named = {core for n, core in alone.items() if core[0].isupper() and tokens[n][1]}
+    named = {core for n, core in alone.items() if core[0].isupper() and tokens[n].within}
     if titled or language in CAPITALIZED_NOUNS:
         named = set()
     for n, core in unknown.items():
-        word = tokens[n][0]
-        origin = foreign[n]
+        word, origin = words[n], foreign[n]
         if origin == "" or (n in alone and core in named) or (not titled and _INNER_CAPITAL.match(core)):
-            classes.names[word] += 1
+            classes.names[word] += weights[n]
         elif origin is not None:
-            classes.foreign.setdefault(origin, Counter())[word] += 1
-        else:
-            classes.nonwords[word] += 1
+            classes.foreign.setdefault(origin, Counter())[word] += weights[n]
+        elif not is_measure(tokens[n]):
+            classes.nonwords[word] += weights[n]
     return classes
+
+
+def _is_known(word: str, own: Accepts, known: Container[str]) -> bool:
+    """Whether ``word`` is in ``known``, also with an elided or an ending piece ("l'e-mail", "Zorglub's")."""
+    if word.lower() in known:
+        return True
+    pieces = _PIECES.split(word)
+    return (
+        len(pieces) > 1
+        and any(piece.lower() in known for piece in pieces)
+        and all(len(piece) < 3 or piece.lower() in known or own(piece) for piece in pieces)
+    )
 
 
 def _core(word: str, accepts: Accepts) -> str:
@@ -147,13 +185,15 @@ def _core(word: str, accepts: Accepts) -> str:
     return max(pieces, key=len, default=word)
 
 
-def _foreign_language(word: str, others: Mapping[str, Accepts]) -> str | None:
-    """The language that has this word, "" for a name that some language knows, None otherwise."""
+def _foreign_language(word: str, language: str, others: Mapping[str, Accepts]) -> str | None:
+    """The language or script that has this word, "" for a name that some language knows, None otherwise."""
     lower = word.lower()
-    for language, accepts in others.items():
-        if accepts(lower) or (language in CAPITALIZED_NOUNS and accepts(word)):
-            return language
-    return "" if any(accepts(word) for accepts in others.values()) else None
+    for other, accepts in others.items():
+        if accepts(lower) or (other in CAPITALIZED_NOUNS and accepts(word)):
+            return other
+    if any(accepts(word) for accepts in others.values()):
+        return ""
+    return script_name(word) if in_script_of(word, language) is False else None
 
 
 class Dictionary:
@@ -222,19 +262,29 @@ def _spell(speller: Any, word: str) -> bool:
 def find_dictionaries(language: str, folders: Sequence[Path]) -> list[Path]:
     """The ``.dic`` files of ``language`` in the first of ``folders`` that has any.
 
+    Of a language that is correct in either of two spellings, the other one is taken from a later folder where the
+    first has only one.
+
     Raises:
         Unavailable: when there are none; it names the Debian package.
     """
     preferred = _FILES.get(language, ())
-    for folder in folders:
-        named = [folder / f"{name}.dic" for name in preferred]
+    for n, folder in enumerate(folders):
+        if language in _EITHER:
+            named = {
+                name: next(
+                    (path for place in folders[n:] if _is_complete(path := place / f"{name}.dic")), None
+                )
+                for name in preferred
+            }
+            found = [path for path in named.values() if path is not None]
+            if any(path.parent == folder for path in found):
+                return found
+        names = (*preferred, language)
         others = sorted(folder.glob(f"{language}_*.dic"))
-        found = [path for path in named if _is_complete(path)]
-        if found and language in _EITHER:
-            return found
-        found += [path for path in (folder / f"{language}.dic", *others) if _is_complete(path)]
-        if found:
-            return found[:1]
+        for path in (*(folder / f"{name}.dic" for name in names), *others):
+            if _is_complete(path):
+                return [path]
     package = _PACKAGES.get(language, f"hunspell-{language}")
     example = (*preferred, language)[0]
     raise Unavailable(
@@ -278,7 +328,14 @@ class Dictionaries:
 
 
 def spelling_scores(
-    id: str, text: str, language: str, dictionaries: Dictionaries, languages: Sequence[str]
+    id: str,
+    text: str,
+    language: str,
+    dictionaries: Dictionaries,
+    languages: Sequence[str],
+    *,
+    truncated: bool = False,
+    known: Container[str] = (),
 ) -> list[Score]:
     """The shares of the answer's words that are accepted, names, foreign and non-words; they sum to 1.
 
@@ -292,13 +349,16 @@ def spelling_scores(
         language: the expected language, as an ISO 639-1 code.
         dictionaries: the dictionaries in which words are looked up.
         languages: the evaluated languages, whose dictionaries tell foreign words.
+        truncated: whether generation stopped at the token limit; the word that was cut is then no word.
+        known: further words that are right, in lower case.
     """
     own = dictionaries.find(language)
     if isinstance(own, Unavailable):
         return [abstain(id, metric, str(own)) for metric in SPELLING_METRICS]
     found = {other: dictionaries.find(other) for other in languages}
     present = {other: it.accepts for other, it in found.items() if isinstance(it, Dictionary)}
-    classes = classify_words(prose(text), language, present | {language: own.accepts})
+    read = prose(without_cut_word(text) if truncated else text)
+    classes = classify_words(read, language, present | {language: own.accepts}, known)
     if classes.total == 0:
         return [abstain(id, metric, "no words") for metric in SPELLING_METRICS]
     foreign = sum(counts.total() for counts in classes.foreign.values())
@@ -317,6 +377,19 @@ def spelling_scores(
         spelling,
         *(Score(id, name, n / classes.total, detail={"words": listed}) for name, n, listed in shares),
     ]
+
+
+def read_word_list(path: Path) -> frozenset[str]:
+    """The words of a list of names and neologisms, in lower case, as ``spelling_scores`` takes them.
+
+    Raises:
+        UserError: when the file cannot be read or holds no words.
+    """
+    text = unicodedata.normalize("NFC", read_text(path)).translate(_NORMAL).lower()
+    words = frozenset(word for start, stop in word_spans(text) if _LETTER.search(word := text[start:stop]))
+    if not words:
+        raise UserError(f"{path} holds no words; expected one word a line")
+    return words
 
 
 def _listed(counts: Counter[str]) -> dict[str, int]:

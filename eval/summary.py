@@ -5,108 +5,163 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, json_line, read_text
 from xltjax.data.responses import Response
-from xltjax.eval.scores import Score, read_scores
-from xltjax.eval.stats.comparisons import detectable_between_models
-from xltjax.eval.stats.intervals import wilson_interval
-from xltjax.eval.table_files import write_table
+from xltjax.eval.scores import ZERO_ONE, Score, read_scores
+from xltjax.eval.stats.comparisons import detectable_between_clustered, detectable_between_models
+from xltjax.eval.stats.intervals import Interval, mean_intervals, resample, wilson_interval
+from xltjax.eval.table_files import printable, write_table
 
-Z_95 = 1.959963984540054  # normal quantile of a 95 % interval
+LISTED_ANSWERS = 3  # ids that a summary names for each reason
+LOW_COVERAGE = 0.98  # below it, tables show the bounds
 
 
 @dataclass
 class _Cell:
-    values: Counter[float] = field(default_factory=Counter)
+    """The scores of one metric for one model and language."""
+
+    answers: array[int] = field(
+        default_factory=lambda: array("q")
+    )  # numbers of instructions, one for each value
+    values: array[float] = field(default_factory=lambda: array("d"))
+    seen: set[int] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
     abstained: int = 0
     failed: int = 0
 
 
 class Summary:
-    """Counts, mean and 95 % interval of every metric per model and language, gathered from a stream of scores.
+    """Counts, mean, bounds and 95 % interval of every metric per model and language, from a stream of scores.
 
-    The mean is over the scores that are ``ok``. Metrics of 0 and 1 get the Wilson interval, other shares the
-    normal one, mean ± 1.96 s/√n cut to [0, 1], where s is the sample standard deviation. Both take responses as
-    independent, as ``detectable`` does (see ``detectable_between_models``). The values are counted rather than
-    kept, so the result does not depend on their order.
+    The mean is over the scores that are ``ok``, and the bounds are what it would be if all others were 0, or 1.
+    The interval follows from the metric (``scores.ZERO_ONE``): Wilson's for metrics of 0 and 1, and for shares the
+    percentile bootstrap over instructions, in which the answers to one instruction stay together. The n of both is
+    the number of instructions, by ``instruction_id``, or by ``id`` where there is none. The result does not depend
+    on the order of the scores, except for the ids that are named as examples.
     """
 
     def __init__(self) -> None:
         self._cells: defaultdict[tuple[str, str, str], _Cell] = defaultdict(_Cell)
+        self._instructions: dict[str, int] = {}
 
     def add(self, response: Response, score: Score) -> None:
         """Take in one score of ``response``."""
         cell = self._cells[response.model, response.language, score.metric]
+        name = response.instruction_id or response.id
+        instruction = self._instructions.setdefault(name, len(self._instructions))
+        cell.seen.add(instruction)
         if score.value is not None:
-            cell.values[score.value] += 1
-        elif score.state == "abstain":
+            cell.answers.append(instruction)
+            cell.values.append(score.value)
+            return
+        if score.state == "abstain":
             cell.abstained += 1
-            cell.reasons[score.detail["reason"]] += 1
+            reason = score.detail["reason"]
         else:
             cell.failed += 1
-            cell.reasons[score.state] += 1
+            reason = score.state
+        cell.reasons[reason] += 1
+        examples = cell.examples.setdefault(reason, [])
+        if len(examples) < LISTED_ANSWERS:
+            examples.append(response.id)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per model, language and metric, with the metrics in the order in which they were added."""
-        cells = sorted(self._cells.items(), key=lambda item: item[0][:2])
-        return [_summary_row(*key, cell) for key, cell in cells]
+        names = list(self._instructions)
+        groups: dict[tuple[str, str], dict[str, _Cell]] = {}
+        for (model, language, metric), cell in sorted(self._cells.items(), key=lambda item: item[0][:2]):
+            groups.setdefault((model, language), {})[metric] = cell
+        return [
+            {"model": model, "language": language, **row}
+            for (model, language), cells in groups.items()
+            for row in _group_rows(cells, names)
+        ]
 
 
-def _summary_row(model: str, language: str, metric: str, cell: _Cell) -> dict[str, Any]:
-    ok = cell.values.total()
-    n = ok + cell.abstained + cell.failed
-    mean = math.fsum(value * count for value, count in cell.values.items()) / ok if ok else None
-    low, high, method = _interval(cell.values, mean, ok)
+def _group_rows(cells: Mapping[str, _Cell], names: Sequence[str]) -> list[dict[str, Any]]:
+    shares = {metric: cell for metric, cell in cells.items() if metric not in ZERO_ONE and cell.values}
+    intervals: dict[str, Interval] = {}
+    if shares:
+        # One set of draws for all metrics of the group.
+        resamples = resample(names[n] for cell in cells.values() for n in cell.seen)
+        keyed = {
+            metric: {
+                (names[n], place): value
+                for place, (n, value) in enumerate(sorted(zip(cell.answers, cell.values, strict=True)))
+            }
+            for metric, cell in shares.items()
+        }
+        cluster = {item: item[0] for cell in keyed.values() for item in cell}
+        intervals = mean_intervals(keyed, resamples, cluster=cluster)
+    return [_summary_row(metric, cell, intervals.get(metric)) for metric, cell in cells.items()]
+
+
+def _summary_row(metric: str, cell: _Cell, interval: Interval | None) -> dict[str, Any]:
+    ok = len(cell.values)
+    answers = ok + cell.abstained + cell.failed
+    scored = len(set(cell.answers))
+    total = math.fsum(cell.values)
+    low = high = method = None
+    mean = total / ok if ok else None
+    if mean is not None and metric in ZERO_ONE:
+        low, high, method = *wilson_interval(mean * scored, scored), "wilson"
+    elif interval is not None:
+        mean = interval.estimate
+        if interval.low is not None:
+            low, high, method = interval.low, interval.high, "bootstrap"
     return {
-        "model": model,
-        "language": language,
         "metric": metric,
-        "n": n,
+        "n": len(cell.seen),
+        "n_scored": scored,
+        "answers": answers,
         "ok": ok,
         "abstain": cell.abstained,
         "failed": cell.failed,
-        "coverage": ok / n,
+        "coverage": ok / answers,
         "mean": mean,
+        "unscored_as_0": total / answers,
+        "unscored_as_1": (total + answers - ok) / answers,
         "low": low,
         "high": high,
         "interval": method,
-        "detectable": detectable_between_models(cell.values),
+        "detectable": _detectable(metric, cell, scored),
         "reasons": dict(sorted(cell.reasons.items())),
+        "examples": dict(sorted(cell.examples.items())),
     }
 
 
-def _interval(
-    values: Mapping[float, int], mean: float | None, n: int
-) -> tuple[float | None, float | None, str | None]:
-    if mean is None:
-        return None, None, None
-    if values.keys() <= {0.0, 1.0}:
-        return *wilson_interval(values.get(1.0, 0), n), "wilson"
-    if n < 2:
-        return None, None, None
-    variance = math.fsum(count * (value - mean) ** 2 for value, count in values.items()) / (n - 1)
-    half = Z_95 * math.sqrt(variance / n)
-    return max(0.0, mean - half), min(1.0, mean + half), "normal"
+def _detectable(metric: str, cell: _Cell, scored: int) -> float | None:
+    if scored == len(cell.values):
+        return detectable_between_models(Counter(cell.values), zero_one=metric in ZERO_ONE)
+    by_instruction: dict[int, list[float]] = {}
+    for instruction, value in sorted(zip(cell.answers, cell.values, strict=True)):
+        by_instruction.setdefault(instruction, []).append(value)
+    sums = np.array([math.fsum(values) for values in by_instruction.values()])
+    return detectable_between_clustered(sums, np.array([float(len(v)) for v in by_instruction.values()]))
 
 
 SUMMARY_COLUMNS = (
-    "model", "language", "metric", "n", "ok", "abstain", "failed", "coverage", "mean", "low", "high", "interval",
-    "detectable",
+    "model", "language", "metric", "n", "n_scored", "answers", "ok", "abstain", "failed", "coverage", "mean",
+    "unscored_as_0", "unscored_as_1", "low", "high", "interval", "detectable",
 )  # fmt: skip
 
 
 INTERVAL_NOTE = (
-    "Intervals: 95 %; Wilson's for metrics of 0 and 1, normal (mean ± 1.96 s/√n) for shares; answers taken as "
-    "independent."
+    "Intervals: 95 %; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
+    "n is the number of instructions."
 )
+BOUNDS_NOTE = "the mean if every answer that was not scored had 0, or 1"
 DETECTABLE_NOTE = (
     "the difference from another model with as many scored answers that a two-sided test at the 5 % level finds "
     "with 80 % power; answers taken as independent (paired comparisons find smaller ones); "
@@ -151,12 +206,15 @@ def save_results(
     all_rows = [row for row in earlier["rows"] if row["metric"] not in metrics] + rows
     document = {
         "rows": all_rows,
-        "notes": {"interval": INTERVAL_NOTE, "detectable": DETECTABLE_NOTE},
+        "notes": {"interval": INTERVAL_NOTE, "bounds": BOUNDS_NOTE, "detectable": DETECTABLE_NOTE},
         "provenance": {**earlier["provenance"], command: provenance},
     }
     with atomic_write(summary_path) as file:
         file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
-    notes = f"{INTERVAL_NOTE}\n`detectable`: {DETECTABLE_NOTE}. n is `ok`."
+    notes = (
+        f"{INTERVAL_NOTE}\n`unscored_as_0`, `unscored_as_1`: {BOUNDS_NOTE}.\n"
+        f"`detectable`: {DETECTABLE_NOTE}. Its n is `n_scored`.\n{left_out_note(all_rows)}"
+    )
     write_table(out / "summary", all_rows, SUMMARY_COLUMNS, ".4f", notes)
     return rows
 
@@ -176,17 +234,44 @@ def check_results(out: Path) -> None:
 def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """What stands under a table: the detectable difference of each metric, as the median of its rows, with their n.
 
-    >>> detectable_by_metric([{"metric": "lpr", "ok": 113, "detectable": 0.187}])
+    >>> detectable_by_metric([{"metric": "lpr", "n_scored": 113, "detectable": 0.187}])
     {'lpr': '18.7 (n 113)'}
     """
     found: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for row in rows:
         if row["detectable"] is not None:
-            found[row["metric"]].append((row["detectable"], row["ok"]))
+            found[row["metric"]].append((row["detectable"], row["n_scored"]))
     return {
         metric: f"{median_points([value for value, _ in pairs], 1)} (n {count_range([n for _, n in pairs])})"
         for metric, pairs in found.items()
     }
+
+
+def left_out(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """For each reason why answers were not scored, a line with the metrics, the counts and some of the ids."""
+    counts: dict[str, Counter[str]] = {}
+    examples: dict[str, list[str]] = {}
+    for row in rows:
+        for reason, count in row["reasons"].items():
+            counts.setdefault(reason, Counter())[row["metric"]] += count
+            examples.setdefault(reason, []).extend(row.get("examples", {}).get(reason, ()))
+    lines = []
+    for reason, metrics in sorted(counts.items()):
+        listed = ", ".join(f"{metric} {count}" for metric, count in metrics.items())
+        ids = list(dict.fromkeys(examples[reason]))[:LISTED_ANSWERS]
+        lines.append(printable(f"{reason}: {listed}" + (f" (such as {', '.join(ids)})" if ids else "")))
+    return lines
+
+
+def left_out_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What stands under a table about the answers that its means leave out."""
+    rows = [row for row in rows if row.get("reasons")]
+    lines = left_out(rows)
+    if not lines:
+        return "Every answer was scored."
+    abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
+    head = f"Not scored: {abstained} abstentions and {lost} failures; scores.jsonl has each with its reason."
+    return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
 def median_points(values: Sequence[float], decimals: int) -> str:

@@ -38,10 +38,12 @@ from xltjax.eval.spelling import (
     Dictionaries,
     Dictionary,
     dictionary_folders,
+    read_word_list,
     spelling_scores,
 )
 from xltjax.eval.summary import check_results, save_results
 from xltjax.eval.tables import Column, print_summary
+from xltjax.eval.text.segmenters import segmenter_versions
 
 METRICS = (*LANGUAGE_METRICS, *SPELLING_METRICS)
 CHUNK = 64  # responses that a worker takes at a time
@@ -63,8 +65,13 @@ class SurfaceConfig(EvaluatorConfig):
         section="Tools",
         paths=True,
     )
+    word_list: str | None = setting(
+        None,
+        "Names and neologisms that count as spelled correctly in every language, one a line.",
+        section="Tools",
+    )
     english_words: str | None = setting(
-        None, "Word list for WPR, one word a line; without it the en_US dictionary.", section="Tools"
+        None, "Word list for WPR, one word a line; without it the English dictionaries.", section="Tools"
     )
     workers: int = setting(1, "Number of processes.", section="Tools")
 
@@ -81,8 +88,10 @@ class SurfaceMetrics:
         self.languages = tuple(language_code(name) for name in config.languages)
         self.dictionaries = Dictionaries(dictionary_folders(config.dictionaries))
         self.identifier = load_identifier(config.lid_model)
+        self._word_list = config.word_list
+        self.known = read_word_list(Path(config.word_list)) if config.word_list else frozenset[str]()
         self.english_words: Container[str] | Unavailable
-        self._word_list = config.english_words
+        self._english_list = config.english_words
         if config.english_words is not None:
             self.english_words = read_english_words(Path(config.english_words))
         else:
@@ -94,14 +103,17 @@ class SurfaceMetrics:
     def __call__(self, response: Response) -> list[Score]:
         """One score for each of ``METRICS``, except ``wpr`` where it is not defined."""
         id, text, language = response.id, response.response, response.language
+        truncated = response.finish_reason == "length"
         defined = (*language_metrics(language), *SPELLING_METRICS)
         if response.failure:
             return unanswered(response, defined)
         if not language:
             return [failed(id, metric, "the expected language is not given") for metric in defined]
         return [
-            *language_scores(id, text, language, self.identifier, self.english_words),
-            *spelling_scores(id, text, language, self.dictionaries, self.languages),
+            *language_scores(id, text, language, self.identifier, self.english_words, truncated),
+            *spelling_scores(
+                id, text, language, self.dictionaries, self.languages, truncated=truncated, known=self.known
+            ),
         ]
 
     def provenance(self, languages: Iterable[str]) -> dict[str, Any]:
@@ -119,6 +131,8 @@ class SurfaceMetrics:
                 name: it.provenance() for name, it in found.items() if isinstance(it, Dictionary)
             },
             "english_words": self._english_provenance(),
+            "word_list": None if self._word_list is None else _file_provenance(self._word_list),
+            "segmenters": segmenter_versions(),
         }
 
     def dictionary(self, language: str) -> list[dict[str, str]] | None:
@@ -127,10 +141,11 @@ class SurfaceMetrics:
         return found.provenance() if isinstance(found, Dictionary) else None
 
     def _english_provenance(self) -> Any:
-        if self._word_list is None:
-            return self.dictionary("en")
-        content = Path(self._word_list).read_bytes()
-        return {"path": self._word_list, "sha256": hashlib.sha256(content).hexdigest()}
+        return self.dictionary("en") if self._english_list is None else _file_provenance(self._english_list)
+
+
+def _file_provenance(path: str) -> dict[str, str]:
+    return {"path": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
 
 
 def surface(config: SurfaceConfig) -> None:

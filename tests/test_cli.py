@@ -19,7 +19,7 @@ import click
 import pytest
 import yaml
 
-from xltjax import doctor, generate, train
+from xltjax import generate, train
 from xltjax.common.cli import command, execute, group
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
@@ -227,6 +227,9 @@ def test_an_unknown_key_of_a_file_names_the_nearest(
         (OSError(errno.ENOSPC, "No space left on device", "/x"), "No space left on device: /x"),
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system: while writing"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "Permission denied: /x"),
+        (OSError(errno.EIO, "Input/output error", "/x"), "Input/output error: /x"),
+        (OSError(errno.ENOSYS, "Function not implemented", "/x"), "Function not implemented: /x"),
+        (OSError(errno.EMFILE, "Too many open files", "/x"), "Too many open files: /x"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.\nBuffers: ..."),
          "the device is out of memory; lower --rows-per-device or --batch-size, or use more devices "
          "(RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.)"),
@@ -244,7 +247,7 @@ def test_a_name_too_long_for_a_file_is_one_line(caller: Caller, tmp_path: Path) 
     assert caller.mistake(one, "--model", "x" * 300).startswith("File name too long: xxx")
 
 
-@pytest.mark.parametrize("problem", [ValueError("ours"), OSError(errno.EIO, "Input/output error")])
+@pytest.mark.parametrize("problem", [ValueError("ours"), OSError(errno.EBADF, "Bad file descriptor")])
 def test_a_mistake_of_ours_keeps_its_traceback(problem: Exception) -> None:
     with pytest.raises(type(problem)):
         execute(failing(problem), [])
@@ -327,6 +330,7 @@ def test_a_model_that_cannot_be_read_is_one_line(
     shutil.copytree(chat_model, model)
     change(model)
     arguments = ["--model", str(model), "--data", str(dolly), "--out", str(tmp_path / "out")]
+    arguments += ["--sequence-length", "512"]
     assert re.search(message, caller.mistake(train.COMMAND, *arguments))
     assert not any((tmp_path / "out").glob("**/*.*"))  # nothing half-written
 
@@ -335,7 +339,10 @@ def test_a_model_that_cannot_be_read_is_one_line(
     ("text", "message"),
     [
         ("instruction,response\n", r"d\.jsonl, line 1: not JSON \(Expecting value\)"),
-        ('{"question": "q", "answer": "a"}', r"line 1: the row has the keys answer, question; accepted: Dolly"),
+        (
+            '{"question": "q", "answer": "a"}',
+            r"line 1: the row has the keys answer, question; accepted: Dolly",
+        ),
         ("", "d.jsonl holds no rows"),
         ('{"instruction": "q", "response": "' + "7" * 200 + '"}', "none of its rows is usable"),
         (None, "d.jsonl does not exist"),
@@ -372,6 +379,8 @@ def test_settings_that_cannot_work_are_one_line(
     arguments: list[str], message: str, chat_model: Path, dolly: Path, tmp_path: Path, caller: Caller
 ) -> None:
     base = ["--model", str(chat_model), "--data", str(dolly), "--out", str(tmp_path / "out")]
+    if "3x1" not in arguments:
+        base += ["--sequence-length", "512"]
     assert re.search(message, caller.mistake(train.COMMAND, *base, *arguments))
 
 
@@ -420,24 +429,6 @@ def test_print_config_of_training_resolves_a_paper_config_with_a_protocol(caller
     values = yaml.safe_load(out)
     assert (values["steps"], values["accumulation"], values["model"]) == (5, 10, "meta-llama/Llama-2-13b-hf")
     assert values.keys() == {field.name for field in fields(train.TrainConfig)}
-
-
-# Doctor
-
-
-def test_doctor_names_the_extra_to_install(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(doctor, "PACKAGES", {"none-such": "judge", "none-such-either": "", "pytest": ""})
-    monkeypatch.setattr(
-        doctor, "_evaluators", lambda config: iter([("dictionary xx", "missing", "see [docs]")])
-    )
-    code, out, err = caller.run(doctor.COMMAND)
-    assert (code, err) == (0, "")
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
-    assert ["none-such", "missing", "pip install 'xltjax[judge]'"] in rows
-    assert ["none-such-either", "missing", "pip install none-such-either"] in rows
-    assert ["pytest", pytest.__version__, ""] in rows
-    assert ["dictionary xx", "missing", "see [docs]"] in rows
 
 
 # Progress

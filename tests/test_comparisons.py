@@ -166,13 +166,21 @@ def test_comparisons_without_common_items_or_variance_are_finite_or_none() -> No
     single = {**nothing, "3": 0.0}
     pairs = {"copy": (ones, dict(ones)), "nothing": (ones, nothing), "single": (ones, single)}
     results = compare(pairs, resample(units))
-    assert (results["copy"].p_value, results["copy"].minimal_detectable) == (1.0, 0.0)
+    assert (results["copy"].p_value, results["copy"].minimal_detectable) == (1.0, None)
     assert (results["copy"].difference.low, results["copy"].difference.high) == (0.0, 0.0)
     assert results["nothing"].difference.estimate is results["nothing"].p_value is None
     assert results["nothing"].minimal_detectable is None
     assert (results["single"].difference.estimate, results["single"].difference.low) == (1.0, None)
     assert results["single"].minimal_detectable is None
     assert compare({}, resample(units)) == {}
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.1, 1 / 3])
+def test_differences_without_spread_have_no_minimal_detectable_difference(gap: float) -> None:
+    a = {str(k): k / 7 for k in range(40)}
+    b = {item: value - gap for item, value in a.items()}
+    assert compare({"ab": (a, b)}, resample(a))["ab"].minimal_detectable is None
+    assert typical_detectable_difference([a, b]) is None
 
 
 def test_translations_of_one_instruction_flip_together() -> None:

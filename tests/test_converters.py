@@ -194,10 +194,47 @@ def test_index_that_names_a_missing_or_foreign_shard_is_refused(hf_model: HfMode
     refused(directory, "gone.safetensors is missing")
     shutil.copyfile(directory / "model.safetensors", tmp_path / "outside.safetensors")
     index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "../outside.safetensors")}))
-    refused(directory, "leaves the model directory")
-    (directory / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
-    index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "link.safetensors")}))
-    refused(directory, "leaves the model directory")
+    refused(directory, "../outside.safetensors, which leaves the model directory")
+    for name in (str(tmp_path / "outside.safetensors"), "sub/x.safetensors", "..\\outside.safetensors", ".."):
+        index.write_text(json.dumps({"weight_map": dict.fromkeys(names, name)}))
+        with pytest.raises(UserError, match=r"leaves the model directory|is missing"):
+            load_hf(directory, make_mesh("1x1"))
+    for document in ("null", "[1]", '{"weight_map": ', '{"weight_map": {"a": 1}}'):
+        index.write_text(document)
+        refused(directory, str(index))
+
+
+def test_links_are_followed_wherever_they_lead(hf_model: HfModel, tmp_path: Path) -> None:
+    source, _ = hf_model("llama-2-7b")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for file in source.iterdir():
+        (linked / file.name).symlink_to(file)
+    (tmp_path / "directory").symlink_to(linked)
+    for directory in (linked, tmp_path / "directory"):
+        assert load_hf(directory, make_mesh("1x1")).config.num_layers == 2
+    names = load_file(source / "model.safetensors").keys()
+    (linked / "model.safetensors").rename(linked / "shard.safetensors")
+    index = {"weight_map": dict.fromkeys(names, "shard.safetensors")}
+    (linked / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert load_hf(tmp_path / "directory", make_mesh("1x1")).config.num_layers == 2
+
+
+def test_an_index_beside_a_single_file_is_read_only_when_both_hold_the_same(
+    hf_model: HfModel, tmp_path: Path
+) -> None:
+    directory = copy_of(hf_model("llama-2-7b")[0], tmp_path)
+    shutil.copyfile(directory / "model.safetensors", directory / "shard.safetensors")
+    names = load_file(directory / "model.safetensors").keys()
+    index = directory / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "shard.safetensors")}))
+    load_hf(directory, make_mesh("1x1"))
+    rewrite(directory, lambda t: t["model.norm.weight"].__setitem__(3, 0.5))
+    refused(directory, "holds two models: model.safetensors and the shards", "first in model.norm.weight")
+    rewrite(directory, lambda t: t.pop("model.norm.weight"))
+    refused(directory, "holds two models", "model.norm.weight")
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "model.safetensors")}))
+    refused(directory, "places model.norm.weight in model.safetensors, which does not hold it")
 
 
 def test_links_of_the_hub_cache_are_followed(hf_model: HfModel, tmp_path: Path) -> None:
@@ -263,14 +300,24 @@ def test_missing_directory_and_unsupported_architecture_are_refused(
     refused(directory, "'gpt2'", "llama, mistral, qwen2")
 
 
-YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}
 
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
         ("hidden_act", "gelu", "hidden_act = 'gelu' is not supported; supported: 'silu'"),
-        ("rope_parameters", YARN, "rope_type 'yarn' is not supported; supported: default, llama3"),
+        (
+            "rope_parameters",
+            LONGROPE,
+            "rope_type 'longrope' is not supported; supported: default, linear, dynamic",
+        ),
+        (
+            "rope_parameters",
+            {"rope_type": "yarn", "factor": "big"},
+            "factor = 'big' is not a positive number",
+        ),
+        ("rope_parameters", {"rope_type": "linear"}, "lacks 'factor'"),
         ("rope_parameters", {"rope_theta": 1e4, "partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ("rope_parameters", {"full_attention": {"rope_theta": 1e6}}, "full_attention"),
         ("rope_parameters", {"rope_type": "llama3", "factor": 8.0}, "lacks 'low_freq_factor'"),

@@ -70,8 +70,13 @@ def test_packed_rows_and_their_gradients_equal_those_of_torch(
     with jax.set_mesh(mesh):
         ours = [jax.device_put(x, jax.NamedSharding(mesh, HEADS)) for x in (q, k, v)]
         ids = jax.device_put(SEGMENTS.astype(np.int32), jax.NamedSharding(mesh, P(BATCH, None)))
-        got, backward = jax.vjp(lambda q, k, v: sharded(mesh, window)(q, k, v, ids), *ours)
-        gradients = backward(jax.device_put(out_gradient, got.sharding))
+
+        @jax.jit
+        def run(d_out: Array, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
+            out, backward = jax.vjp(lambda q, k, v: sharded(mesh, window)(q, k, v, ids), *arrays)
+            return out, backward(d_out)
+
+        got, gradients = run(jax.device_put(out_gradient, ours[0].sharding), *ours)
     np.testing.assert_allclose(got, expected.detach().numpy(), atol=2e-6)
     for gradient, their in zip(gradients, theirs, strict=True):
         assert their.grad is not None
@@ -185,9 +190,9 @@ def test_attention_takes_cudnns_kernel_where_it_suits_and_its_own_elsewhere(
         q, k, v = jax.random.normal(jax.random.key(0), (3, 3, 16, 4, 8))
         q, k, v = (jax.device_put(x, jax.NamedSharding(mesh, HEADS)) for x in (q, k, v))
         ids = jax.device_put(SEGMENTS.astype(np.int32), jax.NamedSharding(mesh, P(BATCH, None)))
-        own = attention(q, k, v, ids, window=4)
+        own = jax.jit(partial(attention, window=4))(q, k, v, ids)
         assert calls == []
         monkeypatch.setattr(xltjax.attention, "suits_cudnn", lambda q: True)
-        cudnns = attention(q, k, v, ids, window=4)
+        cudnns = jax.jit(partial(attention, window=4))(q, k, v, ids)
     assert calls == [{"window": 4}]
     np.testing.assert_allclose(cudnns, own, atol=2e-6)

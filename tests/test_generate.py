@@ -243,7 +243,8 @@ def test_responses_carry_the_fields_of_the_contract_in_the_order_of_the_prompts(
         assert row["finish_reason"] in ("stop", "length")
         assert row["response_tokens"] <= 8
     assert (
-        json.loads(out.with_suffix(".provenance.json").read_text())["settings"]["repetition_penalty"] == 1.1
+        json.loads(out.with_name(f"{out.name}.provenance.json").read_text())["settings"]["repetition_penalty"]
+        == 1.1
     )
 
 

@@ -28,6 +28,7 @@ from xltjax.eval.language import (
     word_pass_rate,
 )
 from xltjax.eval.scores import Unavailable
+from xltjax.eval.text import segmenters as segmenters_module
 from xltjax.eval.text.markup import prose
 
 FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
@@ -68,19 +69,36 @@ def test_the_identifier_reads_lines_as_one_text(identify):
     assert identify("Bonjour\nà\ntous") == identify("Bonjour à tous")
 
 
+@pytest.mark.parametrize("text", ["42, 3.5!", "🙂🎉"])
+def test_text_without_a_language_is_not_scored(identify, text):
+    score = language_correct("a", text, "en", identify)
+    assert (score.value, score.state, score.detail["reason"]) == (None, "abstain", "no letters")
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\0\u200b", ".", '\n\n"', ". , . , .\n\n. ,"])
+@pytest.mark.parametrize("metric", [language_correct, line_language])
+def test_an_answer_that_says_nothing_is_not_in_the_right_language(identify, metric, text):
+    score = metric("a", text, "en", identify)
+    assert (score.value, score.detail["reason"]) == (0.0, "empty")
+
+
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "language"),
     [
-        ("", "empty"),
-        (" \n\t", "empty"),
-        ("\0\u200b", "empty"),
-        ("42, 3.5!", "no letters"),
-        ("🙂🎉", "no letters"),
+        ("VOIR LA MER AU PRINTEMPS", "fr"),
+        ("TOUT VA BIEN", "fr"),
+        ("O GATO DORME NO SOFÁ", "pt"),
+        ("DIE KATZE SCHLÄFT", "de"),
     ],
 )
-def test_text_without_a_language_is_not_scored(identify, text, reason):
-    score = language_correct("a", text, "en", identify)
-    assert (score.value, score.state, score.detail["reason"]) == (None, "abstain", reason)
+def test_answers_in_capitals_are_read_in_lower_case(identify, text, language):
+    assert language_correct("a", text, language, identify).value == 1.0
+    seen = []
+    language_correct("a", text, language, lambda given: (seen.append(given), ("fr", 0.5))[1])
+    language_correct(
+        "a", "Le Chat DORT sur un canapé", language, lambda given: (seen.append(given), ("fr", 0.5))[1]
+    )
+    assert seen == [text.lower(), "Le Chat DORT sur un canapé"]
 
 
 # The benchmark's measures, by hand.
@@ -168,9 +186,46 @@ def test_word_pass_rate_is_not_defined_for_latin_script(language):
     assert "wpr" not in {s.metric for s in benchmark_scores("a", "fr1 b c d e", language, marked, WORDS)}
 
 
-def test_languages_without_blanks_need_a_tokenizer():
-    assert {s.state for s in benchmark_scores("a", "今天天气很好" * 5, "zh", marked, WORDS)} == {"abstain"}
-    assert len(benchmark_reading("今天天气很好", marked, tokenize=list).tokens[0]) == 6
+CHINESE = "今天天气很好，我们一起去公园散步，然后在湖边喝茶聊天。"
+JAPANESE = "今日はとても天気がいいので、友達と一緒に公園を散歩しました。"
+
+
+@pytest.fixture
+def segmenters():
+    """``segmenters``, which keeps what it has loaded, before and after with nothing loaded."""
+    segmenters_module.segmenter.cache_clear()
+    yield segmenters_module
+    segmenters_module.segmenter.cache_clear()
+
+
+@pytest.mark.parametrize(("language", "package"), [("zh", "rjieba"), ("ja", "fugashi")])
+def test_without_the_extra_the_benchmark_abstains_and_names_it(monkeypatch, segmenters, language, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    scores = benchmark_scores("a", CHINESE, language, marked, WORDS)
+    assert {s.metric for s in scores} == {"lpr", "line_accuracy", "wpr"}
+    assert all("pip install 'xltjax[cjk]'" in s.detail["reason"] for s in scores)
+
+
+@pytest.mark.parametrize(
+    ("package", "language", "text", "tokens"),
+    [
+        ("rjieba", "zh", CHINESE, ["今天天气", "很", "好", "，", "我们", "一起", "去", "公园", "散步"]),
+        ("fugashi", "ja", JAPANESE, ["今日", "は", "とても", "天気", "が", "いい", "の", "で", "、"]),
+    ],
+)
+def test_chinese_and_japanese_lines_are_cut_as_in_the_benchmark(
+    identify, segmenters, package, language, text, tokens
+):
+    pytest.importorskip(package)
+    tokenize = segmenters.segmenter(language)
+    assert tokenize(text)[: len(tokens)] == tokens
+    assert tokenize("\ud800\0") in ([" ", " "], ["  "], [])  # what the libraries do not take
+    assert len(tokenize(text * 2000)) > 10_000
+    values = {s.metric: s.value for s in benchmark_scores("a", text, language, identify, WORDS)}
+    assert values == {"lpr": 1.0, "line_accuracy": 1.0, "wpr": 1.0}
+    mixed = {s.metric: s.value for s in benchmark_scores("a", f"{text}house", language, identify, WORDS)}
+    assert mixed == {"lpr": 1.0, "line_accuracy": 1.0, "wpr": 0.0}
+    assert benchmark_scores("a", ENGLISH, language, identify, WORDS)[0].value == 0.0
 
 
 # A second reading of the definition, and answers of mixed language.
@@ -308,17 +363,100 @@ def test_short_items_of_a_list_are_read_together(identify):
     assert line["language"] == "ru"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "Да.", "a b c d e f", "Электрификация железнодорожная", "42 43 44 45 46"]
-)
+@pytest.mark.parametrize("text", ["Да.", "a b c d e f", "Электрификация железнодорожная", "42 43 44 45 46"])
 def test_text_under_20_letters_or_5_words_is_not_judged(identify, text):
     score = line_language("a", text, "ru", identify)
     assert (score.state, score.detail["reason"]) == ("abstain", "too little text")
 
 
-def test_letters_count_as_words_where_none_are_written_apart(identify):
-    text = "今天天气很好，我们一起去公园散步，然后在湖边喝茶聊天。"
-    assert line_language("a", text, "zh", identify).value == 1.0
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        (CHINESE, "zh"),
+        ("我喜欢在早上喝咖啡。", "zh"),
+        ("私は毎朝コーヒーを飲みます。", "ja"),
+        ("저는 매일 아침 커피를 마십니다.", "ko"),
+    ],
+)
+def test_what_is_enough_text_is_measured_by_the_script(identify, text, language):
+    assert line_language("a", text, language, identify).value == 1.0
+    assert line_language("a", text, "fr", identify).value == 0.0
+
+
+def test_a_share_of_chinese_and_english_is_by_what_they_say(identify):
+    # 24 Chinese letters count as 72; as single ones they would be a third of the answer.
+    score = line_language("a", f"{CHINESE}\n{ENGLISH}", "zh", identify)
+    letters = 3 * sum(map(str.isalpha, CHINESE)), sum(map(str.isalpha, ENGLISH))
+    assert score.value == pytest.approx(letters[0] / sum(letters))
+
+
+def sure_of_nothing(text):
+    return "hi", 0.2
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Mera naam Rahul hai aur main Dilli mein rehta hoon.", "hi"),
+        ("Privet, menya zovut Ivan i ya zhivu v Moskve.", "ru"),
+        ("Al-qitt yanam ala al-arika bi-sukun.", "ar"),
+        ("Watashi wa maiasa koohii o nomimasu.", "ja"),
+        ("Bhaarataantarraashtriya", "hi"),
+        ("Кошка спит на диване, пока идёт дождь.", "fr"),
+        # A word in brackets changes nothing.
+        ("Ek din, ek chhota sa gaon mein, ek bachcha rehta tha. Uska naam Thoda (थोडा) tha.", "hi"),
+    ],
+)
+def test_text_in_another_script_is_wrong_and_not_unsure(text, language):
+    assert line_language("a", text, language, sure_of_nothing).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("मेरा नाम राहुल है और मैं दिल्ली में रहता हूँ।", "hi"),
+        ("Zovem se Ivan i živim u velikom gradu.", "sr"),
+        ("Зовем се Иван и живим у великом граду.", "sr"),
+        ("漢字仮名交文章日本語勉強", "ja"),
+        ("Le chat et la souris vont au marché", "fr"),
+    ],
+)
+def test_text_in_a_script_of_the_language_stays_unsure(text, language):
+    assert line_language("a", text, language, sure_of_nothing).state == "abstain"
+
+
+def test_short_text_in_another_script_may_be_a_name(identify):
+    assert line_language("a", "Albert Einstein", "ru", identify).state == "abstain"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (f"{RUSSIAN}\n{RUSSIAN_2}\nHere is what I thi", 1.0),
+        (f"{RUSSIAN}\n{ENGLISH}", 1.0),
+        # The line that was cut is nearly all of the answer.
+        (f"Sure, here is what you asked for:\n{' '.join([RUSSIAN] * 3)} Коне", 0.8),
+        (f"{RUSSIAN} Коне", 1.0),
+    ],
+)
+def test_the_line_that_was_cut_at_the_token_limit_is_left_out(identify, text, value):
+    assert line_language("a", text, "ru", identify, truncated=True).value == pytest.approx(value, abs=0.05)
+
+
+def test_only_our_line_measure_knows_of_the_token_limit(identify):
+    text = f"{RUSSIAN}\n{ENGLISH}"
+    cut, whole = (language_scores("a", text, "ru", identify, WORDS, truncated=t) for t in (True, False))
+    assert {s.metric for s, t in zip(cut, whole, strict=True) if s != t} == {"line_language"}
+
+
+@pytest.mark.parametrize("info", ["markdown", "md", "text", "", "français", "html"])
+def test_an_answer_in_a_fence_is_judged_by_its_own_words(identify, info):
+    text = f"Here is the text you asked me for, enjoy it:\n```{info}\n{FRENCH} {FRENCH}\n```"
+    if info == "html":
+        text = text.replace(FRENCH, f"<p>{FRENCH}</p>")
+    score = line_language("a", text, "fr", identify)
+    assert [line["language"] for line in score.detail["lines"]] == ["en", "fr"]
+    assert score.value > 0.7
 
 
 def test_an_unsure_line_counts_on_neither_side():
@@ -406,6 +544,30 @@ def test_what_cannot_be_known_abstains_with_the_reason(identify):
         ("Un **mot** et `du code` ici", "Un mot et ici"),
         ("avant\n```\ncode ici\n```\naprès", "avant après"),
         ("avant\n~~~html\n<p>code</p>\n~~~\naprès", "avant après"),
+        ("```html\n<!DOCTYPE html><html><head><title>Mon chat</title><style>p {}</style></head>\n"
+         "<body><p>Il dort &amp; r&ecirc;ve.</p><script>let x = 1;</script></body></html>\n```",
+         "Mon chat Il dort & rêve."),
+        ("```markdown\n# Titre\nLe **chat** dort.\n```", "Titre Le chat dort."),
+        ("````md\nUn exemple :\n```python\nx = 1\n```\nfin\n````", "Un exemple : fin"),
+        ("```text\nUm gato\n```", "Um gato"),
+        ("```\nКошка спит на диване, пока идёт дождь", "Кошка спит на диване, пока идёт дождь"),
+        ("~~~\nHallo Anna,\ndie Katze schläft auf dem Sofa.\n~~~", "Hallo Anna, die Katze schläft auf dem Sofa."),
+        ("```\n今天天气很好，我们一起去公园散步\n```", "今天天气很好，我们一起去公园散步"),
+        ("```Le chat dort sur le canapé.```", "Le chat dort sur le canapé."),
+        ("```email\nObjet : la réunion de lundi\nBonjour Paul !\n```", "Objet : la réunion de lundi Bonjour Paul !"),
+        ('```json\n{"titre": "Le chat dort", "n": 3, "notes": ["Il \\"pleut\\"", "\\u00e9t\\u00e9"]}\n```',
+         'Le chat dort Il "pleut" été'),
+        ('```\n{"titre": "Le chat dort", "texte": "Il pleut à ver', "Le chat dort Il pleut à ver"),
+        ('{"titre": "Le chat dort", "texte": "Il pleut"}', "Le chat dort Il pleut"),
+        ('```json\n{"name": "xltjax", "version": 3}\n```', ""),
+        ("```\nimport os\nimport sys\nfrom pathlib import Path\n```", ""),
+        ("```\npip install transformers and datasets\ncd project\n```", ""),
+        ("```\nSELECT name FROM users WHERE town IS NOT NULL\n```", ""),
+        ("```\nfor each item in list:\n    add item to result\n```", ""),
+        ("```\nconst cat = 5;\nreturn the cat and the dog;\n```", ""),
+        ("```yaml\nthe cat sleeps on the sofa: yes\n```", ""),
+        ("voir exemple.photography, пример.рф et amazon.de.", "voir , et ."),
+        ("т.д. и z.B. p.ex. fin.Puis a.m.", "т.д. и z.B. p.ex. fin.Puis a.m."),
         ("avant\n```python\nsans fin", "avant"),
         ("un ``code ` avec`` deux", "un deux"),
         ("voir [le site](https://a.fr/b) et ![image](c.png)", "voir le site et"),

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import FAMILY
 
+from xltjax import llama
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf
-from xltjax.llama import Llama, LlamaConfig, parameters
+from xltjax.llama import Llama, LlamaConfig, initialize, parameters
 from xltjax.mesh import make_mesh
 
 HfModel = Callable[[str], tuple[Path, Any]]
@@ -105,3 +106,23 @@ def test_number_of_parameters_and_flops_of_llama_2_7b_are_the_published_ones() -
     # 6 per weight of the linear layers, plus 12 layers * width * length for attention.
     weights = 6_738_415_616 - 32000 * 4096
     assert model.flops_per_token(4096) == 6 * weights + 12 * 32 * 4096 * 4096
+
+
+def test_random_weights_compile_one_program_for_each_shape_however_deep_the_model() -> None:
+    mesh = make_mesh("2x1")
+
+    def fill(layers: int) -> Llama:
+        config = LlamaConfig(96, 24, 40, layers, 3, 3, 8, 64)
+        return initialize(Llama(config, vocab_multiple=2), mesh, jax.random.key(0))
+
+    before = llama._initial_value._cache_size()
+    fill(2)
+    compiled = llama._initial_value._cache_size() - before
+    # The embedding, the head, norms, projections in and out of attention, and in and out of the feed-forward.
+    assert compiled == 7
+    deep = fill(5)
+    assert llama._initial_value._cache_size() - before == compiled
+    keys = jax.random.split(jax.random.key(0), len(parameters(deep)))
+    for key, (name, variable) in zip(keys, parameters(deep).items(), strict=True):
+        expected = 1.0 if "norm" in name else 0.02 * jax.random.normal(key, variable.shape)
+        np.testing.assert_allclose(variable[...], expected, rtol=1e-6, err_msg=name)

@@ -20,10 +20,11 @@ HfModel = Callable[[str], tuple[Path, Any]]
 Pairs = tuple[list[list[int]], list[list[int]]]
 
 
-def pairs(count: int = 24) -> Pairs:
+def pairs(longest: int = 100) -> Pairs:
     """Prompts and continuations of random tokens and lengths, some of no tokens, in no order."""
+    count = 24
     random = np.random.default_rng(3)
-    prompts = [[1, *random.integers(3, 101, n).tolist()] for n in random.integers(0, 100, count)]
+    prompts = [[1, *random.integers(3, 101, n).tolist()] for n in random.integers(0, longest, count)]
     continuations = [random.integers(3, 101, n).tolist() for n in random.integers(0, 5, count)]
     return prompts, continuations
 
@@ -62,7 +63,7 @@ def test_logprobs_do_not_depend_on_batch_size_order_or_mesh(
 ) -> None:
     # A vocabulary of 103, which two devices do not divide.
     directory, hf = hf_model("tower-7b")
-    prompts, continuations = pairs()
+    prompts, continuations = pairs(60)
     expected = np.array([reference(hf, p, c) for p, c in zip(prompts, continuations, strict=True)])
     order = np.random.default_rng(batch_size).permutation(len(prompts))
     found = sequence_logprobs(

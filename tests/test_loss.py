@@ -89,7 +89,7 @@ def test_loss_and_gradients_equal_torch(
     name: str, spec: str, learned: float, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xltjax.training.loss, "CPU_LOGIT_BYTES", chunk * 4 * 101)
-    reference = make_hf_model(name, tmp_path)
+    reference = make_hf_model(name, tmp_path, num_hidden_layers=1)
     batch = make_batch(learned)
     loss, gradients = our_loss(tmp_path, batch, spec)
     expected, expected_gradients = torch_loss(reference, batch)
@@ -110,7 +110,7 @@ def test_chunks_without_a_learned_token_are_not_computed(
         return original(logits, *others)
 
     monkeypatch.setattr(xltjax.training.loss, "_cross_entropy", counted)
-    make_hf_model("llama-2-7b", tmp_path)
+    make_hf_model("llama-2-7b", tmp_path, num_hidden_layers=1)
     batch = make_batch(0.3)
     our_loss(tmp_path, batch, "1x1")
     jax.effects_barrier()

@@ -132,7 +132,7 @@ def test_an_unknown_modifier_fails_closed_and_names_the_nearest() -> None:
         ("list_n", {"n": 2.5}),
         ("answer_in", {}),
         ("answer_in", {"language": None}),
-        ("answer_in", {"language": "French"}),
+        ("answer_in", {"language": "Elvish"}),
         ("answer_in", {"language": "qq"}),
     ],
 )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import adamw, apply_updates, make_schedule, round_stochastically
 
 
@@ -32,10 +33,32 @@ def test_released_schedule_gives_the_rates_of_the_authors_code() -> None:
         assert rate("linear", n) == pytest.approx(value, abs=5e-10)
 
 
-def test_paper_schedule_halves_by_the_fourth_update() -> None:
-    assert [rate("inverse_sqrt", n) for n in (1, 2, 4, 1000)] == pytest.approx(
-        [1e-5, 7.0711e-6, 5e-6, 3.1623e-7], rel=1e-4
-    )
+def test_the_paper_schedule_is_that_of_hugging_face_without_warmup() -> None:
+    import torch
+    from transformers import get_inverse_sqrt_schedule
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-5)
+    scheduler = get_inverse_sqrt_schedule(optimizer, num_warmup_steps=0)  # its timescale is 10,000 then
+    expected = []
+    for _ in range(1000):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    default = TrainConfig()
+    assert (default.schedule, default.timescale, default.warmup) == ("inverse_sqrt", 10_000.0, 0)
+    ours = [rate("inverse_sqrt", n, timescale=default.timescale) for n in range(1, 1001)]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "timescale", "total"),
+    [("inverse_sqrt", 10_000.0, 976.2), ("inverse_sqrt", 1.0, 61.8), ("linear", 1.0, 550.45)],
+)
+def test_the_readings_of_the_schedule_differ_in_the_sum_of_their_rates(
+    name: str, timescale: float, total: float
+) -> None:
+    rates = [rate(name, n, timescale=timescale) for n in range(1, 1001)]
+    assert sum(rates) / 1e-5 == pytest.approx(total, abs=0.05)
 
 
 def adamw_in_float64(

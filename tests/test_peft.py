@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from test_llama import LOGIT_ERROR, logits_of
 
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, load_peft, save_hf, save_peft
+from xltjax.converters.models import base_restorer
 from xltjax.llama import parameters
 from xltjax.lora import TARGETS, add_lora, lora_linears, merge, remove_lora, with_dropout
 from xltjax.mesh import make_mesh
@@ -132,9 +135,9 @@ def test_unknown_targets_are_refused(hf_model: HfModel) -> None:
     ("key", "value"),
     [
         ("use_dora", True),
-        ("modules_to_save", ["lm_head"]),
-        ("rank_pattern", {"q_proj": 2}),
-        ("bias", "all"),
+        ("layer_replication", [[0, 2]]),
+        ("rank_pattern", ["q_proj"]),
+        ("modules_to_save", "lm_head"),
         ("init_lora_weights", "pissa"),
         ("peft_type", "IA3"),
     ],
@@ -142,8 +145,6 @@ def test_unknown_targets_are_refused(hf_model: HfModel) -> None:
 def test_adapter_options_that_are_not_supported_are_refused_by_name(
     key: str, value: object, trained_by_peft: tuple[Path, Path, Any], tmp_path: Path
 ) -> None:
-    import shutil
-
     base, adapter, _ = trained_by_peft
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     config = json.loads((copy / "adapter_config.json").read_text())
@@ -175,9 +176,116 @@ def test_scales_ranks_and_targets_are_those_of_the_adapter(
     np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=LOGIT_ERROR, rtol=0)
 
 
-def test_damaged_adapters_are_refused(trained_by_peft: tuple[Path, Path, Any], tmp_path: Path) -> None:
-    import shutil
+def trained_with(
+    name: str, directory: Path, tokens: np.ndarray, **settings: Any
+) -> tuple[Path, Path, np.ndarray]:
+    """A base, a random adapter that peft has made for it, and the logits of peft that has loaded both again."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
 
+    base, adapter = directory / "base", directory / "adapter"
+    settings = {"r": 4, "lora_alpha": 6, "target_modules": list(TARGETS), "task_type": "CAUSAL_LM"} | settings
+    model = get_peft_model(make_hf_model(name, base), LoraConfig(**settings))
+    for path, parameter in model.named_parameters():
+        if "lora_" in path or "modules_to_save" in path:
+            parameter.data = parameter.data + ADAPTER_SIZE * torch.randn_like(parameter)
+    model.save_pretrained(adapter)
+    again = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    return base, adapter, logits_in_torch(again, tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("llama-2-7b", {"rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 1}, "alpha_pattern": {"q_proj": 3}}),
+        ("llama-2-7b", {"rank_pattern": {"^model.layers.0.self_attn.k_proj": 8}, "use_rslora": True}),
+        ("llama-2-7b", {"layers_to_transform": [1], "layers_pattern": "layers", "exclude_modules": ["q_proj"]}),
+        ("llama-2-7b", {"modules_to_save": ["lm_head", "embed_tokens"]}),
+        ("llama-with-biases", {"modules_to_save": ["norm", "input_layernorm", "up_proj"],
+                               "target_modules": ["q_proj"]}),
+        ("llama-3.2-tied", {"modules_to_save": ["lm_head"]}),
+        ("llama-3.2-tied", {"modules_to_save": ["embed_tokens"]}),
+        ("llama-3.2-tied", {"modules_to_save": ["lm_head", "embed_tokens"]}),
+        ("llama-3.2-tied", {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}),
+    ],
+)  # fmt: skip
+def test_what_peft_can_train_gives_the_logits_of_peft_and_survives_an_export(
+    name: str, settings: dict[str, Any], tokens: np.ndarray, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base, adapter, expected = trained_with(name, tmp_path, tokens, **settings)
+    mesh = make_mesh("2x1")
+    model = load_hf(base, mesh, dtype=jnp.float32)
+    restore = base_restorer(model)
+    before = {path: np.asarray(v[...]) for path, v in parameters(model).items()}, model.config
+    plain = logits_of(model, tokens, mesh)
+    assert np.abs(plain - expected).max() > 0.1
+    load_peft(model, adapter)
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=LOGIT_ERROR, rtol=0)
+    merge(model)
+    save_hf(model, tmp_path / "merged", base=base)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    np.testing.assert_allclose(logits_in_torch(merged, tokens), expected, atol=LOGIT_ERROR, rtol=0)
+    if "modules_to_save" in settings and name != "llama-with-biases":
+        restore()  # as generate does it before the next adapter, although the weights were merged
+        for path, variable in parameters(model).items():
+            np.testing.assert_array_equal(variable[...], before[0].pop(path))
+        assert not before[0]
+        assert model.config == before[1]
+
+
+def test_an_adapter_may_name_its_adapter_lie_beside_a_model_and_bring_keys_of_other_tools(
+    trained_by_peft: tuple[Path, Path, Any],
+    tokens: np.ndarray,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    base, adapter, reference = trained_by_peft
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    weights = copy / "adapter_model.safetensors"
+    plain = load_file(weights)
+    named = {name.replace(".weight", ".default.weight"): array for name, array in plain.items()}
+    save_file(named, weights, {"format": "pt"})
+    index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    shutil.copyfile(base / "model.safetensors", copy / "model.safetensors")
+    config = json.loads((copy / "adapter_config.json").read_text())
+    config |= {
+        "exclude_modules": ["lm_head"],
+        "layers_to_transform": [0, 1],
+        "bookkeeping": "mine",
+        "other": None,
+    }
+    (copy / "adapter_config.json").write_text(json.dumps(config))
+    mesh = make_mesh("1x1")
+    model = load_hf(base, mesh, dtype=jnp.float32)
+    load_peft(model, copy)
+    expected = logits_in_torch(reference, tokens)
+    np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=LOGIT_ERROR, rtol=0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"warning: {copy / 'adapter_config.json'}: bookkeeping = 'mine' means nothing here: ignored"
+    ]
+    name, array = next(iter(plain.items()))
+    for tensors, reason in (
+        ({**plain, **named}, "holds several adapters"),
+        ({**plain, name.replace(".weight", ".bias"): array}, "of this kind are not supported; see .*bias"),
+        ({**plain, "base_model.model.lm_head.lora_A.weight": array}, "of this kind .* see .*lm_head"),
+        ({**plain, "base_model.model.lm_head.weight": array}, "does not fit the model; see lm_head.weight"),
+    ):
+        save_file(tensors, weights, {"format": "pt"})
+        with pytest.raises(UserError, match=reason):
+            load_peft(load_hf(base, mesh), copy)
+    remove_lora(model)
+    (weights).unlink()
+    with pytest.raises(UserError, match=re.escape(f"holds no {weights.name}")):
+        load_peft(model, copy)
+
+
+def test_damaged_adapters_are_refused(trained_by_peft: tuple[Path, Path, Any], tmp_path: Path) -> None:
     base, adapter, _ = trained_by_peft
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     weights, config = copy / "adapter_model.safetensors", copy / "adapter_config.json"

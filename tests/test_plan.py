@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from pathlib import Path
+
 import jax
 import pytest
 
+from xltjax import miniature, train
+from xltjax.common.cli import execute
 from xltjax.common.errors import UserError
 from xltjax.common.settings import build, read_config_files, shipped_configs
 from xltjax.converters.models import known_architecture
+from xltjax.data.formats import read_conversations
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh
+from xltjax.miniature.build import VERSION
+from xltjax.miniature.text import instruction_rows
 from xltjax.partition import partition
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import adamw
@@ -67,6 +78,49 @@ def test_an_accelerator_that_is_too_small_gets_settings_that_fit() -> None:
     nearest = fitting_settings(config, llama, "a100-80g")
     assert nearest is not None
     assert make_plan(nearest, llama).fits("a100-80g")
+
+
+def printed(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        execute(train.COMMAND, ["--plan", *flags])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_plan_of_a_small_model_has_units_that_show_it(
+    tmp_path: Path, chat_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLTJAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+    out = printed(capsys)
+    sizes = re.findall(r"│ (weights|moments|total) +│ +(\S+) +│", out)
+    config = build(TrainConfig, read_config_files(TrainConfig, ["miniature"]))
+    plan = make_plan(config, miniature.architecture())
+    assert [(name, float(size)) for name, size in sizes] == [
+        ("weights", round(plan.weights / 2**20, 2)), ("moments", round(plan.moments / 2**20, 2)),
+        ("total", round(plan.total() / 2**20, 2)),
+    ]  # fmt: skip
+    assert "MiB" in out
+    assert f"{plan.flops / 1e9:,.1f} GFLOP" in out
+    assert "less than 1 s" in out
+    assert "0.0" not in out
+    assert "one epoch: known when the miniature is built" in out
+    # Once it is built, the number of epochs is known.
+    built = tmp_path / f"miniature-v{VERSION}"
+    shutil.copytree(chat_model, built / "model")
+    (built / "instructions").mkdir()
+    rows = instruction_rows(0)[:40]
+    (built / "instructions" / "en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = ChatTokenizer(chat_model).examples(read_conversations(str(built / "instructions")))
+    tokens = sum(len(example.ids) - 1 for example in examples)
+    assert f"one epoch: {tokens:,} tokens; the run sees the data {100 * 1024 / tokens:.1f} times" in printed(
+        capsys
+    )
+
+
+def test_a_plan_without_data_has_no_epochs(chat_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "one update" in (out := printed(capsys, "--model", str(chat_model)))
+    assert "epoch" not in out
 
 
 def test_an_unknown_model_is_refused() -> None:

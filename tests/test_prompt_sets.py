@@ -335,7 +335,7 @@ def test_a_chat_of_several_turns_is_refused_rather_than_cut(tmp_path: Path) -> N
         ('{"instruction": null}', "line 1: instruction must be text, not None"),
         ('{"instruction": "a", "task": 3}', "line 1: task must be text, not 3"),
         ('{"instruction": "a", "modifier": "markdown"}', "line 1: modifier must be"),
-        ('{"instruction": "a", "language": "français"}', "line 1: language 'français' is not a code"),
+        ('{"instruction": "a", "language": "elvish"}', "line 1: language 'elvish' is not a code"),
         ('"a"', "line 1: 'a' is not an instruction"),
         ("{", "line 1: not JSON"),
         ("", "holds no instructions"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import json_line
-from xltjax.common.languages import language_code
+from xltjax.common.languages import language_code, scripts
 from xltjax.data.responses import Response, iterate_responses, read_responses
 
 
@@ -228,7 +228,7 @@ def test_rows_are_read_as_a_stream(tmp_path):
         ('{"id": "a", "response": "b", "task": {}}', "task must be text"),
         ('{"id": "a", "response": "b", "prompt_tokens": "9"}', "prompt_tokens must be a whole number"),
         ('{"id": "a", "response": "b", "modifier": "brief"}', "modifier must be"),
-        ('{"id": "a", "response": "b", "language": "French"}', "line 1: language 'French' is not a code"),
+        ('{"id": "a", "response": "b", "language": "Elvish"}', "line 1: language 'Elvish' is not a code"),
         ('[{"role": "user", "content": "Hi"}]', "does not end with an assistant's answer"),
         ("7", "not 7"),
         ("[7]", "not 7"),
@@ -265,16 +265,62 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("fr", "fr"), ("pt_PT", "pt"), ("PT-br", "pt"), (" ru ", "ru"), ("zh-Hant-TW", "zh")]
+    ("names", "code"),
+    [
+        ("fr fra fre FR fr-CA fr_FR.UTF-8 French français FRENCH francês", "fr"),
+        ("de deu ger de-AT German Deutsch", "de"),
+        ("pt pt_PT PT-br por Portuguese português", "pt"),
+        ("ru rus ru_RU Russian русский", "ru"),
+        ("zh zh-CN zh_Hant_TW zho chi cmn Chinese Mandarin 中文", "zh"),
+        ("no nb nor nob nb-NO Norwegian", "no"),
+        ("tl fil tgl Filipino", "tl"),
+        ("he iw heb Hebrew", "he"),
+        ("id in ind Indonesian", "id"),
+        ("hi hin hi-Latn Hindi हिन्दी", "hi"),
+        ("ar ara arb Arabic العربية", "ar"),
+        ("ja jpn Japanese 日本語", "ja"),
+        ("ko kor Korean 한국어", "ko"),
+        ("es spa es-419 Spanish español", "es"),
+        ("yue zh-yue Cantonese", "yue"),
+    ],
 )
-def test_language_codes_lose_their_region(name, code):
-    assert language_code(name) == code
+def test_every_way_to_name_a_language_gives_one_code(names, code):
+    assert {name: language_code(name) for name in names.split()} == dict.fromkeys(names.split(), code)
+    assert language_code(f" {code} ") == code
 
 
-@pytest.mark.parametrize("name", ["", "f", "French", "fr fr", "12", "../x"])
+def test_names_of_languages_may_have_a_region():
+    assert language_code("Brazilian Portuguese") == language_code("Portuguese (Brazil)") == "pt"
+    assert language_code("Norwegian Bokmål") == "no"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "f", "Elvish", "fr fr", "12", "../x", "xx", "jp", "--", "responses", "fr?"]
+)
 def test_other_language_names_are_refused(name):
-    with pytest.raises(UserError, match="is not a code"):
+    with pytest.raises(UserError, match="is not a code such as 'fr'"):
         language_code(name)
+
+
+def test_the_languages_of_our_sets_and_of_the_benchmark_keep_their_codes():
+    for code in ("en", "fr", "pt", "ru", "de", "es", "it", "id", "tr", "vi", "ar", "hi", "ja", "ko", "zh"):
+        assert language_code(code) == code
+        assert scripts(code)
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("ru", "Cyrl"),
+        ("sr", "Cyrl Latn"),
+        ("zh", "Bopo Hani"),
+        ("ko", "Hang Hani"),
+        ("hi", "Deva"),
+        ("no", "Latn"),
+    ],
+)
+def test_scripts_are_those_that_a_language_is_written_in(language, expected):
+    assert " ".join(sorted(scripts(language))) == expected
 
 
 @given(text=st.text(st.characters(exclude_categories=())))

@@ -54,7 +54,7 @@ def test_a_file_holds_the_instructions_in_its_language_whatever_the_answers(tmp_
     [
         (("--export", "{t}/new", "--set", "xlt13"), "did you mean 'xlt113'?"),
         (("--export", "{t}/new", "--languages", "en,it"), "no instructions in it"),
-        (("--export", "{t}/new", "--languages", "Russian"), "not a code"),
+        (("--export", "{t}/new", "--languages", "Elvish"), "not a code"),
         (("--export", "{t}/file"), "is a file, not a directory"),
         (("--export", "{t}/full"), "already holds fr.jsonl"),
         (("--exprot", "x"), "--export"),

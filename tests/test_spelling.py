@@ -17,11 +17,13 @@ from xltjax.eval.spelling import (
     classify_words,
     dictionary_folders,
     find_dictionaries,
+    read_word_list,
     spelling_scores,
     tokenize,
 )
 
 WORDS = {
+    "en_GB": "colour the cat",
     "en_US": "the cat sleeps on sofa house rings lord of my friend London didn't well-known I",
     "fr_FR": "le la chat dort sur canapé maison peut-être aujourd'hui l'homme est là mon ami je lis et une Paris",
     "pt_BR": "o gato dorme ônibus casa",
@@ -93,12 +95,12 @@ def test_shares_of_one_answer_by_hand(dictionaries):
     ],
 )
 def test_words_keep_apostrophes_and_hyphens_and_have_no_digits(text, words):
-    assert [word for word, _ in tokenize(text)] == words
+    assert [token.word for token in tokenize(text)] == words
 
 
 def test_a_word_is_inside_a_sentence_after_blanks_and_commas_only():
     text = "Le chat, Tom dort. Paris est «Grand» : Oui\n- Non 7 Sept"
-    assert [word for word, within in tokenize(text) if within] == ["chat", "Tom", "dort", "est", "Sept"]
+    assert [token.word for token in tokenize(text) if token.within] == ["chat", "Tom", "dort", "est", "Sept"]
 
 
 @pytest.mark.parametrize("word", ["aujourd’hui", "l'homme", "L’homme", "peut-être", "PEUT-ÊTRE"])
@@ -109,6 +111,19 @@ def test_elisions_and_compounds_are_looked_up_whole(dictionaries, word):
 @pytest.mark.parametrize("word", ["ônibus", "autocarro", "económico"])
 def test_portuguese_of_either_country_is_right(dictionaries, word):
     assert scores(f"o {word}", "pt", dictionaries)["spelling"].value == 1.0
+
+
+@pytest.mark.parametrize("word", ["colour", "house"])
+def test_english_of_either_country_is_right(dictionaries, word):
+    assert scores(f"the {word}", "en", dictionaries)["spelling"].value == 1.0
+
+
+def test_the_other_spelling_may_stand_in_another_folder(tmp_path):
+    write_dictionary(tmp_path / "own", "en_GB", "colour")
+    write_dictionary(tmp_path / "system", "en_US", "color")
+    write_dictionary(tmp_path / "system", "en_GB", "")
+    folders = [tmp_path / "own", tmp_path / "system"]
+    assert names(find_dictionaries("en", folders)) == ["system/en_US.dic", "own/en_GB.dic"]
 
 
 def test_code_tags_and_addresses_are_not_words(dictionaries):
@@ -152,6 +167,95 @@ def test_code_tags_and_addresses_are_not_words(dictionaries):
 )
 def test_unknown_words_are_names_foreign_or_nonwords(folder, text, names, foreign, nonwords):
     assert classes(text, "fr", folder)[1:] == (names, foreign, nonwords)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        # Abbreviations with full stops.
+        ("мой друг читает и т.д. и т. п., т.е. спит", "ru"),
+        ("le chat dort, p. ex. sur le canapé, c.-à-d. là", "fr"),
+        ("ich lese z. B. die Katze usw. und d.h. das", "de"),
+        ("o gato dorme, p. ex. etc.", "pt"),
+        ("the cat sleeps, e.g. on sofa, i.e. I. etc.", "en"),
+        ("le chat est là (pág. 5) et qqch. est là", "fr"),
+        # Units and numerals.
+        ("le chat dort 5 km, 90 km/h, 20 °C, 3 kWh et 12 gtt", "fr"),
+        ("кошка спит 5 км и 100 мл, 20 мкм", "ru"),
+        ("le chat XIV est le XIXe et la IIe", "fr"),
+        ("мой XXI-го и XIV", "ru"),
+        # Parts of compounds.
+        ("ich lese die Gesundheits- und Haus", "de"),
+        ("die Katze und -haus", "de"),
+        ("o gato pré-, casa", "pt"),
+    ],
+)
+def test_what_is_no_misspelling_is_not_counted_as_one(folder, text, language):
+    assert classes(text, language, folder, ("en", "fr", "pt", "ru", "de"))[3] == (
+        {"das": 1} if "das" in text else {}
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["exemple.photography", "amazon.de/chat", "пример.рф", "a-b.co.uk", "museum.art"]
+)
+def test_domains_of_any_top_level_are_not_words(dictionaries, address):
+    assert scores(f"le chat dort sur {address}.", "fr", dictionaries)["spelling"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "nonword"),
+    [
+        ("le chat glorb. Le chat dort", "glorb"),
+        ("le chat dort 5 glorbe", "glorbe"),
+        ("le chat glorbe - est là", "glorbe"),
+        ("le chat mmm dort", "mmm"),
+    ],
+)
+def test_misspellings_beside_numbers_and_stops_still_count(folder, text, nonword):
+    assert classes(text, "fr", folder)[3] == {nonword: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "foreign"),
+    [
+        ("le chat привыт est là", "fr", {"Cyrillic": {"привыт": 1}}),
+        ("le chat дом est là", "fr", {"ru": {"дом": 1}}),
+        # Eight letters that say as much as five words.
+        ("le chat 今天天气很好我们 est là", "fr", {"Han": {"今天天气很好我们": 5}}),
+        ("le chat " + "今天天气很好" * 50 + " dort", "fr", {"Han": {"今天天气很好" * 50: 180}}),
+        ("кошка glorbe спит", "ru", {"Latin": {"glorbe": 1}}),
+        ("кошка नमस्ते спит", "ru", {"Devanagari": {"नमस्ते": 1}}),
+        ("кошка さくら спит 안녕하세요", "ru", {"Hiragana": {"さくら": 1}, "Hangul": {"안녕하세요": 2}}),
+    ],
+)
+def test_words_of_another_script_are_foreign(folder, text, language, foreign):
+    assert classes(text, language, folder)[2:] == (foreign, {})
+
+
+def test_the_word_that_was_cut_at_the_token_limit_does_not_count(dictionaries):
+    def nonwords(text, truncated):
+        found = spelling_scores("a", text, "fr", dictionaries, ("fr",), truncated=truncated)
+        return {s.metric: s for s in found}["spelling_nonword"].detail["words"]
+
+    assert nonwords("le chat glorbe et cana", False) == {"glorbe": 1, "cana": 1}
+    assert nonwords("le chat glorbe et cana", True) == {"glorbe": 1}
+    assert nonwords("le chat glorbe et l'hom", True) == {"glorbe": 1}
+    assert nonwords("le chat **glor", True) == {}
+    # A mark or a blank at the end: the last word is whole.
+    assert nonwords("le chat glorbe.", True) == nonwords("le chat glorbe ", True) == {"glorbe": 1}
+
+
+def test_a_word_list_makes_names_and_neologisms_right(tmp_path, dictionaries):
+    (tmp_path / "words").write_text("Zorglub\nmétavers\n\nÀ-côté\n", encoding="utf-8")
+    known = read_word_list(tmp_path / "words")
+    assert known == {"zorglub", "métavers", "à-côté"}
+    text = "Zorglub’s chat, l'métavers, MÉTAVERS, à-côté, glorbe"
+    found = spelling_scores("a", text, "fr", dictionaries, ("fr",), known=known)
+    assert {s.metric: s for s in found}["spelling_nonword"].detail["words"] == {"glorbe": 1}
+    (tmp_path / "words").write_text("\n1\n")
+    with pytest.raises(UserError, match="words holds no words"):
+        read_word_list(tmp_path / "words")
 
 
 def test_german_capitals_do_not_make_names(folder):

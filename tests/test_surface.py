@@ -7,7 +7,9 @@ import random
 import statistics
 import sys
 
+import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from xltjax.common.errors import UserError
@@ -17,6 +19,7 @@ from xltjax.eval import spelling
 from xltjax.eval.scores import Score, abstain, failed, read_scores
 from xltjax.eval.summary import Summary, detectable_by_metric, save_results
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
+from xltjax.eval.tables import print_summary
 
 FRENCH = "Le chat dort sur le canapé pendant que la pluie tombe dehors."
 RUSSIAN = "Кошка спит на диване, пока на улице идёт дождь."
@@ -91,8 +94,8 @@ NAMES = ("language_correct", "line_language", "lpr", "spelling")
 @pytest.mark.parametrize(
     ("text", "language", "expected"),
     [
-        ("", "fr", ("-", "-", "-", "-")),
-        (" \n\t\u200b", "fr", ("-", "-", "-", "-")),
+        ("", "fr", (0.0, 0.0, "-", "-")),
+        (" \n\t\u200b", "fr", (0.0, 0.0, "-", "-")),
         ("1 2 3 4 5 6 7 8 9 10", "fr", ("-", "-", 0.0, "-")),
         ("🙂 🎉 🙂 🎉 🙂 🎉", "fr", ("-", "-", 0.0, "-")),
         (LINE_OF_100_000, "fr", (1.0, 1.0, 1.0, 1.0)),
@@ -129,6 +132,49 @@ def test_scores_do_not_depend_on_order_batch_or_repetition(metrics, folder):
     fresh = SurfaceMetrics(SurfaceConfig(dictionaries=(str(folder),)))
     assert {r.id: fresh(r) for r in shuffled} == once
     assert {r.id: fresh(r) for r in shuffled[:7]} == {r.id: once[r.id] for r in shuffled[:7]}
+
+
+def test_an_answer_cut_at_the_token_limit_is_read_up_to_there(metrics):
+    text = f"{FRENCH}\n{ENGLISH}\nLe chat glor"
+    cut, whole = (
+        {s.metric: s for s in metrics(Response(id="a", language="fr", response=text, finish_reason=reason))}
+        for reason in ("length", "stop")
+    )
+    assert (cut["spelling_nonword"].value, whole["spelling_nonword"].detail["words"]) == (0.0, {"glor": 1})
+    assert [len(scores["line_language"].detail["lines"]) for scores in (cut, whole)] == [2, 2]
+    # As in the benchmark and the paper, the other metrics read all of it.
+    assert {name for name in cut if cut[name] != whole[name] and not name.startswith("spelling")} == set()
+
+
+def test_a_word_list_is_known_to_every_process(tmp_path, folder, capsys, monkeypatch):
+    (tmp_path / "words").write_text("glorbe\n")
+    path = tmp_path / "r.jsonl"
+    row = {"id": "1", "language": "fra", "response": "le chat glorbe dort"}
+    path.write_text(json.dumps(row) + "\n")
+    values = []
+    for flags in (
+        (),
+        ("--word-list", tmp_path / "words"),
+        ("--word-list", tmp_path / "words", "--workers", 2),
+    ):
+        arguments = ("surface", path, "--out", tmp_path / "out", "--dictionaries", folder, *flags)
+        assert run(capsys, monkeypatch, *arguments)[0] == 0
+        values += [s.value for s in read_scores(tmp_path / "out" / "scores.jsonl") if s.metric == "spelling"]
+    assert values == [0.75, 1.0, 1.0]
+    tools = json.loads((tmp_path / "out" / "summary.json").read_text())["provenance"]["surface"]
+    assert len(tools["word_list"]["sha256"]) == 64
+    assert isinstance(tools["segmenters"], dict)
+
+
+def test_tags_of_one_language_in_two_files_are_one_language(tmp_path, folder, capsys, monkeypatch):
+    for name, tag in (("a", "fra"), ("b", "fr-CA"), ("c", "French")):
+        row = {"id": "1", "language": tag, "response": FRENCH}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    files = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    out = tmp_path / "out"
+    assert run(capsys, monkeypatch, "surface", *files, "--out", out, "--dictionaries", folder)[0] == 0
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    assert {row["language"] for row in rows} == {"fr"}
 
 
 def test_without_an_expected_language_every_metric_fails(metrics):
@@ -171,13 +217,15 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     scores = {(s.id, s.metric): s for s in read_scores(out / "scores.jsonl")}
     assert len(scores) == 2 * 8 + 3 * 9
     correct = {id: scores[id, "language_correct"].value for id in "12345"}
-    assert correct == {"1": 1.0, "2": 0.0, "3": 1.0, "4": None, "5": 1.0}
+    assert correct == {"1": 1.0, "2": 0.0, "3": 1.0, "4": 0.0, "5": 1.0}
     assert scores["2", "spelling_foreign"].detail["words"]["en"]["the"] == 2
     assert scores["4", "spelling"].detail == {"reason": "no words"}
     summary = json.loads((out / "summary.json").read_text())
-    row = next(r for r in summary["rows"] if (r["model"], r["metric"]) == ("b", "language_correct"))
+    row = next(r for r in summary["rows"] if (r["model"], r["metric"]) == ("b", "lpr"))
     assert (row["n"], row["ok"], row["abstain"], row["failed"], row["coverage"]) == (2, 1, 1, 0, 0.5)
-    assert row["reasons"] == {"empty": 1}
+    assert (row["mean"], row["unscored_as_0"], row["unscored_as_1"]) == (1.0, 0.5, 1.0)
+    assert row["reasons"] == {"no line of 5 tokens": 1}
+    assert row["examples"] == {"no line of 5 tokens": ["4"]}
     with (out / "summary.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(summary["rows"]) == 8 + 9 + 9
     page = (out / "summary.md").read_text()
@@ -194,7 +242,11 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     assert len(tools["language_model"]["sha256"]) == 64
     assert tools["dictionaries"]["fr"][0]["path"].endswith("fr_FR.dic")
     assert "100.0" in printed
-    assert "  empty: language_correct 1\n" in printed
+    # Beside each mean its coverage, below 98 % the bounds, and at the end who was left out.
+    assert "100.0 cov 50 (50.0–100.0)" in " ".join(printed.replace("\u00a0", " ").split())
+    for text in (page, printed):
+        assert "  no words: spelling 1, " in text
+        assert "no line of 5 tokens: lpr 1, line_accuracy 1, wpr 1 (such as 4)\n" in text
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
@@ -251,8 +303,9 @@ def test_more_processes_give_the_same_files(tmp_path, folder, responses, capsys,
         (("surface", "{r}", "--out", "{o}", "--lid-model", "none.bin"), "none.bin does not exist"),
         (("surface", "{r}", "--out", "{o}", "--dictionaries", "none"), "none: no such folder"),
         (("surface", "{r}", "--out", "{o}", "--english-words", "absent"), "absent does not exist"),
-        (("surface", "{r}", "--out", "{o}", "--languages", "english"), "'english' is not a code"),
-        (("surface", "{r}", "--out", "{o}", "--language", "French"), "'French' is not a code"),
+        (("surface", "{r}", "--out", "{o}", "--languages", "elvish"), "'elvish' is not a code"),
+        (("surface", "{r}", "--out", "{o}", "--language", "fr fr"), "'fr fr' is not a code"),
+        (("surface", "{r}", "--out", "{o}", "--word-list", "absent"), "absent does not exist"),
         (("surface", "{r}", "--out", "{o}", "--workers", "0"), "workers: 0 is not at least 1"),
     ],
 )
@@ -311,20 +364,82 @@ def summarize(*scores):
     return {row["metric"]: row for row in summary.rows()}
 
 
-def test_proportions_get_the_wilson_interval():
-    row = summarize(*(Score(str(n), "x", float(n < 13)) for n in range(14)))["x"]
+def test_metrics_of_0_and_1_get_the_wilson_interval():
+    row = summarize(*(Score(str(n), "lpr", float(n < 13)) for n in range(14)))["lpr"]
     # Wilson, 1927, for 13 of 14, worked out by hand with z = 1.96: 69 % to 99 %.
     assert (row["mean"], row["interval"]) == (pytest.approx(13 / 14), "wilson")
     assert (row["low"], row["high"]) == (pytest.approx(0.6853, abs=1e-4), pytest.approx(0.9873, abs=1e-4))
 
 
-def test_shares_get_the_normal_interval_of_their_mean():
-    shares = [0.5, 0.9, 0.75, 1.0, 0.9]
-    row = summarize(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
-    half = 1.959964 * statistics.stdev(shares) / math.sqrt(5)
-    assert row["mean"] == pytest.approx(statistics.mean(shares))
-    assert row["low"] == pytest.approx(statistics.mean(shares) - half)
-    assert row["high"] == pytest.approx(min(1.0, statistics.mean(shares) + half))
+def bootstrap(values, seed=1):
+    """The percentile interval of a mean by scipy."""
+    found = stats.bootstrap(
+        (np.array(values),), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(seed)
+    )
+    return found.confidence_interval
+
+
+def test_shares_get_the_bootstrap_interval_of_their_mean():
+    shares = [0.5, 0.9, 0.75, 1.0, 0.9, 0.8, 0.25] * 12
+    row = summarize(*(Score(str(n), "spelling", share) for n, share in enumerate(shares)))["spelling"]
+    expected = bootstrap(shares)
+    assert (row["mean"], row["interval"]) == (pytest.approx(statistics.mean(shares)), "bootstrap")
+    assert row["low"] == pytest.approx(expected.low, abs=0.004)
+    assert row["high"] == pytest.approx(expected.high, abs=0.004)
+
+
+def test_the_method_follows_from_the_metric_and_not_from_its_values():
+    whole = [float(n % 3 > 0) for n in range(60)]
+    rows = summarize(
+        *(Score(str(n), name, v) for name in ("lpr", "line_accuracy") for n, v in enumerate(whole))
+    )
+    assert [rows[name]["interval"] for name in ("lpr", "line_accuracy")] == ["wilson", "bootstrap"]
+    # n, or n - 1 for shares, in the standard deviation.
+    assert rows["line_accuracy"]["detectable"] / rows["lpr"]["detectable"] == pytest.approx(
+        math.sqrt(60 / 59)
+    )
+
+
+def clustered(metric, values, copies):
+    """The row of ``metric`` where each of ``values`` stands for ``copies`` answers to one instruction."""
+    summary = Summary()
+    for n, value in enumerate(values):
+        for copy in range(copies):
+            response = Response(id=f"{n}-{copy}", model="m", language="fr", instruction_id=str(n))
+            summary.add(response, Score(response.id, metric, value))
+    (row,) = summary.rows()
+    return row
+
+
+@pytest.mark.parametrize("metric", ["lpr", "spelling"])
+def test_more_answers_to_the_same_instructions_are_no_more_evidence(metric):
+    values = [float(n % 3 > 0) for n in range(30)]
+    once, thrice = clustered(metric, values, 1), clustered(metric, values, 3)
+    assert (thrice["n"], thrice["n_scored"], thrice["answers"], thrice["ok"]) == (30, 30, 90, 90)
+    for key in ("mean", "low", "high"):
+        assert thrice[key] == pytest.approx(once[key])
+    assert thrice["detectable"] == pytest.approx(once["detectable"], rel=0.02)
+
+
+def test_bounds_take_what_was_not_scored_for_wrong_and_for_right():
+    scores = [Score(str(n), "lpr", float(n < 6)) for n in range(8)]
+    row = summarize(*scores, abstain("8", "lpr", "x"), failed("9", "lpr", "y"))["lpr"]
+    assert (row["mean"], row["coverage"]) == (0.75, 0.8)
+    assert (row["unscored_as_0"], row["unscored_as_1"]) == (0.6, 0.8)
+
+
+def test_bounds_are_shown_where_coverage_is_under_98_per_cent(capsys):
+    def printed(unscored):
+        scores = [Score(str(n), "lpr", 1.0) for n in range(100 - unscored)]
+        scores += [abstain(f"r{n}", "lpr", "no line") for n in range(unscored)]
+        print_summary(list(summarize(*scores).values()), {"Language": [("lpr", "LPR", True)]})
+        return capsys.readouterr().out.replace("\u00a0", " ")
+
+    assert "] cov 95 (95.0–100.0)" in printed(5)
+    assert "no line: lpr 5 (such as r0, r1, r2)" in printed(5)
+    assert "] cov 98  \n" in printed(2)
+    assert "] cov 100  \n" in printed(0)
+    assert "Every answer was scored." in printed(0)
 
 
 def test_each_row_says_what_difference_between_two_models_would_be_found():
@@ -332,15 +447,16 @@ def test_each_row_says_what_difference_between_two_models_would_be_found():
     row = summarize(*(Score(str(n), "x", share) for n, share in enumerate(shares)))["x"]
     effect = TTestPower().solve_power(nobs=30, alpha=0.05, power=0.8)
     assert row["detectable"] == pytest.approx(effect * math.sqrt(2) * statistics.stdev(shares), rel=1e-4)
-    row = summarize(*(Score(str(n), "x", float(n < 21)) for n in range(30)))["x"]
+    row = summarize(*(Score(str(n), "lpr", float(n < 21)) for n in range(30)))["lpr"]
     assert row["detectable"] == pytest.approx(effect * math.sqrt(2 * 0.7 * 0.3), rel=1e-4)
-    assert summarize(*(Score(str(n), "x", 1.0) for n in range(30)))["x"]["detectable"] is None
+    assert summarize(*(Score(str(n), "lpr", 1.0) for n in range(30)))["lpr"]["detectable"] is None
     assert summarize(Score("a", "x", 0.5))["x"]["detectable"] is None
 
 
 def test_under_a_table_stands_the_median_of_its_rows_with_their_n():
     rows = [
-        {"metric": "x", "ok": n, "detectable": d} for n, d in ((30, 0.25), (113, 0.125), (90, 0.2), (5, None))
+        {"metric": "x", "n_scored": n, "detectable": d}
+        for n, d in ((30, 0.25), (113, 0.125), (90, 0.2), (5, None))
     ]
     assert detectable_by_metric(rows) == {"x": "20.0 (n 30–113)"}
 

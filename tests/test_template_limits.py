@@ -182,9 +182,11 @@ def test_a_run_with_a_dated_template_learns_the_same_tokens_on_another_day(
     # Generation from the run asks with the date of the run.
     prompts = write(tmp_path / "p.jsonl", {"instruction": "q"})
     asked = GenerateConfig(model=str(tmp_path / "run"), prompts=str(prompts), out=str(tmp_path / "o.jsonl"))
-    assert generate._settings(asked, tmp_path / "run")["template_date"] == "2024-07-26"
+    assert [each.date for each in generate._answerers(asked, tmp_path / "run")] == ["2024-07-26"]
     base = dataclasses.replace(asked, model=str(directory), template="tokenizer")
-    assert generate._settings(base, directory)["template_date"] == "2025-01-01"
+    assert [each.date for each in generate._answerers(base, directory)] == ["2025-01-01"]
+    # A file that was begun earlier keeps its date.
+    assert [each.date for each in generate._answerers(base, directory, "2024-12-31")] == ["2024-12-31"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from xltjax.common.errors import did_you_mean
+from xltjax.common.signals import exit_when_interrupted
 
 COMMANDS = {
     "train": "instruction-tune a LLaMA on a mesh, fully or with LoRA",
@@ -25,6 +26,7 @@ def main() -> None:
         for name, purpose in COMMANDS.items():
             print(f"  {name:<11} {purpose}")
         sys.exit(0)
+    exit_when_interrupted()
     name = sys.argv.pop(1)
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}; {did_you_mean(name, COMMANDS)}", file=sys.stderr)

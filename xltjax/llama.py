@@ -9,9 +9,11 @@ weights, ``xltjax.converters.load_hf`` with a checkpoint's. Call it under ``jax.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -26,8 +28,8 @@ from xltjax.cached_attention import cached_attention
 from xltjax.common.errors import UserError
 from xltjax.kv_cache import KVCache, LayerCache
 from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits
-from xltjax.mesh import BATCH, stored_spec
-from xltjax.rope import RopeScaling, inverse_frequencies, rope_tables, rotate
+from xltjax.mesh import BATCH, mesh_of, stored_spec
+from xltjax.rope import RopeScaling, rope_tables, rotate
 
 
 @dataclass(frozen=True)
@@ -288,33 +290,41 @@ class Llama(nnx.Module):
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
         config = self.config
-        frequencies = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
-        return rope_tables(positions, frequencies, self.compute_dtype)
+        return rope_tables(
+            positions, config.head_dim, config.rope_theta, config.rope_scaling, self.compute_dtype
+        )
+
+
+def untie(model: Llama) -> None:
+    """Give a model whose head is tied to its embedding a head of its own, with the same values."""
+    model.config = dataclasses.replace(model.config, tied_embeddings=False)
+    head = declare_linear(model.embed.weight.shape, ("vocab", "embed"))
+    table = model.embed.weight[...]
+    with jax.set_mesh(mesh_of(table)):
+        head.weight.set_value(jnp.copy(jax.sharding.reshard(table, stored_spec(head.weight.axes))))
+    model.head = nnx.data(head)
 
 
 def initialize(model: Llama, mesh: Mesh, key: Array, dtype: Any = jnp.float32) -> Llama:
     """Fill an abstract ``model`` with random weights on ``mesh``, each drawn on the devices that store it."""
     model.config.check_mesh(mesh)
-    variables = parameters(model)
-
-    def draw(key: Array) -> list[Array]:
-        keys = jax.random.split(key, len(variables))
-        return [
-            _initial_value(v, k, model.config, dtype) for v, k in zip(variables.values(), keys, strict=True)
-        ]
-
-    shardings = [NamedSharding(mesh, stored_spec(v.axes)) for v in variables.values()]
+    variables = parameters(model).values()
     with jax.set_mesh(mesh):
-        arrays = jax.jit(draw, out_shardings=shardings)(key)
-    for variable, array in zip(variables.values(), arrays, strict=True):
-        variable.set_value(array)
+        for variable, own_key in zip(variables, jax.random.split(key, len(variables)), strict=True):
+            place = NamedSharding(mesh, stored_spec(variable.axes))
+            scale = model.config.initializer_range
+            variable.set_value(_initial_value(own_key, variable.shape, variable.init, scale, dtype, place))
     return model
 
 
-def _initial_value(variable: nnx.Variable, key: Array, config: LlamaConfig, dtype: Any) -> Array:
-    if variable.init == "normal":
-        return config.initializer_range * jax.random.normal(key, variable.shape, dtype)
-    return jnp.full(variable.shape, {"ones": 1, "zeros": 0}[variable.init], dtype)
+# One small program for each shape; a single program for all parameters of a deep model compiles for minutes.
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _initial_value(
+    key: Array, shape: tuple[int, ...], init: str, scale: float, dtype: Any, place: NamedSharding
+) -> Array:
+    if init == "normal":
+        return scale * jax.random.normal(key, shape, dtype, out_sharding=place)
+    return {"ones": jnp.ones, "zeros": jnp.zeros}[init](shape, dtype, out_sharding=place)
 
 
 def parameters(model: nnx.Module, kind: type[nnx.Variable] = nnx.Variable) -> dict[str, nnx.Variable]:

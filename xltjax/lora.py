@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -52,8 +52,9 @@ class LoRALinear(Linear):
 
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""
+        y = super().matmul(x)
         low = matmul(self.drop(x), use(self.lora_a, x.dtype), None)
-        return super().matmul(x) + matmul(low, use(self.lora_b, x.dtype), self.split) * self.scale
+        return y + matmul(low, use(self.lora_b, x.dtype), self.split) * self.scale
 
     def drop(self, x: Array) -> Array:
         """``x`` with a random share ``rate`` at zero and the rest scaled up, or unchanged without a key."""
@@ -80,11 +81,11 @@ def lora_linears(model: Llama) -> Iterator[tuple[str, LoRALinear]]:
     return ((path, linear) for path, linear in linears(model) if isinstance(linear, LoRALinear))
 
 
-def replace_linears(model: Llama, replacement: Callable[[str, Linear], Linear]) -> None:
-    """Put ``replacement(path, linear)`` in the place of every layer of ``linears``, in the same order."""
-    for path, linear in list(linears(model)):
-        _, index, part, name = path.split(".")
-        setattr(getattr(model.layers[int(index)], part), name, replacement(path, linear))
+def replace_linears(model: Llama, replacement: Callable[[int, str, Linear], Linear]) -> None:
+    """Put ``replacement(index, path, linear)`` in the place of every layer of ``linears``."""
+    for index, (path, linear) in enumerate(list(linears(model))):
+        _, layer, part, name = path.split(".")
+        setattr(getattr(model.layers[int(layer)], part), name, replacement(index, path, linear))
 
 
 def add_lora(
@@ -119,13 +120,33 @@ def add_lora(
             raise UserError(
                 f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
             )
-    order = [path for path, _ in linears(model)]
+    chosen = [path for path, _ in linears(model) if path.rsplit(".", 1)[1] in targets]
+    add_adapters(model, mesh, key, dict.fromkeys(chosen, (rank, alpha / rank)), dtype)
 
-    def with_adapter(path: str, linear: Linear) -> Linear:
-        if path.rsplit(".", 1)[1] not in targets:
+
+def add_adapters(
+    model: Llama,
+    mesh: Mesh,
+    key: Array | None,
+    sizes: Mapping[str, tuple[int, float]],
+    dtype: Any = jnp.float32,
+) -> None:
+    """``add_lora`` for adapters of different sizes.
+
+    Args:
+        model: changed in place.
+        mesh: on which the model lies.
+        key: of the random start; None leaves the adapters abstract.
+        sizes: the rank and scale of the adapter of each layer that gets one, by its path in ``linears``.
+        dtype: of the adapters.
+    """
+
+    def with_adapter(index: int, path: str, linear: Linear) -> Linear:
+        if path not in sizes:
             return linear
-        own_key = None if key is None else jax.random.fold_in(key, order.index(path))
-        return LoRALinear(linear, *_adapter(linear, mesh, own_key, rank, dtype), alpha / rank)
+        rank, scale = sizes[path]
+        own_key = None if key is None else jax.random.fold_in(key, index)
+        return LoRALinear(linear, *_adapter(linear, mesh, own_key, rank, dtype), scale)
 
     with jax.set_mesh(mesh):
         replace_linears(model, with_adapter)
@@ -172,12 +193,11 @@ def with_dropout(model: Llama, rate: float, key: Array) -> Llama:
         key: of the draws.
     """
     dropping = nnx.clone(model)
-    order = [path for path, _ in linears(model)]
 
-    def with_key(path: str, linear: Linear) -> Linear:
+    def with_key(index: int, path: str, linear: Linear) -> Linear:
         if not isinstance(linear, LoRALinear):
             return linear
-        own_key = jax.random.fold_in(key, order.index(path))
+        own_key = jax.random.fold_in(key, index)
         return LoRALinear(linear, linear.lora_a, linear.lora_b, linear.scale, rate=rate, key=own_key)
 
     replace_linears(dropping, with_key)
@@ -196,7 +216,7 @@ def merge(model: Llama) -> None:
 
 def remove_lora(model: Llama) -> None:
     """Remove every adapter and leave the base model."""
-    replace_linears(model, lambda _, linear: Linear(linear.weight, linear.bias, linear.layout))
+    replace_linears(model, lambda _, path, linear: Linear(linear.weight, linear.bias, linear.layout))
 
 
 @jax.jit

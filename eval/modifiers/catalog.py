@@ -14,9 +14,12 @@ from typing import Any, Literal
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.languages import language_code
 from xltjax.eval.language import Identify, LanguageIdentifier
+from xltjax.eval.modifiers.arrow_check import arrow
+from xltjax.eval.modifiers.capitals_check import capitalize
 from xltjax.eval.modifiers.html_check import html_page
-from xltjax.eval.modifiers.markdown_checks import list_n, markdown
-from xltjax.eval.modifiers.text_checks import answer_in, arrow, briefly, capitalize, detailed
+from xltjax.eval.modifiers.list_check import list_n
+from xltjax.eval.modifiers.markdown_check import markdown
+from xltjax.eval.modifiers.text_checks import answer_in, briefly, detailed
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided, failed
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.text.segmentation import is_empty
@@ -24,7 +27,7 @@ from xltjax.eval.text.segmentation import is_empty
 # Raise it when a verdict of any check changes, also by a change in ``markup``, ``segmentation`` or
 # ``data.released``: the journal of ``modifiers`` then starts anew. So does it with ``language.LANGUAGE_VERSION``,
 # on which the check of answer_in depends.
-MODIFIERS_VERSION = 1
+MODIFIERS_VERSION = 2
 
 Kind = Literal["program", "relative", "judge"]
 
@@ -88,12 +91,22 @@ def _detailed(answer: Answer) -> Verdict:
 
 
 def _list_n(answer: Answer) -> Verdict:
-    n = answer.params.get("n")
-    if isinstance(n, str) and n.isdecimal():
-        n = int(n)
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+    n = _whole_number(answer.params.get("n"))
+    if n is None:
         return failed("list_n needs params.n, a whole number from 1")
-    return list_n(answer.response, n)
+    if answer.params.get("most") is None:
+        return list_n(answer.response, n)
+    most = _whole_number(answer.params["most"])
+    if most is None or most < n:
+        return failed("params.most of list_n must be a whole number from params.n")
+    return list_n(answer.response, n, most)
+
+
+def _whole_number(value: Any) -> int | None:
+    """``value``, or the number that its text is, if it is whole and at least 1."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None
 
 
 def _answer_in(answer: Answer) -> Verdict:

@@ -118,12 +118,12 @@ def _share(values: Mapping[str, float | None]) -> tuple[int, float | None, float
 
 
 def _detectable(only_asked: int, only_unasked: int, pairs: int) -> float | None:
-    if pairs < 2:
+    # The differences are 1, -1 and 0; where they are all the same, they say nothing about the spread of further ones.
+    if pairs < 2 or pairs in (only_asked, only_unasked) or not only_asked + only_unasked:
         return None
-    # The differences are 1, -1 and 0.
     mean = (only_asked - only_unasked) / pairs
     variance = (only_asked + only_unasked - pairs * mean**2) / (pairs - 1)
-    return minimal_detectable_difference(math.sqrt(max(0.0, variance)), pairs)
+    return minimal_detectable_difference(math.sqrt(variance), pairs)
 
 
 def save_table(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -42,7 +42,8 @@ class Comparison:
             those are.
         p_value: of the two-sided sign-flip test of ``difference``; None without a common item.
         exact: whether the p-value is exact rather than a Monte Carlo estimate.
-        minimal_detectable: the true difference that such a comparison would find with 80 % power.
+        minimal_detectable: the true difference that such a comparison would find with 80 % power; None where the
+            differences have no spread.
     """
 
     difference: Interval
@@ -119,16 +120,25 @@ def _differences_by_unit(
 
 
 def _detectable(sums: np.ndarray, counts: np.ndarray, level: float, power: float) -> float | None:
-    """The minimal detectable mean difference of clustered pairs, None for fewer than two units.
+    """The minimal detectable mean difference of clustered pairs, None for fewer than two units or without spread.
 
     The standard deviation is that of the linearized mean, √units times its standard error. With one item
     in each unit it is the sample standard deviation of the differences.
     """
     if len(sums) < 2:
         return None
+    sd = _linearized_sd(sums, counts)
+    # Differences that are all the same say nothing about the spread of further ones.
+    return minimal_detectable_difference(sd, len(sums), level=level, power=power) if sd > 0 else None
+
+
+def _linearized_sd(sums: np.ndarray, counts: np.ndarray) -> float:
+    """√units times the standard error of the ratio Σ sums / Σ counts; 0 when rounding is all that varies."""
     residuals = (sums - math.fsum(sums) / counts.sum() * counts) / counts.mean()
-    sd = math.sqrt(math.fsum(residuals**2) / (len(sums) - 1))
-    return minimal_detectable_difference(sd, len(sums), level=level, power=power)
+    largest = np.max(np.abs(sums), initial=0.0) / counts.mean()
+    if np.max(np.abs(residuals), initial=0.0) <= 1e-12 * largest:
+        return 0.0
+    return math.sqrt(math.fsum(residuals**2) / (len(sums) - 1))
 
 
 # --- tests ---
@@ -244,7 +254,7 @@ def minimal_detectable_difference(
     return sd * _noncentrality(n, level, power) / math.sqrt(n) if n >= 2 else None
 
 
-def detectable_between_models(values: Mapping[float, int]) -> float | None:
+def detectable_between_models(values: Mapping[float, int], *, zero_one: bool = True) -> float | None:
     """The difference between the means of two models of such scores that a test would find.
 
     It is what a table of one model's scores can say about comparisons with another model that answered as
@@ -256,14 +266,29 @@ def detectable_between_models(values: Mapping[float, int]) -> float | None:
 
     Args:
         values: score -> how many answers have it.
+        zero_one: whether the scores are 0 and 1 by definition; shares may happen to be.
     """
     n = sum(values.values())
     if len(values) < 2:
         return None
     mean = math.fsum(value * count for value, count in values.items()) / n
     squares = math.fsum(count * (value - mean) ** 2 for value, count in values.items())
-    variance = squares / (n if values.keys() <= {0.0, 1.0} else n - 1)
-    return minimal_detectable_difference(math.sqrt(2 * variance), n)
+    return minimal_detectable_difference(math.sqrt(2 * squares / (n if zero_one else n - 1)), n)
+
+
+def detectable_between_clustered(sums: np.ndarray, counts: np.ndarray) -> float | None:
+    """``detectable_between_models`` for models with several answers to an instruction.
+
+    The standard deviation is √2 times that of the linearized mean over instructions.
+
+    Args:
+        sums: the sum of the scores of each instruction, [units].
+        counts: how many scores that is, [units], each at least 1.
+    """
+    if len(sums) < 2:
+        return None
+    sd = math.sqrt(2) * _linearized_sd(sums, counts)
+    return minimal_detectable_difference(sd, len(sums)) if sd > 0 else None
 
 
 @functools.cache

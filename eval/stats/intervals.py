@@ -52,11 +52,12 @@ class Interval:
         return self.n / self.total if self.total else 0.0
 
 
-def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval of a proportion, inside [0, 1] for every count.
 
     With p = successes / n and z the normal quantile of (1 + level) / 2, the limits are
-    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). Without trials (n = 0) they are (0, 1).
+    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). Without trials (n = 0) they are (0, 1). For several answers
+    to each of n instructions, ``successes`` is n times the mean, and need not be a whole number.
 
     Raises:
         ValueError: unless 0 <= successes <= n and 0 < level < 1.

@@ -22,5 +22,14 @@ _BEFORE_NUMBERS: dict[str, str] = {
     "ru": "стр рис табл гл ст п пп г д",
     "de": "nr art abs abb kap bd s jan feb apr aug sept okt nov dez",
 }
+# These often end a sentence. A dictionary does not have them, or only with their full stop.
+_ENDING: dict[str, str] = {
+    "en": "etc a.m p.m al jr inc ltd corp co esq ph.d b.c a.d b.a m.a tel ext min max est",
+    "fr": "etc cie al tél env max min av apr j.-c hab s.v.p p.-s c.-à-d id ibid op.cit n.b",
+    "pt": "etc cia ltda al tel a.c d.c obs ex mín máx séc hab i.e v.ex",
+    "ru": "т.д т.п др пр г гг в вв н.э руб коп тыс млн млрд трлн чел тел мин сек час и.о обл р-н напр и.т.д и.т.п",
+    "de": "usw etc u.ä bzgl dgl o.g u.a.m u.v.m mio mrd tel std min sek jh jhd n.chr v.chr gmbh max mind zzgl",
+}
 ABBREVIATIONS = {language: frozenset(text.split()) for language, text in _ABBREVIATIONS.items()}
 BEFORE_NUMBERS = {language: frozenset(text.split()) for language, text in _BEFORE_NUMBERS.items()}
+ENDING_SENTENCES = {language: frozenset(text.split()) for language, text in _ENDING.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import regex
 
 from xltjax.eval.text.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS
+from xltjax.eval.text.scripts import unspaced
 
 Span = tuple[int, int]
 
@@ -18,6 +19,8 @@ APOSTROPHES = "'’ʼ‘"
 _WORD = regex.compile(
     rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{{L}}\p{{M}}\p{{N}}]+)*"
 )
+_LAST_WORD = regex.compile(rf"(?r)[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}\-‐‑]++\Z")
+_SAYS = regex.compile(r"[\p{L}\p{N}\p{So}]")
 _VISIBLE = regex.compile(r"[^\p{C}\p{Z}]")
 # Matches only at the start of a run of marks, so that a line of dots costs no more than its length.
 _ENDING = regex.compile(r"(?<![.!?…])[.!?…]++[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+(?=\s|$)")
@@ -31,6 +34,21 @@ _LIST_NUMBER = regex.compile(r"[\s>#*_]*(?:\p{N}{1,3}|\p{L})[.)](?=\s)")
 def is_empty(text: str) -> bool:
     """Whether nothing of ``text`` can be seen: it has only blanks, control and zero-width characters."""
     return _VISIBLE.search(text) is None
+
+
+def says_nothing(text: str) -> bool:
+    """Whether ``text`` has only blanks, marks and control characters: no letter, digit or picture."""
+    return _SAYS.search(text) is None
+
+
+def without_cut_word(text: str) -> str:
+    """``text`` without the word at its very end, where generation stopped at the token limit.
+
+    A text that ends with a blank or a mark ends with a whole word. Where no blanks stand between words, nothing
+    is taken away.
+    """
+    match = _LAST_WORD.search(text)
+    return text[: match.start()] if match and not unspaced(match.group()) else text
 
 
 def words(text: str) -> list[Span]:

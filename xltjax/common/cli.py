@@ -18,10 +18,16 @@ from typing import Any, NoReturn
 import click
 
 from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.provenance import remember_command
 from xltjax.common.settings import build, current_names, read_config_files, to_yaml
+from xltjax.common.signals import interrupt_normally
 
 # Errors of the file system that the user can fix, whatever was being done.
-FIXABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
+FIXABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG,
+    errno.EIO, errno.ESTALE, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV,
+    errno.EMFILE, errno.ENFILE, errno.ELOOP,
+)  # fmt: skip
 
 GENERAL = "General"  # the section of ``--help`` for the flags that every command has
 
@@ -193,6 +199,9 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
 
     What xltjax logs meanwhile goes to stderr as plain lines.
     """
+    interrupt_normally()
+    if program:
+        remember_command([*program.split(), *(sys.argv[1:] if arguments is None else arguments)])
     try:
         with _logging_to_stderr():
             code = command.main(args=arguments, prog_name=program or None, standalone_mode=False)

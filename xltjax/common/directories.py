@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import make_output_directory
+from xltjax.common.locks import LOCK, lock_directory, lock_file
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 QUIET = 0.5  # seconds for which a removed directory must not come back
@@ -26,7 +26,7 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
     """
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file; give a directory")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    if target.is_dir() and any(path.name != LOCK for path in target.iterdir()) and not overwrite:
         raise UserError(f"{target} is not empty; give --overwrite to replace it")
 
 
@@ -42,13 +42,23 @@ def new_directory(target: Path, overwrite: bool) -> Iterator[Path]:
     """
     refuse_existing(target, overwrite)
     target = target.resolve()
-    make_output_directory(target.parent)
     staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(staging, ignore_errors=True)
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(lock_file(target))
+        if target.is_dir():
+            locks.enter_context(lock_directory(target))  # a training may be writing into it
+        with _removed_unless_moved(staging, target):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            yield staging
+            refuse_existing(target, overwrite)  # it may have appeared meanwhile
+            _move(staging, target)
+
+
+@contextlib.contextmanager
+def _removed_unless_moved(staging: Path, target: Path) -> Iterator[None]:
     try:
-        staging.mkdir()
-        yield staging
-        _move(staging, target)
+        yield
     except Exception as problem:  # Orbax raises errors of the disk under other types
         reasons = [os.strerror(code) for code in FULL if os.strerror(code) in str(problem)]
         if not reasons:
@@ -66,6 +76,8 @@ def _move(staging: Path, target: Path) -> None:
             target.rename(replaced)
         staging.rename(target)
     except OSError as problem:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
         raise UserError(f"{target} cannot be replaced: {problem.strerror}") from None
     shutil.rmtree(replaced, ignore_errors=True)
 

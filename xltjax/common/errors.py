@@ -21,6 +21,6 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(valid)}"
 
 
-def first_line(problem: Exception) -> str:
+def first_line(problem: BaseException) -> str:
     """The first line of what another library's exception says; the name of its type when it says nothing."""
     return str(problem).splitlines()[0] if str(problem) else type(problem).__name__

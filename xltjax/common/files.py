@@ -23,7 +23,7 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
     """Write to a file beside ``path``, then rename it: readers see the old file or the whole new one.
 
     Raises:
-        UserError: when the directory cannot be created because a file has its name.
+        UserError: when the directory cannot be created, or the file system cannot rename.
     """
     make_output_directory(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -33,7 +33,10 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
-        os.replace(name, path)
+        try:
+            os.replace(name, path)
+        except OSError as problem:
+            raise UserError(f"{path} cannot be written: {problem.strerror}; choose another path") from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -175,8 +178,11 @@ def make_output_directory(path: Path) -> Path:
     """Create the directory ``path`` for results, with its parents.
 
     Raises:
-        UserError: as ``check_output_directory``.
+        UserError: as ``check_output_directory``, or when the file system refuses.
     """
     check_output_directory(path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"{path} cannot be created: {problem.strerror}; choose another path") from None
     return path

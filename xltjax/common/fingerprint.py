@@ -15,12 +15,13 @@ def fingerprint(directory: Path) -> str:
     Files that are too large to be read at every start are sampled, since any training changes every sample.
 
     Args:
-        directory: a directory with safetensors files, whose index and ``config.json`` count too, or one of
-            our checkpoints, all of whose files count.
+        directory: a directory with safetensors files, whose index and ``config.json`` (of an adapter,
+            ``adapter_config.json``) count too, or one of our checkpoints, all of whose files count.
     """
     files = sorted(path for path in directory.glob("*.safetensors*") if path.is_file())
     if files:
-        files.append(directory / "config.json")
+        names = ("config.json", "adapter_config.json")
+        files += [directory / name for name in names if (directory / name).is_file()][:1]
     else:
         files = sorted(path for path in directory.rglob("*") if path.is_file())
     digest = hashlib.sha256()

@@ -6,13 +6,20 @@ import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("xltjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+
+_command: list[str] = []
+
+
+def remember_command(words: Sequence[str]) -> None:
+    """Say what the user can type to run this command again; ``provenance`` records it."""
+    _command[:] = words
 
 
 def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
@@ -23,7 +30,7 @@ def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
     import jax
 
     return {
-        "command": sys.argv,
+        "command": _command or sys.argv,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": _git(),
         "python": platform.python_version(),

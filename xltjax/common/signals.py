@@ -1,23 +1,31 @@
-"""Signals that stop a run between two updates."""
+"""Signals: those that stop a run between two updates, and an interrupt while a command starts."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from typing import Any
 
 
 class StopSignal:
     """Catches SIGTERM and SIGINT during a block, so that training can finish its update and save.
 
-    A second signal stops at once, with ``KeyboardInterrupt``.
+    A second signal stops at once, with ``KeyboardInterrupt``. The blocks may follow one another.
 
     Attributes:
-        asked: whether a signal has arrived.
+        number: the first signal that has arrived; 0 when none has.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.number = 0
         self._before: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.number != 0
 
     def __enter__(self) -> StopSignal:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -31,4 +39,26 @@ class StopSignal:
     def _handle(self, number: int, frame: object) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.number = number
+
+
+def exit_when_interrupted() -> None:
+    """Until ``interrupt_normally``, end at Ctrl-C with one line and 130 instead of a traceback of the imports."""
+    if _is_main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def interrupt_normally() -> None:
+    """Let Ctrl-C raise ``KeyboardInterrupt`` again."""
+    if _is_main_thread() and signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit(number: int, frame: object) -> None:
+    # Not an exception, which modules that are being imported might catch.
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -14,7 +14,7 @@ import yaml
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import read_text
-from xltjax.common.languages import language_code
+from xltjax.common.languages import find_language, language_code
 from xltjax.data.rows import is_chat, iterate_rows
 
 MODIFIERS_FILE = "modifiers.yaml"
@@ -103,10 +103,18 @@ def _find(name_or_path: str | Path) -> Path:
 
 
 def language_files(folder: Path) -> dict[str, Path]:
-    """The files ``<language>.jsonl`` in a folder, by language."""
-    return {
-        path.stem: path for path in sorted(folder.glob("*.jsonl")) if re.fullmatch("[a-z]{2,3}", path.stem)
-    }
+    """The files ``<language>.jsonl`` in a folder, by language; ``nb.jsonl`` is found as ``no``.
+
+    Raises:
+        UserError: when two files are of one language.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        if re.fullmatch("[a-z]{2,3}", path.stem):
+            other = files.setdefault(find_language(path.stem) or path.stem, path)
+            if other != path:
+                raise UserError(f"{other} and {path} are of one language; keep one of them")
+    return files
 
 
 def _choose(found: Iterable[str], wanted: Sequence[str] | None, place: Path) -> list[str]:

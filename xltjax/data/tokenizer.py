@@ -7,7 +7,6 @@ literal ``</s>`` in a message never becomes the special token.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from xltjax.common.errors import UserError
+from xltjax.common.files import read_json_object, read_text
 from xltjax.data.conversations import Message
 from xltjax.data.templates import MARK, Layouts, parse_date
 
@@ -52,6 +52,7 @@ class ChatTokenizer:
     """A Hugging Face tokenizer together with a chat template.
 
     Attributes:
+        directory: where it was loaded from.
         hf: the Hugging Face tokenizer.
         template: the name of the template.
         eos: the id of the token that ends an answer in this template.
@@ -77,6 +78,7 @@ class ChatTokenizer:
             UserError: when there is no usable tokenizer, or it lacks what the template needs, or the template has
                 a token that the model's vocabulary lacks.
         """
+        self.directory = Path(directory)
         self.hf = _load_tokenizer(directory)
         self.template = template
         self._place, self._vocab_size = str(directory), vocab_size
@@ -111,6 +113,11 @@ class ChatTokenizer:
             UserError: saying why not.
         """
         self._plan(conversation)
+
+    @property
+    def size(self) -> int:
+        """How many rows an embedding needs for all tokens."""
+        return int(max(self.hf.get_vocab().values())) + 1
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The token ids after which the model writes the answer to the last user message."""
@@ -156,7 +163,8 @@ class ChatTokenizer:
             raise UserError(
                 f"the tokenizer of {self._place} gives the token ids {names}{', ...' if len(over) > 8 else ''} with "
                 f"the chat template {self.template!r}, but the model's vocabulary has only the ids 0 to {size - 1} "
-                f"(vocab_size {size}); use another template, or the tokenizer that belongs to the model"
+                f"(vocab_size {size}); use another template, or the tokenizer that belongs to the model, "
+                "or train with --resize-vocabulary"
             )
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -248,13 +256,24 @@ def _load_tokenizer(directory: str | Path) -> Any:
     files = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     if path.is_dir() and not any((path / file).is_file() for file in files):
         raise UserError(f"{path} has no tokenizer (none of {', '.join(files)})")
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"):
+        if (path / name).is_file():
+            read_json_object(path / name)  # which names the file that is damaged
     # Tokenizers do not need PyTorch, which transformers would advise to install.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import transformers
 
     try:
-        return getattr(transformers, _tokenizer_class(path)).from_pretrained(str(directory))
+        # Without the argument, transformers would ask on the terminal whether to run the code of a directory.
+        return getattr(transformers, _tokenizer_class(path)).from_pretrained(
+            str(directory), trust_remote_code=False
+        )
     except Exception as problem:  # a damaged file can raise anything
+        if "trust_remote_code" in str(problem):
+            raise UserError(
+                f"the tokenizer of {directory} brings its own code (auto_map), which is never run; remove auto_map "
+                "from its tokenizer_config.json, or use a tokenizer that transformers knows"
+            ) from None
         raise UserError(f"no tokenizer could be loaded from {directory}: {problem!r:.300}") from None
 
 
@@ -264,15 +283,14 @@ def _tokenizer_class(directory: Path) -> str:
     ``AutoTokenizer`` would choose the same class, but it imports PyTorch if that is installed, which takes
     seconds.
     """
-    try:
-        named = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-        model = directory / "config.json"
-        model_type = (
-            json.loads(model.read_text(encoding="utf-8"))["model_type"] if model.is_file() else "llama"
-        )
-        data = (directory / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError):
+    settings, model, tokenizer = (
+        directory / name for name in ("tokenizer_config.json", "config.json", "tokenizer.json")
+    )
+    if not (settings.is_file() and tokenizer.is_file()):
         return "AutoTokenizer"
+    named = read_json_object(settings)
+    model_type = read_json_object(model).get("model_type") if model.is_file() else "llama"
+    data = read_text(tokenizer)
     # For a byte-level tokenizer, AutoTokenizer ignores that the configuration names LLaMA's class.
     if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
         return "AutoTokenizer"

@@ -43,6 +43,19 @@ class Answer:
 Prompt = tuple[Any, Sequence[int]]  # key, token ids
 
 
+def check_slots(slots: int, mesh: Mesh) -> None:
+    """Refuse a number of slots that the mesh does not divide.
+
+    Raises:
+        UserError: naming one that works.
+    """
+    parts = batch_size(mesh)
+    if slots % parts:
+        raise UserError(
+            f"batch size {slots} cannot be split over {parts} data devices; use {max(slots // parts, 1) * parts}"
+        )
+
+
 class Engine:
     """Answers a stream of prompts with a fixed number of slots."""
 
@@ -73,12 +86,8 @@ class Engine:
         Raises:
             UserError: when the mesh does not divide the slots.
         """
+        check_slots(slots, mesh)
         self.parts = batch_size(mesh)
-        if slots % self.parts:
-            raise UserError(
-                f"batch size {slots} cannot be split over {self.parts} data devices; "
-                f"use {max(slots // self.parts, 1) * self.parts}"
-            )
         self.mesh, self.slots, self.max_new_tokens = mesh, slots, max_new_tokens
         self.refill, self.seed = refill, seed
         self.throughput = Throughput()

@@ -39,13 +39,13 @@ def _transpose_weights(model: Llama) -> None:
         layers["head"] = model.head
     weights = _transposed({path: layer.weight[...] for path, layer in layers.items()})
 
-    def transposed(path: str, layer: Linear) -> Linear:
+    def transposed(_: int, path: str, layer: Linear) -> Linear:
         weight = nnx.Param(weights[path], axes=layer.weight.axes[::-1], init=layer.weight.init)
         return layer.with_weight(weight, "io")
 
     replace_linears(model, transposed)
     if model.head is not None:
-        model.head = transposed("head", layers["head"])
+        model.head = transposed(0, "head", layers["head"])
 
 
 @jax.jit  # one program for all weights

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import atomic_write, make_output_directory, read_json_object, read_jsonl
+from xltjax.common.files import atomic_write, parse_json, read_json_object
 
 log = logging.getLogger("xltjax")
+
+# What every line that we have written holds.
+FIELDS = ("id", "instruction", "response", "finish_reason")
 
 
 def write_settings(out: Path, settings: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -22,57 +25,97 @@ def write_settings(out: Path, settings: Mapping[str, Any], record: Mapping[str, 
         file.write("\n")
 
 
-def resume(out: Path, settings: Mapping[str, Any], asked: Collection[str]) -> dict[str, dict[str, Any]]:
+def check_ours(out: Path) -> dict[str, Any]:
+    """The settings with which ``out`` was made; none when there is no such file yet.
+
+    Raises:
+        UserError: when ``out`` is anything but a file of responses that ``generate`` has written, which is then
+            left as it is.
+    """
+    if out.is_dir():
+        raise UserError(f"{out} is a directory; --out names a file")
+    if not os.path.lexists(out):
+        return {}
+    found = [file for file in (_settings_file(out), out.with_suffix(".provenance.json")) if file.is_file()]
+    if not out.is_file() or not found:
+        raise UserError(f"{out} exists and was not written by generate; choose another --out")
+    settings = read_json_object(found[0]).get("settings")  # the second name is that of version 0.1
+    if not isinstance(settings, dict) or "model" not in settings:
+        raise UserError(f"{out} exists, and {found[0]} does not say how it was made; choose another --out")
+    _whole_rows(out)
+    return settings
+
+
+def resume(out: Path, settings: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The rows that ``out`` holds by their ids, after a last line that a kill left incomplete is cut off.
 
     Args:
         out: the file of responses, which need not exist.
         settings: what decides the responses now.
-        asked: the ids of all prompts.
+        asked: the instructions of all prompts by their ids.
 
     Raises:
-        UserError: when the file was made with other settings, or holds a response to none of the prompts.
+        UserError: when the file is not ours, was made with other settings, or holds a response to none of the
+            prompts, or to another instruction. The file is then left as it is.
     """
-    if out.is_dir():
-        raise UserError(f"{out} is a directory; --out names a file")
-    if not out.exists():
-        make_output_directory(out.parent)
+    before = check_ours(out)
+    if not before:
         return {}
-    before = recorded_settings(out)
-    if before:
-        changed = [
-            f"{k} (was {before.get(k)!r}, now {v!r})" for k, v in settings.items() if before.get(k) != v
-        ]
-        if changed:
-            raise UserError(f"{out} was made with other settings: {', '.join(changed)}; choose another --out")
-    _cut_incomplete_line(out)
-    rows = {row["id"]: row for row in read_jsonl(out)}
-    foreign = rows.keys() - set(asked)
-    if foreign:
+    # A file of an earlier version lacks what it did not record.
+    changed = [key for key in settings if key in before and before[key] != settings[key]]
+    if changed:
         raise UserError(
-            f"{out} answers {min(foreign)!r}, which is not among the prompts; choose another --out"
+            f"{out} was made with other settings: "
+            f"{', '.join(_change(key, before[key], settings[key]) for key in changed)}; choose another --out"
         )
+    rows, end = _whole_rows(out)
+    for key, row in rows.items():
+        if key not in asked:
+            raise UserError(f"{out} answers {key!r}, which is not among the prompts; choose another --out")
+        if row["instruction"] != asked[key]:
+            raise UserError(
+                f"{out} answers another instruction of {key!r}, whose text has changed; choose another --out"
+            )
+    if end < out.stat().st_size:
+        with out.open("rb+") as file:
+            file.truncate(end)
+            os.fsync(file.fileno())
     if rows:
         log.info("resuming %s: %d answers are there", out, len(rows))
     return rows
 
 
-def recorded_settings(out: Path) -> dict[str, Any]:
-    """The settings that ``write_settings`` wrote beside ``out``; {} when there are none."""
-    path = _settings_file(out)
-    settings = read_json_object(path).get("settings") if path.is_file() else None
-    return settings if isinstance(settings, dict) else {}
-
-
 def _settings_file(out: Path) -> Path:
-    return out.with_suffix(".provenance.json")
+    return out.with_name(f"{out.name}.provenance.json")
 
 
-def _cut_incomplete_line(path: Path) -> None:
-    """Drop what follows the last line break."""
-    with path.open("rb+") as file:
-        data = file.read()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):
-            file.truncate(end)
-            os.fsync(file.fileno())
+def _change(key: str, before: Any, now: Any) -> str:
+    """What a setting was and is, in a few words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+        return f"{key} ({', '.join(names)} changed)"
+    if key in ("weights", "adapter_weights"):  # of hashes, only that they differ is of interest
+        return f"{key.replace('_', ' ')} (changed)"
+    return f"{key} (was {before!r}, now {now!r})"
+
+
+def _whole_rows(out: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The rows of the complete lines by their ids, and where these lines end.
+
+    Raises:
+        UserError: naming the line that is not a response of ours.
+    """
+    data = out.read_bytes()
+    end = data.rfind(b"\n") + 1
+    rows = {}
+    for number, line in enumerate(data[:end].split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line.decode("utf-8"), out, number)
+        except UnicodeDecodeError:
+            row = None
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in FIELDS):
+            raise UserError(f"{out}, line {number}: not a response by generate; choose another --out")
+        rows[row["id"]] = row
+    return rows, end

@@ -6,6 +6,7 @@ Array dimensions as in ``llama.py``; B rows, V' padded vocabulary.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import jax
@@ -44,10 +45,10 @@ class SamplingParams:
         Raises:
             UserError: naming the setting and what it accepts.
         """
-        if self.repetition_penalty <= 0:
+        if not 0 < self.repetition_penalty < math.inf:
             raise UserError(f"repetition_penalty must be positive, not {self.repetition_penalty}")
-        if self.temperature < 0:
-            raise UserError(f"temperature must not be negative, not {self.temperature}; 0 is greedy")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"temperature must be 0 (greedy) or a positive number, not {self.temperature}")
         if self.top_k < 0:
             raise UserError(f"top_k must not be negative, not {self.top_k}; 0 is all tokens")
         if not 0 < self.top_p <= 1:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +27,7 @@ from xltjax.common.settings import setting
 from xltjax.miniature.build import SEED, ensure
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import answer_is_right, evaluation_rows
+from xltjax.training.config import rate_texts
 
 RESPONSES = "responses.jsonl"
 NEXT_STEPS = """
@@ -53,10 +54,11 @@ def tour(config: Quickstart) -> None:
     """Build the miniature, then train, generate, evaluate and export, one command after another."""
     ensure()
     out = Path(config.out)
-    rates = [f"{rate:g}" for rate in config.learning_rates]
-    _run("train", "--mesh", config.mesh, "--learning-rates", ",".join(rates), "--steps", str(config.steps),
-         "--out", str(out))  # fmt: skip
-    runs = [out / f"lr-{rate}" for rate in rates]
+    rates = rate_texts(config.learning_rates)
+    config = replace(config, learning_rates=tuple(rates))  # each once
+    _run("train", "--mesh", config.mesh, "--learning-rates", ",".join(map(repr, rates)), "--steps",
+         str(config.steps), "--out", str(out))  # fmt: skip
+    runs = [out / f"lr-{text}" for text in rates.values()]
     for run in runs:
         responses = str(run / RESPONSES)
         # The miniature's answers are a sentence long: there is no repetition to penalize.

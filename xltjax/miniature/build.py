@@ -56,13 +56,18 @@ def miniature_config(vocab_size: int) -> LlamaConfig:
     )
 
 
+def cached() -> Path:
+    """Where the miniature is cached, whether it is there yet or not."""
+    return cache_directory() / f"miniature-v{VERSION}"
+
+
 def ensure() -> Path:
     """The miniature's directory, which is built unless it is cached (two to three minutes on two cores).
 
     It holds ``model/`` (Hugging Face format), ``instructions/<language>.jsonl`` and ``instructions/small.jsonl``
     (Dolly's format), and ``evaluation/<language>.jsonl`` (a folder for ``--prompts``).
     """
-    target = cache_directory() / f"miniature-v{VERSION}"
+    target = cached()
     if not target.is_dir():
         log.info("building the miniature in %s (once, a few minutes)", target)
         target.parent.mkdir(parents=True, exist_ok=True)

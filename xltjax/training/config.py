@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -42,12 +43,26 @@ run_setting = partial(setting, section="Run", affects_result=False)
 process_setting = partial(setting, section="Several processes", affects_result=False, saved=False)
 
 
+def rate_texts(rates: Sequence[float]) -> dict[float, str]:
+    """The shortest text of each rate, with at least six digits, that tells it from the others."""
+    texts = {}
+    for rate in dict.fromkeys(rates):
+        others = [other for other in rates if other != rate]
+        digits = next(n for n in range(6, 18) if f"{rate:.{n}g}" not in {f"{o:.{n}g}" for o in others})
+        texts[rate] = f"{rate:.{digits}g}"
+    return texts
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Instruction tuning of one model (paper, Section 4 and Appendix B)."""
 
     # fmt: off
     model: str = model_setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.")
+    base: str = model_setting(
+        "", "Where the base of --model, a LoRA run, lies now, if it was moved.", affects_result=False, saved=False)
+    resize_vocabulary: bool = model_setting(
+        False, "Add rows to embedding and head for tokens that only the tokenizer has, each the mean of the others.")
     mesh: str = model_setting(
         "1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", affects_result=False)
     precision: Precision = model_setting(
@@ -170,10 +185,9 @@ class TrainConfig:
 
     def runs(self) -> list[TrainConfig]:
         """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
-        rates = dict.fromkeys(self.learning_rates)
         return [
-            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{rate:g}")
-            for rate in rates
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{text}")
+            for rate, text in rate_texts(self.learning_rates).items()
         ] or [self]
 
     def batch_shape(self) -> BatchShape:

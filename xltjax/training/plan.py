@@ -25,6 +25,8 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
 
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
+MIB = 1 << 20
+SMALL_MODEL = GIB / 10  # bytes of weights below which MiB are printed
 USABLE_MEMORY = 0.92  # share of a device's memory that a program can allocate
 
 
@@ -104,6 +106,13 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     )
 
 
+def checkpoint_bytes(config: TrainConfig, llama: LlamaConfig) -> float:
+    """The bytes of a checkpoint before compression: the trained weights and AdamW's two moments of them."""
+    plan = make_plan(dataclasses.replace(config, mesh="1x1", offload=False), llama)
+    stored, moments = jnp.dtype(DTYPES[config.precision][0]).itemsize, jnp.dtype(config.moments).itemsize
+    return plan.moments * (1 + stored / (2 * moments))
+
+
 def fitting_settings(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> TrainConfig | None:
     """``config``, or the nearest settings that fit the accelerator; None when none of those tried does."""
     for changed in _easier(config):
@@ -149,10 +158,11 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     """Print the plan as tables, with the accelerators that it fits; with a tokenizer also the number of epochs."""
     plan = make_plan(config, llama)
     console = Console()
-    memory = Table("on each device", "GiB", title=f"{config.model} on mesh {config.mesh}, {config.precision}")
+    unit, size = ("GiB", GIB) if plan.weights >= SMALL_MODEL else ("MiB", MIB)
+    memory = Table("on each device", unit, title=f"{config.model} on mesh {config.mesh}, {config.precision}")
     for field in ("weights", "gradients", "moments", "activations", "logits", "gathered"):
-        memory.add_row(field, f"{getattr(plan, field) / GIB:.2f}")
-    memory.add_row("total", f"{plan.total() / GIB:.2f}", style="bold")
+        memory.add_row(field, f"{value / size:.2f}" if (value := getattr(plan, field)) else "0")
+    memory.add_row("total", f"{plan.total() / size:.2f}", style="bold")
     console.print(memory)
     devices = math.prod(parse_mesh(config.mesh))
     fit = Table(
@@ -160,16 +170,27 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     )
     for name, accelerator in ACCELERATORS.items():
         rate = devices * accelerator.peak * ASSUMED_MFU
-        hours = plan.flops * config.steps / rate / 3600
+        seconds = plan.flops * config.steps / rate
         fits = plan.fits(name)
         fit.add_row(
-            name, "yes" if fits else "no", f"{hours:.1f} h", "" if fits else _advice(config, llama, name)
+            name, "yes" if fits else "no", _duration(seconds), "" if fits else _advice(config, llama, name)
         )
     console.print(fit)
-    console.print(f"one update: {plan.tokens:,} tokens at most, {plan.flops / 1e12:,.1f} TFLOP")
-    if tokenizer is not None:
+    work = f"{plan.flops / 1e12:,.1f} TFLOP" if plan.flops >= 1e12 else f"{plan.flops / 1e9:,.1f} GFLOP"
+    console.print(f"one update: {plan.tokens:,} tokens at most, {work}")
+    if tokenizer is not None and config.data:
         tokens, epochs = learned_epochs(config, plan, tokenizer)
         console.print(f"one epoch: {tokens:,} tokens; the run sees the data {epochs:.1f} times")
+
+
+def _duration(seconds: float) -> str:
+    """A duration in the unit in which it is at least one, down to seconds."""
+    if seconds < 1:
+        return "less than 1 s"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _advice(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 from jax import Array
 
-from xltjax.checkpoint import Checkpoints
+from xltjax.checkpoint import Checkpoints, numbered
 from xltjax.common.errors import UserError
 from xltjax.common.files import (
     atomic_write,
@@ -29,9 +30,11 @@ from xltjax.common.files import (
 )
 from xltjax.common.provenance import provenance, sha256
 from xltjax.common.settings import build, result_settings, to_yaml
-from xltjax.data.model_files import copy_model_files
+from xltjax.data.model_files import copy_model_files, tokenizer_hashes
 from xltjax.data.reading.files import find_files
 from xltjax.training.config import TrainConfig
+
+log = logging.getLogger("xltjax")
 
 CONFIG, PROVENANCE, CHECKPOINTS = "config.yaml", "provenance.json", "checkpoints"
 
@@ -148,9 +151,7 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """The updates after which there are complete checkpoints, in rising order."""
-        directory = self.path / CHECKPOINTS
-        found = directory.iterdir() if directory.is_dir() else ()
-        return sorted(int(each.name) for each in found if each.name.isdigit())
+        return numbered(self.path / CHECKPOINTS)
 
     @property
     def step(self) -> int:
@@ -169,6 +170,14 @@ class Run:
     def checkpoint(self) -> Path:
         """The directory of the checkpoint ``step``."""
         return self.path / CHECKPOINTS / str(self.step)
+
+    def notice_unfinished(self) -> None:
+        """Log one line when the newest checkpoint is meant and training has not come to its end."""
+        if self._step is None and self.metrics_file.is_file() and self.step < self.config.steps:
+            log.warning(
+                "notice: the training in %s has not ended: %d of %d updates are done",
+                self.path, self.step, self.config.steps,
+            )  # fmt: skip
 
     def checkpoints(self, keep: int | None = None) -> Checkpoints:
         """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
@@ -190,18 +199,22 @@ class Run:
             wanted = {name: each.update(dtype=dtype or stored[name]) for name, each in like.items()}
             return checkpoints.read(step, "weights", wanted)
 
-    def check_resumable(self, config: TrainConfig, sources: Sequence[str], fingerprint: str) -> None:
+    def check_resumable(
+        self, config: TrainConfig, sources: Sequence[str], fingerprint: str, model_files: Path | None = None
+    ) -> None:
         """Refuse to continue this run with another model, other data or other settings of the training.
 
         Args:
             config: the settings of the run that is to continue.
             sources: the training data, each as ``find_files`` takes it.
             fingerprint: that of the model's weights now.
+            model_files: the directory of the model's tokenizer now; not compared when not given.
 
         Raises:
             UserError: naming everything that differs, or when ``path`` cannot be a directory.
         """
         check_output_directory(self.path)
+        self._check_ours()
         if not (self.path / CONFIG).is_file() or config.force:
             return
         changed = self._changed_settings(config)
@@ -211,10 +224,33 @@ class Run:
         elif not known and self.config.model != config.model:
             changed.append(f"model (was {self.config.model!r}, now {config.model!r})")
         changed += self._changed_data(config, sources)
+        before = self._provenance().get("tokenizer")  # which earlier versions did not record
+        if model_files is not None and before is not None:
+            now = tokenizer_hashes(model_files)
+            names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+            changed += [f"{name} of the tokenizer" for name in names]
         if changed:
             raise UserError(
                 f"{self.path} holds a run with other settings: {', '.join(changed)}; choose another --out, or "
                 "continue it nevertheless with --force"
+            )
+
+    def _check_ours(self) -> None:
+        """Refuse a directory that holds files of a run's names without the record that we write first.
+
+        Raises:
+            UserError: naming one of these files.
+        """
+        if "versions" in self._provenance():
+            return
+        files = [self.path / CONFIG, self.path / PROVENANCE, self.model_files]
+        files += [self.metrics_file, self.samples_file, self.not_finite_file]
+        taken = [file.name for file in files if file.exists()]
+        taken += [CHECKPOINTS] if self.steps else []
+        if taken:
+            raise UserError(
+                f"{self.path} holds {taken[0]} and is no run of xltjax; choose another --out, so that nothing "
+                "of it is overwritten"
             )
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
@@ -253,21 +289,23 @@ class Run:
             sources: the training data, each as ``find_files`` takes it.
         """
         make_output_directory(self.path)
-        copy_model_files(model_files, self.model_files)
-        with atomic_write(self.path / CONFIG) as file:
-            file.write(to_yaml(config, saved_only=True))
         record = provenance([path for source in sources for path in find_files(source, config.split)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
+        record["tokenizer"] = tokenizer_hashes(model_files)
         with atomic_write(self.path / PROVENANCE) as file:
             json.dump(record, file, indent=2)
             file.write("\n")
+        copy_model_files(model_files, self.model_files)
+        with atomic_write(self.path / CONFIG) as file:
+            file.write(to_yaml(config, saved_only=True))
 
     def _provenance(self) -> dict[str, Any]:
         file = self.path / PROVENANCE
         return read_json_object(file) if file.is_file() else {}
 
     def _checkpoints_base(self) -> str:
-        if not self.steps:
-            return ""
         with contextlib.closing(self.checkpoints()) as checkpoints:
-            return checkpoints.base(self.steps[-1])
+            for step in reversed(self.steps):
+                with contextlib.suppress(UserError):  # a damaged one, which is reported when it is restored
+                    return checkpoints.base(step)
+        return ""

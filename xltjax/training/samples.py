@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from xltjax.common.errors import UserError
 from xltjax.common.files import append, json_line
 from xltjax.data.conversations import Message
+from xltjax.data.model_files import end_ids
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Engine
@@ -57,7 +58,7 @@ class Samples:
             slots=math.ceil(len(self._prompts) / parts) * parts,
             max_new_tokens=NEW_TOKENS,
             sampling=SamplingParams(PENALTY),
-            eos=(self._tokenizer.eos,),
+            eos=end_ids(self._tokenizer),
         )
         answers = dict(engine.generate(enumerate(self._prompts)))
         rows = [

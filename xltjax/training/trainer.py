@@ -49,14 +49,19 @@ class Trainer:
         self._rows = setup.data.shape.rows * setup.data.shape.joined
         self._unread: dict[str, Array] | None = None  # the metrics of the newest update
 
-    def train(self) -> bool:
-        """Update until the run is complete; returns False when a signal stopped it before.
+    @property
+    def complete(self) -> bool:
+        """Whether all updates are done."""
+        return self._done >= self._config.steps
+
+    def train(self, stop: StopSignal) -> bool:
+        """Update until the run is complete or ``stop`` asks to stop; returns False when a signal has arrived.
 
         Raises:
             UserError: when the loss is not finite, or the last checkpoint cannot be written.
         """
         config, run = self._config, self._run
-        if self._done >= config.steps:
+        if self.complete:
             log.info("%s is complete: %d updates", run.path, self._done)
             self._checkpoints.close()
             return True
@@ -67,7 +72,7 @@ class Trainer:
             contextlib.closing(self._checkpoints),
             jax.set_mesh(self._setup.mesh),
             self._open_metrics() as self._metrics,
-            StopSignal() as stop,
+            stop,
         ):
             while self._done < config.steps and not stopped:
                 self.step()
@@ -87,7 +92,7 @@ class Trainer:
             best = self._checkpoints.best()
         if best:
             log.info("lowest validation loss %.4f after update %d", best[1], best[0])
-        if stopped:
+        if not self.complete:
             log.info("stopped after update %d; the same command resumes", self._done)
         return not stopped
 

@@ -1,0 +1,78 @@
+"""The scripts of a text: how much it says, measured alike in every script, and which language could write so."""
+
+from __future__ import annotations
+
+import functools
+
+import regex
+
+from xltjax.common.languages import scripts
+
+# How many letters of an alphabet say as much as one character. A translation from English into Chinese has about
+# a third as many letters, one into Japanese or Korean about half as many.
+_DENSE = regex.compile(r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}])")
+# Between these no blanks stand, or (Hangul) few: each counts as a word where a few words are asked for.
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+_LETTERS_A_WORD = 5  # of an alphabet
+
+
+def length(text: str) -> int:
+    """The letters of ``text``; a Chinese one counts as three, a Japanese syllable or a Korean block as two."""
+    letters = sum(map(str.isalpha, text))
+    if text.isascii():
+        return letters
+    han = syllables = 0
+    for match in _DENSE.finditer(text):
+        if match[1] is not None:
+            han += match[1].isalpha()
+        else:
+            syllables += match[2].isalpha()
+    return letters + 2 * han + syllables
+
+
+def unspaced(text: str) -> int:
+    """How many characters of ``text`` are of a script that sets no blanks between words, or few of them."""
+    return 0 if text.isascii() else sum(1 for _ in _UNSPACED.finditer(text))
+
+
+def words_in_run(run: str) -> int:
+    """How many words stand in a run of letters without blanks: 1, or in Chinese and the like as many as it says."""
+    return 1 if not unspaced(run) else max(1, round(length(run) / _LETTERS_A_WORD))
+
+
+def in_script_of(text: str, language: str) -> bool | None:
+    """Whether any letter of ``text`` is of a script in which ``language`` is written; None if that is unknown."""
+    pattern = _letters_of(language)
+    return None if pattern is None else pattern.search(text) is not None
+
+
+def mostly_in_script_of(text: str, language: str) -> bool | None:
+    """Whether at least half of ``text``, by ``length``, is of a script of ``language``; None if that is unknown."""
+    pattern = _letters_of(language)
+    return None if pattern is None else 2 * length("".join(pattern.findall(text))) >= length(text)
+
+
+def script_name(text: str) -> str:
+    """The script of the first letter of ``text``, such as ``Cyrillic``; "other" for rare ones."""
+    return next((name for name, pattern in _NAMED.items() if pattern.search(text)), "other")
+
+
+@functools.lru_cache(maxsize=256)
+def _letters_of(language: str) -> regex.Pattern[str] | None:
+    known = []
+    for script in scripts(language):
+        try:
+            regex.compile(rf"\p{{Script={script}}}")
+        except regex.error:
+            continue
+        known.append(rf"\p{{Script={script}}}")
+    return regex.compile(f"[[{''.join(sorted(known))}]&&\\p{{L}}]", regex.V1) if known else None
+
+
+_NAMED = {
+    name: regex.compile(rf"^[^\p{{L}}]*\p{{{name}}}")
+    for name in (
+        "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Tamil", "Thai", "Han", "Hiragana",
+        "Katakana", "Hangul", "Armenian", "Georgian",
+    )
+}  # fmt: skip
