@@ -20,6 +20,7 @@ from transformers.utils import chat_template_utils
 
 from xltjax import generate, train
 from xltjax.common.errors import UserError
+from xltjax.converters.__main__ import ToHf, to_hf
 from xltjax.data import templates
 from xltjax.data.conversations import Message
 from xltjax.data.corpora import load_corpora
@@ -177,6 +178,12 @@ def test_a_run_with_a_dated_template_learns_the_same_tokens_on_another_day(
         [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], tokenize=False
     ).split("\n", 1)[1].removesuffix("\n")
     assert reference(expected, add_special_tokens=False)["input_ids"] == first.tolist()
+    # And so does its export, in transformers.
+    to_hf(ToHf(src=str(tmp_path / "run"), dst=str(tmp_path / "hf")))
+    exported = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert exported.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False).startswith(
+        "Today is 26 Jul 2024.\n"
+    )
     with pytest.raises(UserError, match=r"template_date \(was '2024-07-26', now '2025-01-01'\)"):
         train.fit(dataclasses.replace(config, template_date="2025-01-01"))
     # Generation from the run asks with the date of the run.
