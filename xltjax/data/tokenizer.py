@@ -301,4 +301,4 @@ def _tokenizer_class(directory: Path) -> str:
     # For a byte-level tokenizer, AutoTokenizer ignores that the configuration names LLaMA's class.
     if "auto_map" in named or model_type != "llama" or '"ByteLevel"' in data:
         return "AutoTokenizer"
-    return PLAIN_TOKENIZERS.get(named.get("tokenizer_class"), "AutoTokenizer")
+    return PLAIN_TOKENIZERS.get(str(named.get("tokenizer_class")), "AutoTokenizer")
