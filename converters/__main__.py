@@ -119,6 +119,7 @@ def to_hf(config: ToHf) -> None:
         max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
         dtype=dtype,
         template=template_of(source) or (template_of(Path(config.adapter)) if config.adapter else None),
+        template_date=run.config.template_date if run else "",
         overwrite=config.overwrite,
     )
     print(f"Hugging Face directory: {config.dst}")
@@ -138,7 +139,7 @@ def to_peft(config: ToPeft) -> None:
         model,
         config.dst,
         base_name=base_name,
-        tokenizer=ChatTokenizer(run.model_files, run.template),
+        tokenizer=ChatTokenizer(run.model_files, run.template, date=run.config.template_date),
         overwrite=config.overwrite,
     )
     print(f"PEFT directory: {config.dst}")
@@ -186,6 +187,7 @@ def to_flax(config: ToFlax) -> None:
         model=config.src,
         data=run.config.data if run else (),
         template=template_of(source) or TrainConfig.template,
+        template_date=run.config.template_date if run else "",
     )
     base = Base(str(source.resolve()), fingerprint(weights_directory(source)))
     with new_directory(target, config.overwrite) as staging:

@@ -33,6 +33,7 @@ def save_hf(
     max_shard_bytes: int = 5 << 30,
     dtype: Any = None,
     template: str | None = None,
+    template_date: str = "",
     overwrite: bool = False,
 ) -> None:
     """Write ``model`` as a Hugging Face directory that ``transformers`` loads.
@@ -48,6 +49,8 @@ def save_hf(
         dtype: the dtype of the tensors in the files; None keeps the dtype of the parameters.
         template: the chat template of ``xltjax.data.templates`` with which the model was trained. It is written for
             the tokenizer of ``base``, with the tokens that end an answer; None leaves the files of ``base`` alone.
+        template_date: the ISO date that the template wrote into prompts; empty when the template is to write the
+            current one.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
@@ -61,7 +64,7 @@ def save_hf(
         own = np.dtype(model.embed.weight.dtype)
         _write_config(model.config, staging, Path(base) if base else None, kind or own)
         if base and template:
-            write_chat_files(ChatTokenizer(base, template), staging)
+            write_chat_files(ChatTokenizer(base, template, date=template_date), staging)
         _write_weights(model, staging, max_shard_bytes, kind)
 
 

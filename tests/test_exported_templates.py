@@ -149,7 +149,8 @@ def test_transformers_writes_exactly_our_prompts(base: Path, caplog: pytest.LogC
                 learned = ours.examples([chat])[0].ids.tolist()
                 assert found[: len(learned)] == learned, (template, chat)
         assert exported_template(target) == template
-    assert not caplog.messages
+    # That the base has a template of its own is said of llama-2; nothing else is.
+    assert [message for message in caplog.messages if "a chat template of its own" not in message] == []
 
 
 @pytest.mark.parametrize("base", ["qwen2"], indirect=True)

@@ -366,7 +366,10 @@ def texts(source: Path, *options: str) -> list[str]:
 def test_a_folder_gives_its_training_split_and_says_what_it_leaves(
     folder: Path, messages: Callable[[], list[str]]
 ) -> None:
-    assert texts(folder) == ["data/train-00000.jsonl", "data/train-00001.jsonl"]
+    report = RowReport()
+    read = [row.conversation[0].content for row in read_rows(str(folder), report)]
+    report.log()
+    assert read == ["data/train-00000.jsonl", "data/train-00001.jsonl"]
     assert messages() == [
         f"notice: {folder}: files of other splits are not read: test-00000.jsonl, validation.jsonl"
     ]

@@ -20,6 +20,7 @@ from transformers.utils import chat_template_utils
 
 from xltjax import generate, train
 from xltjax.common.errors import UserError
+from xltjax.converters.__main__ import ToHf, to_hf
 from xltjax.data import templates
 from xltjax.data.conversations import Message
 from xltjax.data.corpora import load_corpora
@@ -177,14 +178,22 @@ def test_a_run_with_a_dated_template_learns_the_same_tokens_on_another_day(
         [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], tokenize=False
     ).split("\n", 1)[1].removesuffix("\n")
     assert reference(expected, add_special_tokens=False)["input_ids"] == first.tolist()
+    # And so does its export, in transformers.
+    to_hf(ToHf(src=str(tmp_path / "run"), dst=str(tmp_path / "hf")))
+    exported = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert exported.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False).startswith(
+        "Today is 26 Jul 2024.\n"
+    )
     with pytest.raises(UserError, match=r"template_date \(was '2024-07-26', now '2025-01-01'\)"):
         train.fit(dataclasses.replace(config, template_date="2025-01-01"))
     # Generation from the run asks with the date of the run.
     prompts = write(tmp_path / "p.jsonl", {"instruction": "q"})
     asked = GenerateConfig(model=str(tmp_path / "run"), prompts=str(prompts), out=str(tmp_path / "o.jsonl"))
-    assert generate._settings(asked, tmp_path / "run")["template_date"] == "2024-07-26"
+    assert [each.date for each in generate._answerers(asked, tmp_path / "run")] == ["2024-07-26"]
     base = dataclasses.replace(asked, model=str(directory), template="tokenizer")
-    assert generate._settings(base, directory)["template_date"] == "2025-01-01"
+    assert [each.date for each in generate._answerers(base, directory)] == ["2025-01-01"]
+    # A file that was begun earlier keeps its date.
+    assert [each.date for each in generate._answerers(base, directory, "2024-12-31")] == ["2024-12-31"]
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_directories_tell_rates_apart(rates: tuple[float, ...], texts: list[str]
     [
         ({"data": ("bad.jsonl",)}, r"bad\.jsonl, line 2: not JSON"),
         ({"data": ("none.jsonl",)}, r"none\.jsonl does not exist"),
-        ({"data": ("odd.jsonl",)}, r"odd\.jsonl, line 1 has the keys a"),
+        ({"data": ("odd.jsonl",)}, r"odd\.jsonl, line 1: the row has the keys a"),
         ({"validation_data": ("bad.jsonl",)}, r"bad\.jsonl, line 2: not JSON"),
         ({"sequence_length": 4096}, "sequence_length 4096 is more than the 512 positions of miniature"),
         ({"out": "good.jsonl/run"}, "cannot be created"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -120,11 +120,13 @@ class Answerer:
         name: its name in the responses.
         adapter: the directory of the adapter; None for the model alone.
         template: the chat template of its prompts.
+        date: the date that the template may write; empty for templates that do not.
     """
 
     name: str
     adapter: Path | None
     template: str
+    date: str
 
 
 @dataclass(frozen=True)
@@ -184,15 +186,15 @@ def generate(config: GenerateConfig) -> Path:
     mesh = make_mesh(config.mesh)
     check_slots(config.batch_size, mesh)
     source = find_model(model_path(config.model))
-    answerers = _answerers(config, source)
+    answerers = _answerers(config, source, before.get("template_date", ""))
     instructions = instructions or _instructions(config)
     requests = _requests(answerers, instructions)
-    settings = _settings(config, source, answerers, before)
+    settings = _settings(config, source, answerers)
     with lock_file(out):
         done = resume(out, settings, {request.id: request.instruction.instruction for request in requests})
         missing = [request for request in requests if request.id not in done]
         begun = False
-        for response in _answer(config, source, mesh, missing, settings, len(done)) if missing else ():
+        for response in _answer(config, source, mesh, missing, len(done)) if missing else ():
             if not begun:
                 write_settings(out, settings, {})
                 begun = True
@@ -208,8 +210,13 @@ def _instructions(config: GenerateConfig) -> list[Instruction]:
     return load_set(prompts_path(config.prompts), config.languages or None, config.modifiers)
 
 
-def _answerers(config: GenerateConfig, source: Path) -> list[Answerer]:
+def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = "") -> list[Answerer]:
     """The adapters, or the model alone.
+
+    Args:
+        config: the settings.
+        source: the directory of the model.
+        began: the date of prompts in the file that is resumed: one for all, or one for each adapter.
 
     Raises:
         UserError: for an adapter that does not belong upon the model in ``source``.
@@ -218,19 +225,30 @@ def _answerers(config: GenerateConfig, source: Path) -> list[Answerer]:
     if run:
         run.notice_unfinished()
     if not config.adapter:
-        return [Answerer(config.name or _model_name(config.model), None, _template(config, source))]
+        name = config.name or _model_name(config.model)
+        return [_answerer(config, name, None, [source], began if isinstance(began, str) else "")]
     if run and run.lora:
         raise UserError(f"{config.model} is a LoRA run itself; give its base as --model")
     answerers = []
-    for adapter in map(Path, config.adapter):
+    for index, adapter in enumerate(map(Path, config.adapter)):
         check_adapter(adapter, source)
-        answerers.append(Answerer(config.name or _name(adapter), adapter, _template(config, adapter, source)))
+        day = began if isinstance(began, str) else "".join(began[index : index + 1])
+        answerers.append(_answerer(config, config.name or _name(adapter), adapter, [adapter, source], day))
     return answerers
 
 
-def _template(config: GenerateConfig, *places: Path) -> str:
-    """The chat template asked for, or else the one that the first of ``places`` was trained with, or llama-2."""
-    return config.template or next(filter(None, map(template_of, places)), "llama-2")
+def _answerer(
+    config: GenerateConfig, name: str, adapter: Path | None, places: Sequence[Path], began: str
+) -> Answerer:
+    """With the template and the date asked for, or else those with which the first of ``places`` was trained."""
+    template = config.template or next(filter(None, map(template_of, places)), "llama-2")
+    if template != "tokenizer":  # the only one that may write a date
+        return Answerer(name, adapter, template, "")
+    run = Run.find(places[0])
+    trained = run.config.template_date if run else ""
+    return Answerer(
+        name, adapter, template, config.template_date or trained or began or date.today().isoformat()
+    )
 
 
 def _requests(answerers: Sequence[Answerer], instructions: Sequence[Instruction]) -> list[Request]:
@@ -254,16 +272,10 @@ def _name(path: Path) -> str:
 
 
 def _answer(
-    config: GenerateConfig,
-    source: Path,
-    mesh: Mesh,
-    requests: Sequence[Request],
-    settings: Mapping[str, Any],
-    done: int,
+    config: GenerateConfig, source: Path, mesh: Mesh, requests: Sequence[Request], done: int
 ) -> Iterator[Response]:
     """The responses to ``requests``, in the order in which the answers end."""
-    dated = settings.get("template_date", "")
-    prompts, unanswered = _tokenize(config, source, requests, dated, alone=not done)
+    prompts, unanswered = _tokenize(config, source, requests, alone=not done)
     with progress("generating", done + len(requests), done) as advance:
         for response in unanswered:
             log.warning("warning: %s: %s", response.id, response.finish_reason.removeprefix("failed: "))
@@ -276,7 +288,7 @@ def _answer(
 
 
 def _tokenize(
-    config: GenerateConfig, source: Path, requests: Sequence[Request], dated: str, *, alone: bool
+    config: GenerateConfig, source: Path, requests: Sequence[Request], *, alone: bool
 ) -> tuple[list[Prompt], list[Response]]:
     """The prompts of ``requests``; in place of an empty or a too long one, the response that says so.
 
@@ -284,20 +296,19 @@ def _tokenize(
         config: the settings.
         source: the directory of the model.
         requests: the answers to be generated.
-        dated: the date that a template of the tokenizer writes.
         alone: whether there are no answers to other prompts.
 
     Raises:
         UserError: when ``max_new_tokens`` leaves no room for any prompt.
     """
-    positions = llama_config(read_hf_config(config_directory(source))).max_positions
+    directory = config_directory(source)
+    architecture = llama_config(read_hf_config(directory))
+    positions = architecture.max_positions
     room = positions - config.max_new_tokens
     prompts, unanswered, shortest = [], [], positions
     for answerer in dict.fromkeys(request.answerer for request in requests):
         vocabulary = _vocab_size(source, answerer)
-        tokenizer = ChatTokenizer(
-            config_directory(source), answerer.template, vocab_size=vocabulary, date=dated
-        )
+        tokenizer = ChatTokenizer(directory, answerer.template, vocab_size=vocabulary, date=answerer.date)
         asked = [request for request in requests if request.answerer == answerer]
         texts = [each.instruction.instruction for each in asked]
         encoded = tokenizer.prompts([(Message("user", text),) for text in texts])
@@ -352,21 +363,12 @@ def _generate(
         log.info("%s: %s", answerer.name, engine.throughput.report())
 
 
-def _settings(
-    config: GenerateConfig, source: Path, answerers: Sequence[Answerer], before: Mapping[str, Any]
-) -> dict[str, Any]:
+def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer]) -> dict[str, Any]:
     """What decides the answers, to be compared when a file is resumed."""
     run, adapters = Run.find(source), [each.adapter for each in answerers if each.adapter]
-    templates = [each.template for each in answerers]
+    templates, dates = [each.template for each in answerers], [each.date for each in answerers]
     files = config_directory(source)
     generation = files / "generation_config.json"
-    dated: dict[str, Any] = {}
-    # The only template that may write a date; the files of version 0.1 do not say which one.
-    if "tokenizer" in templates and (config.template_date or not before or "template_date" in before):
-        trained = Run.find(adapters[0]) if adapters else run
-        known = trained.config.template_date if trained else ""
-        today = date.today().isoformat()
-        dated["template_date"] = config.template_date or known or before.get("template_date") or today
     return {
         "model": str(source.resolve()),
         "step": run.step if run else None,
@@ -378,7 +380,7 @@ def _settings(
         "generation_config": sha256(generation) if generation.is_file() else "",
         "prompts": config.prompts,
         "template": templates[0] if len(set(templates)) == 1 else templates,
-        **dated,
+        "template_date": dates[0] if len(set(dates)) == 1 else dates,
         "max_new_tokens": config.max_new_tokens,
         **dataclasses.asdict(config.sampling()),
         "seed": config.seed,

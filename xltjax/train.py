@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import logging
@@ -169,11 +170,13 @@ def _check_data(config: TrainConfig) -> None:
     if Path(config.model).is_dir():
         return  # the data are read before the model is
     report = RowReport(config.bad_rows)
-    for sources, default in ((config.data, "train"), (config.validation_data, "validation")):
+    for sources, split, default in (
+        (config.data, config.split, "train"),
+        (config.validation_data, "", "validation"),
+    ):
         for source in sources:
-            if miniature.NAME not in source:
-                for _ in read_rows(source, report, config.split, default):
-                    pass
+            if not miniature.is_data(source):
+                collections.deque(read_rows(source, report, split, default), maxlen=0)
 
 
 def _architecture(model: str) -> LlamaConfig:
@@ -234,16 +237,6 @@ def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
     return config, found
 
 
-def _tell_template(config: TrainConfig, source: Path) -> None:
-    """Say so when the model was trained with another chat template."""
-    before = template_of(source)
-    if before and before != config.template:
-        log.info(
-            "%s was trained with the chat template %r; this run uses %r (--template %s goes on with it)",
-            config.model, before, config.template, before,
-        )  # fmt: skip
-
-
 def _dated(config: TrainConfig) -> TrainConfig:
     """``config`` with the date that its template writes: the one given, that of the run in ``out``, or today's."""
     if config.template_date or config.template != "tokenizer":
@@ -254,9 +247,19 @@ def _dated(config: TrainConfig) -> TrainConfig:
 
 
 def _tokenizer(config: TrainConfig, directory: Path) -> ChatTokenizer:
-    """The tokenizer in ``directory``, with the template of ``config`` and the vocabulary of the model there."""
+    """The tokenizer in ``directory``, with the template of ``config`` and the vocabulary that the run will have."""
     size = None if config.resize_vocabulary else llama_config(read_hf_config(directory)).vocab_size
     return ChatTokenizer(directory, config.template, vocab_size=size, date=config.template_date)
+
+
+def _tell_template(config: TrainConfig, source: Path) -> None:
+    """Say so when the model was trained with another chat template."""
+    before = template_of(source)
+    if before and before != config.template:
+        log.info(
+            "%s was trained with the chat template %r; this run uses %r (--template %s goes on with it)",
+            config.model, before, config.template, before,
+        )  # fmt: skip
 
 
 def _location(model: str) -> str:
@@ -267,7 +270,7 @@ def _location(model: str) -> str:
 def _plan(config: TrainConfig) -> None:
     """Print what the run needs. The number of epochs is known where model and data are at hand."""
     llama = _architecture(config.model)
-    if miniature.NAME in (config.model, *config.data):
+    if config.model == miniature.NAME or any(map(miniature.is_data, config.data)):
         if not miniature.is_built():
             print_plan(config, llama)
             print("one epoch: known when the miniature is built, which the first training does")
@@ -285,7 +288,7 @@ def _show_example(config: TrainConfig) -> None:
     """Print a row of the data as tokens. No weights are read, nor downloaded for a model on the hub."""
     _check_given(config)
     for source in config.data:
-        if miniature.NAME not in source:  # which takes minutes to build
+        if not miniature.is_data(source):  # which takes minutes to build
             find_files(source, config.split)
     config = miniature.located(config)
     directory = Path(config.model)

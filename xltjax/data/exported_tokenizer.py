@@ -107,7 +107,7 @@ def _write_joined(tokenizer: ChatTokenizer, target: Path) -> None:
 
 def _write_jinja(tokenizer: ChatTokenizer, target: Path, *, joined: bool) -> None:
     """Write the chat template, and remove those that stand elsewhere."""
-    own = tokenizer.hf.get_chat_template() if tokenizer.template == "tokenizer" else ""
+    own = tokenizer.own_jinja if tokenizer.template == "tokenizer" else ""
     jinja = chat_jinja(tokenizer.template, _special(tokenizer), own, joined=joined)
     (target / JINJA_FILE).write_text(jinja, encoding="utf-8")
     (target / "chat_template.json").unlink(missing_ok=True)

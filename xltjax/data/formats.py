@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +15,6 @@ from xltjax.data.reading.files import choose_files
 from xltjax.data.reading.report import BadRowError, NothingToLearnError, RowReport
 from xltjax.data.reading.turns import Note, as_conversation, as_list, as_text, as_turns
 from xltjax.data.rows import is_chat, iterate_rows
-
-log = logging.getLogger("xltjax")
 
 ACCEPTED = (
     "Dolly (instruction, context, response), Alpaca (instruction, input, output, system, history), "
@@ -65,9 +62,7 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
             and ``report`` stops at it.
     """
     files, others = choose_files(source, split, default)
-    if others:
-        names = ", ".join(path.name for path in others[:4]) + (", ..." if len(others) > 4 else "")
-        log.info("notice: %s: files of other splits are not read: %s", source, names)
+    report.unread(source, others)
     count = 0
 
     def bad(path: Path, place: str, reason: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object, read_text
 from xltjax.data.conversations import Message
-from xltjax.data.templates import MARK, Layouts, parse_date
+from xltjax.data.templates import MARK, Layouts, parse_date, with_date
 
 log = logging.getLogger("xltjax")
 
@@ -82,12 +82,19 @@ class ChatTokenizer:
         self.hf = _load_tokenizer(directory)
         self.template = template
         self._place, self._vocab_size = str(directory), vocab_size
-        self._layouts = Layouts(self.hf, template, str(directory), parse_date(date))
+        self._date = parse_date(date)
+        self._layouts = Layouts(self.hf, template, str(directory), self._date)
         self.eos = self._layouts.eos
         if vocab_size is not None:
             self.examples([(Message("user", "a"), Message("assistant", "a"))])
         if template == DEFAULT_TEMPLATE and self.hf.chat_template:
             _notice_own_template(self._place, _own_form(self._layouts, self.hf, self._place))
+
+    @property
+    def own_jinja(self) -> str:
+        """The tokenizer's own chat template, which writes the date that was given, if one was."""
+        own = str(self.hf.get_chat_template())
+        return with_date(own, self._date) if self._date else own
 
     @property
     def writes_tools(self) -> bool:
@@ -163,7 +170,8 @@ class ChatTokenizer:
             raise UserError(
                 f"the tokenizer of {self._place} gives the token ids {names}{', ...' if len(over) > 8 else ''} with "
                 f"the chat template {self.template!r}, but the model's vocabulary has only the ids 0 to {size - 1} "
-                f"(vocab_size {size}); use another template, or the tokenizer that belongs to the model"
+                f"(vocab_size {size}); use another template, or the tokenizer that belongs to the model, "
+                "or train with --resize-vocabulary"
             )
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -36,15 +36,21 @@ def prompts_path(name: str) -> str:
     return _path(name, "evaluation")
 
 
+def is_data(name: str) -> bool:
+    """Whether ``name`` is ``miniature`` or ``miniature/PART``, and not a file of that name."""
+    first, slash, _ = name.partition("/")
+    return first == NAME and not (slash and Path(name).exists())
+
+
 def data_path(name: str) -> str:
     """The file of instruction data for ``miniature`` (English) or ``miniature/PART``; any other name unchanged.
 
     Raises:
         UserError: when the miniature has no such part.
     """
-    first, _, part = name.partition("/")
-    if first != NAME or (part and Path(name).exists()):
+    if not is_data(name):
         return name
+    part = name.partition("/")[2]
     if part and part not in DATA:
         raise UserError(f"the miniature has no data {part!r}; {did_you_mean(part, DATA)}")
     return _path(NAME, f"instructions/{part or DATA[0]}.jsonl")

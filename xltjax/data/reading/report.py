@@ -36,6 +36,7 @@ class RowReport:
         """``bad_rows`` says whether the first row that cannot be used is an error, or all of them are skipped."""
         self._stop = bad_rows == "stop"
         self.skipped: list[tuple[Path, str, str]] = []
+        self._others: dict[str, list[Path]] = {}
         self._notes: Counter[tuple[Path, str]] = Counter()
 
     def bad(self, path: Path, place: str, reason: str) -> None:
@@ -61,8 +62,16 @@ class RowReport:
         """A row that is learned otherwise than it says, in a way that is described by ``what``."""
         self._notes[path, what] += 1
 
+    def unread(self, source: str, files: list[Path]) -> None:
+        """Files of a source that belong to other splits than the one that is read."""
+        if files:
+            self._others[source] = files
+
     def log(self) -> None:
-        """Log what became of how many rows, by file and reason."""
+        """Log which files were not read, and what became of how many rows, by file and reason."""
+        for source, files in self._others.items():
+            names = ", ".join(path.name for path in files[:4]) + (", ..." if len(files) > 4 else "")
+            log.info("notice: %s: files of other splits are not read: %s", source, names)
         for (path, what), count in self._notes.items():
             log.warning("warning: %s: %s: %s", path, rows(count), what)
         reasons: dict[Path, Counter[str]] = {}
