@@ -28,10 +28,10 @@ RESULTS = ("scores.jsonl", "summary.json", "summary.csv", "summary.md")
 
 @pytest.fixture(autouse=True)
 def dictionaries(monkeypatch, tmp_path):
-    """Two small ones, and none of the machine's."""
+    """Small ones of every name that the tests look for, and none of the machine's."""
     monkeypatch.setattr(spelling, "SYSTEM_FOLDERS", ())
     monkeypatch.setenv("DICPATH", str(tmp_path))
-    for name, words in (("fr_FR", "chat\ndort"), ("en_US", "the\nsleeps")):
+    for name, words in (("fr_FR", "chat\ndort"), ("en_US", "the\nsleeps"), ("en_GB", "the\nsleeps")):
         (tmp_path / f"{name}.aff").write_text("SET UTF-8\n")
         (tmp_path / f"{name}.dic").write_text(f"2\n{words}\n")
     return tmp_path

@@ -136,7 +136,7 @@ def test_the_doctor_names_missing_dictionaries_and_spellings(tmp_path, monkeypat
     assert found["dictionary fr"] == ["found", ""]
     assert found["dictionary en"][0] == "found"
     assert "apt install hunspell-en-us hunspell-en-gb" in found["dictionary en"][1]
-    assert found["dictionary ru"][0] == "missing"
+    assert found["dictionary ru"][0] == "not installed"
 
 
 def test_code_tags_and_addresses_are_not_words(dictionaries):

@@ -26,8 +26,10 @@ RUSSIAN = "Кошка спит на диване, пока на улице ид�
 ENGLISH = "The cat sleeps on the sofa while the rain falls outside."
 WORDS = {
     "en_US": ENGLISH.strip("."),
+    "en_GB": ENGLISH.strip("."),
     "fr_FR": FRENCH.strip("."),
     "pt_BR": "o gato dorme no sofá",
+    "pt_PT": "o gato dorme no sofá",
     "ru_RU": RUSSIAN.replace(",", "").strip("."),
 }
 
