@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
@@ -114,3 +115,29 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_directory: Pa
     for file in tokenizer_directory.iterdir():
         shutil.copyfile(file, directory / file.name)
     return directory
+
+
+@pytest.fixture(scope="session")
+def identify() -> Any:
+    """The identifier of languages, read once."""
+    from xltjax.eval.language import LanguageIdentifier
+
+    return LanguageIdentifier()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_directory: Path) -> Any:
+    """The chat tokenizer of ``tokenizer_directory``."""
+    from xltjax.data.tokenizer import ChatTokenizer
+
+    return ChatTokenizer(tokenizer_directory)
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What xltjax has logged so far."""
+    log = logging.getLogger("xltjax")
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
+    caplog.set_level(logging.INFO, "xltjax")
+    return lambda: caplog.messages

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -39,16 +38,6 @@ CHATML = (
 )
 DATED = "{{ 'Today is ' + strftime_now('%d %b %Y') + '.\n' }}" + CHATML
 WITH_TOOLS = "{% if tools %}{{ 'Tools: ' + tools | tojson + '\n' }}{% endif %}" + CHATML
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """What xltjax has logged so far."""
-    log = logging.getLogger("xltjax")
-    monkeypatch.setattr(log, "handlers", [caplog.handler])
-    monkeypatch.setattr(log, "propagate", False)
-    caplog.set_level(logging.INFO, "xltjax")
-    return lambda: caplog.messages
 
 
 @pytest.fixture
