@@ -190,6 +190,11 @@ def test_an_example_that_fits_no_row_is_refused_at_once() -> None:
 # Sources
 
 
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_directory: Path) -> ChatTokenizer:
+    return ChatTokenizer(tokenizer_directory, "plain")
+
+
 def write(path: Path, *rows: Any) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
