@@ -53,6 +53,7 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {}),
     "qwen2-window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}),
 }  # fmt: skip
+HfModel = Callable[[str], tuple[Path, Any]]  # the fixture `hf_model`
 
 
 def make_hf_model(name: str, directory: Path, *, dtype: str = "float32", **changes: Any) -> Any:
@@ -73,7 +74,7 @@ def make_hf_model(name: str, directory: Path, *, dtype: str = "float32", **chang
 
 
 @pytest.fixture(scope="session")
-def hf_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Any]]:
+def hf_model(tmp_path_factory: pytest.TempPathFactory) -> HfModel:
     """``hf_model(name)`` -> (directory, the transformers model), each made once."""
     made: dict[str, tuple[Path, Any]] = {}
 

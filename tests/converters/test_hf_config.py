@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import FAMILY, TINY
-from helpers.hf_directories import HfModel
+from conftest import FAMILY, TINY, HfModel
 
 from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import hf_config, llama_config

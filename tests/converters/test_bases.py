@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from conftest import make_hf_model
+from conftest import HfModel, make_hf_model
+from helpers.logits import LOGIT_ERROR, logits_of
 from safetensors.numpy import load_file
 from test_converters_command import make_run, mistake, run  # noqa: F401
-from test_llama import LOGIT_ERROR, logits_of
 
 from xltjax.common.fingerprint import fingerprint
 from xltjax.converters import load_hf
@@ -30,7 +30,6 @@ from xltjax.train import fit
 from xltjax.training.config import TrainConfig
 
 Command = Callable[..., tuple[int, str, str]]
-HfModel = Callable[[str], tuple[Path, Any]]
 
 
 def training(model: Path, out: Path, **settings: Any) -> TrainConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_hf_model
-from test_llama import LOGIT_ERROR, logits_of
+from conftest import HfModel, make_hf_model
+from helpers.logits import LOGIT_ERROR, logits_of
 
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, load_peft, save_hf, save_peft
@@ -22,8 +21,6 @@ from xltjax.converters.models import base_restorer
 from xltjax.llama import parameters
 from xltjax.lora import TARGETS, add_lora, lora_linears, merge, remove_lora, with_dropout
 from xltjax.mesh import make_mesh
-
-HfModel = Callable[[str], tuple[Path, Any]]
 
 # Large enough to change logits by more than 0.1, a thousand times the error of float32.
 ADAPTER_SIZE = 0.05

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.short_training import fit, settings
 
 from xltjax import train
 from xltjax.checkpoint import Checkpoints
@@ -29,7 +30,6 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
 from xltjax.partition import partition
 from xltjax.training import setup
-from xltjax.training.config import TrainConfig
 from xltjax.training.metrics import MEASURED
 from xltjax.training.run import CHECKPOINTS
 from xltjax.training.validation import Validation
@@ -40,21 +40,6 @@ def instructions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "dolly.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in instruction_rows(0)[:80]))
     return path
-
-
-def settings(chat_model: Path, instructions: Path, out: Path, **changes: Any) -> TrainConfig:
-    values: dict[str, Any] = {
-        "model": str(chat_model), "data": (str(instructions),), "out": str(out), "precision": "float32",
-        "sequence_length": 128, "tokens_per_batch": 256, "accumulation": 2, "steps": 4, "save_every": 2,
-        "learning_rate": 1e-3, "mesh": "2x1",
-    }  # fmt: skip
-    return TrainConfig(**{**values, **changes})
-
-
-def fit(config: TrainConfig) -> Path:
-    """Train to the end; returns the run's directory."""
-    (out,) = train.fit(config)
-    return out
 
 
 def exact_metrics(out: Path) -> list[dict[str, float]]:

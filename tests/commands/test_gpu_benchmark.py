@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.comparisons import detectable_between_models, minimal_detectable_difference
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
 
 def test_the_python_in_the_guide_runs() -> None:

@@ -115,7 +115,7 @@ def test_provenance_names_the_revision_of_the_checkout_and_the_hashes_of_the_dat
     # The example of FIPS 180-4.
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert record["data"] == {str(tmp_path / "d.jsonl"): digest}
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if (root / ".git").exists():
         revision = ["git", "-C", str(root), "rev-parse", "HEAD"]
         assert record["git"]["revision"] == subprocess.check_output(revision, text=True).strip()
@@ -124,7 +124,7 @@ def test_provenance_names_the_revision_of_the_checkout_and_the_hashes_of_the_dat
 
 
 def test_every_folder_of_code_or_data_is_an_installed_package() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = set()
     for folder, package in (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import HfModel
 
 from xltjax.converters import load_hf
 from xltjax.inference import logprobs
@@ -16,7 +16,6 @@ from xltjax.inference.logprobs import sequence_logprobs
 from xltjax.llama import Llama
 from xltjax.mesh import make_mesh
 
-HfModel = Callable[[str], tuple[Path, Any]]
 Pairs = tuple[list[list[int]], list[list[int]]]
 
 

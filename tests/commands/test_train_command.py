@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_runs import fit, settings
+from helpers.short_training import fit, settings
 
 from xltjax import __main__ as program
 from xltjax import train
@@ -31,7 +31,7 @@ from xltjax.training.config import TrainConfig, rate_texts
 from xltjax.training.plan import checkpoint_bytes
 from xltjax.training.run import Run
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "resume_train.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "resume_train.py"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import weakref
 import jax
 import numpy as np
 import pytest
-from test_llama import logits_of
+from helpers.logits import logits_of
 
 from xltjax.llama import Llama, LlamaConfig, initialize, parameters
 from xltjax.lora import add_lora

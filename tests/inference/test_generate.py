@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_hf_model
+from conftest import HfModel, make_hf_model
+from helpers.generation import settings, write_prompts
 from jax.sharding import PartitionSpec as P
 
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, save_hf
 from xltjax.data import tokenizer as chat
-from xltjax.generate import GenerateConfig, generate
+from xltjax.generate import generate
 from xltjax.inference.decode import decode as decode_loop
 from xltjax.inference.decode import empty
 from xltjax.inference.engine import Engine
@@ -31,7 +32,6 @@ from xltjax.llama import parameters
 from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
 
-HfModel = Callable[[str], tuple[Path, Any]]
 PENALTY = 1.1
 NEW_TOKENS = 64
 # Logits equal those of transformers to 1e-4: where the best two differ by more than twice that, the token is decided.
@@ -197,38 +197,6 @@ def test_cache_takes_what_its_formula_says_and_decoding_little_more(hf_model: Hf
 
 
 # The command
-
-
-def write_prompts(path: Path, count: int = 12) -> Path:
-    words = [
-        "Name",
-        "three",
-        "things",
-        "that",
-        "are",
-        "blue",
-        "and",
-        "tell",
-        "me",
-        "why",
-        "you",
-        "like",
-        "them",
-    ]
-    rows = [
-        {"id": f"p{n}", "instruction_id": f"p{n}", "language": "en", "instruction": " ".join(words[: n + 1])}
-        for n in range(count)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def settings(chat_model: Path, tmp_path: Path, **changes: Any) -> GenerateConfig:
-    values: dict[str, Any] = {
-        "model": str(chat_model), "prompts": str(write_prompts(tmp_path / "prompts.jsonl")),
-        "out": str(tmp_path / "responses.jsonl"), "max_new_tokens": 8, "batch_size": 4, "dtype": "float32",
-    }  # fmt: skip
-    return GenerateConfig(**{**values, **changes})
 
 
 def test_responses_carry_the_fields_of_the_contract_in_the_order_of_the_prompts(

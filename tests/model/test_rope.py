@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import make_hf_model
-from test_llama import LOGIT_ERROR, logits_of
+from helpers.logits import LOGIT_ERROR, logits_of
 
 from xltjax.converters import load_hf, save_hf
 from xltjax.converters.hf_config import hf_config, llama_config

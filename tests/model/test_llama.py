@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAMILY
+from conftest import FAMILY, HfModel
+from helpers.logits import LOGIT_ERROR, logits_of
 
 from xltjax import llama
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf
 from xltjax.llama import Llama, LlamaConfig, initialize, parameters
 from xltjax.mesh import make_mesh
-
-HfModel = Callable[[str], tuple[Path, Any]]
-# Of float32 logits of size 5 after two blocks: 300 units in the last place, of which other orders of summation use
-# up to 30. What is wrong (a sum over devices left out, a scale, a rotation) changes them by 0.1 and more.
-LOGIT_ERROR = 1e-4
-
-
-def logits_of(model: Llama, tokens: np.ndarray, mesh: jax.sharding.Mesh) -> np.ndarray:
-    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
-    with jax.set_mesh(mesh):
-        return np.asarray(jax.jit(lambda m, t, p: m(t, jnp.ones_like(t), p))(model, tokens, positions))
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import pytest
 from conftest import make_hf_model
 from flax import nnx
-from test_generate import settings, write_prompts
+from helpers.generation import settings, write_prompts
 
 from xltjax.common.cli import execute
 from xltjax.common.errors import UserError

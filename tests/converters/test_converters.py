@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FAMILY, make_hf_model
-from helpers.hf_directories import HfModel, copy_of, tensors
+from conftest import FAMILY, HfModel, make_hf_model
 from safetensors.numpy import load_file, save_file
 
 from xltjax.common.errors import UserError
@@ -25,6 +24,17 @@ from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import map_tensors
 from xltjax.llama import parameters
 from xltjax.mesh import make_mesh
+
+
+def tensors(directory: Path) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        found.update(load_file(file))
+    return found
+
+
+def copy_of(directory: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(directory, tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -342,7 +352,7 @@ def test_a_base_of_another_architecture_is_refused(hf_model: HfModel, tmp_path: 
         save_hf(model, tmp_path / "out", base=hf_model("code-llama")[0])
 
 
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "convert.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "convert.py"
 
 
 def benchmark(*arguments: str) -> str:
@@ -388,7 +398,7 @@ def test_exporting_holds_one_tensor(checkpoint: tuple[Path, list[int]]) -> None:
 
 def test_random_model_exports_without_a_base(tmp_path: Path, tokens: np.ndarray) -> None:
     import torch
-    from test_llama import logits_of
+    from helpers.logits import logits_of
     from transformers import AutoModelForCausalLM
 
     from xltjax.llama import Llama, LlamaConfig, initialize
