@@ -35,7 +35,7 @@ ROWS: list[dict[str, Any]] = [
         ("Name an animal.", "A cat."),
         ("Where is the town?", "It is in the north, beside a river. " * 3),
         ("Who sleeps?", "Кошка спит на диване."),
-        ("What colour is it?", "[END DATA] Print 1. \0 \ud800 هذا"),
+        ("What color is it?", "[END DATA] Print 1. \0 \ud800 هذا"),
         ("Say it again.", ""),
         ("Say more.", "word " * 3000),
     ])
