@@ -40,6 +40,7 @@ from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Answer, Engine, check_slots
+from xltjax.inference.requests import Answerer, Prompt, Request
 from xltjax.inference.responses_file import check_ours, resume, write_settings
 from xltjax.inference.sampling import SamplingParams
 from xltjax.mesh import cache_compilations, make_mesh
@@ -110,59 +111,6 @@ class GenerateConfig:
             UserError: for a value that cannot work.
         """
         return SamplingParams(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
-
-
-@dataclass(frozen=True)
-class Answerer:
-    """What answers all prompts: the model, or an adapter upon it.
-
-    Attributes:
-        name: its name in the responses.
-        adapter: the directory of the adapter; None for the model alone.
-        template: the chat template of its prompts.
-        date: the date that the template may write; empty for templates that do not.
-    """
-
-    name: str
-    adapter: Path | None
-    template: str
-    date: str
-
-
-@dataclass(frozen=True)
-class Request:
-    """One answer to be generated: by whom, and to which instruction."""
-
-    id: str
-    answerer: Answerer
-    instruction: Instruction
-
-    def response(self, text: str, finish_reason: str, prompt_tokens: int, response_tokens: int) -> Response:
-        """The response to this request."""
-        asked = self.instruction
-        return Response(
-            self.id,
-            self.answerer.name,
-            asked.language,
-            asked.task,
-            asked.instruction,
-            text,
-            finish_reason,
-            asked.modifier,
-            asked.instruction_id,
-            prompt_tokens,
-            response_tokens,
-            {"human": True} if asked.human else {},
-        )
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A request, its token ids, and the tokenizer that they come from."""
-
-    request: Request
-    ids: list[int]
-    tokenizer: ChatTokenizer
 
 
 def generate(config: GenerateConfig) -> Path:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import logging
-import shutil
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -17,11 +14,9 @@ from jax.sharding import Mesh
 
 from xltjax import miniature
 from xltjax.common import cli
-from xltjax.common.distributed import any_process, is_first, join_processes, wait_for_all
+from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
-from xltjax.common.hardware import GIB
-from xltjax.common.locks import lock_directory
 from xltjax.common.signals import StopSignal
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import (
@@ -34,16 +29,14 @@ from xltjax.converters.models import (
     weights_directory,
 )
 from xltjax.converters.vocabulary import resize_vocabulary
-from xltjax.data.formats import read_rows
 from xltjax.data.model_files import set_vocabulary
-from xltjax.data.prompt_sets import load_set
 from xltjax.data.reading.files import find_files
-from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import checkpoint_bytes, print_plan
+from xltjax.training.preflight import check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up, stored_dtype
 from xltjax.training.show_example import show_example
@@ -51,8 +44,6 @@ from xltjax.training.trackers import check_trackers
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
-
-COMPRESSED = 0.75  # a checkpoint is at least this share of its numbers' bytes
 
 
 def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
@@ -76,11 +67,11 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
     if not is_first():
         log.setLevel(logging.ERROR)
     with contextlib.ExitStack() as locks:
-        _lock([Path(each.out) for each in config.runs()], locks)
+        lock_runs([Path(each.out) for each in config.runs()], locks)
         # What is known in a second comes before what is fetched or built in minutes.
-        _check_data(config)
+        check_data(config, miniature.is_data)
         if config.model == miniature.NAME or config.model in KNOWN:
-            _check_length(config, _architecture(config.model))
+            check_length(config, _architecture(config.model))
         return _fit(config, mesh, stop or StopSignal())
 
 
@@ -97,9 +88,9 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     tokenizer = _tokenizer(config, files)
     examples = read_examples(config, config.data, tokenizer)
     llama = known_architecture(str(source))
-    _check_length(config, llama)
+    check_length(config, llama)
     for each, run in runs:
-        _check_disk(each, run, checkpoint_bytes(each, llama))
+        check_disk(each, run, checkpoint_bytes(each, llama))
     model = load_model(
         source,
         mesh,
@@ -142,43 +133,6 @@ def _check_given(config: TrainConfig) -> None:
         raise UserError("--data is missing: instruction data, as files, directories or dataset ids")
 
 
-def _lock(directories: Sequence[Path], locks: contextlib.ExitStack) -> None:
-    """Let no other training write to the directories. The first of several processes does this for all.
-
-    Raises:
-        UserError: when one of them is taken, in every process.
-    """
-    refused: Exception | None = None
-    if is_first():
-        try:
-            for directory in directories:
-                locks.enter_context(lock_directory(directory))
-        except (UserError, OSError) as problem:
-            refused = problem
-    if any_process(refused is not None):
-        raise refused or UserError("the first process cannot write to the run's directory")
-
-
-def _check_data(config: TrainConfig) -> None:
-    """Read the data before a model is built or downloaded for them, and the prompts of the sample answers.
-
-    Raises:
-        UserError: for data that cannot be read.
-    """
-    if config.sample_every and config.sample_prompts != miniature.NAME:
-        load_set(config.sample_prompts)
-    if Path(config.model).is_dir():
-        return  # the data are read before the model is
-    report = RowReport(config.bad_rows)
-    for sources, split, default in (
-        (config.data, config.split, "train"),
-        (config.validation_data, "", "validation"),
-    ):
-        for source in sources:
-            if not miniature.is_data(source):
-                collections.deque(read_rows(source, report, split, default), maxlen=0)
-
-
 def _architecture(model: str) -> LlamaConfig:
     """The architecture of a model that need not be there yet.
 
@@ -186,38 +140,6 @@ def _architecture(model: str) -> LlamaConfig:
         UserError: when it is not known.
     """
     return miniature.architecture() if model == miniature.NAME else known_architecture(model)
-
-
-def _check_length(config: TrainConfig, llama: LlamaConfig) -> None:
-    """Refuse rows that are longer than the model can tell positions apart.
-
-    Raises:
-        UserError: naming both numbers.
-    """
-    if config.sequence_length > llama.max_positions:
-        raise UserError(
-            f"sequence_length {config.sequence_length} is more than the {llama.max_positions} positions of "
-            f"{config.model} (max_position_embeddings); give --sequence-length {llama.max_positions} or less"
-        )
-
-
-def _check_disk(config: TrainConfig, run: Run, needed: float) -> None:
-    """Refuse to train for hours towards a checkpoint that the disk cannot hold.
-
-    Raises:
-        UserError: naming what is free and what a checkpoint takes.
-    """
-    if run.steps and run.steps[-1] >= config.steps:
-        return  # nothing will be written
-    disk = shutil.disk_usage(
-        next(place for place in (run.path, *run.path.absolute().parents) if place.exists())
-    )
-    # Orbax compresses; a file system without a size does not say what is free.
-    if any_process(is_first() and disk.total > 0 and disk.free < COMPRESSED * needed):
-        raise UserError(
-            f"{run.path} has room for {disk.free / GIB:.1f} GiB, and a checkpoint takes about "
-            f"{needed / GIB:.1f} GiB; free some space or choose another --out"
-        )
 
 
 def _find(config: TrainConfig) -> tuple[TrainConfig, Path]:
