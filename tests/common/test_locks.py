@@ -69,11 +69,12 @@ def test_of_many_at_once_one_at_a_time_has_the_lock(tmp_path: Path) -> None:
 
     def fight() -> None:
         nonlocal inside, held, most
-        for _ in range(200):
+        mine = 0
+        while mine < 20:
             try:
                 with lock_directory(tmp_path / "run"):
                     inside += 1
-                    most, held = max(most, inside), held + 1
+                    most, held, mine = max(most, inside), held + 1, mine + 1
                     inside -= 1
             except UserError:
                 continue
@@ -83,7 +84,7 @@ def test_of_many_at_once_one_at_a_time_has_the_lock(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (most, held > 200) == (1, True)
+    assert (most, held) == (1, 160)  # written under the lock, so that none is lost
 
 
 def test_a_file_system_without_locks_is_a_notice(
