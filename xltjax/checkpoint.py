@@ -23,6 +23,7 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
+from xltjax.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
 from xltjax.common.errors import UserError, first_line
 from xltjax.partition import Weights
@@ -30,6 +31,7 @@ from xltjax.partition import Weights
 log = logging.getLogger("xltjax")
 
 LONGEST_REASON = 160  # characters
+SUMS = "bit_sums"  # the key in a checkpoint's metadata
 
 
 @jax.tree_util.register_dataclass
@@ -118,12 +120,14 @@ class Checkpoints:
         """Start to write ``state`` under its step, and return while it is being written."""
         self.finish()
         step = int(state.step)
+        parts = {"weights": state.weights, "optimizer": _flatten(state.optimizer)}
         begin = partial(
             self._checkpointer.save_checkpointables_async,
             step,
-            {"weights": state.weights, "optimizer": _flatten(state.optimizer)},
+            parts,
             force=True,
             overwrite=True,
+            custom_metadata={SUMS: {part: bit_sums(arrays) for part, arrays in parts.items()}},
             metrics=None if validation_loss is None else {"validation_loss": validation_loss},
         )
         try:
@@ -136,7 +140,10 @@ class Checkpoints:
 
         An error of Orbax is raised unchanged.
         """
-        self._checkpointer.save_checkpointables(step, {"weights": dict(weights)}, force=True, overwrite=True)
+        sums = {SUMS: {"weights": bit_sums(weights)}}
+        self._checkpointer.save_checkpointables(
+            step, {"weights": dict(weights)}, force=True, overwrite=True, custom_metadata=sums
+        )
 
     def finish(self, *, required: bool = False) -> None:
         """Wait until the checkpoint that is being written is complete.
@@ -230,7 +237,9 @@ class Checkpoints:
             UserError: naming the checkpoint, when it cannot be read or holds other shapes.
         """
         with self._explained(step):
-            return self._read(step, part, like)
+            found = self._read(step, part, like)
+            self._compare(step, part, found)
+            return found
 
     def _read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
         saved = self._description(step, part)
@@ -256,6 +265,22 @@ class Checkpoints:
             rows[:shared] = loaded[key][:shared]
             loaded[key] = jax.device_put(rows, wanted.sharding)
         return {key: loaded[key] for key in like}
+
+    def _compare(self, step: int, part: str, found: Mapping[str, Array]) -> None:
+        """Compare arrays with what was saved, where the checkpoint knows it and the dtype is the same.
+
+        Neither Orbax nor the storage below it notices that the bytes of an array have changed on the disk.
+
+        Raises:
+            Damaged: naming the first array that differs.
+        """
+        written = (self._checkpointer.checkpointables_metadata(step).custom_metadata or {}).get(SUMS, {})
+        saved = self._description(step, part)
+        same = {key: array for key, array in found.items() if saved[key].dtype == array.dtype}
+        known = written.get(part, {})
+        for key, total in bit_sums(same).items():
+            if known.get(key, total) != total:
+                raise Damaged(f"the bits of {key} are not those that were saved")
 
     def dtypes(self, step: int) -> dict[str, Any]:
         """The dtype in which each weight of a checkpoint is stored.
