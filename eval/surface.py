@@ -73,7 +73,7 @@ class SurfaceConfig(EvaluatorConfig):
     english_words: str | None = setting(
         None, "Word list for WPR, one word a line; without it the English dictionaries.", section="Tools"
     )
-    workers: int = setting(1, "Number of processes.", section="Tools")
+    workers: int = setting(1, "Number of processes.", section="Tools", affects_result=False)
 
 
 class SurfaceMetrics:

@@ -33,6 +33,8 @@ DTYPES = {
     "float32": (jnp.float32, jnp.float32),
 }
 
+RATE = "{rate}"  # stands in --out for the rate of each run of a sweep
+
 # Settings by section of --help. Those of a run change its speed, place or record, never its result.
 model_setting = partial(setting, section="Model and devices")
 data_setting = partial(setting, section="Data")
@@ -51,6 +53,12 @@ def rate_texts(rates: Sequence[float]) -> dict[float, str]:
         digits = next(n for n in range(6, 18) if f"{rate:.{n}g}" not in {f"{o:.{n}g}" for o in others})
         texts[rate] = f"{rate:.{digits}g}"
     return texts
+
+
+def exact_text(rate: float) -> str:
+    """The shortest text that is exactly ``rate``, whatever other rates there are: ``1e-05``."""
+    short = f"{rate:g}"
+    return short if float(short) == rate else repr(rate)
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,8 @@ class TrainConfig:
     steps: int = optimization_setting(1000, "Updates.")
     learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
     learning_rates: tuple[float, ...] = optimization_setting(
-        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.")
+        (), "Several peak rates: one run after another in OUT/lr-RATE, or where OUT says {rate}; the model is loaded "
+        "and compiled once.")
     schedule: Schedule = optimization_setting(
         "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
         "--end-learning-rate.")
@@ -186,9 +195,13 @@ class TrainConfig:
 
     def runs(self) -> list[TrainConfig]:
         """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
+        if RATE in self.out:
+            places = {rate: self.out.replace(RATE, exact_text(rate)) for rate in self.learning_rates}
+        else:
+            places = {rate: f"{self.out}/lr-{text}" for rate, text in rate_texts(self.learning_rates).items()}
         return [
-            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{text}")
-            for rate, text in rate_texts(self.learning_rates).items()
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=out)
+            for rate, out in places.items()
         ] or [self]
 
     def batch_shape(self) -> BatchShape:
