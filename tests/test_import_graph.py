@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
 COMMANDS = {"__main__", "train", "generate", "doctor"}  # files of xltjax/ that are commands
-STUDY = {"study", "studies"}  # the command above all others, and the folder behind it
 MODEL = {
     "mesh", "rope", "layers", "attention", "cached_attention", "cudnn_attention", "kv_cache", "llama", "lora",
     "partition", "checkpoint",
@@ -78,8 +77,6 @@ def room(module: str) -> str:
     # ``python -m xltjax.converters`` is a command too; the library below it is not.
     if (first in COMMANDS and len(parts) == 1) or parts == ["converters", "__main__"] or first == "miniature":
         return "commands"
-    if first in STUDY:
-        return "study"
     return "model" if first in MODEL else first
 
 

@@ -21,11 +21,11 @@ from typing import Any, Literal
 from xltjax.__main__ import PACKAGES
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_file
-from xltjax.studies.contents import WEIGHTS, Contents, output, trained
-from xltjax.studies.identity import Record, set_aside
-from xltjax.studies.jobs import Job, shown
-from xltjax.studies.stages import Stage
-from xltjax.studies.state import identity_of
+from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.identity import Record, set_aside
+from xltjax.study.launch.jobs import Job, shown
+from xltjax.study.stages import Stage
+from xltjax.study.state import identity_of
 
 PATIENCE = 30.0  # seconds for which we wait for a process that is just dying to let a stage go
 INTERRUPTED = (130, 143)

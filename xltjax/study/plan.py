@@ -11,10 +11,10 @@ from xltjax.common.hardware import ACCELERATORS, GIB
 from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import parse_mesh
-from xltjax.studies.contents import Contents
-from xltjax.studies.grid import Cell
-from xltjax.studies.settings import Study
-from xltjax.studies.stages import Stage
+from xltjax.study.contents import Contents
+from xltjax.study.grid import Cell
+from xltjax.study.settings import Study
+from xltjax.study.stages import Stage
 from xltjax.training.plan import ASSUMED_MFU, make_plan
 
 ASSUMED_BANDWIDTH = 0.5  # share of the peak memory bandwidth that decoding reaches

@@ -1,4 +1,4 @@
-"""A process that runs the jobs which a launcher sends it, one after another: ``python -m xltjax.studies.worker``.
+"""A process that runs the jobs which a launcher sends it: ``python -m xltjax.study.launch.worker``.
 
 Jobs come as lines on its standard input, and their outcomes go as lines to its standard output. It never outlives the
 launcher: when its input ends, it ends at once, also in the middle of a stage.
@@ -13,8 +13,8 @@ import queue
 import sys
 import threading
 
-from xltjax.studies.jobs import Job
-from xltjax.studies.runner import run
+from xltjax.study.launch.jobs import Job
+from xltjax.study.launch.runner import run
 
 
 def main() -> None:

@@ -19,15 +19,15 @@ from xltjax.common.files import check_output_directory
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.common.signals import StopSignal
-from xltjax.studies import local
-from xltjax.studies.contents import Contents
-from xltjax.studies.display import Teller
-from xltjax.studies.grid import cells
-from xltjax.studies.runner import wait_for
-from xltjax.studies.settings import read_study
-from xltjax.studies.stages import prepare, stages
-from xltjax.studies.state import states
-from xltjax.studies.status import print_plan, print_status
+from xltjax.study.contents import Contents
+from xltjax.study.display import Teller
+from xltjax.study.grid import cells
+from xltjax.study.launch.local import launch
+from xltjax.study.launch.runner import wait_for
+from xltjax.study.settings import read_study
+from xltjax.study.stages import prepare, stages
+from xltjax.study.state import states
+from xltjax.study.status import print_plan, print_status
 
 log = logging.getLogger("xltjax")
 
@@ -76,7 +76,7 @@ def study(config: StudyConfig) -> None:
         prepare(described, grid, root)
         found = states(every, root, contents)
         teller = Teller(every, root, found)
-        failed = local.launch(every, root, os.environ, teller, stop)
+        failed = launch(every, root, os.environ, teller, stop)
         left = states(every, root, contents)
     teller.conclude(left, failed, stopped=stop.asked)
     if stop.asked:

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Protocol
 
 from xltjax.common.signals import StopSignal
-from xltjax.studies.contents import Contents
-from xltjax.studies.devices import gpus, has_tpu
-from xltjax.studies.identity import Record
-from xltjax.studies.jobs import Job, next_jobs
-from xltjax.studies.runner import Outcome, finished
-from xltjax.studies.stages import Stage
-from xltjax.studies.state import State, states
+from xltjax.study.contents import Contents
+from xltjax.study.identity import Record
+from xltjax.study.launch.devices import gpus, has_tpu
+from xltjax.study.launch.jobs import Job, next_jobs
+from xltjax.study.launch.runner import Outcome, finished
+from xltjax.study.stages import Stage
+from xltjax.study.state import State, states
 
 TICK = 1.0  # seconds between two looks at what is running
 
 
 class Worker:
-    """A process of ``studies.worker``, and the job that it runs.
+    """A process of ``study.launch.worker``, and the job that it runs.
 
     Args:
         environment: its environment.
@@ -43,7 +43,7 @@ class Worker:
         self.job: Job | None = None
         # In a session of its own, Ctrl-C reaches this process alone, which passes on what it decides.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "xltjax.studies.worker"],
+            [sys.executable, "-m", "xltjax.study.launch.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

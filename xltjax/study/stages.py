@@ -22,10 +22,10 @@ from xltjax.eval.modifiers.catalog import MODIFIERS_VERSION
 from xltjax.eval.relevance import RELEVANCE_VERSION
 from xltjax.eval.spelling import SPELLING_VERSION
 from xltjax.mesh import parse_mesh
-from xltjax.studies.arguments import flags
-from xltjax.studies.contents import MODIFIED, WEIGHTS, Input, prompts
-from xltjax.studies.grid import Cell
-from xltjax.studies.settings import Study
+from xltjax.study.arguments import flags
+from xltjax.study.contents import MODIFIED, WEIGHTS, Input, prompts
+from xltjax.study.grid import Cell
+from xltjax.study.settings import Study
 
 # Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
 TRAIN_VERSION = 1
@@ -305,7 +305,7 @@ def tables(study: Study, cells: Sequence[Stage], root: Path) -> Stage:
         upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
         outputs=("cells.csv",),
         arguments=(
-            "studies.tables",
+            "study.tables",
             *(str(root / stage.path) for stage in scored),
             "--out",
             str(root / "tables"),

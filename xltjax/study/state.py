@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from xltjax.common.errors import UserError
-from xltjax.studies.contents import WEIGHTS, Contents, output, trained
-from xltjax.studies.identity import Identity, Record
-from xltjax.studies.stages import Stage
+from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.identity import Identity, Record
+from xltjax.study.stages import Stage
 
 
 @dataclass(frozen=True)

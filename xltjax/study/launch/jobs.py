@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xltjax.studies.stages import Stage
-from xltjax.studies.state import State
+from xltjax.study.stages import Stage
+from xltjax.study.state import State
 from xltjax.training.config import RATE
 
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from xltjax.studies.contents import Contents
-from xltjax.studies.jobs import Job
-from xltjax.studies.runner import Outcome
-from xltjax.studies.stages import RESPONSES, Stage
-from xltjax.studies.state import State
+from xltjax.study.contents import Contents
+from xltjax.study.launch.jobs import Job
+from xltjax.study.launch.runner import Outcome
+from xltjax.study.stages import RESPONSES, Stage
+from xltjax.study.state import State
 
 INTERVAL = 10.0  # seconds between two lines about what is running
 

@@ -12,15 +12,15 @@ from rich.table import Table
 
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import LOCK, holder
-from xltjax.studies.contents import Contents
-from xltjax.studies.display import duration, progress
-from xltjax.studies.grid import Cell
-from xltjax.studies.identity import Record
-from xltjax.studies.jobs import unreachable
-from xltjax.studies.plan import Need, Planner
-from xltjax.studies.settings import Study
-from xltjax.studies.stages import Stage
-from xltjax.studies.state import State
+from xltjax.study.contents import Contents
+from xltjax.study.display import duration, progress
+from xltjax.study.grid import Cell
+from xltjax.study.identity import Record
+from xltjax.study.launch.jobs import unreachable
+from xltjax.study.plan import Need, Planner
+from xltjax.study.settings import Study
+from xltjax.study.stages import Stage
+from xltjax.study.state import State
 
 WIDE = 160  # columns of a table where the output is no terminal
 
