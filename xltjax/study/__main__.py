@@ -1,6 +1,4 @@
-"""A study: models x data x adaptations x learning rates x seeds, each trained, answering and scored. ``python -m
-xltjax.study``.
-"""
+"""``python -m xltjax.study``: models x data x adaptations x learning rates x seeds, each trained, asked and scored."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, read_json_object
-from xltjax.common.locks import LOCK
 
 RECORD = "identity.json"
 
@@ -86,12 +85,13 @@ class Record:
         """The record in a stage's folder; None when the folder is empty or is not there.
 
         Raises:
-            UserError: when the folder holds something and no record of ours.
+            UserError: when the folder holds something and no record of ours. Hidden files do not count: locks, and what a
+            kill has left of a file that was being written.
         """
         file = directory / RECORD
         if not file.is_file():
             if directory.exists() and (
-                not directory.is_dir() or any(each.name != LOCK for each in directory.iterdir())
+                not directory.is_dir() or any(not each.name.startswith(".") for each in directory.iterdir())
             ):
                 raise UserError(
                     f"{directory} holds something that is not of this study ({RECORD} is missing); move it away"
