@@ -1,4 +1,4 @@
-"""``python -m xltjax.study``: models x data x adaptations x learning rates x seeds, each trained, asked and scored."""
+"""``python -m xltjax.study``: models x data x adaptations x rates x seeds, each trained, asked and scored."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ class Record:
         """The record in a stage's folder; None when the folder is empty or is not there.
 
         Raises:
-            UserError: when the folder holds something and no record of ours. Hidden files do not count: locks, and what a
-            kill has left of a file that was being written.
+            UserError: when the folder holds something and no record of ours. Hidden files do not count: locks, and
+            what a kill has left of a file that was being written.
         """
         file = directory / RECORD
         if not file.is_file():

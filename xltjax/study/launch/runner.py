@@ -156,22 +156,18 @@ def call(words: Sequence[str]) -> int:
 def printing_to(path: Path) -> Iterator[None]:
     """Add to the end of a file what this process and those it starts print meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = [os.dup(number) for number in (1, 2)]
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        _redirect(log, log)
-        yield
-    finally:
-        _redirect(*before)
-        for handle in (*before, log):
-            os.close(handle)
-
-
-def _redirect(out: int, errors: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(out, 1)
-    os.dup2(errors, 2)
+    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+        _flush()
+        before = [os.dup(number) for number in (1, 2)]
+        try:
+            for number in (1, 2):  # for libraries in C and for other processes
+                os.dup2(log.fileno(), number)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield
+        finally:
+            for number, handle in zip((1, 2), before, strict=True):
+                os.dup2(handle, number)
+                os.close(handle)
 
 
 @contextlib.contextmanager
