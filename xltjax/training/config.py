@@ -86,6 +86,8 @@ class TrainConfig:
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
     data_weights: tuple[float, ...] = data_setting(
         (), "Relative sampling weight of each data source; by its number of rows when not given.")
+    rows: int = data_setting(
+        0, "Rows that are used, drawn at random by --seed from those of all sources; 0: all.")
     split: str = data_setting(
         "", "Split of folders and datasets that is read; their training split, or all without one, when not given.")
     bad_rows: BadRows = data_setting(
@@ -173,6 +175,7 @@ class TrainConfig:
         self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
         for name in (
             "rows_per_device",
+            "rows",
             "validation_rows",
             "validation_every",
             "sample_every",

@@ -15,7 +15,7 @@ from rich.table import Table
 from xltjax.attention import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
-from xltjax.data.corpora import load_corpora
+from xltjax.data.corpora import draw_rows, load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
@@ -150,6 +150,8 @@ def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) ->
         config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong,
         split=config.split, report=RowReport(config.bad_rows),
     )  # fmt: skip
+    if config.rows:
+        corpora = draw_rows(corpora, config.rows, config.seed, weighted=bool(config.data_weights))
     epoch = sum(len(example.ids) - 1 for corpus in corpora for example in corpus.examples)
     return epoch, config.steps * plan.tokens / epoch
 
