@@ -102,7 +102,7 @@ def command(file: Path, root: Path, *flags: str, environment: Mapping[str, str] 
     """The command as a process in a session of its own, whose output is a pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "xltjax.study", str(file), "--out", str(root), *flags],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE,  # a pipe holds all that such a small study prints
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **(environment or {})},

@@ -178,7 +178,10 @@ def test_flags_give_a_command_the_same_settings(command: click.Command, config: 
 def test_a_sweep_is_one_job_unless_accelerators_would_stay_idle(tmp_path: Path) -> None:
     described = read_study(write(tmp_path / "s.yaml", models={"a": "DIR"}, data={"d": "d"}, seeds=[0, 1]))
     every = stages(described, cells(described), tmp_path)
-    found = {each.path: State("to do" if each.kind == "train" else "blocked", "train") for each in every}
+    found = {
+        each.path: State("to do") if each.kind == "train" else State("blocked", "train", waiting=True)
+        for each in every
+    }
 
     def sizes(slots: int) -> list[int]:
         jobs = next_jobs(every, found, tmp_path, begun=(), failed=(), slots=slots)
@@ -193,3 +196,12 @@ def test_a_sweep_is_one_job_unless_accelerators_would_stay_idle(tmp_path: Path) 
     assert job.command(job.stages[1:])[-4:] == [
         "--learning-rate", "0.0001", "--out", f"{tmp_path}/a/d/ft/lr-0.0001/seed-0/train"
     ]  # fmt: skip
+
+
+def test_the_study_in_the_guide_is_one(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    (tmp_path / "mine.yaml").write_text(text)
+    found = cells(read_study(str(tmp_path / "mine.yaml")))
+    assert len(found) == 2 * (2 * 3 + 3)
+    assert "mine/english/ft/lr-1e-05/seed-0" in {cell.path for cell in found}

@@ -67,9 +67,8 @@ class Teller:
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
         for path, reason in failed.items():
             print(f"failed: {path}: {reason}", flush=True)
-        for path, state in found.items():
-            if state.kind == "blocked" and path.endswith("/train"):
-                print(f"blocked: {path}: {state.reason}", flush=True)
+        for line in blocked(found):
+            print(line, flush=True)
 
 
 def progress(stage: Stage, root: Path, contents: Contents | None = None) -> str:
@@ -88,6 +87,18 @@ def progress(stage: Stage, root: Path, contents: Contents | None = None) -> str:
         total = contents.count(stage.inputs[0]) if contents else None
         return f"{count}{f' of {total}' if total else ''} answers" if count else "starting"
     return "running"
+
+
+def blocked(found: Mapping[str, State]) -> list[str]:
+    """A line for each reason, other than another stage, why stages cannot begin."""
+    by_reason: dict[str, list[str]] = {}
+    for path, state in found.items():
+        if state.kind == "blocked" and not state.waiting:
+            by_reason.setdefault(state.reason, []).append(path)
+    return [
+        f"blocked: {paths[0]}{f' and {len(paths) - 1} others' if len(paths) > 1 else ''}: {reason}"
+        for reason, paths in by_reason.items()
+    ]
 
 
 def duration(seconds: float) -> str:

@@ -20,10 +20,12 @@ class State:
     Attributes:
         kind: done, to do, or blocked by another stage or by an input that is not there.
         reason: why it is to do, or what blocks it; empty when it is done.
+        waiting: whether another stage blocks it.
     """
 
     kind: Literal["done", "to do", "blocked"]
     reason: str = ""
+    waiting: bool = False
 
     def __str__(self) -> str:
         joint = {"done": "", "to do": " because ", "blocked": " by "}[self.kind]
@@ -103,9 +105,9 @@ def _state(
 ) -> State:
     waiting = [each.stage for each in stage.upstream if others[each.stage].kind != "done"]
     if waiting and not stage.partial:
-        return State("blocked", _name(waiting[0], stage))
+        return State("blocked", _name(waiting[0], stage), waiting=True)
     if waiting and len(waiting) == len(stage.upstream):
-        return State("blocked", f"{len(waiting)} stages")
+        return State("blocked", f"{len(waiting)} stages", waiting=True)
     record = Record.read(root / stage.path)
     now = identity_of(stage, root, contents, others)
     if record is None:

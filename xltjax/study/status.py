@@ -13,10 +13,9 @@ from rich.table import Table
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import LOCK, holder
 from xltjax.study.contents import Contents
-from xltjax.study.display import duration, progress
+from xltjax.study.display import blocked, duration, progress
 from xltjax.study.grid import Cell
 from xltjax.study.identity import Record
-from xltjax.study.launch.jobs import unreachable
 from xltjax.study.plan import Need, Planner
 from xltjax.study.settings import Study
 from xltjax.study.stages import Stage
@@ -74,38 +73,22 @@ def print_status(
     kinds = list(dict.fromkeys(stage.kind for stage in stages if stage.cell))
     by_path = {stage.path: stage for stage in stages}
     table = Table("cell", *kinds)
-    failures, running = [], 0
-    for cell in [*(each.path for each in cells), ""]:
-        row = []
-        for kind in kinds if cell else []:
-            stage = by_path.get(f"{cell}/{kind}")
-            if stage is None:
-                row.append("")
-                continue
-            text = _standing(stage, found[stage.path], root, contents)
-            running += text.startswith("running")
-            row.append(text)
-        if cell:
-            table.add_row(escape(cell), *map(escape, row))
-    for stage in stages:
-        record = Record.read(root / stage.path) if found[stage.path].kind == "to do" else None
-        if record is not None and record.state == "failed":
-            failures.append(f"failed: {stage.path}: {record.reason}")
+    for cell in cells:
+        row = [by_path.get(f"{cell.path}/{kind}") for kind in kinds]
+        shown = [_standing(each, found[each.path], root, contents) if each else "" for each in row]
+        table.add_row(escape(cell.path), *map(escape, shown))
     _console().print(table)
     done = sum(state.kind == "done" for state in found.values())
     by = holder(root / LOCK)
     print(f"{done} of {len(stages)} stages are done; {f'running: {by}' if by else 'nothing is running'}")
     for stage in stages:
-        if not stage.cell:
+        record = Record.read(root / stage.path) if found[stage.path].kind == "to do" else None
+        if record is not None and record.state == "failed":
+            print(f"failed: {stage.path}: {record.reason}")
+        elif not stage.cell:
             print(f"{stage.path}: {found[stage.path]}")
-    for line in failures:
+    for line in blocked(found):
         print(line)
-    inputs = [
-        path for path in unreachable(stages, found, ()) if "/" in path and found[path].kind == "blocked"
-    ]
-    for path in inputs:
-        if by_path[path].kind == "train":
-            print(f"blocked: {path}: {found[path].reason}")
 
 
 def _standing(stage: Stage, state: State, root: Path, contents: Contents) -> str:

@@ -124,9 +124,7 @@ def unreachable(stages: Sequence[Stage], states: Mapping[str, State], failed: Co
     for stage in stages:
         needs = [each.stage for each in stage.upstream]
         lost = [path for path in needs if path in found]
-        blocked_itself = states[stage.path].kind == "blocked" and all(
-            states[path].kind == "done" for path in needs
-        )
+        blocked_itself = states[stage.path].kind == "blocked" and not states[stage.path].waiting
         if blocked_itself or (lost and (not stage.partial or len(lost) == len(needs))):
             found.add(stage.path)
     return found
