@@ -20,7 +20,8 @@ from xltjax.eval.comparison.report import notes, print_comparison, write_compari
 from xltjax.eval.comparison.rows import comparison_rows, model_pairs
 from xltjax.eval.stats.intervals import resample
 
-FILE = "compare.json"
+FILE, FORMS = "compare.json", (".csv", ".md", ".tex")
+KEYS = frozenset(("families", "paired_by", "rows"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def run(config: CompareSettings) -> None:
         raise UserError("--level must be at least .5 and below 1, --draws at least 1 and --seed at least 0")
     out = Path(config.out)
     check_output_directory(out)
-    _check_ours(out / FILE)
+    check_ours(out, FILE, KEYS, FORMS)
     joined = join_scores(config.scores, read_responses(config.responses) if config.responses else ())
     metrics = _metrics(joined, config.metrics)
     if config.baseline and config.baseline not in joined.models:
@@ -98,7 +99,7 @@ def run(config: CompareSettings) -> None:
         "rows": rows,
     }
     with lock_directory(out):
-        _check_ours(out / FILE)
+        check_ours(out, FILE, KEYS, FORMS)
         with atomic_write(out / FILE) as file:
             file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
         write_comparison(out, rows, told, config.level)
@@ -106,16 +107,27 @@ def run(config: CompareSettings) -> None:
     print(f"compare.json, .csv, .md and .tex: {out}")
 
 
-def _check_ours(path: Path) -> None:
-    """Refuse to overwrite a file that is not a comparison of ours.
+def check_ours(out: Path, name: str, keys: frozenset[str], forms: Sequence[str]) -> None:
+    """Refuse to overwrite files that this command did not write.
+
+    Args:
+        out: the directory of the results.
+        name: the results' JSON file, which is written before the tables.
+        keys: some of its keys.
+        forms: the suffixes of the tables beside it.
 
     Raises:
-        UserError: which names it.
+        UserError: which names the file.
     """
+    path = out / name
     if path.exists():
         document: Any = parse_json(read_text(path), path)
-        if not (isinstance(document, dict) and {"families", "paired_by", "rows"} <= document.keys()):
-            raise UserError(f"{path} is not a comparison of ours; choose another --out")
+        if not (isinstance(document, dict) and keys <= document.keys()):
+            raise UserError(f"{path} was not written by this command; choose another --out")
+        return
+    for each in (path.with_suffix(form) for form in forms):
+        if each.exists():
+            raise UserError(f"{each} exists and was not written by this command; choose another --out")
 
 
 def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:

@@ -406,10 +406,11 @@ def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
     good, bad = two_models(tmp_path)
     out = tmp_path / "out"
     out.mkdir()
-    (out / "compare.json").write_text('{"mine": 1}')
-    with pytest.raises(UserError, match="not a comparison of ours"):
-        run(good, bad, "--out", out)
-    assert (out / "compare.json").read_text() == '{"mine": 1}'
+    for name, content in (("compare.md", "mine"), ("compare.json", '{"mine": 1}')):
+        (out / name).write_text(content)
+        with pytest.raises(UserError, match="was not written by this command"):
+            run(good, bad, "--out", out)
+        assert (out / name).read_text() == content
 
 
 def test_running_again_gives_the_same_files(tmp_path: Path) -> None:
