@@ -115,7 +115,7 @@ def find_sources(scores: Sequence[str]) -> list[Source]:
             found.append(source)
             continue
         family, rate, seed = known
-        candidate = Candidate(families[family], rate, seed)
+        candidate = Candidate(families[family] or "model", rate, seed)
         found.append(Source(candidate.name, source.path, candidate))
     return found
 
@@ -128,6 +128,8 @@ def _of_path(path: Path) -> tuple[str, float, int] | None:
     if config is None:
         return None if rate is None else (family, rate, seed or 0)
     settings = _read_yaml(config)
+    if not isinstance(settings, dict):
+        settings = {}  # a file of another tool
     trained, trained_seed = settings.get("learning_rate"), settings.get("seed")
     if trained is None:
         return None if rate is None else (family, rate, seed or 0)

@@ -279,6 +279,28 @@ def test_a_file_tells_the_runs(tmp_path: Path, form: str) -> None:
     assert choice(tmp_path / "out")["families"]["model"]["models"] == ["y"]
 
 
+def test_the_scores_of_a_run_may_lie_in_several_folders(tmp_path: Path) -> None:
+    entries = []
+    for rate, values in BY_RATE.items():
+        parts = [f"{rate}/{metric}" for metric in values]
+        for part, (metric, of) in zip(parts, values.items(), strict=True):
+            scores(tmp_path / part, {metric: of})
+        entries.append({"scores": parts, "learning_rate": rate})
+    (tmp_path / "runs.json").write_text(json.dumps(entries))
+    run("--runs", tmp_path / "runs.json", "--out", tmp_path / "out", "--select-on", "all", "--draws", 20)
+    found = choice(tmp_path / "out")["families"]["model"]
+    assert (found["rule"], found["learning_rate"], found["rates"][1]["value"]) == ("useful", 1e-5, 0.6)
+
+
+def test_runs_outside_of_a_family_of_folders_have_a_family_too(tmp_path: Path, monkeypatch: Any) -> None:
+    sweep(tmp_path)
+    (tmp_path / "config.yaml").write_text("- of another tool")
+    monkeypatch.chdir(tmp_path)
+    found = find_sources([f"lr-{rate}/scores" for rate in BY_RATE])
+    assert {source.candidate.family for source in found} == {tmp_path.name}
+    assert [source.candidate.rate for source in found] == [1e-6, 1e-5, 1e-4]
+
+
 def test_files_are_read_back(tmp_path: Path) -> None:
     folders = sweep(tmp_path / "7b")
     run(*folders, "--out", tmp_path / "out", "--draws", 20)
