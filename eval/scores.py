@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import iterate_jsonl
+from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.report import BadRowError
 from xltjax.data.responses import Response
 
 # The metrics whose scores are 0 or 1 by definition. All others are shares, also where only 0 and 1 happen to occur.
@@ -94,8 +96,11 @@ def read_scores(path: Path) -> Iterator[Score]:
     """
     for line, row in iterate_jsonl(path):
         try:
-            yield Score(**row)
-        except (TypeError, ValueError):
+            score = Score(**row)
+            # People and tables write ids and names of models as numbers.
+            names = {key: as_name(getattr(score, key), key) for key in ("id", "model")}
+            yield replace(score, **names)
+        except (TypeError, ValueError, BadRowError):
             raise UserError(
                 f"{path}, line {line}: not a score (id, model, metric, value, state, detail)"
             ) from None
