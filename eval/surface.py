@@ -187,7 +187,7 @@ def _score_all(
     responses: Sequence[Response], metrics: SurfaceMetrics, config: SurfaceConfig
 ) -> Iterator[tuple[Response, list[Score]]]:
     """Each response with its scores, in order; with several workers, at most a few chunks wait in memory."""
-    workers = _processes(config.workers, len(responses))
+    workers = processes(config.workers, len(responses))
     if workers == 1:
         for response in responses:
             yield response, metrics(response)
@@ -206,7 +206,7 @@ def _score_all(
             yield from _collect(*pending.popleft())
 
 
-def _processes(asked: int | None, responses: int) -> int:
+def processes(asked: int | None, responses: int) -> int:
     """How many processes score so many responses."""
     if not responses or (asked is None and responses <= MANY):
         return 1
