@@ -98,8 +98,7 @@ def read_scores(path: Path) -> Iterator[Score]:
         try:
             score = Score(**row)
             # People and tables write ids and names of models as numbers.
-            names = {key: as_name(getattr(score, key), key) for key in ("id", "model")}
-            yield replace(score, **names)
+            yield replace(score, id=as_name(score.id, "id"), model=as_name(score.model, "model"))
         except (TypeError, ValueError, BadRowError):
             raise UserError(
                 f"{path}, line {line}: not a score (id, model, metric, value, state, detail)"

@@ -13,6 +13,9 @@ from statsmodels.stats.power import TTestPower
 from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program
 from xltjax.eval import spelling, surface
+from xltjax.eval.agreement import AgreementSettings
+from xltjax.eval.modifiers.command import ModifiersConfig
+from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.scores import read_scores
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
 
@@ -333,6 +336,14 @@ def test_every_input_gives_the_scores_of_our_own_format(tmp_path, folder, capsys
         assert run(capsys, monkeypatch, *arguments, *more)[0] == 0
         scores.append((tmp_path / f"out-{name}" / "scores.jsonl").read_text())
     assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.parametrize("config", [SurfaceConfig, RelevanceConfig, ModifiersConfig, AgreementSettings])
+def test_every_evaluator_reads_files_through_one_function(tmp_path, config):
+    (tmp_path / "r.csv").write_text("n;wer;text;sprache\n1;a;Oui;French\n")
+    keys = {"id_key": ("n",), "model_key": "wer", "response_key": "text", "language_key": "sprache"}
+    (response,) = config(**keys).read_files([str(tmp_path / "r.csv")])
+    assert (response.id, response.model, response.response, response.language) == ("1", "a", "Oui", "fr")
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,9 @@ def _of_table(row: dict[str, Any]) -> dict[str, Any]:
         value = values.get(key)
         if value is not None and value.isdecimal():
             values[key] = int(value)
-    if values.get("modifier") is not None:
+    if modifier := values.get("modifier"):
         with contextlib.suppress(ValueError, RecursionError):
-            values["modifier"] = json.loads(values["modifier"])
+            values["modifier"] = json.loads(modifier)
     return values
 
 
