@@ -148,10 +148,10 @@ def test_a_rater_who_abstains_throughout_is_said_to_rate_nothing(tmp_path: Path)
         run(one, silent, "--out", tmp_path / "out")
     assert str(mistake.value) == "silent rates nothing on stars: all 2 scores are abstentions or failures"
     assert not (tmp_path / "out").exists()
-    # Beside raters who can be compared, it is a note.
+    # Beside raters who can be compared, it is a line below the table.
     two = write_scores(tmp_path / "two.jsonl", {("a", "stars"): 1.0, ("b", "stars"): 2.0})
     printed = run(one, two, silent, "--draws", 20, "--out", tmp_path / "out")
-    assert "Note: silent rates nothing on stars" in printed
+    assert "silent rates nothing on stars" in printed
 
 
 def test_ids_that_differ_are_shown(tmp_path: Path) -> None:

@@ -338,6 +338,25 @@ def test_every_input_gives_the_scores_of_our_own_format(tmp_path, folder, capsys
     assert scores[0] == scores[1] == scores[2]
 
 
+def test_numbered_answers_in_another_order_are_paired_by_their_instruction(
+    tmp_path, folder, capsys, monkeypatch
+):
+    texts = [FRENCH, ENGLISH, RUSSIAN]
+    for model, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
+        rows = [{"instruction": f"q{n}", "output": texts[n], "generator": model} for n in order]
+        (tmp_path / model).mkdir()
+        (tmp_path / model / "model_outputs.json").write_text(json.dumps(rows))
+    files = [tmp_path / model / "model_outputs.json" for model in "ab"]
+    flags = ("--dictionaries", folder, "--language", "fr")
+    assert run(capsys, monkeypatch, "surface", *files, "--out", tmp_path / "out", *flags)[0] == 0
+    compared = ("compare", tmp_path / "out", "--out", tmp_path / "c", "--metrics", "lpr", "--draws", 20)
+    assert run(capsys, monkeypatch, *compared)[0] == 0
+    document = json.loads((tmp_path / "c" / "compare.json").read_text())
+    # Each model has the same answers to the same instructions.
+    assert document["paired_by"] == "instruction_id"
+    assert {(row["n"], row["difference"]) for row in document["rows"]} == {(3, 0.0)}
+
+
 @pytest.mark.parametrize("config", [SurfaceConfig, RelevanceConfig, ModifiersConfig, AgreementSettings])
 def test_every_evaluator_reads_files_through_one_function(tmp_path, config):
     (tmp_path / "r.csv").write_text("n;wer;text;sprache\n1;a;Oui;French\n")
