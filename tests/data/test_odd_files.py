@@ -185,7 +185,7 @@ ODD: dict[str, bytes] = {
     "unknown.txt": b"Once upon a time\n",
     "marks.jsonl": '{"text": "\U000f0000\ufdd0\u2028"}'.encode(),
 }
-READABLE = {"escapednul.jsonl", "huge.jsonl", "hugeword.jsonl", "marks.jsonl"}
+READABLE = {"semicolon.csv", "escapednul.jsonl", "huge.jsonl", "hugeword.jsonl", "marks.jsonl"}
 
 
 @pytest.mark.parametrize("name", ODD)
