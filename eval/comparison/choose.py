@@ -15,7 +15,6 @@ from xltjax.common.languages import language_code
 from xltjax.common.locks import lock_directory
 from xltjax.common.provenance import sha256
 from xltjax.common.settings import setting
-from xltjax.data.responses import read_responses
 from xltjax.eval.comparison.candidates import Candidate, candidates_of_models, find_sources, read_runs
 from xltjax.eval.comparison.choice_report import FORMS, print_choice, write_choice
 from xltjax.eval.comparison.command import check_ours
@@ -31,6 +30,7 @@ from xltjax.eval.comparison.rules import (
     Rule,
     decided,
 )
+from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.stats.intervals import Resamples, resample
 from xltjax.eval.stats.selection import choose, split_instructions
 
@@ -45,7 +45,7 @@ RuleName = Literal[
 
 
 @dataclass(frozen=True)
-class ChooseSettings:
+class ChooseSettings(ResponsesConfig):
     """Settings of ``choose``."""
 
     scores: tuple[str, ...] = setting(
@@ -149,7 +149,7 @@ def _read(config: ChooseSettings) -> tuple[Joined, dict[str, Candidate]]:
         # A path that the file names is the run that the file says.
         sources = told + [source for source in sources if source.path.resolve() not in listed]
     known = models | {source.name: source.candidate for source in sources if source.candidate and source.name}
-    responses = read_responses(config.responses) if config.responses else ()
+    responses = config.read_files(config.responses) if config.responses else ()
     joined = join_scores(((source.name, source.path) for source in sources), responses)
     candidates = candidates_of_models(joined.models, known)
     owners: dict[Candidate, str] = {}

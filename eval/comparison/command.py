@@ -14,10 +14,10 @@ from xltjax.common.files import atomic_write, check_output_directory, parse_json
 from xltjax.common.locks import lock_directory
 from xltjax.common.provenance import sha256
 from xltjax.common.settings import setting
-from xltjax.data.responses import read_responses
 from xltjax.eval.comparison.joined import Joined, find_scores, join_scores
 from xltjax.eval.comparison.report import notes, print_comparison, write_comparison
 from xltjax.eval.comparison.rows import comparison_rows, model_pairs
+from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.stats.intervals import resample
 
 FILE, FORMS = "compare.json", (".csv", ".md", ".tex")
@@ -25,7 +25,7 @@ KEYS = frozenset(("families", "paired_by", "rows"))
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class CompareSettings(ResponsesConfig):
     """Settings of ``compare``."""
 
     scores: tuple[str, ...] = setting(
@@ -75,7 +75,7 @@ def run(config: CompareSettings) -> None:
     check_ours(out, FILE, KEYS, FORMS)
     joined = join_scores(
         map(find_scores, config.scores),
-        read_responses(config.responses) if config.responses else (),
+        config.read_files(config.responses) if config.responses else (),
         read_left_out(Path(config.split)) if config.split else (),
     )
     metrics = _metrics(joined, config.metrics)

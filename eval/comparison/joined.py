@@ -269,15 +269,25 @@ PAIRINGS: dict[str, Callable[[str, str, Mapping[str, Any]], str | None]] = {
 def _pair(
     languages: Mapping[Answer, Iterable[str]], about: Mapping[Answer, Mapping[str, Any]]
 ) -> tuple[str, Callable[[str, str, str], str]]:
-    """The first of ``PAIRINGS`` under which every model shares a prompt with another, and its items."""
-    for name, key in PAIRINGS.items():
+    """The first of ``PAIRINGS`` under which every model shares a prompt with another, and its items.
+
+    Ids under which the models were asked different things, such as the numbers of rows in another order, come last.
+    """
+    for name, key, same_text in (
+        *((name, key, name == "id") for name, key in PAIRINGS.items()),
+        ("id", _by_id, False),
+    ):
         owners: dict[str, set[str]] = {}
         taken: set[tuple[str, str]] = set()
+        asked: dict[str, str] = {}
         usable = True
         for (model, id), found in languages.items():
             for language in found:
                 item = key(id, language, about[model, id])
-                if item is None or (name != "id" and (model, item) in taken):
+                keys = about[model, id]
+                text = keys.get("instruction_id") or keys.get("instruction_hash")
+                differs = same_text and item is not None and text and asked.setdefault(item, text) != text
+                if item is None or differs or (name != "id" and (model, item) in taken):
                     usable = False
                     break
                 taken.add((model, item))
