@@ -15,6 +15,10 @@ import torch
 
 import xltjax
 from xltjax.api import Model
+from xltjax.common.cli import execute
+from xltjax.eval import surface
+from xltjax.eval.modifiers import command as modifiers
+from xltjax.eval.scores import read_scores
 
 SHORT: dict[str, Any] = {
     "steps": 2, "precision": "float32", "sequence_length": 64, "tokens_per_batch": 64, "accumulation": 1,
@@ -204,12 +208,64 @@ def test_a_lora_run_is_not_saved_without_saying_what_becomes_of_its_adapters(
         adapted.save_peft(tmp_path / "out", base=lora.path)
 
 
+ROWS = [
+    {
+        "id": "1",
+        "model": "m",
+        "language": "fr",
+        "response": "La capitale de la France est la ville de Paris.",
+    },
+    {"id": 2, "model": "m", "language": "fr", "response": "The capital of France is the city of Paris."},
+    {"id": "3", "language": "en", "response": "- one", "modifier": {"name": "list_n", "params": {"n": 1}}},
+]
+
+
+def test_evaluate_gives_the_scores_of_the_command(tmp_path: Path) -> None:
+    path, out = tmp_path / "responses.jsonl", tmp_path / "scores"
+    path.write_text("".join(json.dumps({"model": "m"} | row) + "\n" for row in ROWS))
+    with pytest.raises(SystemExit):
+        execute(surface.COMMAND, [str(path), "--out", str(out)])
+    from_file = xltjax.evaluate(path)
+    assert [score.row() for score in from_file] == [
+        score.row() for score in read_scores(out / "scores.jsonl")
+    ]
+    scores = xltjax.evaluate(ROWS, ["language_correct", "modifiers"])
+    found = {(score.model, score.id, score.metric): score.value for score in scores}
+    assert found["m", "1", "language_correct"] == 1
+    assert found["m", "2", "language_correct"] == 0
+    assert found["model", "3", "modifier_strict"] == 1
+    assert {metric for _, _, metric in found} == {"language_correct", *modifiers.METRICS}
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (
+            lambda: xltjax.evaluate(ROWS, "speling"),
+            "metrics: 'speling' is not known; did you mean 'spelling'",
+        ),
+        (lambda: xltjax.evaluate([]), "responses is empty"),
+        (lambda: xltjax.evaluate([{"text": "a"}]), r"responses\[0\]: "),
+        (lambda: xltjax.evaluate([3]), r"responses\[0\]: a response is an object"),
+        (lambda: xltjax.evaluate([ROWS[0], ROWS[0]]), r"responses\[1\]: the id '1' comes twice"),
+        (lambda: xltjax.evaluate("no.jsonl"), "no.jsonl"),
+        (lambda: xltjax.evaluate([{"id": "1", "response": "a"}]), "give language="),
+        (lambda: xltjax.evaluate(ROWS, languages=["xx"]), "language 'xx' is not a code"),
+        (lambda: xltjax.evaluate(ROWS, dictionary="x"), "did you mean 'dictionaries'"),
+    ],
+)
+def test_a_mistake_in_evaluating_is_one_line(call: Callable[[], Any], expected: str) -> None:
+    with pytest.raises(xltjax.UserError, match=expected) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, xltjax; print([m for m in ('jax', 'numpy', 'yaml', 'transformers') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
-    assert {"load", "fit", "Model"} <= set(dir(xltjax))
+    assert {"load", "fit", "evaluate", "Model"} <= set(dir(xltjax))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = xltjax.nothing

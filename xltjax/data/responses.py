@@ -148,6 +148,31 @@ def iterate_responses(
             log.info("notice: %s: %d answers are repeated, and count once", path, repeated)
 
 
+def responses_of(rows: Iterable[Any], language: str = "", keys: RowKeys = NO_KEYS) -> list[Response]:
+    """The responses in rows that are in memory, in the formats of ``iterate_responses``.
+
+    A row without a model is one of the model ``model``.
+
+    Raises:
+        UserError: for a row that is not a response, or when one model has two responses with the same id.
+    """
+    default = language_code(language) if language else ""
+    found: dict[tuple[str, str], Response] = {}
+    for index, row in enumerate(rows):
+        place = f"responses[{index}]"
+        try:
+            answers = read_answers(row, index + 1, origin(Path("model")), keys)
+            responses = [_response(values, default) for values in answers]
+        except (BadRowError, UserError) as problem:
+            raise UserError(f"{place}: {problem}") from None
+        for response in responses:
+            if found.setdefault(response.key, response) is not response:
+                raise UserError(
+                    f"{place}: the id {response.id!r} comes twice for the model {response.model!r}"
+                )
+    return list(found.values())
+
+
 def _of_table(row: dict[str, Any]) -> dict[str, Any]:
     """The row of a CSV or TSV file, whose cells are texts, with the types of our fields; an empty cell is null."""
     values = {key: value or None for key, value in row.items()}
