@@ -38,7 +38,7 @@ from xltjax.training.config import TrainConfig
 from xltjax.training.run import Base, Run
 
 SOURCE = "A Hugging Face directory or id, or a run or checkpoint of xltjax."
-BASE = "Where the base of a LoRA run lies now, if it was moved."
+BASE = "Where the base of a run of LoRA or of some layers lies now, if it was moved."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 
@@ -86,8 +86,8 @@ class Check:
     b: str = setting("", "The second model, given in any of the same ways.", positional=True)
     adapter_a: str = setting("", "PEFT adapter directory to merge into the first.")
     adapter_b: str = setting("", "PEFT adapter directory to merge into the second.")
-    base_a: str = setting("", "Where the base of the first, a LoRA run, lies now, if it was moved.")
-    base_b: str = setting("", "Where the base of the second, a LoRA run, lies now, if it was moved.")
+    base_a: str = setting("", "The same as --base of to-hf, for the first.")
+    base_b: str = setting("", "The same as --base of to-hf, for the second.")
     tolerance: float = setting(0.0, "Largest absolute difference that counts as equal.")
     mesh: str = setting("1x1", "Devices that hold the models, as DxT.")
 

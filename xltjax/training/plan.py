@@ -15,6 +15,7 @@ from rich.table import Table
 from xltjax.attention import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.common.model_parts import part_of
 from xltjax.data.corpora import load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
@@ -23,6 +24,7 @@ from xltjax.lora import lora_parameters
 from xltjax.mesh import parse_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
+from xltjax.training.trained import lowest_layer, trained_parts, training_flops
 
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 MIB = 1 << 20
@@ -41,7 +43,7 @@ class Plan:
         activations: what the forward pass keeps for the backward pass, and the working set of one block.
         logits: the logits of one chunk with their gradient, and the sum of the head's gradients.
         gathered: the weights of two layers, gathered over the data axis.
-        flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight has no gradient).
+        flops: model FLOPs of one update (``trained.training_flops``; a frozen weight has no gradient).
         tokens: the most tokens of one update.
     """
 
@@ -69,11 +71,15 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     shape = config.batch_shape()
     stored, computed = (jnp.dtype(dtype).itemsize for dtype in DTYPES[config.precision])
     model = Llama(llama, vocab_multiple=data * tensor)
-    everything = sum(math.prod(v.shape) for v in parameters(model).values())
-    trained = (
-        lora_parameters(model, config.lora_rank, config.lora_targets) if config.lora_rank else everything
-    )
-    frozen = everything if config.lora_rank else 0
+    parts = trained_parts(config, llama)
+    sizes = {name: math.prod(v.shape) for name, v in parameters(model).items()}
+    everything = sum(sizes.values())
+    if config.lora_rank:
+        trained = lora_parameters(model, config.lora_rank, config.lora_targets, parts)
+        frozen = everything
+    else:
+        trained = sum(size for name, size in sizes.items() if not parts or part_of(name) in parts)
+        frozen = everything - trained
     shards = data * tensor
     rows = shape.rows * shape.joined / (replicas * data)
     tokens = rows * shape.length
@@ -90,15 +96,18 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     }[config.remat]
     per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
     logits = 3 * min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
-    head_gradient = 0 if config.lora_rank else 4 * llama.vocab_size * width / tensor
-    per_token = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
+    head = "embed" if llama.tied_embeddings else "head"
+    frozen_head = config.lora_rank or (parts and head not in parts)
+    head_gradient = 0 if frozen_head else 4 * llama.vocab_size * width / tensor
+    backward = llama.num_layers - lowest_layer(parts, llama.num_layers)
+    per_token = training_flops(model, shape.length, parts, adapters=bool(config.lora_rank))
     update = shape.tokens * shape.micro_batches
     accumulated = 4 if shape.micro_batches > shape.joined else 0
     return Plan(
         weights=(trained * stored + frozen * computed) / shards,
         gradients=trained * (stored + accumulated) / shards,
         moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
-        activations=kept * llama.num_layers + 2 * linear_outputs + 2 * scores,
+        activations=kept * backward + 2 * linear_outputs + 2 * scores,
         logits=logits + head_gradient,
         gathered=2 * per_layer * computed / tensor if data > 1 else 0,
         flops=per_token * update,
