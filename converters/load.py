@@ -206,7 +206,7 @@ def _read_variable(
             chunk = values[first : min(first + step, filled)]
             with np.errstate(over="ignore", invalid="ignore"):  # a warning below tells of overflow
                 chunk[...] = source[(slice(start + first, start + first + len(chunk)), *index[1:])]
-            finite = finite and _all_finite(chunk)
+            finite = finite and all_finite(chunk)
         return values
 
     sharding = NamedSharding(mesh, stored_spec(variable.axes))
@@ -232,7 +232,7 @@ def empty_pages(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, memory)
 
 
-def _all_finite(values: np.ndarray) -> bool:
+def all_finite(values: np.ndarray) -> bool:
     """Whether no value is infinite or NaN.
 
     The bits of these, read as whole numbers, are the largest among the values of each sign.

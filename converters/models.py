@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
@@ -84,6 +85,20 @@ def template_of(path: Path) -> str | None:
     # What ``to-flax`` makes of a model that is not a run has no template of its own.
     plain_copy = run.step == 0 and not run.config.data and run.template == TrainConfig.template
     return None if plain_copy else run.template
+
+
+def export_dtype(path: Path) -> np.dtype | None:
+    """The dtype in which a run is exported, which the config of its base names; None for any other model.
+
+    A model that is not a run keeps the dtype of each tensor.
+
+    Raises:
+        UserError: when the config cannot be read.
+    """
+    if Run.find(path) is None:
+        return None
+    values = read_hf_config(config_directory(path))
+    return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
 
 
 def known_architecture(model: str) -> LlamaConfig:

@@ -227,21 +227,29 @@ class Checkpoints:
         count = jax.device_put(jnp.int32(step), like.step.sharding)
         return TrainState(count, weights, restored)
 
-    def read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
+    def read(
+        self, step: int, part: str, like: Mapping[str, Any], *, whole: bool = True
+    ) -> dict[str, Array]:
         """One part (``weights`` or ``optimizer``) of a checkpoint, laid out as the arrays of ``like``.
 
         The rows of vocabulary tables are padded to a multiple that depends on the mesh, so there may be fewer or more
         of them than in the checkpoint; rows that are missing are padding, which is zero.
 
+        Args:
+            step: of the checkpoint.
+            part: of the checkpoint.
+            like: the shape, dtype and sharding of each array that is wanted.
+            whole: whether the checkpoint must hold nothing else.
+
         Raises:
             UserError: naming the checkpoint, when it cannot be read or holds other shapes.
         """
         with self._explained(step):
-            found = self._read(step, part, like)
+            found = self._read(step, part, like, whole)
             self._compare(step, part, found)
             return found
 
-    def _read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
+    def _read(self, step: int, part: str, like: Mapping[str, Any], whole: bool) -> dict[str, Array]:
         saved = self._description(step, part)
         for key, wanted in like.items():
             stored = tuple(saved[key].shape) if key in saved else None
@@ -258,6 +266,8 @@ class Checkpoints:
             group[key] = wanted
         targets: dict[str, Any] = {k: _abstract(v) for k, v in direct.items()}
         targets |= {k: np.zeros(saved[k].shape, v.dtype) for k, v in resized.items()}
+        if not whole:
+            targets |= dict.fromkeys(saved.keys() - like.keys(), ocp.PLACEHOLDER)
         loaded = self._checkpointer.load_checkpointables(step, {part: targets})[part]
         for key, wanted in resized.items():
             rows = np.zeros(wanted.shape, wanted.dtype)
