@@ -280,7 +280,10 @@ def _tensors(
         else:
             found = read_resized(share.model, _there(share, name), tuned.config.vocab_size, mesh)
             if share.averaged:
-                found = (tuned.read(name).astype(np.float32) + found.astype(np.float32)) / 2
+                mean = tuned.read(name).astype(np.float32)
+                np.add(mean, found, out=mean, dtype=np.float32)
+                mean /= 2
+                found = mean
         if not all_finite(found):
             log.warning("warning: %s holds NaN or infinite values", hf_name(name))
         return found.astype(header[name][0], copy=False)

@@ -1,15 +1,15 @@
 """Models on disk whose weights are read one at a time, so that several of them need no memory.
 
-A Hugging Face directory is mapped into memory. Of a checkpoint, one part of the model (a decoder layer, the
-embedding) is in memory at a time.
+A Hugging Face directory is mapped into memory. Of a run, one parameter is in memory at a time, with its adapter.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -86,6 +86,7 @@ class _StoredRun:
         self.config = llama_config(read_hf_config(run.model_files))
         self._mesh = mesh
         self._step = run.step
+        stack.enter_context(_memory_returned())
         self._checkpoints = stack.enter_context(contextlib.closing(run.checkpoints()))
         self._kept = self._checkpoints.dtypes(self._step)
         self._base = open_stored(find_base(run, base), mesh, stack) if run.partial else None
@@ -101,33 +102,51 @@ class _StoredRun:
             )  # fmt: skip
         self._variables: dict[str, nnx.Variable] = parameters(model)
         self._scales = {f"{name}.weight": linear.scale for name, linear in lora_linears(model)}
-        self._part = lru_cache(maxsize=1)(self._read_part)
 
     def read(self, name: str) -> np.ndarray:
         """One parameter; see ``StoredModel``."""
-        part = self._part(part_of(name))
-        if name in part:
-            return np.asarray(part[name])
+        if name in self._kept:
+            return np.asarray(self._arrays(name)[0])
         assert self._base is not None
         weight = read_resized(self._base, name, self.config.vocab_size, self._mesh)
         if name in self._scales:
-            a, b = (part[f"{name.removesuffix('weight')}{which}"] for which in ("lora_a", "lora_b"))
+            module = name.removesuffix("weight")
+            a, b = self._arrays(f"{module}lora_a", f"{module}lora_b")
             with jax.set_mesh(self._mesh):
                 scale = np.float32(self._scales[name])
                 placed = jax.device_put(weight, self._sharding(name))
                 weight = np.asarray(merged_weight(placed, a, b, scale))
         return weight
 
-    def _read_part(self, part: str) -> dict[str, Array]:
-        """Everything of one part of the model that the checkpoint holds."""
+    def _arrays(self, *names: str) -> list[Array]:
+        """Parameters that the checkpoint holds."""
         like = {
             name: jax.ShapeDtypeStruct(
-                true_shape(self._variables[name], self.config), dtype, sharding=self._sharding(name)
+                true_shape(self._variables[name], self.config),
+                self._kept[name],
+                sharding=self._sharding(name),
             )
-            for name, dtype in self._kept.items()
-            if part_of(name) == part
+            for name in names
         }
-        return self._checkpoints.read(self._step, "weights", like, whole=False) if like else {}
+        found = self._checkpoints.read(self._step, "weights", like, whole=False)
+        return [found[name] for name in names]
 
     def _sharding(self, name: str) -> NamedSharding:
         return NamedSharding(self._mesh, stored_spec(self._variables[name].axes))
+
+
+@contextlib.contextmanager
+def _memory_returned() -> Iterator[None]:
+    """Let glibc return large arrays to the system as soon as they are freed.
+
+    It would keep those of up to 32 MiB for later ones, which fit badly into them: reading a checkpoint tensor by
+    tensor then takes as much memory as the whole of it. Other systems have no such setting.
+    """
+    threshold = -3  # M_MMAP_THRESHOLD
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(threshold, 1 << 20)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(threshold, 1 << 25)

@@ -75,6 +75,7 @@ class Checkpoints:
         """
         self._directory, self._keep = directory.absolute(), keep
         self._writing: tuple[int, Callable[[], Any]] | None = None
+        self._known: dict[int, Any] = {}  # by step, see ``_metadata``
         # ``finish`` reports a failure in one line; Orbax would log pages of traceback as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._checkpointer = self._open(cleanup=keep is not None)
@@ -113,7 +114,7 @@ class Checkpoints:
             UserError: when the checkpoint cannot be read.
         """
         with self._explained(step):
-            found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+            found = self._metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
     def save(self, state: TrainState, validation_loss: float | None = None) -> None:
@@ -227,9 +228,7 @@ class Checkpoints:
         count = jax.device_put(jnp.int32(step), like.step.sharding)
         return TrainState(count, weights, restored)
 
-    def read(
-        self, step: int, part: str, like: Mapping[str, Any], *, whole: bool = True
-    ) -> dict[str, Array]:
+    def read(self, step: int, part: str, like: Mapping[str, Any], *, whole: bool = True) -> dict[str, Array]:
         """One part (``weights`` or ``optimizer``) of a checkpoint, laid out as the arrays of ``like``.
 
         The rows of vocabulary tables are padded to a multiple that depends on the mesh, so there may be fewer or more
@@ -284,13 +283,22 @@ class Checkpoints:
         Raises:
             Damaged: naming the first array that differs.
         """
-        written = (self._checkpointer.checkpointables_metadata(step).custom_metadata or {}).get(SUMS, {})
+        written = (self._metadata(step).custom_metadata or {}).get(SUMS, {})
         saved = self._description(step, part)
         same = {key: array for key, array in found.items() if saved[key].dtype == array.dtype}
         known = written.get(part, {})
         for key, total in bit_sums(same).items():
             if known.get(key, total) != total:
                 raise Damaged(f"the bits of {key} are not those that were saved")
+
+    def _metadata(self, step: int) -> Any:
+        """What Orbax knows of a checkpoint, which it reads from many files; where nothing is written, only once."""
+        if step not in self._known:
+            found = self._checkpointer.checkpointables_metadata(step)
+            if self._keep is not None:
+                return found
+            self._known[step] = found
+        return self._known[step]
 
     def dtypes(self, step: int) -> dict[str, Any]:
         """The dtype in which each weight of a checkpoint is stored.
@@ -304,7 +312,7 @@ class Checkpoints:
     def _description(self, step: int, part: str) -> Mapping[str, Any]:
         """The shapes and dtypes of one part of a checkpoint."""
         try:
-            found = self._checkpointer.checkpointables_metadata(step).metadata[part]
+            found = self._metadata(step).metadata[part]
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
             raise Damaged("its description cannot be read") from problem
         if found is None:
