@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError, first_line
+from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.model_parts import part_of
 from xltjax.converters.hf_config import llama_config, read_hf_config
@@ -28,6 +30,8 @@ from xltjax.mesh import stored_spec
 from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
 from xltjax.training.trained import trained_parts
+
+log = logging.getLogger("xltjax")
 
 _LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
 # Architectures of the paper's models, so that a plan needs no download.
@@ -198,12 +202,18 @@ def check_adapter(path: Path, base: Path) -> None:
 
     Raises:
         UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
-            ``base``. The base of a PEFT directory is not known.
+            ``base``. The base that a PEFT directory names may be anywhere; if it is here and holds other weights,
+            a warning says so.
     """
     run = Run.find(path)
     if run is None:
         if not (path / "adapter_config.json").is_file():
             raise UserError(f"adapter directory {path} does not exist or holds no adapter_config.json")
+        named = Path(str(read_json_object(path / "adapter_config.json").get("base_model_name_or_path")))
+        if named.is_dir() and fingerprint(named) != fingerprint(weights_directory(base)):
+            log.warning(
+                "warning: %s names %s as its base, whose weights are not those of %s", path, named, base
+            )
         return
     if not run.lora:
         raise UserError(f"{run.path} is not a run of LoRA; give it as --model")

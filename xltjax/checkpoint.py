@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import itertools
 import json
 import logging
-import os
 import shutil
 import sys
 import time
@@ -26,6 +26,7 @@ from orbax.checkpoint import v1 as ocp
 from xltjax.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
 from xltjax.common.errors import UserError, first_line
+from xltjax.common.files import unreadable_file
 from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
@@ -337,7 +338,7 @@ class Checkpoints:
         except UserError as problem:
             if not isinstance(problem, Damaged):
                 raise
-            if unreadable := _unreadable(self._directory / str(step)):
+            if unreadable := unreadable_file(self._directory / str(step)):
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             raise Damaged(f"{name} is damaged: {problem}") from None
         except Exception as problem:
@@ -346,7 +347,7 @@ class Checkpoints:
             for cause, text in zip(causes, texts, strict=True):
                 if isinstance(cause, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
                     raise cause from None
-            if unreadable := _unreadable(self._directory / str(step)):
+            if unreadable := unreadable_file(self._directory / str(step)):
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
             if of_files or any(sign in text for sign in DAMAGE for text in texts):
@@ -396,35 +397,29 @@ def _causes(problem: BaseException) -> list[BaseException]:
     return found
 
 
-def _unreadable(directory: Path) -> str:
-    """Why a file under ``directory`` cannot be opened and read; empty when all can."""
-    try:
-        for folder, _, names in os.walk(directory, onerror=_raise):
-            for name in names:
-                with open(os.path.join(folder, name), "rb") as file:
-                    file.read(1)
-    except FileNotFoundError:
-        return ""
-    except OSError as problem:
-        return f"{problem.strerror}: {problem.filename or directory}"
-    return ""
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Orbax's tasks would print about a failure, pages of it, from the terminal."""
-    tasks = logging.getLogger("asyncio")
-    before, hook = tasks.level, sys.unraisablehook
-    tasks.setLevel(logging.CRITICAL + 1)
+    """Keep the pages that Orbax's tasks and TensorStore's threads print about a failure from the terminal."""
+    printed, hook = io.StringIO(), sys.unraisablehook
+    logging.getLogger("asyncio").addFilter(
+        _is_no_lost_task
+    )  # for good: tasks report whenever they are removed
     sys.unraisablehook = lambda _: None
     try:
-        yield
-    except Exception:
-        gc.collect()  # the tasks report when they are removed
-        raise
+        with contextlib.redirect_stderr(printed):
+            try:
+                yield
+            except Exception:
+                gc.collect()
+                time.sleep(0.5)  # until the threads have called back into an event loop that is closed
+                raise
+        sys.stderr.write(printed.getvalue())  # nothing has failed
     finally:
-        tasks.setLevel(before)
         sys.unraisablehook = hook
+
+
+def _is_no_lost_task(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def numbered(directory: Path) -> list[int]:

@@ -124,7 +124,7 @@ def modifiers(config: ModifiersConfig) -> None:
     own_answers = {response.key: own.find(response) for response in modified}
     identify = load_identifier(config.lid_model)
     out = make_output_directory(Path(config.out))
-    check_results(out)
+    check_results(out, METRICS, modified)
     versions = {"modifiers": MODIFIERS_VERSION, "language": LANGUAGE_VERSION}
     provenance = {"language_model": None if isinstance(identify, Unavailable) else identify.provenance()}
 

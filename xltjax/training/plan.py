@@ -149,8 +149,10 @@ def _easier(config: TrainConfig) -> Iterator[TrainConfig]:
         yield dataclasses.replace(current, mesh=f"{prefix}{data * factor}x{tensor}")
 
 
-def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) -> tuple[int, float]:
-    """The tokens of one pass over the data, and how many passes the run makes.
+def learned_epochs(
+    config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer
+) -> tuple[int, float, list[float]]:
+    """The tokens of one pass over the data, how many such passes the run makes, and how often it sees each source.
 
     Raises:
         UserError: when the data cannot be read.
@@ -159,8 +161,13 @@ def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) ->
         config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong,
         split=config.split, report=RowReport(config.bad_rows),
     )  # fmt: skip
-    epoch = sum(len(example.ids) - 1 for corpus in corpora for example in corpus.examples)
-    return epoch, config.steps * plan.tokens / epoch
+    tokens = [sum(len(example.ids) - 1 for example in corpus.examples) for corpus in corpora]
+    # A source is chosen by its weight for each example, so that it gives rows in this proportion, and tokens by
+    # their length.
+    rates = [corpus.weight / len(corpus.examples) for corpus in corpora]  # of each example
+    drawn = sum(rate * count for rate, count in zip(rates, tokens, strict=True))
+    epoch, learned = sum(tokens), config.steps * plan.tokens
+    return epoch, learned / epoch, [learned * rate / drawn for rate in rates]
 
 
 def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer | None = None) -> None:
@@ -188,8 +195,12 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     work = f"{plan.flops / 1e12:,.1f} TFLOP" if plan.flops >= 1e12 else f"{plan.flops / 1e9:,.1f} GFLOP"
     console.print(f"one update: {plan.tokens:,} tokens at most, {work}")
     if tokenizer is not None and config.data:
-        tokens, epochs = learned_epochs(config, plan, tokenizer)
+        tokens, epochs, each = learned_epochs(config, plan, tokenizer)
         console.print(f"one epoch: {tokens:,} tokens; the run sees the data {epochs:.1f} times")
+        for source, times in zip(config.data, each, strict=True) if config.data_weights else ():
+            console.print(
+                f"with its weight, {source} is seen {times:.1f} times", soft_wrap=True, markup=False
+            )
 
 
 def _duration(seconds: float) -> str:
