@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 from xltjax.common.errors import UserError
@@ -93,6 +93,15 @@ def part_of(path: str) -> str:
 def layers_of(parts: Iterable[str]) -> list[int]:
     """The decoder layers among ``parts``, in rising order."""
     return sorted(int(part.split(".")[1]) for part in parts if part.startswith("layers."))
+
+
+def lowest_layer(parts: Collection[str], layers: int) -> int:
+    """The lowest layer that gradients reach when ``parts`` are trained; without parts, everything is.
+
+    Returns:
+        Its index, or the number of ``layers`` where only what follows them is trained.
+    """
+    return 0 if not parts or "embed" in parts else min(layers_of(parts), default=layers)
 
 
 def short(parts: frozenset[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from xltjax.attention import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
-from xltjax.common.model_parts import part_of
+from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.data.corpora import load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
@@ -24,7 +24,7 @@ from xltjax.lora import lora_parameters
 from xltjax.mesh import parse_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
-from xltjax.training.trained import lowest_layer, trained_parts, training_flops
+from xltjax.training.trained import trained_parts
 
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 MIB = 1 << 20
@@ -43,7 +43,7 @@ class Plan:
         activations: what the forward pass keeps for the backward pass, and the working set of one block.
         logits: the logits of one chunk with their gradient, and the sum of the head's gradients.
         gathered: the weights of two layers, gathered over the data axis.
-        flops: model FLOPs of one update (``trained.training_flops``; a frozen weight has no gradient).
+        flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight has no gradient).
         tokens: the most tokens of one update.
     """
 
@@ -100,7 +100,7 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     frozen_head = config.lora_rank or (parts and head not in parts)
     head_gradient = 0 if frozen_head else 4 * llama.vocab_size * width / tensor
     backward = llama.num_layers - lowest_layer(parts, llama.num_layers)
-    per_token = training_flops(model, shape.length, parts, adapters=bool(config.lora_rank))
+    per_token = model.flops_per_token(shape.length, parts=parts, adapters=bool(config.lora_rank))
     update = shape.tokens * shape.micro_batches
     accumulated = 4 if shape.micro_batches > shape.joined else 0
     return Plan(

@@ -24,7 +24,7 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.samples import Samples
 from xltjax.training.step import in_host_memory, make_train_step
-from xltjax.training.trained import trained_parts, training_flops
+from xltjax.training.trained import trained_parts
 from xltjax.training.validation import Validation
 
 log = logging.getLogger("xltjax")
@@ -59,7 +59,7 @@ class Setup:
         update: the jitted update, see ``step.make_train_step``.
         start: the trainable weights before the first update; in host memory when several runs begin with them.
         frozen: the weights that are not trained.
-        flops_per_token: model FLOPs of training, see ``trained.training_flops``.
+        flops_per_token: model FLOPs of training, see ``Llama.flops_per_token``.
     """
 
     mesh: Mesh
@@ -134,7 +134,7 @@ def set_up(
         samples = Samples(config.sample_prompts, tokenizer, mesh, model.config.max_positions)
     prepare_model(config, model, mesh)
     parts = trained_parts(config, model.config)
-    flops = training_flops(model, shape.length, parts, adapters=bool(config.lora_rank))
+    flops = model.flops_per_token(shape.length, parts=parts, adapters=bool(config.lora_rank))
     start, frozen, rebuild = partition(model, parts)
     if len(config.runs()) > 1:
         start = jax.tree.map(in_host_memory, start)
