@@ -25,7 +25,7 @@ from xltjax.common.settings import setting
 from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids
 from xltjax.data.responses import Response
-from xltjax.data.templates import TEMPLATES
+from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
@@ -67,6 +67,11 @@ class RelevanceConfig(EvaluatorConfig):
         512, "Maximum number of tokens that the judge writes (preset paper).", section="Judge"
     )
     template: str = setting("llama-2", "Chat template of the judge.", section="Judge")
+    template_date: str = setting(
+        "2024-07-26",
+        "ISO date for a template that writes the date; fixed, so that scores do not depend on the day.",
+        section="Judge",
+    )
     mesh: str = setting(
         "1x1", "Devices as DxT: answers are split over D, matrices over T.", section="Devices"
     )
@@ -196,7 +201,9 @@ class LlamaJudge:
         self._source = find_model(config.judge_model)
         directory = config_directory(self._source)
         vocab_size = llama_config(read_hf_config(directory)).vocab_size
-        self._tokenizer = ChatTokenizer(directory, config.template, vocab_size=vocab_size)
+        self._tokenizer = ChatTokenizer(
+            directory, config.template, vocab_size=vocab_size, date=config.template_date
+        )
         self._digits = digit_tokens(self._tokenizer, self._template)
         self._mesh = make_mesh(config.mesh)
         self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype), require_finite=True)
@@ -259,6 +266,7 @@ class LlamaJudge:
         """What the scores depend on besides the responses."""
         config = self._config
         paper = {"max_new_tokens": config.max_new_tokens} if config.preset == "paper" else {}
+        dated = {"template_date": config.template_date} if config.template == "tokenizer" else {}
         return {
             "judge": config.judge_model,
             "path": str(self._source.resolve()),
@@ -266,6 +274,7 @@ class LlamaJudge:
             "template": config.template,
             "dtype": config.dtype,
             "prompt_sha256": hashlib.sha256(self._template.encode()).hexdigest(),
+            **dated,
             **paper,
         }
 
@@ -355,6 +364,8 @@ def _check(config: RelevanceConfig) -> None:
         raise UserError(
             f"template {config.template!r} is unknown; {did_you_mean(config.template, TEMPLATES)}"
         )
+    if parse_date(config.template_date) is None:
+        raise UserError("template_date is empty; give a date such as 2024-07-26")
 
 
 TABLES: dict[str, tuple[Column, ...]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import itertools
 import json
 import logging
@@ -23,6 +24,7 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
+from xltjax.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
 from xltjax.common.errors import UserError, first_line
 from xltjax.partition import Weights
@@ -30,6 +32,7 @@ from xltjax.partition import Weights
 log = logging.getLogger("xltjax")
 
 LONGEST_REASON = 160  # characters
+SUMS = "bit_sums"  # the key in a checkpoint's metadata
 
 
 @jax.tree_util.register_dataclass
@@ -118,12 +121,14 @@ class Checkpoints:
         """Start to write ``state`` under its step, and return while it is being written."""
         self.finish()
         step = int(state.step)
+        parts = {"weights": state.weights, "optimizer": _flatten(state.optimizer)}
         begin = partial(
             self._checkpointer.save_checkpointables_async,
             step,
-            {"weights": state.weights, "optimizer": _flatten(state.optimizer)},
+            parts,
             force=True,
             overwrite=True,
+            custom_metadata={SUMS: {part: bit_sums(arrays) for part, arrays in parts.items()}},
             metrics=None if validation_loss is None else {"validation_loss": validation_loss},
         )
         try:
@@ -136,7 +141,10 @@ class Checkpoints:
 
         An error of Orbax is raised unchanged.
         """
-        self._checkpointer.save_checkpointables(step, {"weights": dict(weights)}, force=True, overwrite=True)
+        sums = {SUMS: {"weights": bit_sums(weights)}}
+        self._checkpointer.save_checkpointables(
+            step, {"weights": dict(weights)}, force=True, overwrite=True, custom_metadata=sums
+        )
 
     def finish(self, *, required: bool = False) -> None:
         """Wait until the checkpoint that is being written is complete.
@@ -230,7 +238,9 @@ class Checkpoints:
             UserError: naming the checkpoint, when it cannot be read or holds other shapes.
         """
         with self._explained(step):
-            return self._read(step, part, like)
+            found = self._read(step, part, like)
+            self._compare(step, part, found)
+            return found
 
     def _read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
         saved = self._description(step, part)
@@ -256,6 +266,22 @@ class Checkpoints:
             rows[:shared] = loaded[key][:shared]
             loaded[key] = jax.device_put(rows, wanted.sharding)
         return {key: loaded[key] for key in like}
+
+    def _compare(self, step: int, part: str, found: Mapping[str, Array]) -> None:
+        """Compare arrays with what was saved, where the checkpoint knows it and the dtype is the same.
+
+        Neither Orbax nor the storage below it notices that the bytes of an array have changed on the disk.
+
+        Raises:
+            Damaged: naming the first array that differs.
+        """
+        written = (self._checkpointer.checkpointables_metadata(step).custom_metadata or {}).get(SUMS, {})
+        saved = self._description(step, part)
+        same = {key: array for key, array in found.items() if saved[key].dtype == array.dtype}
+        known = written.get(part, {})
+        for key, total in bit_sums(same).items():
+            if known.get(key, total) != total:
+                raise Damaged(f"the bits of {key} are not those that were saved")
 
     def dtypes(self, step: int) -> dict[str, Any]:
         """The dtype in which each weight of a checkpoint is stored.
@@ -369,19 +395,27 @@ def _unreadable(directory: Path) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Orbax's tasks would print about a failure, pages of it, from the terminal."""
-    tasks = logging.getLogger("asyncio")
-    before, hook = tasks.level, sys.unraisablehook
-    tasks.setLevel(logging.CRITICAL + 1)
+    """Keep the pages that Orbax's tasks and TensorStore's threads print about a failure from the terminal."""
+    printed, hook = io.StringIO(), sys.unraisablehook
+    logging.getLogger("asyncio").addFilter(
+        _is_no_lost_task
+    )  # for good: tasks report whenever they are removed
     sys.unraisablehook = lambda _: None
     try:
-        yield
-    except Exception:
-        gc.collect()  # the tasks report when they are removed
-        raise
+        with contextlib.redirect_stderr(printed):
+            try:
+                yield
+            except Exception:
+                gc.collect()
+                time.sleep(0.5)  # until the threads have called back into an event loop that is closed
+                raise
+        sys.stderr.write(printed.getvalue())  # nothing has failed
     finally:
-        tasks.setLevel(before)
         sys.unraisablehook = hook
+
+
+def _is_no_lost_task(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def numbered(directory: Path) -> list[int]:

@@ -33,7 +33,7 @@ from xltjax.converters.models import (
     template_of,
     weights_directory,
 )
-from xltjax.data.conversations import Message
+from xltjax.data.conversations import Message, half_surrogate
 from xltjax.data.model_files import end_ids, tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
@@ -238,7 +238,7 @@ def _answer(
 def _tokenize(
     config: GenerateConfig, source: Path, requests: Sequence[Request], *, alone: bool
 ) -> tuple[list[Prompt], list[Response]]:
-    """The prompts of ``requests``; in place of an empty or a too long one, the response that says so.
+    """The prompts of ``requests``; in place of one that cannot be asked, the response that says why.
 
     Args:
         config: the settings.
@@ -259,9 +259,14 @@ def _tokenize(
         tokenizer = ChatTokenizer(directory, answerer.template, vocab_size=vocabulary, date=answerer.date)
         asked = [request for request in requests if request.answerer == answerer]
         texts = [each.instruction.instruction for each in asked]
-        encoded = tokenizer.prompts([(Message("user", text),) for text in texts])
+        encoded = tokenizer.prompts(
+            [(Message("user", "" if half_surrogate(text) else text),) for text in texts]
+        )
         for request, text, ids in zip(asked, texts, encoded, strict=True):
-            if not text.strip():
+            if near := half_surrogate(text):
+                why = f"failed: half of a surrogate pair in the instruction, at {near!r}"
+                unanswered.append(request.response("", why, 0, 0))
+            elif not text.strip():
                 unanswered.append(request.response("", "failed: empty instruction", len(ids), 0))
             elif len(ids) > room:
                 shortest = min(shortest, len(ids))

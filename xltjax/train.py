@@ -217,7 +217,9 @@ def _show_example(config: TrainConfig) -> None:
     if directory.is_dir():
         tokenizer = _tokenizer(_dated(config), config_directory(directory))
     else:
-        tokenizer = ChatTokenizer(config.model, config.template, date=config.template_date)
+        known = KNOWN.get(config.model)
+        size = known.vocab_size if known and not config.resize_vocabulary else None
+        tokenizer = ChatTokenizer(config.model, config.template, vocab_size=size, date=config.template_date)
     show_example(config, tokenizer)
 
 

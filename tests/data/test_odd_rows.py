@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.odd_data import ANSWER, ASKED, USER, refusal, turn, write
+from helpers.odd_data import ANSWER, ASKED, USER, read_conversations, refusal, turn, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Conversation, Message
 from xltjax.data.corpora import load_corpora
-from xltjax.data.formats import read_conversations, read_rows
+from xltjax.data.formats import read_rows
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 

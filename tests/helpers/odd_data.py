@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.data.conversations import Message
+from xltjax.data.conversations import Conversation, Message
 from xltjax.data.corpora import load_corpora
+from xltjax.data.formats import read_rows
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 
@@ -24,6 +25,11 @@ def write(path: Path, *rows: Any) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+def read_conversations(source: str) -> list[Conversation]:
+    """The conversations of a source, where the first row that cannot be used is an error."""
+    return [row.conversation for row in read_rows(source, RowReport())]
 
 
 def refusal(path: Path, tokenizer: ChatTokenizer, max_length: int, report: RowReport) -> str:

@@ -243,16 +243,18 @@ def test_resuming_with_other_settings_or_foreign_answers_is_refused(chat_model: 
 def test_a_prompt_that_cannot_be_answered_is_reported_and_the_others_are_answered(
     chat_model: Path, tmp_path: Path
 ) -> None:
-    path = write_prompts(tmp_path / "odd.jsonl", 3)
+    path = write_prompts(tmp_path / "odd.jsonl", 4)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["instruction"] = "blue " * 600
     rows[1]["instruction"] = "   "
+    rows[2]["instruction"] = "smile \ud83d"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = generate(settings(chat_model, tmp_path, prompts=str(path)))
     reasons = [json.loads(line)["finish_reason"] for line in out.read_text().splitlines()]
     assert reasons[0].startswith("failed: too long")
     assert reasons[1] == "failed: empty instruction"
-    assert reasons[2] in ("stop", "length")
+    assert reasons[2] == r"failed: half of a surrogate pair in the instruction, at 'smile \ud83d'"
+    assert reasons[3] in ("stop", "length")
 
 
 def tokenizer_of_class(name: str | None, source: Path, target: Path, template: str = "llama-2") -> Path:

@@ -54,6 +54,14 @@ def restored(directory: Path, like: TrainState | None = None) -> TrainState | No
     return found
 
 
+def flip(path: Path) -> None:
+    """Change one bit in the middle of the largest file, which holds the values of the arrays."""
+    file = max((each for each in path.rglob("*") if each.is_file()), key=lambda each: each.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
 def halve(path: Path) -> None:
     for file in path.rglob("*"):
         if file.is_file():
@@ -79,6 +87,8 @@ DAMAGES = {
     "values cut": damage(
         "optimizer/ocdbt.process_0/d/*", lambda file: file.write_bytes(file.read_bytes()[:5000])
     ),
+    "one bit of a weight": lambda checkpoint: flip(checkpoint / "weights"),
+    "one bit of the optimizer's state": lambda checkpoint: flip(checkpoint / "optimizer"),
 }
 
 

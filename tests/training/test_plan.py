@@ -9,13 +9,13 @@ from pathlib import Path
 
 import jax
 import pytest
+from helpers.odd_data import read_conversations
 
 from xltjax import miniature, train
 from xltjax.common.cli import execute
 from xltjax.common.errors import UserError
 from xltjax.common.settings import build, read_config_files, shipped_configs
 from xltjax.converters.models import known_architecture
-from xltjax.data.formats import read_conversations
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import make_mesh

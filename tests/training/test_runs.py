@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.odd_data import read_conversations
 from helpers.short_training import fit, settings
 
 from xltjax import train
@@ -22,7 +23,6 @@ from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
 from xltjax.converters.models import load_model
 from xltjax.data.corpora import Corpus, load_corpora, split_validation
-from xltjax.data.formats import read_conversations
 from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.lora import TARGETS, has_lora, merge

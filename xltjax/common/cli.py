@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import errno
 import logging
+import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ import click
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.provenance import remember_command
 from xltjax.common.settings import build, current_names, read_config_files, to_yaml
-from xltjax.common.signals import interrupt_normally
+from xltjax.common.signals import Stopped, interrupt_normally
 
 # Errors of the file system that the user can fix, whatever was being done.
 FIXABLE = (
@@ -195,7 +196,7 @@ def _metavar(hint: Any) -> str:
 
 
 def execute(command: click.Command, arguments: Sequence[str] | None = None, program: str = "") -> NoReturn:
-    """Run ``command`` and exit: 0 when done, 2 after a user's mistake, 130 when interrupted.
+    """Run ``command`` and exit: 0 when done, 2 after a user's mistake, 130 or 143 when interrupted.
 
     What xltjax logs meanwhile goes to stderr as plain lines.
     """
@@ -211,9 +212,10 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
         code = _complain(mistake.format_message())
     except UserError as mistake:
         code = _complain(str(mistake))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as stopped:
         print("interrupted", file=sys.stderr)
-        code = 130
+        cause = stopped.__cause__ or stopped  # click raises Abort from an interrupt
+        code = 128 + (cause.number if isinstance(cause, Stopped) else signal.SIGINT)
     except MemoryError:
         code = _complain("out of memory; use a smaller batch, a smaller model or a larger mesh")
     except OSError as problem:

@@ -9,10 +9,22 @@ import threading
 from typing import Any
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has stopped what was being done, at once.
+
+    Args:
+        number: the number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class StopSignal:
     """Catches SIGTERM and SIGINT during a block, so that training can finish its update and save.
 
-    A second signal stops at once, with ``KeyboardInterrupt``. The blocks may follow one another.
+    A second signal stops at once, with ``Stopped``. The blocks may follow one another.
 
     Attributes:
         number: the first signal that has arrived; 0 when none has.
@@ -38,7 +50,7 @@ class StopSignal:
 
     def _handle(self, number: int, frame: object) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            raise Stopped(number)
         self.number = number
 
 

@@ -23,3 +23,12 @@ class Message:
 
 
 Conversation = tuple[Message, ...]
+
+
+def half_surrogate(text: str) -> str:
+    """What stands around half of a surrogate pair, which no tokenizer takes; empty for a text without any."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        return text[max(0, problem.start - 20) : problem.end + 20]
+    return ""

@@ -43,11 +43,6 @@ class Row:
     conversation: Conversation
 
 
-def read_conversations(source: str) -> list[Conversation]:
-    """The conversations of ``read_rows``, where the first row that cannot be used is an error."""
-    return [row.conversation for row in read_rows(source, RowReport())]
-
-
 def read_rows(source: str, report: RowReport, split: str = "", default: str = "train") -> Iterator[Row]:
     """A stream of the rows of a source that have something to learn.
 

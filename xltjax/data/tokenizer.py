@@ -19,7 +19,7 @@ import numpy as np
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object, read_text
-from xltjax.data.conversations import Message
+from xltjax.data.conversations import Message, half_surrogate
 from xltjax.data.templates import MARK, Layouts, parse_date, with_date
 
 log = logging.getLogger("xltjax")
@@ -223,13 +223,8 @@ class ChatTokenizer:
         """The token ids of each text; a literal ``</s>`` in it stays text."""
         unique = list(dict.fromkeys(filter(None, texts)))
         for text in unique:
-            try:
-                text.encode()
-            except UnicodeEncodeError as problem:
-                near = text[max(0, problem.start - 20) : problem.end + 20]
-                raise UserError(
-                    f"a text contains half of a surrogate pair, at {near!r}; correct it"
-                ) from None
+            if near := half_surrogate(text):
+                raise UserError(f"a text contains half of a surrogate pair, at {near!r}; correct it")
         encoded: dict[str, list[int]] = {"": []}
         if unique:
             ids = self.hf(unique, add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xltjax.data.conversations import Conversation, Message
+from xltjax.data.conversations import Conversation, Message, half_surrogate
 from xltjax.data.reading.report import BadRowError, NothingToLearnError
 
 ROLES = {
@@ -44,11 +44,8 @@ def as_text(value: Any, name: str) -> str:
         value = "".join(part["text"] for part in value)
     if not isinstance(value, str):
         raise BadRowError(f"{name}: expected text, found {'null' if value is None else type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as problem:
-        near = value[max(0, problem.start - 20) : problem.end + 20]
-        raise BadRowError(f"{name} contains half of a surrogate pair, at {near!r}") from None
+    if near := half_surrogate(value):
+        raise BadRowError(f"{name} contains half of a surrogate pair, at {near!r}")
     return value
 
 
