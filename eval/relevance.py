@@ -29,10 +29,9 @@ from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
-from xltjax.eval.judge_prompt import fill_prompt, load_prompt
+from xltjax.eval.judge.prompts import fill_prompt, load_prompt
 from xltjax.eval.scores import Score, failed, unanswered
 from xltjax.eval.summary import check_results, save_results
-from xltjax.eval.table_files import printable
 from xltjax.eval.tables import Column, print_summary
 from xltjax.eval.text.segmentation import is_empty
 
@@ -198,7 +197,7 @@ class LlamaJudge:
         from xltjax.mesh import make_mesh
 
         self._config = config
-        self._template = load_prompt("relevance")
+        self._template = load_prompt("paper-relevance.txt")
         self._source = find_model(config.judge_model)
         directory = config_directory(self._source)
         vocab_size = llama_config(read_hf_config(directory)).vocab_size
@@ -288,9 +287,7 @@ class LlamaJudge:
 
 def question(template: str, response: Response) -> tuple[str, int]:
     """The paper's question about ``response``, and the number of escaped labels (see ``fill_prompt``)."""
-    values = {"TASK": response.instruction, "MODEL RESPONSE": response.response}
-    # No tokenizer takes lone surrogates.
-    return fill_prompt(template, {name: printable(text) for name, text in values.items()})
+    return fill_prompt(template, {"TASK": response.instruction, "MODEL RESPONSE": response.response})
 
 
 def digit_tokens(tokenizer: ChatTokenizer, template: str) -> tuple[list[int], list[int]]:
