@@ -119,6 +119,8 @@ def normal_quotes(text: str) -> str:
 def _last_digit(rubric: Rubric, content: str, cut: bool) -> Verdict:
     criterion = rubric.criteria[0]
     digits = re.findall("[01]", content)
+    if not digits and normal_quotes(content).casefold().startswith(REFUSALS):
+        return Verdict("refusal", detail=content[:200])
     if not digits:
         return Verdict("truncated" if cut else "missing_key", detail=f"no 0 or 1: {content[:200]}")
     return Verdict("ok", {criterion.name: int(digits[-1]) - criterion.scale[0] + criterion.lowest})
@@ -178,7 +180,9 @@ def _objects(text: str) -> Iterator[tuple[Any, str]]:
             value, position = decoder.raw_decode(text, start.start())
         except _Contradiction:
             raise
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return  # no verdict is nested that deeply, and trying each level would take long
+        except ValueError:
             position = start.end()
             continue
         yield value, text[position:]
