@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
+from xltjax.common.files import read_json_object
 from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids
 from xltjax.data.tokenizer import ChatTokenizer
@@ -71,14 +72,13 @@ class LocalModel:
         import jax.numpy as jnp
 
         from xltjax.converters.hf_config import llama_config, read_hf_config
-        from xltjax.converters.models import config_directory, find_model, load_model, template_of
+        from xltjax.converters.models import config_directory, load_model
         from xltjax.mesh import make_mesh
 
         self._options = options
-        self.source = find_model(name)
+        self.source, template = locate(name, options.template)
         directory = config_directory(self.source)
         vocab_size = llama_config(read_hf_config(directory)).vocab_size
-        template = options.template or template_of(self.source) or _own_template(directory)
         self.tokenizer = ChatTokenizer(directory, template, vocab_size=vocab_size, date=options.template_date)
         check(self.tokenizer)
         self._mesh = make_mesh(options.mesh)
@@ -143,20 +143,36 @@ class LocalModel:
         return model_files(self.source)
 
 
+def locate(name: str, template: str = "") -> tuple[Path, str]:
+    """The directory of a model, and the chat template: the one asked for, or the model's own.
+
+    A model's own template is the one that it was trained with, if we know it, then the one that comes with its
+    tokenizer, then LLaMA-2's.
+
+    Raises:
+        UserError: when there is no such model.
+    """
+    from xltjax.converters.models import config_directory, find_model, template_of
+
+    source = find_model(name)
+    if template:
+        return source, template
+    known = template_of(source)
+    if known:
+        return source, known
+    directory = config_directory(source)
+    config = directory / "tokenizer_config.json"
+    own = (directory / "chat_template.jinja").exists() or (
+        config.exists() and "chat_template" in read_json_object(config)
+    )
+    return source, "tokenizer" if own else "llama-2"
+
+
 def model_files(source: Path) -> list[tuple[str, int, int]]:
     """Name, size in bytes and modification time in ns of each file under ``source``."""
     paths = sorted(source.rglob("*")) if source.is_dir() else [source]
     stats = [(path.name, path.stat()) for path in paths if path.is_file()]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-
-
-def _own_template(directory: Path) -> str:
-    """The tokenizer's own chat template where the directory has one, or else LLaMA-2's."""
-    config = directory / "tokenizer_config.json"
-    own = (directory / "chat_template.jinja").exists() or (
-        config.exists() and '"chat_template"' in config.read_text(encoding="utf-8")
-    )
-    return "tokenizer" if own else "llama-2"
 
 
 def reply_tokens(tokenizer: ChatTokenizer, question: str, replies: Sequence[str]) -> list[list[int]]:
