@@ -21,8 +21,8 @@ from xltjax.common.errors import UserError
 from xltjax.common.settings import setting
 from xltjax.data.prompt_sets import load_set
 from xltjax.data.responses import Response
-from xltjax.eval.judge.local import LocalJudge
-from xltjax.eval.judge.local_model import LocalOptions
+from xltjax.eval.judge.local.judge import LocalJudge
+from xltjax.eval.judge.local.model import LocalOptions
 from xltjax.eval.judge.questions import Question, judgment
 from xltjax.eval.judge.rubrics import load_rubric
 from xltjax.mesh import cache_compilations

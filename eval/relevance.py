@@ -27,7 +27,7 @@ from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
-from xltjax.eval.judge.local_model import LocalModel, LocalOptions, reply_tokens
+from xltjax.eval.judge.local.model import LocalModel, LocalOptions, reply_tokens
 from xltjax.eval.judge.prompts import fill_prompt, load_prompt
 from xltjax.eval.scores import Score, failed, unanswered
 from xltjax.eval.summary import check_results, save_results

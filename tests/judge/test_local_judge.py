@@ -12,8 +12,8 @@ import pytest
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
-from xltjax.eval.judge.local import LocalJudge, probability_of_yes, replies_of
-from xltjax.eval.judge.local_model import LocalModel, LocalOptions, Written, locate
+from xltjax.eval.judge.local.judge import LocalJudge, probability_of_yes, replies_of
+from xltjax.eval.judge.local.model import LocalModel, LocalOptions, Written, locate
 from xltjax.eval.judge.questions import Call, Question, judgment
 from xltjax.eval.judge.rubrics import Rubric, load_rubric
 from xltjax.eval.judge.verdicts import read_verdict

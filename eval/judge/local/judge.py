@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from xltjax.data.conversations import Message
-from xltjax.eval.judge.local_model import LocalModel, LocalOptions, locate, model_files, reply_tokens
+from xltjax.eval.judge.local.model import LocalModel, LocalOptions, locate, model_files, reply_tokens
 from xltjax.eval.judge.questions import Call, Question, request_key
 
 PREFIX = "jax:"
