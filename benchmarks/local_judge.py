@@ -39,7 +39,7 @@ class BenchmarkConfig:
     preset: str = setting("paper", "paper or xlt.")
     max_new_tokens: int = setting(128, "Most tokens of a verdict.")
     positions: int = setting(4096, "Positions that the model has room for at least.")
-    batch_size: int = setting(32, "Answers at once.")
+    batch_size: int = setting(8, "Answers at once.")
     mesh: str = setting("1x1", "Devices as DxT.")
     dtype: str = setting("float32", "Data type.")
 
