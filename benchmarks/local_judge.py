@@ -77,7 +77,7 @@ def run(config: BenchmarkConfig) -> None:
             dtype=config.dtype,
         )
         judge = LocalJudge(str(model), options)
-        asked = [Question(each, rubric.messages(each), rubric.schema()) for each in responses]
+        asked = [Question(rubric, each) for each in responses]
         calls = [call for _, call in judge.answers(asked)]
         seconds = time.perf_counter() - began
     outcomes = Counter(judgment(rubric, call).outcome for call in calls)
