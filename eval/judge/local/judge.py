@@ -29,7 +29,7 @@ from xltjax.eval.judge.rubrics import Rubric
 # Raise it when an answer changes to the same request, also by a change in the engine.
 LOCAL_VERSION = 1
 BATCHES = 32  # batches that are answered together, so that prompts of similar length share one
-TOO_LONG = "the question is too long for the judge"
+TOO_LONG = "the question with --max-tokens for the answer is too long for the judge"
 
 
 class LocalJudge:

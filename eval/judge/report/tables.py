@@ -116,7 +116,7 @@ def save_report(
     with atomic_write(out / f"{name}-report.json") as file:
         file.write(json.dumps(document, ensure_ascii=True, indent=1, allow_nan=False) + "\n")
     with atomic_write(out / f"{name}-report.md") as file:
-        for title, headings, rows in tables:
+        for title, headings, rows in map(_without_constants, tables):
             file.write(printable(f"## {title}\n\n"))
             file.write(_line(headings) + "|" + " --- |" * len(headings) + "\n")
             file.writelines(_line(row) for row in rows)
@@ -132,8 +132,9 @@ def print_report(tables: Iterable[Table], cells: Sequence[Trust]) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
-    for title, headings, rows in tables:
-        table = RichTable(title=printable(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for title, headings, rows in map(_without_constants, tables):
+        console.print(printable(title))
+        table = RichTable(box=None, padding=(0, 2, 0, 0))
         for heading in headings:
             table.add_column(heading, overflow="fold")
         for row in rows:
@@ -157,6 +158,17 @@ NOTES = (
 )
 
 
+def _without_constants(table: Table) -> Table:
+    """The table without empty columns, and with the judge in its title where there is only one."""
+    title, headings, rows = table
+    judges = {row[0] for row in rows}
+    if len(judges) == 1:
+        title = f"{judges.pop()}: {title[0].lower()}{title[1:]}"
+        headings, rows = headings[1:], [row[1:] for row in rows]
+    kept = [place for place in range(len(headings)) if any(row[place] for row in rows)]
+    return title, tuple(headings[place] for place in kept), [[row[place] for place in kept] for row in rows]
+
+
 def _key(each: Evidence) -> tuple[str, str, str]:
     return each.judge, each.criterion, each.language
 
@@ -168,13 +180,20 @@ def _place(each: Evidence) -> tuple[str, str, str]:
 def _agreement_row(each: Evidence) -> list[str]:
     found = each.agreement
     assert found is not None
-    intervals = (found.exact, found.kappa, found.alpha, found.ac2, found.mean_difference, each.tau)
+    # The difference between two repeats means nothing, and kappa of two is alpha.
+    pair = (found.kappa, found.mean_difference) if each.check != "repeats" else (None, None)
+    intervals = (found.exact, pair[0], found.alpha, found.ac2, pair[1], each.tau)
     judge, criterion, language = _place(each)
     return [judge, each.other, criterion, language, str(each.n), *map(_interval, intervals)]
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else _fixed(value)
+
+
+def _fixed(value: float) -> str:
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text
 
 
 def _interval(interval: Interval | None) -> str:
@@ -182,7 +201,7 @@ def _interval(interval: Interval | None) -> str:
         return ""
     if interval.estimate is None or interval.low is None or interval.high is None:
         return _number(interval.estimate)
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"{_fixed(interval.estimate)} [{_fixed(interval.low)}, {_fixed(interval.high)}]"
 
 
 def _line(cells: Iterable[str]) -> str:

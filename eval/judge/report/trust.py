@@ -16,7 +16,7 @@ from xltjax.eval.stats.intervals import Interval
 FEWEST = 30  # answers; a check on fewer neither accuses nor acquits
 LEAST_SCORED = 0.95  # of the answers that the judge was asked about
 REPEATS_AC2 = 0.8  # of the judge with itself
-OTHERS_AC2 = 0.6  # with another judge, and with people
+OTHERS_AC2 = 0.6  # with another judge, with people, and with the rubric in another language
 SHIFT = 1 / 8  # of R: a mean difference that matters, where its interval does not contain 0
 LENGTH = 0.4  # Spearman's correlation with the length, where its interval does not contain 0
 COPIES = 1 / 4  # of R above the lowest value: what a copied answer may get at most on the criteria of CONTENT
@@ -27,7 +27,8 @@ ACQUITTING = ("repeats", "judges", "people", "language_probe", "copy_probe")
 
 RULE = (
     f"Rule: a cell is not to be trusted when, on {FEWEST} answers or more, under {100 * LEAST_SCORED:.0f} % have a "
-    f"score; AC2 over repeats is under {REPEATS_AC2}, or with another judge or people under {OTHERS_AC2}; the mean "
+    f"score; AC2 over repeats is under {REPEATS_AC2}, or with another judge, people or the rubric in the response's "
+    f"language under {OTHERS_AC2}; the mean "
     f"differs from people's, or between both languages of the rubric, by more than {SHIFT:g} of the scale (and the "
     f"interval excludes 0); copied answers get more than {COPIES:g} of the scale above the lowest value for "
     f"{', '.join(CONTENT)}, or another instruction moves {' or '.join(FORM)} by more than {SHIFT:g} of the scale; or "
@@ -63,6 +64,8 @@ def objections(evidence: Evidence, criterion: Criterion) -> Iterator[str]:
         yield f"does not repeat itself (AC2 {ac2:.2f})"
     if check in ("judges", "people") and ac2 is not None and ac2 < OTHERS_AC2:
         yield f"disagrees with {evidence.other} (AC2 {ac2:.2f})"
+    if check == "language_probe" and ac2 is not None and ac2 < OTHERS_AC2:
+        yield f"the rubric's language changes it (AC2 {ac2:.2f})"
     if found and (shift := _shift(found.mean_difference, span)):
         if check == "people":
             yield f"scores {shift:+.2f} against people"
