@@ -174,7 +174,7 @@ def judge(config: JudgeConfig) -> None:
     out = Path(config.out)
     check_output_directory(out)
     with lock_directory(out):
-        check_results(out)
+        check_results(out, (), plan.responses)
         with Calls(out, lambda line: _hide(line, plan.judges)) as calls:
             for each in plan.judges:
                 each.recall(calls)
@@ -317,7 +317,7 @@ def _results(config: JudgeConfig, plan: Plan, calls: Calls, out: Path) -> None:
     scores = run_scores(
         plan.judges, plan.rubric, plan.questions, plan.unasked, config.repeats, calls, missing
     )
-    saved = save_scores(out, scores, plan.judges, plan.rubric, config.probes)
+    saved = save_scores(out, scores, plan.responses, plan.judges, plan.rubric, config.probes)
     judgments = Judgments(
         plan.responses, with_language(saved, plan.responses, identify), plan.rubric.criteria
     )
