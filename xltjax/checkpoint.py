@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import itertools
 import json
 import logging
@@ -394,19 +395,27 @@ def _unreadable(directory: Path) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Orbax's tasks would print about a failure, pages of it, from the terminal."""
-    tasks = logging.getLogger("asyncio")
-    before, hook = tasks.level, sys.unraisablehook
-    tasks.setLevel(logging.CRITICAL + 1)
+    """Keep the pages that Orbax's tasks and TensorStore's threads print about a failure from the terminal."""
+    printed, hook = io.StringIO(), sys.unraisablehook
+    logging.getLogger("asyncio").addFilter(
+        _is_no_lost_task
+    )  # for good: tasks report whenever they are removed
     sys.unraisablehook = lambda _: None
     try:
-        yield
-    except Exception:
-        gc.collect()  # the tasks report when they are removed
-        raise
+        with contextlib.redirect_stderr(printed):
+            try:
+                yield
+            except Exception:
+                gc.collect()
+                time.sleep(0.5)  # until the threads have called back into an event loop that is closed
+                raise
+        sys.stderr.write(printed.getvalue())  # nothing has failed
     finally:
-        tasks.setLevel(before)
         sys.unraisablehook = hook
+
+
+def _is_no_lost_task(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def numbered(directory: Path) -> list[int]:
