@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError, first_line
+from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
@@ -25,6 +27,8 @@ from xltjax.lora import add_lora, merge, remove_lora
 from xltjax.mesh import stored_spec
 from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
+
+log = logging.getLogger("xltjax")
 
 _LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
 # Architectures of the paper's models, so that a plan needs no download.
@@ -171,12 +175,18 @@ def check_adapter(path: Path, base: Path) -> None:
 
     Raises:
         UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
-            ``base``. The base of a PEFT directory is not known.
+            ``base``. The base that a PEFT directory names may be anywhere; if it is here and holds other weights,
+            a warning says so.
     """
     run = Run.find(path)
     if run is None:
         if not (path / "adapter_config.json").is_file():
             raise UserError(f"adapter directory {path} does not exist or holds no adapter_config.json")
+        named = Path(str(read_json_object(path / "adapter_config.json").get("base_model_name_or_path")))
+        if named.is_dir() and fingerprint(named) != fingerprint(weights_directory(base)):
+            log.warning(
+                "warning: %s names %s as its base, whose weights are not those of %s", path, named, base
+            )
         return
     if not run.lora:
         raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")

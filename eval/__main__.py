@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from xltjax.common.cli import execute, group
 from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.comparison import command as compare
 from xltjax.eval.judge import command as judge
 from xltjax.eval.judge.report import command as judge_report
 from xltjax.eval.modifiers import command as modifiers
@@ -16,6 +17,7 @@ COMMANDS = (
     modifiers.COMMAND,
     judge.COMMAND,
     judge_report.COMMAND,
+    compare.COMMAND,
     agreement.COMMAND,
     sets_command.COMMAND,
 )

@@ -163,7 +163,7 @@ def surface(config: SurfaceConfig) -> None:
         raise UserError("the responses do not say which language is expected; give --language")
     metrics = SurfaceMetrics(config)
     out = make_output_directory(Path(config.out))
-    check_results(out)
+    check_results(out, METRICS, responses)
     versions = {"language": LANGUAGE_VERSION, "spelling": SPELLING_VERSION}
     dictionary = functools.cache(metrics.dictionary)
     with Journal(

@@ -13,8 +13,7 @@ FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.conv
 
 COMMANDS = {"__main__", "train", "generate", "doctor"}  # files of xltjax/ that are commands
 MODEL = {
-    "mesh", "rope", "layers", "attention", "cached_attention", "cudnn_attention", "kv_cache", "llama", "lora",
-    "partition", "checkpoint",
+    "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",
 }  # fmt: skip
 # What each room may import. The engine and the converters are imported by the evaluators in functions alone.
 MAY_IMPORT = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from xltjax import __version__
 from xltjax.common.errors import did_you_mean
 from xltjax.common.signals import exit_when_interrupted
 
@@ -25,6 +26,9 @@ def main() -> None:
         print("usage: xltjax COMMAND ...   (xltjax COMMAND --help for each)\n")
         for name, purpose in COMMANDS.items():
             print(f"  {name:<11} {purpose}")
+        sys.exit(0)
+    if sys.argv[1] == "--version":
+        print(f"xltjax {__version__}")
         sys.exit(0)
     exit_when_interrupted()
     name = sys.argv.pop(1)

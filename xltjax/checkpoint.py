@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
-from xltjax.checksums import bit_sums
+from xltjax.common.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
 from xltjax.common.errors import UserError, first_line
 from xltjax.partition import Weights

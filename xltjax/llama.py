@@ -23,8 +23,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import HEADS, attention
-from xltjax.cached_attention import cached_attention
+from xltjax.attention.cached import cached_attention
+from xltjax.attention.packed import HEADS, attention
 from xltjax.common.errors import UserError
 from xltjax.kv_cache import KVCache, LayerCache
 from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits

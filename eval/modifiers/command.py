@@ -124,7 +124,7 @@ def modifiers(config: ModifiersConfig) -> None:
     own_answers = {response.key: own.find(response) for response in modified}
     identify = load_identifier(config.lid_model)
     out = make_output_directory(Path(config.out))
-    check_results(out)
+    check_results(out, METRICS, modified)
     versions = {"modifiers": MODIFIERS_VERSION, "language": LANGUAGE_VERSION}
     provenance = {"language_model": None if isinstance(identify, Unavailable) else identify.provenance()}
 
@@ -146,10 +146,10 @@ def modifiers(config: ModifiersConfig) -> None:
             lambda missing: ((each, _scores(each, own_answers[each.key], identify)) for each in missing),
             "modifiers",
         )
-        save_results(out, scored(), METRICS, "modifiers", provenance)
+        summary = save_results(out, scored(), METRICS, "modifiers", provenance)
         rows = table_rows(scored(), MODIFIERS)
     save_table(out, rows)
-    print_table(rows)
+    print_table(rows, summary)
     print(f"scores, modifiers.csv and modifiers.md: {out}")
 
 

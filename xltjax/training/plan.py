@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from xltjax.attention import SCORE_BYTES
+from xltjax.attention.packed import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
 from xltjax.data.corpora import load_corpora
