@@ -15,9 +15,9 @@ COMMANDS = (
     surface.COMMAND,
     relevance.COMMAND,
     modifiers.COMMAND,
-    compare.COMMAND,
     judge.COMMAND,
     judge_report.COMMAND,
+    compare.COMMAND,
     agreement.COMMAND,
     sets_command.COMMAND,
 )

@@ -221,8 +221,8 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
     for judge in dict.fromkeys(row["judge"] for row in rows):
         mine = [row for row in rows if row["judge"] == judge]
         names = list(dict.fromkeys(row["criterion"] for row in mine))
-        title = Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)"))
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        console.print(Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)")))
+        table = Table(box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         for heading in ("lang", "averaged over"):
             table.add_column(heading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -108,7 +109,8 @@ def save_scores(
         known = score.metric in metrics and score.model in models and score.detail.get("judge") in names
         return known and score.detail.get("probe") in (None, *probes)
 
-    scored = ((by_key[score.model, score.id], [score]) for score in scores)
+    by_answer = itertools.groupby(scores, lambda score: (score.model, score.id))
+    scored = ((by_key[key], of_answer) for key, of_answer in by_answer)
     for _, score in rewrite_scores(out, scored, own):
         yield score
 

@@ -25,11 +25,12 @@ def server() -> Iterator[JudgeServer]:
         yield running
 
 
+QUICK = [kind for kind in OUTCOMES if kind not in HANGS]
+
+
 def mixed(count: int) -> list[dict[str, Any]]:
-    """Responses of all kinds; those that take the server's time are few."""
-    quick = [kind for kind in OUTCOMES if kind not in HANGS]
-    rows = [row(number, quick[number % len(quick)]) for number in range(count - 2 * len(HANGS))]
-    return rows + [row(len(rows) + place, kind) for place, kind in enumerate([*HANGS, *HANGS])]
+    """Responses of all kinds; those that wait for the timeout are few and come first, so that they wait together."""
+    return [row(n, HANGS[n] if n < len(HANGS) else QUICK[n % len(QUICK)]) for n in range(count)]
 
 
 def kind_of(line: dict[str, Any]) -> str:
@@ -51,23 +52,25 @@ def found(folder: Path) -> dict[tuple[str, str], tuple[float | None, str]]:
     return {key: (score["value"], score["state"]) for key, score in scores(folder).items()}
 
 
-FAST = ("--timeout", "1.5", "--retries", "1", "--concurrency", "64")
+FAST = ("--timeout", "3", "--retries", "1", "--concurrency", "64")
 
 
 def test_a_thousand_items_end_with_every_outcome_right(server: JudgeServer, tmp_path: Path) -> None:
     rows = mixed(1000)
+    server.hang = 4.0
     server.refuses = ("json_schema", "temperature", "max_tokens")
+    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url, *FAST) == 0
+    assert found(tmp_path) == expected(rows)
+
+
+def test_a_second_run_asks_only_about_what_has_no_scores(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(n, kind) for n, kind in enumerate(QUICK)]
     to = ("--judge", "openai:m", "--base-url", server.url)
     assert judge(tmp_path, rows, *to, *FAST) == 0
-    assert found(tmp_path) == expected(rows)
-    first = (tmp_path / "out" / "scores.jsonl").read_bytes()
-
-    # Again: answers with scores are there, and everything else is asked again.
-    before = dict(server.asked)
+    first, before = (tmp_path / "out" / "scores.jsonl").read_bytes(), dict(server.asked)
     assert judge(tmp_path, rows, *to, *FAST) == 0
     again = {text for text, count in server.asked.items() if count > before[text]}
-    failing = {line["response"][:-1] for line in rows if OUTCOMES[kind_of(line)] != "ok"}
-    assert again == failing
+    assert again == {line["response"][:-1] for line in rows if OUTCOMES[kind_of(line)] != "ok"}
     assert (tmp_path / "out" / "scores.jsonl").read_bytes() == first
 
 
@@ -117,7 +120,7 @@ def answers(calls: Path) -> int:
 
 
 def test_a_killed_run_asks_only_for_what_is_missing(server: JudgeServer, tmp_path: Path) -> None:
-    kill_and_resume(server, tmp_path, kills=2, count=120, seed=0)
+    kill_and_resume(server, tmp_path, kills=1, count=60, seed=0)
 
 
 @pytest.mark.slow
