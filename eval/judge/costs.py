@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -70,15 +70,15 @@ class Bill:
         """Add one answered call, by the ``usage`` of Chat Completions."""
         self.calls += 1
         details = usage.get("prompt_tokens_details")
-        counted = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-        if not all(map(_is_count, counted)):
+        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if not (_is_count(read) and _is_count(written)):
             self.uncounted += 1
             return
         cached = details.get("cached_tokens") if isinstance(details, dict) else 0
         share = BATCH_DISCOUNT if batch else 1
-        self.input += share * counted[0]
-        self.output += share * counted[1]
-        self.cached += share * (min(cached, counted[0]) if _is_count(cached) else 0)
+        self.input += share * read
+        self.output += share * written
+        self.cached += share * (min(cached, read) if _is_count(cached) else 0)
 
 
 def total(calls: Iterable[Call]) -> Bill:
@@ -118,7 +118,8 @@ def _price(path: Path, model: str, values: Any) -> Price:
     for key in KINDS[:2]:
         if key not in values:
             raise UserError(f"{path}: {model}: {key} is missing")
-    return Price(values["input"], values["output"], values.get("cached_input", values["input"]))
+    cached = values["cached_input" if "cached_input" in values else "input"]
+    return Price(values["input"], values["output"], cached)
 
 
 def find_price(prices: Mapping[str, Price], path: str, judge: str, model: str) -> Price | None:
@@ -141,7 +142,7 @@ def estimated_tokens(text: str) -> int:
     return math.ceil(ascii_characters / 4 + (len(text) - ascii_characters) / 2)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
