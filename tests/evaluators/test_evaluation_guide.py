@@ -11,6 +11,7 @@ import pytest
 
 from xltjax.eval import relevance, surface
 from xltjax.eval.__main__ import COMMANDS
+from xltjax.eval.comparison.rules import RULES
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference
@@ -39,7 +40,7 @@ def test_the_power_in_the_guide_is_computed() -> None:
 
 
 def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
-    names = {*surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
+    names = {*RULES, *surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
     commands = {each.name for each in COMMANDS}
     assert {name for name in names if f"`{name}`" not in GUIDE} == set()
     assert {name for name in commands if f"xltjax.eval {name}" not in GUIDE} == set()

@@ -26,6 +26,7 @@ from xltjax.common.files import (
     check_output_directory,
     make_output_directory,
     read_json_object,
+    read_jsonl,
     read_text,
 )
 from xltjax.common.provenance import provenance, sha256
@@ -132,6 +133,11 @@ class Run:
     def metrics_file(self) -> Path:
         """One line of JSON per logged update."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was measured at each logged update, as ``metrics_file`` holds it."""
+        return list(read_jsonl(self.metrics_file)) if self.metrics_file.is_file() else []
 
     @property
     def samples_file(self) -> Path:
