@@ -14,12 +14,12 @@ import pytest
 import yaml
 from conftest import HfModel, make_hf_model
 from helpers.logits import LOGIT_ERROR, logits_of
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from test_converters_command import make_run, mistake, run  # noqa: F401
 
 from xltjax.common.fingerprint import fingerprint
 from xltjax.converters import load_hf
-from xltjax.converters.models import load_model
+from xltjax.converters.models import check_adapter, load_model
 from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.generate import GenerateConfig, generate
@@ -71,7 +71,7 @@ def test_a_base_that_moved_is_found_by_its_flag_and_known_by_its_weights(
     mistake(
         run("to-hf", lora, out, "--merge-lora", "--base", tmp_path / "other"), "does not hold the weights"
     )
-    mistake(run("to-hf", base, out, "--base", base), "is not a LoRA run, so it has no base")
+    mistake(run("to-hf", base, out, "--base", base), "is a whole model, which needs no base")
     assert run("to-hf", lora, out, "--merge-lora", "--base", base)[0] == 0
     assert run("check", lora, out, "--base-a", base)[0] == 0
     assert run("check", out, lora, "--base-b", base)[0] == 0
@@ -123,6 +123,23 @@ def test_an_adapter_of_a_run_upon_a_run_says_how_peft_gets_its_base(
     with torch.no_grad():
         expected = theirs(torch.tensor(tokens).long()).logits
     np.testing.assert_allclose(ours, expected, atol=LOGIT_ERROR, rtol=0)
+
+
+def test_a_peft_directory_whose_base_is_here_with_other_weights_is_used_with_a_warning(
+    chat_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(chat_model, base)
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(chat_model)}))
+    check_adapter(adapter, base)
+    assert caplog.messages == []
+    weights = load_file(base / "model.safetensors")
+    save_file({name: array * 2 for name, array in weights.items()}, base / "model.safetensors")
+    check_adapter(adapter, base)
+    assert caplog.messages == [
+        f"warning: {adapter} names {chat_model} as its base, whose weights are not those of {base}"
+    ]
 
 
 def upon(lora: Path, base: Path) -> Path:
