@@ -37,7 +37,7 @@ def change(folder: Path, section: str, **settings: object) -> None:
 def test_every_cell_has_readable_folders_with_an_identity_inside(finished_study: Path) -> None:
     study = open_study(finished_study)
     assert [stage.path for stage in study.stages] == [
-        *(f"{cell}/{kind}" for cell in CELLS for kind in KINDS), "tables"
+        *(f"{cell}/{kind}" for cell in CELLS for kind in KINDS), "choose", "tables"
     ]  # fmt: skip
     for stage in study.stages:
         record = json.loads((study.root / stage.path / "identity.json").read_text())
