@@ -195,7 +195,7 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
         values = {key: value for key, value in values.items() if key not in OF_THE_STUDY[config_class]}
         given = current_names(config_class, given)
         for key in given:
-            if key in AXES:
+            if config_class is TrainConfig and key in AXES:
                 raise UserError(f"{key} is an axis of the grid; give {AXES[key]} in the grid or beside it")
             if key in OF_THE_STUDY[config_class]:
                 raise UserError(f"{key} is given by the study")
