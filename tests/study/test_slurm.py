@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,32 @@ def test_jobs_that_were_canceled_or_killed_are_finished_by_the_same_command(
     whole = SmallStudy(file, tmp_path / "whole")
     whole.finish()
     assert results(root) == results(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_train_under_srun_has_the_losses_of_one_process(
+    slurm: None, chat_model: Path, tmp_path: Path
+) -> None:
+    write_study(tmp_path, chat_model)  # for its data
+    flags = [
+        "--model", str(chat_model), "--data", str(tmp_path / "dolly.jsonl"), "--precision", "float32", "--steps", "4",
+        "--sequence-length", "128", "--tokens-per-batch", "256", "--accumulation", "1", "--learning-rate", "1e-3",
+        "--mesh", "2x1",
+    ]  # fmt: skip
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    train = [sys.executable, "-m", "xltjax.train", *flags]
+    many = subprocess.run(
+        ["srun", "-n", "2", *train, "--out", str(tmp_path / "many")],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert many.returncode == 0, many.stderr
+    subprocess.run([*train, "--out", str(tmp_path / "one")], check=True, capture_output=True)
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("many", "one")
+    ]
+    assert len(losses[0]) == 4
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def _kill_stage_of(job: str) -> None:
