@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import iterate_jsonl
+from xltjax.common.files import atomic_write, iterate_jsonl, json_line
 from xltjax.data.responses import Response
 
 # The metrics whose scores are 0 or 1 by definition. All others are shares, also where only 0 and 1 happen to occur.
 ZERO_ONE = frozenset(
     (
         "language_correct", "lpr", "wpr", "relevance", "relevance_paper", "relevance_disagreement", "modifier_strict",
-        "modifier_loose", "placebo_strict", "placebo_loose",
+        "modifier_loose", "placebo_strict", "placebo_loose", "judge/relevant", "judge/fulfilled",
     )
 )  # fmt: skip
 
@@ -151,3 +151,42 @@ def read_answers(path: Path) -> Iterator[dict[str, Any]]:
         ):
             raise UserError(f"{path}, line {line}: not a line about an answer, with id and model")
         yield row
+
+
+def replace_scores(
+    out: Path, own: Callable[[Score], bool], scored: Iterable[tuple[Response, Iterable[Score]]]
+) -> Iterator[tuple[Response | None, Score]]:
+    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, each completely or not at all, as a stream.
+
+    The files are there when the stream has ended.
+
+    Args:
+        out: an existing directory.
+        own: says of a score that is already there whether it goes; the others stay.
+        scored: a stream of responses with their scores, in which a response may come more than once.
+
+    Yields:
+        Every score that is then in the file, the kept ones first and without a response.
+    """
+    scores_path, answers_path = out / "scores.jsonl", out / ANSWERS
+    kept: set[tuple[str, str]] = set()
+    written: set[tuple[str, str]] = set()
+    with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
+        if scores_path.exists():
+            for score in read_scores(scores_path):
+                if not own(score):
+                    file.write(json_line(score.row()))
+                    kept.add((score.model, score.id))
+                    yield None, score
+        for response, scores in scored:
+            if response.key not in written:
+                written.add(response.key)
+                answers_file.write(json_line(answer_row(response)))
+            for score in scores:
+                score = replace(score, language=response.language)
+                file.write(json_line(score.row()))
+                yield response, score
+        if answers_path.exists():
+            for row in read_answers(answers_path):
+                if (key := (row["model"], row["id"])) in kept and key not in written:
+                    answers_file.write(json_line(row))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xltjax.common.files import atomic_write, json_line
+from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.judges import Judge
@@ -19,6 +18,7 @@ from xltjax.eval.judge.rubrics import Rubric
 from xltjax.eval.judge.verdicts import Verdict
 from xltjax.eval.language import Identify, language_correct
 from xltjax.eval.scores import Score, Unavailable, failed, read_scores
+from xltjax.eval.table_files import printable
 
 LANGUAGE_CORRECT = "language_correct"
 
@@ -73,8 +73,9 @@ def run_scores(
     repeats: int,
     calls: Calls,
     missing: Missing,
-) -> Iterator[Score]:
+) -> Iterator[tuple[Response, list[Score]]]:
     """Every score of a run, judge by judge, in the order of the questions; ``missing`` is counted on the way."""
+    originals = questions.originals()  # a probe may ask about a response under another instruction
     for judge in judges:
         for question in questions:
             call = find_call(judge.keys(question), calls)
@@ -83,20 +84,14 @@ def run_scores(
                 continue
             if call.body is None:
                 missing.problems[call.problem] += 1
-            yield from question_scores(judge, question, judgment(question.rubric, call))
+            response = originals.get(question.response.key, question.response)
+            yield response, question_scores(judge, question, judgment(question.rubric, call))
         for response in unasked:
-            yield from unasked_scores(judge, rubric, response, repeats)
+            yield response, list(unasked_scores(judge, rubric, response, repeats))
 
 
-def save_scores(
-    out: Path, scores: Iterable[Score], judges: Sequence[Judge], rubric: Rubric, probes: Sequence[str]
-) -> Iterator[Score]:
-    """Write ``scores.jsonl`` under ``out``, completely or not at all, and give every score that it then holds.
-
-    Scores that are already there stay, unless they are of these judges, this rubric's criteria and these probes.
-    The file is there when the stream has ended.
-    """
-    path = out / "scores.jsonl"
+def own_scores(judges: Sequence[Judge], rubric: Rubric, probes: Sequence[str]) -> Callable[[Score], bool]:
+    """Says of a score whether a run of these judges, this rubric and these probes replaces it."""
     metrics = {PREFIX + name for name in _names(rubric)}
     names = {judge.name for judge in judges}
 
@@ -104,16 +99,23 @@ def save_scores(
         probe = score.detail.get("probe")
         return score.metric in metrics and score.detail.get("judge") in names and probe in (None, *probes)
 
-    with ExitStack() as stack:
-        file = stack.enter_context(atomic_write(path))
-        if path.exists():
-            for score in read_scores(path):
-                if not own(score):
-                    file.write(json_line(score.row()))
-                    yield score
-        for score in scores:
-            file.write(json_line(score.row()))
-            yield score
+    return own
+
+
+def check_own_scores(out: Path, own: Callable[[Score], bool], responses: Iterable[Response]) -> None:
+    """Refuse to replace the scores of models that ``responses`` do not have.
+
+    Raises:
+        UserError: when ``out`` has such scores.
+    """
+    path = out / "scores.jsonl"
+    if path.exists():
+        scored = {score.model for score in read_scores(path) if own(score)}
+        if lost := sorted(scored - {response.model for response in responses}):
+            raise UserError(
+                f"{out} holds scores of {printable(lost[0])} by this judge, which would be lost; choose another "
+                "--out, or give the responses of that model too, which are not judged again"
+            )
 
 
 def with_language(

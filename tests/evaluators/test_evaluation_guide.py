@@ -11,6 +11,7 @@ import pytest
 
 from xltjax.eval import agreement, relevance, sets_command, surface
 from xltjax.eval.comparison import command as compare
+from xltjax.eval.judge import command as judge
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference
@@ -48,7 +49,7 @@ def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
 def test_every_flag_in_the_guide_exists() -> None:
     known = {
         flag
-        for module in (surface, relevance, modifiers, compare, agreement, sets_command)
+        for module in (surface, relevance, modifiers, judge, compare, agreement, sets_command)
         for parameter in module.COMMAND.params
         for flag in parameter.opts
     }

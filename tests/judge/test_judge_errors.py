@@ -254,7 +254,7 @@ def test_the_key_is_in_no_file_and_in_no_line(server: JudgeServer, tmp_path: Pat
     assert judge(tmp_path, ROWS, "--judge", "openai:m", "--base-url", server.url, "--retries", "1") == 0
     said = capsys.readouterr()
     written = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(written) == 7
+    assert len(written) == 8
     for text in (*written, said.out, said.err):
         for part in (KEY, KEY[:12], KEY[-8:], KEY[-4:]):
             assert part not in text

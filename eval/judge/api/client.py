@@ -200,8 +200,9 @@ class ApiJudge:
                     for task in ended:
                         del tasks[task]
         finally:
-            for task in (opened, *tasks):
+            for task in tasks:
                 task.cancel()
+            opened.cancel()
             await asyncio.gather(opened, *tasks, return_exceptions=True)
 
     def _client(self) -> openai.AsyncOpenAI:
