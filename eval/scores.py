@@ -11,13 +11,15 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, iterate_jsonl, json_line
+from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.report import BadRowError
 from xltjax.data.responses import Response
 
 # The metrics whose scores are 0 or 1 by definition. All others are shares, also where only 0 and 1 happen to occur.
 ZERO_ONE = frozenset(
     (
         "language_correct", "lpr", "wpr", "relevance", "relevance_paper", "relevance_disagreement", "modifier_strict",
-        "modifier_loose", "placebo_strict", "placebo_loose", "judge/relevant", "judge/fulfilled",
+        "modifier_loose", "placebo_strict", "placebo_loose",
     )
 )  # fmt: skip
 
@@ -107,8 +109,9 @@ def read_scores(path: Path) -> Iterator[Score]:
     for line, row in iterate_jsonl(path):
         try:
             score = Score(**row)
-            yield score if isinstance(score.id, str) else replace(score, id=str(score.id))
-        except (TypeError, ValueError):
+            # People and tables write ids and names of models as numbers.
+            yield replace(score, id=as_name(score.id, "id"), model=as_name(score.model, "model"))
+        except (TypeError, ValueError, BadRowError):
             raise UserError(
                 f"{path}, line {line}: not a score (id, model, language, metric, value, state, detail)"
             ) from None
@@ -153,20 +156,22 @@ def read_answers(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def replace_scores(
-    out: Path, own: Callable[[Score], bool], scored: Iterable[tuple[Response, Iterable[Score]]]
+def rewrite_scores(
+    out: Path,
+    scored: Iterable[tuple[Response, Iterable[Score]]],
+    replaced: Callable[[Score], bool],
 ) -> Iterator[tuple[Response | None, Score]]:
-    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, each completely or not at all, as a stream.
+    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, each completely or not at all.
 
-    The files are there when the stream has ended.
+    Both are there when the stream has ended.
 
     Args:
         out: an existing directory.
-        own: says of a score that is already there whether it goes; the others stay.
-        scored: a stream of responses with their scores, in which a response may come more than once.
+        scored: a stream of responses with their scores; a response may come more than once.
+        replaced: whether a score that is already there makes way; all others stay, with their answers.
 
     Yields:
-        Every score that is then in the file, the kept ones first and without a response.
+        Every score that the file then holds, with its response where it is one of ``scored``.
     """
     scores_path, answers_path = out / "scores.jsonl", out / ANSWERS
     kept: set[tuple[str, str]] = set()
@@ -174,7 +179,7 @@ def replace_scores(
     with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
         if scores_path.exists():
             for score in read_scores(scores_path):
-                if not own(score):
+                if not replaced(score):
                     file.write(json_line(score.row()))
                     kept.add((score.model, score.id))
                     yield None, score

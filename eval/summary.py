@@ -17,7 +17,7 @@ import numpy as np
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, read_text
 from xltjax.data.responses import Response
-from xltjax.eval.scores import ANSWERS, ZERO_ONE, Score, read_answers, read_scores, replace_scores
+from xltjax.eval.scores import ANSWERS, ZERO_ONE, Score, read_answers, read_scores, rewrite_scores
 from xltjax.eval.stats.intervals import Interval, mean_intervals, resample, wilson_interval
 from xltjax.eval.stats.power import detectable_between_clustered, detectable_between_models
 from xltjax.eval.table_files import printable, write_table
@@ -211,7 +211,7 @@ def save_results(
     summary_path = out / "summary.json"
     earlier = _read_summary(summary_path)
     summary = Summary()
-    for response, score in replace_scores(out, lambda score: score.metric in metrics, scored):
+    for response, score in rewrite_scores(out, scored, lambda score: score.metric in metrics):
         if response is not None:
             summary.add(response, score)
     rows = summary.rows()

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
-COMMANDS = {"__main__", "train", "generate", "doctor"}  # files of xltjax/ that are commands
+COMMANDS = {"__main__", "api", "train", "generate", "doctor"}  # files of xltjax/ that are commands
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",
 }  # fmt: skip
@@ -71,7 +71,7 @@ def room(module: str) -> str:
     """The room of a module: a folder, ``model`` for the files that the commands share, or ``commands``."""
     parts = module.split(".")[1:]
     if not parts:
-        return "common"  # the package itself imports nothing
+        return "commands"  # the package exports what is for Python
     first = parts[0]
     # ``python -m xltjax.converters`` is a command too; the library below it is not.
     if (first in COMMANDS and len(parts) == 1) or parts == ["converters", "__main__"] or first == "miniature":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 
-from xltjax import __version__
 from xltjax.common.errors import did_you_mean
 from xltjax.common.signals import exit_when_interrupted
 
@@ -28,7 +28,7 @@ def main() -> None:
             print(f"  {name:<11} {purpose}")
         sys.exit(0)
     if sys.argv[1] == "--version":
-        print(f"xltjax {__version__}")
+        print(f"xltjax {importlib.metadata.version('xltjax')}")
         sys.exit(0)
     exit_when_interrupted()
     name = sys.argv.pop(1)

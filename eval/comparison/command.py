@@ -10,14 +10,14 @@ from typing import Any
 
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write, check_output_directory, parse_json, read_text
+from xltjax.common.files import atomic_write, check_output_directory, parse_json, read_json_object, read_text
 from xltjax.common.locks import lock_directory
 from xltjax.common.provenance import sha256
 from xltjax.common.settings import setting
-from xltjax.data.responses import read_responses
-from xltjax.eval.comparison.joined import Joined, join_scores
+from xltjax.eval.comparison.joined import Joined, find_scores, join_scores
 from xltjax.eval.comparison.report import notes, print_comparison, write_comparison
 from xltjax.eval.comparison.rows import comparison_rows, model_pairs
+from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.stats.intervals import resample
 
 FILE, FORMS = "compare.json", (".csv", ".md", ".tex")
@@ -25,7 +25,7 @@ KEYS = frozenset(("families", "paired_by", "rows"))
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class CompareSettings(ResponsesConfig):
     """Settings of ``compare``."""
 
     scores: tuple[str, ...] = setting(
@@ -46,6 +46,9 @@ class CompareSettings:
         "The scored responses, where no answers.jsonl lies beside the scores: their language, instruction_id, task "
         "and other keys.",
         paths=True,
+    )
+    split: str = setting(
+        "", "choice.json of `choose`: leave out the instructions on which learning rates were chosen."
     )
     level: float = setting(0.95, "Level of the intervals and tests, between 0 and 1.", section="Statistics")
     draws: int = setting(
@@ -70,7 +73,11 @@ def run(config: CompareSettings) -> None:
     out = Path(config.out)
     check_output_directory(out)
     check_ours(out, FILE, KEYS, FORMS)
-    joined = join_scores(config.scores, read_responses(config.responses) if config.responses else ())
+    joined = join_scores(
+        map(find_scores, config.scores),
+        config.read_files(config.responses) if config.responses else (),
+        read_left_out(Path(config.split)) if config.split else (),
+    )
     metrics = _metrics(joined, config.metrics)
     if config.baseline and config.baseline not in joined.models:
         raise UserError(
@@ -88,6 +95,7 @@ def run(config: CompareSettings) -> None:
         "baseline": config.baseline or None,
         "metrics": metrics,
         "by": config.by,
+        "split": config.split or None,
         "level": config.level,
         "draws": config.draws,
         "seed": config.seed,
@@ -105,6 +113,19 @@ def run(config: CompareSettings) -> None:
         write_comparison(out, rows, told, config.level)
     print_comparison(rows, told, config.level)
     print(f"compare.json, .csv, .md and .tex: {out}")
+
+
+def read_left_out(path: Path) -> frozenset[str]:
+    """The instructions of a ``choice.json`` on which rates were chosen and which final numbers should not use.
+
+    Raises:
+        UserError: when it is not one.
+    """
+    document = read_json_object(path)
+    sides = [document.get(name) for name in ("selection", "evaluation")]
+    if not all(isinstance(side, list) and all(isinstance(name, str) for name in side) for side in sides):
+        raise UserError(f"{path} is not a choice.json with the instructions that were used to choose")
+    return frozenset(sides[0] or ()) - frozenset(sides[1] or ())
 
 
 def check_ours(out: Path, name: str, keys: frozenset[str], forms: Sequence[str]) -> None:

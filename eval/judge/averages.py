@@ -240,9 +240,9 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
     for row in outcomes:
         lost = [f"{name} {row[name]}" for name in (*OUTCOMES[1:], "not_asked") if row[name]]
         if lost:
-            place = f"{row['judge']}, {row['model']}, {row['language'] or '?'}"
+            group = f"{row['judge']}, {row['model']}, {row['language'] or '?'}"
             print(
-                printable(f"without a score: {place}: {', '.join(lost)} of {row['calls'] + row['not_asked']}")
+                printable(f"without a score: {group}: {', '.join(lost)} of {row['calls'] + row['not_asked']}")
             )
 
 

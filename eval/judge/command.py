@@ -30,17 +30,16 @@ from xltjax.eval.judge.probes import probe_items
 from xltjax.eval.judge.questions import Questions, judgment, sample
 from xltjax.eval.judge.results import (
     Missing,
-    check_own_scores,
     find_call,
-    own_scores,
     run_scores,
+    save_scores,
     served,
     table_name,
     with_language,
 )
 from xltjax.eval.judge.rubrics import Rubric, load_rubric
 from xltjax.eval.language import load_identifier
-from xltjax.eval.scores import Unavailable, replace_scores
+from xltjax.eval.scores import Unavailable
 from xltjax.eval.summary import check_results
 
 RECORD = "judge.json"
@@ -176,8 +175,6 @@ def judge(config: JudgeConfig) -> None:
     check_output_directory(out)
     with lock_directory(out):
         check_results(out, (), plan.responses)
-        own = own_scores(plan.judges, plan.rubric, config.probes)
-        check_own_scores(out, own, plan.responses)
         with Calls(out, lambda line: _hide(line, plan.judges)) as calls:
             for each in plan.judges:
                 each.recall(calls)
@@ -320,8 +317,7 @@ def _results(config: JudgeConfig, plan: Plan, calls: Calls, out: Path) -> None:
     scores = run_scores(
         plan.judges, plan.rubric, plan.questions, plan.unasked, config.repeats, calls, missing
     )
-    own = own_scores(plan.judges, plan.rubric, config.probes)
-    saved = (score for _, score in replace_scores(out, own, scores))
+    saved = save_scores(out, scores, plan.responses, plan.judges, plan.rubric, config.probes)
     judgments = Judgments(
         plan.responses, with_language(saved, plan.responses, identify), plan.rubric.criteria
     )

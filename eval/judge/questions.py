@@ -53,12 +53,6 @@ class Questions(Sequence[Question]):
     ) -> None:
         self._rubric, self._responses, self._probes, self._repeats = rubric, responses, probes, repeats
 
-    def originals(self) -> dict[tuple[str, str], Response]:
-        """By their keys, the responses that are also asked about by probes, as they were given."""
-        if not self._probes:
-            return {}
-        return {response.key: response for response in self._responses}
-
     def __len__(self) -> int:
         return (len(self._responses) + len(self._probes)) * self._repeats
 

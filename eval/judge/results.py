@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.judges import Judge
@@ -17,8 +17,7 @@ from xltjax.eval.judge.questions import Call, Question, Questions, judgment
 from xltjax.eval.judge.rubrics import Rubric
 from xltjax.eval.judge.verdicts import Verdict
 from xltjax.eval.language import Identify, language_correct
-from xltjax.eval.scores import Score, Unavailable, failed, read_scores
-from xltjax.eval.table_files import printable
+from xltjax.eval.scores import Score, Unavailable, failed, rewrite_scores
 
 LANGUAGE_CORRECT = "language_correct"
 
@@ -73,9 +72,8 @@ def run_scores(
     repeats: int,
     calls: Calls,
     missing: Missing,
-) -> Iterator[tuple[Response, list[Score]]]:
+) -> Iterator[Score]:
     """Every score of a run, judge by judge, in the order of the questions; ``missing`` is counted on the way."""
-    originals = questions.originals()  # a probe may ask about a response under another instruction
     for judge in judges:
         for question in questions:
             call = find_call(judge.keys(question), calls)
@@ -84,38 +82,37 @@ def run_scores(
                 continue
             if call.body is None:
                 missing.problems[call.problem] += 1
-            response = originals.get(question.response.key, question.response)
-            yield response, question_scores(judge, question, judgment(question.rubric, call))
+            yield from question_scores(judge, question, judgment(question.rubric, call))
         for response in unasked:
-            yield response, list(unasked_scores(judge, rubric, response, repeats))
+            yield from unasked_scores(judge, rubric, response, repeats)
 
 
-def own_scores(judges: Sequence[Judge], rubric: Rubric, probes: Sequence[str]) -> Callable[[Score], bool]:
-    """Says of a score whether a run of these judges, this rubric and these probes replaces it."""
+def save_scores(
+    out: Path,
+    scores: Iterable[Score],
+    responses: Sequence[Response],
+    judges: Sequence[Judge],
+    rubric: Rubric,
+    probes: Sequence[str],
+) -> Iterator[Score]:
+    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, and give every score that the first then holds.
+
+    Scores that are already there stay, unless they are of these models, these judges, this rubric's criteria and
+    these probes. Both files are there when the stream has ended.
+    """
+    by_key = {response.key: response for response in responses}
+    models = {response.model for response in responses}
     metrics = {PREFIX + name for name in _names(rubric)}
     names = {judge.name for judge in judges}
 
     def own(score: Score) -> bool:
-        probe = score.detail.get("probe")
-        return score.metric in metrics and score.detail.get("judge") in names and probe in (None, *probes)
+        known = score.metric in metrics and score.model in models and score.detail.get("judge") in names
+        return known and score.detail.get("probe") in (None, *probes)
 
-    return own
-
-
-def check_own_scores(out: Path, own: Callable[[Score], bool], responses: Iterable[Response]) -> None:
-    """Refuse to replace the scores of models that ``responses`` do not have.
-
-    Raises:
-        UserError: when ``out`` has such scores.
-    """
-    path = out / "scores.jsonl"
-    if path.exists():
-        scored = {score.model for score in read_scores(path) if own(score)}
-        if lost := sorted(scored - {response.model for response in responses}):
-            raise UserError(
-                f"{out} holds scores of {printable(lost[0])} by this judge, which would be lost; choose another "
-                "--out, or give the responses of that model too, which are not judged again"
-            )
+    by_answer = itertools.groupby(scores, lambda score: (score.model, score.id))
+    scored = ((by_key[key], of_answer) for key, of_answer in by_answer)
+    for _, score in rewrite_scores(out, scored, own):
+        yield score
 
 
 def with_language(

@@ -301,6 +301,13 @@ def test_answers_under_other_ids_are_matched_by_instruction_or_by_its_text(tmp_p
         run(*files)
 
 
+def test_other_instructions_under_the_same_ids_are_named(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", "a", {"lpr": {"fr": [1.0, 0.0]}})
+    b = write(tmp_path / "b", "b", {"lpr": {"fr": [1.0, 0.0]}}, instruction="another")
+    output = " ".join(run(a, b, "--out", tmp_path / "out").split())
+    assert "asked different instructions, for 2 prompts (such as 0-fr, 1-fr)" in output
+
+
 def test_one_model_in_two_settings_is_compared_under_given_names(tmp_path: Path) -> None:
     first = write(tmp_path / "1", "m", {"lpr": {"fr": [1.0, 0.0, 1.0]}})
     second = write(tmp_path / "2", "m", {"lpr": {"fr": [1.0, 1.0, 1.0]}})

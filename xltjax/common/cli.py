@@ -14,11 +14,11 @@ import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from typing import Any, NoReturn
 
 import click
 
-from xltjax import __version__
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.provenance import remember_command
 from xltjax.common.settings import build, current_names, read_config_files, to_yaml
@@ -152,7 +152,7 @@ def _set_level(quiet: bool, verbose: bool) -> None:
 
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        click.echo(f"xltjax {__version__}")
+        click.echo(f"xltjax {metadata.version('xltjax')}")
         context.exit()
 
 

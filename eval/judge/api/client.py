@@ -190,7 +190,7 @@ class ApiJudge:
                         tasks[asyncio.create_task(self._call(client, question))] = question
                     if not tasks:
                         return
-                    waiting = set(tasks) | ({opened} if not opened.done() else set())
+                    waiting: set[asyncio.Task[Any]] = set(tasks) | ({opened} if not opened.done() else set())
                     done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     ended = [task for task in tasks if task in done]
                     problems = [problem for task in ended if (problem := task.exception()) is not None]
@@ -200,9 +200,8 @@ class ApiJudge:
                     for task in ended:
                         del tasks[task]
         finally:
-            for task in tasks:
-                task.cancel()
-            opened.cancel()
+            for running in (opened, *tasks):
+                running.cancel()
             await asyncio.gather(opened, *tasks, return_exceptions=True)
 
     def _client(self) -> openai.AsyncOpenAI:
