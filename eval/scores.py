@@ -167,15 +167,15 @@ def rewrite_scores(
 
     Args:
         out: an existing directory.
-        scored: a stream of responses with their scores; a response may come more than once.
+        scored: a stream of responses with their scores.
         replaced: whether a score that is already there makes way; all others stay, with their answers.
 
     Yields:
         Every score that the file then holds, with its response where it is one of ``scored``.
     """
     scores_path, answers_path = out / "scores.jsonl", out / ANSWERS
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
     kept: set[tuple[str, str]] = set()
-    written: set[tuple[str, str]] = set()
     with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
         if scores_path.exists():
             for score in read_scores(scores_path):
@@ -183,15 +183,14 @@ def rewrite_scores(
                     file.write(json_line(score.row()))
                     kept.add((score.model, score.id))
                     yield None, score
+        if answers_path.exists():
+            answers = {
+                key: row for row in read_answers(answers_path) if (key := (row["model"], row["id"])) in kept
+            }
         for response, scores in scored:
-            if response.key not in written:
-                written.add(response.key)
-                answers_file.write(json_line(answer_row(response)))
+            answers[response.key] = answer_row(response)
             for score in scores:
                 score = replace(score, language=response.language)
                 file.write(json_line(score.row()))
                 yield response, score
-        if answers_path.exists():
-            for row in read_answers(answers_path):
-                if (key := (row["model"], row["id"])) in kept and key not in written:
-                    answers_file.write(json_line(row))
+        answers_file.writelines(map(json_line, answers.values()))

@@ -230,9 +230,9 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
             table.add_column(name.replace("_", " "), justify="right")
         for (model, language), lines in _by_group(mine).items():
             for number, (over, cells) in enumerate(_different(lines)):
-                group = (Text(printable(model)), language or "?") if not number else (Text(), "")
+                place = (Text(printable(model)), language or "?") if not number else (Text(), "")
                 texts = [_cell(cells.get(name), short=number > 0) for name in names]
-                table.add_row(*group, over, *texts)
+                table.add_row(*place, over, *texts)
         console.print(table)
     console.print(
         f"{NOTE} Conventions that give the same means are left out here.", markup=False, highlight=False
