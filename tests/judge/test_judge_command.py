@@ -16,7 +16,7 @@ import pytest
 from helpers.judge_command import KEY, judge, lines, scores, states
 from helpers.judge_server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
 
-ROOT = Path(__file__).parents[2]
+from xltjax.eval import __main__ as program
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def answers(calls: Path) -> int:
 
 
 def test_a_killed_run_asks_only_for_what_is_missing(server: JudgeServer, tmp_path: Path) -> None:
-    kill_and_resume(server, tmp_path, kills=1, count=60, seed=0)
+    kill_and_resume(server, tmp_path, kills=1, count=48, seed=0)
 
 
 @pytest.mark.slow
@@ -225,6 +225,35 @@ def test_other_scores_of_the_folder_stay(server: JudgeServer, tmp_path: Path) ->
     fasttext = [line.split(",") for line in table if "correct_only,fasttext" in line]
     assert {cells[8] for cells in fasttext} == {"2"}
     assert set(json.loads((tmp_path / "out" / "judge.json").read_text())) == {"six", "relevance"}
+
+
+def test_scores_of_models_that_are_not_given_stay(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [{**row(n, "good"), "model": model} for n in range(2) for model in ("a", "b")]
+    to = ("--base-url", server.url, "--judge")
+    assert judge(tmp_path, rows, *to, "openai:x") == 0
+    path = tmp_path / "out" / "scores.jsonl"
+    before = set(path.read_text().splitlines())
+    for name, count in (("openai:x", len(before)), ("openai:y", len(before) * 3 // 2)):
+        assert judge(tmp_path, rows[::2], *to, name) == 0
+        after = path.read_text().splitlines()
+        assert before <= set(after)
+        assert len(after) == len(set(after)) == count
+    answers = [(line["model"], line["id"]) for line in lines(tmp_path / "out" / "answers.jsonl")]
+    assert sorted(answers) == sorted((line["model"], line["id"]) for line in rows)
+
+
+def test_the_scores_can_be_compared_between_models(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(2 * n + place, "good", model=model, id=f"q{n}", instruction_id=f"q{n}", instruction=f"Say {n}.")
+            for n in range(6) for place, model in enumerate("ab")]  # fmt: skip
+    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys, "argv", ["eval", "compare", str(tmp_path / "out"), "--out", str(tmp_path / "compared")]
+        )
+        with pytest.raises(SystemExit) as stop:
+            program.main()
+    assert stop.value.code == 0
+    assert "judge/helpfulness" in (tmp_path / "compared" / "compare.csv").read_text()
 
 
 def test_what_cannot_be_judged_is_not_sent(server: JudgeServer, tmp_path: Path) -> None:
