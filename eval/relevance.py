@@ -71,9 +71,14 @@ class RelevanceConfig(EvaluatorConfig):
         section="Judge",
     )
     mesh: str = setting(
-        "1x1", "Devices as DxT: answers are split over D, matrices over T.", section="Devices"
+        "1x1",
+        "Devices as DxT: answers are split over D, matrices over T.",
+        section="Devices",
+        affects_result=False,
     )
-    batch_size: int = setting(8, "Answers judged at once, over the whole mesh.", section="Devices")
+    batch_size: int = setting(
+        8, "Answers judged at once, over the whole mesh.", section="Devices", affects_result=False
+    )
     dtype: Literal["bfloat16", "float32"] = setting(
         "bfloat16", "Data type of weights and arithmetic; probabilities are float32.", section="Devices"
     )
