@@ -22,8 +22,6 @@ from xltjax.eval.modifiers.catalog import MODIFIERS_VERSION
 from xltjax.eval.relevance import RELEVANCE_VERSION
 from xltjax.eval.spelling import SPELLING_VERSION
 from xltjax.mesh import parse_mesh
-from xltjax.miniature import NAME as MINIATURE
-from xltjax.miniature.known import KNOWN_VERSION, KnownConfig
 from xltjax.study.arguments import flags
 from xltjax.study.contents import MODIFIED, WEIGHTS, Input, prompts
 from xltjax.study.grid import Cell
@@ -32,9 +30,7 @@ from xltjax.study.settings import Study
 # Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
 TRAIN_VERSION = 1
 GENERATE_VERSION = 1
-JUDGE_VERSION = 1
 TABLES_VERSION = 1
-CHOICE_VERSION = 1
 
 RESPONSES, SCORES = "responses.jsonl", "scores.jsonl"
 MODIFIED_PROMPTS = "prompts/modified.jsonl"
@@ -112,8 +108,7 @@ def stages(study: Study, cells: Sequence[Cell], root: Path) -> list[Stage]:
     found = [
         stage for cell in cells for define in CELL_STAGES if (stage := define(study, cell, root)) is not None
     ]
-    over_cells = (define(study, tuple(found), root) for define in STUDY_STAGES)
-    return found + [stage for stage in over_cells if stage is not None]
+    return found + [define(study, tuple(found), root) for define in STUDY_STAGES]
 
 
 def prepare(study: Study, cells: Sequence[Cell], root: Path) -> None:
@@ -236,23 +231,13 @@ def modifiers(study: Study, cell: Cell, root: Path) -> Stage | None:
 
 
 def relevance(study: Study, cell: Cell, root: Path) -> Stage | None:
-    """The relevance, where a judge is configured, or the questions are the miniature's, whose answers are known."""
+    """The relevance, where a judge is configured."""
     config = study.relevance
     if config is None:
-        if cell.generation(study).prompts != MINIATURE:
-            return None
-        stage = _evaluation(KnownConfig(), cell, root, "relevance", f"known {KNOWN_VERSION}", {})
-        return dataclasses.replace(stage, arguments=("miniature.known", *stage.arguments[2:]))
+        return None
     stage = _evaluation(config, cell, root, "relevance", str(RELEVANCE_VERSION), {"judge_model": ""})
     judge = Input("judge", "model", (config.judge_model,))
     return dataclasses.replace(stage, inputs=(judge,), devices=_devices(config.mesh))
-
-
-def judge(study: Study, cell: Cell, root: Path) -> Stage | None:
-    """The scores of a judge, where one is configured."""
-    if study.judge is None:
-        return None
-    return _evaluation(study.judge, cell, root, "judge", str(JUDGE_VERSION), {})
 
 
 def _evaluation(
@@ -329,34 +314,7 @@ def tables(study: Study, cells: Sequence[Stage], root: Path) -> Stage:
     )
 
 
-def choice(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
-    """The choice of the learning rate, where a family of cells has several."""
-    scored = [stage for stage in cells if stage.kind in ("surface", "relevance")]
-    families = {stage.path.split("/lr-")[0] for stage in scored}
-    if len({stage.path.split("/seed-")[0] for stage in scored}) == len(families):
-        return None
-    settings, defaults = _result_settings(study.choose, {"scores", "out", "runs", "responses"})
-    return Stage(
-        path="choice",
-        kind="choice",
-        version=str(CHOICE_VERSION),
-        settings=settings,
-        defaults=defaults,
-        inputs=(),
-        upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
-        outputs=("choice.json",),
-        arguments=(
-            "study.choice",
-            *(str(root / stage.path) for stage in scored),
-            *flags(study.choose),
-            "--out",
-            str(root / "choice"),
-        ),
-        partial=True,
-    )
-
-
 CELL_STAGES: tuple[Callable[[Study, Cell, Path], Stage | None], ...] = (
-    train, generate, generate_modified, surface, modifiers, relevance, judge,
+    train, generate, generate_modified, surface, modifiers, relevance,
 )  # fmt: skip
-STUDY_STAGES: tuple[Callable[[Study, Sequence[Stage], Path], Stage | None], ...] = (tables, choice)
+STUDY_STAGES: tuple[Callable[[Study, Sequence[Stage], Path], Stage], ...] = (tables,)
