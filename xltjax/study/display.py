@@ -10,7 +10,7 @@ from pathlib import Path
 from xltjax.study.contents import Contents
 from xltjax.study.launch.jobs import Job
 from xltjax.study.launch.runner import Outcome
-from xltjax.study.stages import RESPONSES, Stage
+from xltjax.study.stage import RESPONSES, Stage
 from xltjax.study.state import State
 
 INTERVAL = 10.0  # seconds between two lines about what is running

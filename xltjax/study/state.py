@@ -10,7 +10,7 @@ from typing import Literal
 from xltjax.common.errors import UserError
 from xltjax.study.contents import WEIGHTS, Contents, output, trained
 from xltjax.study.identity import Identity, Record
-from xltjax.study.stages import Stage
+from xltjax.study.stage import Stage
 
 
 @dataclass(frozen=True)
