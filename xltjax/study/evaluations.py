@@ -13,6 +13,8 @@ from xltjax.eval.language import LANGUAGE_VERSION
 from xltjax.eval.modifiers.catalog import MODIFIERS_VERSION
 from xltjax.eval.relevance import RELEVANCE_VERSION
 from xltjax.eval.spelling import SPELLING_VERSION
+from xltjax.miniature import NAME as MINIATURE
+from xltjax.miniature.known import KNOWN_VERSION, KnownConfig
 from xltjax.study.arguments import flags
 from xltjax.study.contents import Input
 from xltjax.study.grid import Cell
@@ -44,10 +46,13 @@ def modifiers(study: Study, cell: Cell, root: Path) -> Stage | None:
 
 
 def relevance(study: Study, cell: Cell, root: Path) -> Stage | None:
-    """The relevance, where a judge is configured."""
+    """The relevance, where a judge is configured, or the questions are the miniature's, whose answers are known."""
     config = study.relevance
     if config is None:
-        return None
+        if cell.generation(study).prompts != MINIATURE:
+            return None
+        stage = _evaluation(KnownConfig(), cell, root, "relevance", f"known {KNOWN_VERSION}", {})
+        return dataclasses.replace(stage, arguments=("miniature.known", *stage.arguments[2:]))
     stage = _evaluation(config, cell, root, "relevance", str(RELEVANCE_VERSION), {"judge_model": ""})
     judge = Input("judge", "model", (config.judge_model,))
     return dataclasses.replace(stage, inputs=(judge,), devices=devices_of(config.mesh))

@@ -22,7 +22,7 @@ from xltjax.__main__ import PACKAGES
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_file
 from xltjax.study.contents import WEIGHTS, Contents, output, trained
-from xltjax.study.identity import Record, set_aside
+from xltjax.study.identity import Record, set_aside, told
 from xltjax.study.launch.jobs import Job, shown
 from xltjax.study.stage import Stage
 from xltjax.study.state import identity_of
@@ -102,7 +102,7 @@ def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str:
             changes = _spoiled(stage, directory, before)
         if changes:
             place = set_aside(directory)
-            note = f"{', '.join(changes)}; the old result is kept in {place}"
+            note = f"{told(changes)}; the old result is kept in {place}"
     Record(now, command=shown(job.command([stage]))).write(directory)
     return note
 
