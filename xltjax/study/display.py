@@ -99,6 +99,8 @@ def _chosen(root: Path) -> Iterator[str]:
     if record is None or record.state != "done":
         return
     for family, found in read_json_object(root / "choose" / "choice.json")["families"].items():
+        if len(found["rates"]) < 2:
+            continue
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
         value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
         yield f"learning rate of {family}: {value}"
