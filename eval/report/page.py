@@ -1,7 +1,8 @@
 """The report as one HTML file that opens by a double click: no server, no network, nothing beside it.
 
-Nothing that a model or a user wrote becomes markup: the template escapes all text, and the answers are compressed data
-that the page's script writes as text. A policy in the page forbids every request and every script and style but its own.
+Nothing that a model or a user wrote becomes markup: the template escapes all text, and the answers are compressed
+data that the page's script writes as text. A policy in the page forbids every request, and every script and style but
+its own.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def _visible(value: object) -> object:
     """Text that every file and every browser takes."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    kept = (letter for letter in printable(value) if letter in "\n\t" or letter.isprintable() or ord(letter) > 159)
+    kept = (
+        letter for letter in printable(value) if letter in "\n\t" or letter.isprintable() or ord(letter) > 159
+    )
     return "".join(kept)
 
 

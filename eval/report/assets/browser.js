@@ -16,6 +16,7 @@ class Browser {
     root.replaceChildren(
       this.form.node,
       this.status,
+      legend(),
       element(
         "div",
         { className: "split" },
@@ -86,7 +87,7 @@ class Browser {
       element(
         "a",
         { href: this.address(prompt) },
-        element("span", { className: "about" }, about || id, element("span", { className: "amount" }, matching === answers.length ? `${matching}` : `${matching} / ${answers.length}`)),
+        element("span", { className: "about" }, element("span", {}, about || id), element("span", { className: "amount" }, matching === answers.length ? `${matching}` : `${matching} / ${answers.length}`)),
         element("span", { className: "ask", dir: "auto" }, instruction.slice(0, 140) || id),
       ),
     );
@@ -226,6 +227,21 @@ class Browser {
     }
     CSS.highlights.set("searched", new Highlight(...ranges));
   }
+}
+
+/** What the marks in the answers mean. */
+function legend() {
+  const word = (kind, says) => element("span", {}, element("mark", { className: kind }, says));
+  const line = (kind, says) => element("span", { className: `line ${kind}` }, says);
+  return element(
+    "p",
+    { className: "legend" },
+    word("foreign", "word of another language"),
+    word("nonword", "word of no dictionary"),
+    word("name", "name"),
+    line("other", "line in another language"),
+    line("unsure", "line in no language for sure"),
+  );
 }
 
 /** What another form of an instruction is beside this one. */
