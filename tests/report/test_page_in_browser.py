@@ -355,7 +355,7 @@ def test_nothing_is_wider_than_the_screen(opening: Any, small: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_printing_opens_what_is_folded_and_leaves_the_answers_out(opening: Any, small: Path) -> None:
+def test_printing_unfolds_the_tables_and_leaves_the_answers_out(opening: Any, small: Path) -> None:
     page = opening(small).page
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")

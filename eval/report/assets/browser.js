@@ -261,11 +261,10 @@ function keepInView(item, list) {
 const contents = document.querySelector("body > .columns > nav details");
 if (matchMedia("(max-width: 68rem)").matches) contents.open = false;
 
-// Paper cannot be opened: what is folded is unfolded before printing, apart from the answers.
+// Paper cannot be opened: tables that are folded are unfolded before printing.
 const opened = [];
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("main details:not([open])")) {
-    if (details.closest("#browser")) continue;
+  for (const details of document.querySelectorAll(".table > details:not([open])")) {
     details.open = true;
     opened.push(details);
   }
