@@ -1,9 +1,6 @@
-"""Reports made by hand, for tests of the page: a small one with evil answers, and one of any size."""
+"""A report made by hand, for tests of the page: one whose answers, names and drawings do all that they may."""
 
 from __future__ import annotations
-
-import random
-from itertools import accumulate
 
 from xltjax.eval.report.content import (
     FOREIGN,
@@ -118,50 +115,3 @@ def small_report() -> Report:
         figure(), sections, (("revision", "abc123"), ("data", "sha256:<0>")), answers,
         {"model a": "#0072b2", "model b": "#d55e00"}, COLORS,
     )  # fmt: skip
-
-
-def large_report(models: int, instructions: int, seed: int = 0) -> Report:
-    """``models`` x ``instructions`` x four languages, with all that a study knows of an answer."""
-    draw = random.Random(seed)
-    syllables = ["".join(draw.choices("abcdefghijklmnoprstuvz", k=draw.randint(2, 4))) for _ in range(900)]
-    words = ["".join(draw.choices(syllables, k=draw.choice((1, 1, 2, 3)))) for _ in range(20_000)]
-    frequencies = list(
-        accumulate(1 / (rank + 3) for rank in range(len(words)))
-    )  # natural texts repeat their words
-
-    def text(size: int) -> str:
-        drawn = draw.choices(words, cum_weights=frequencies, k=size)
-        return "\n".join(" ".join(drawn[at : at + 18]).capitalize() + "." for at in range(0, size, 18))
-
-    metrics = (
-        "language_correct", "line_language", "lpr", "line_accuracy", "wpr", "spelling", "spelling_name",
-        "spelling_foreign", "spelling_nonword", "relevance", "relevance_graded", "modifier_strict", "modifier_loose",
-    )  # fmt: skip
-    criteria = ("helpfulness", "language", "fluency", "relevance", "accuracy", "completeness")
-    questions = {(n, language): text(25) for n in range(instructions) for language in COLORS}
-    answers = []
-    for model in range(models):
-        for (n, language), question in questions.items():
-            answer = text(draw.randint(40, 260))
-            lines = answer.split("\n")
-            listed = draw.sample(answer.lower().replace(".", "").split(), 12)
-            scores = {metric: round(draw.random(), 4) for metric in metrics}
-            answers.append(
-                Answer(
-                    f"xlt113-{n:03d}-{language}", f"model-{model:02d}", language, f"task-{n % 25}", "",
-                    f"xlt113-{n:03d}", question, answer, draw.choice(("stop", "stop", "length")), language,
-                    scores | {"language_correct": float(draw.random() > 0.2)}, {},
-                    tuple(UnknownWord(word, draw.choice((NAME, FOREIGN, NONWORD)), "en") for word in listed),
-                    tuple(Passage(line[:80], draw.choice((language, language, "en"))) for line in lines),
-                    (Judgment("gpt", {name: float(draw.randint(0, 2)) for name in criteria}, words=text(60)),),
-                )
-            )  # fmt: skip
-    sections = tuple(
-        Section(
-            f"part-{k}", f"Part {k}", ("A paragraph.",), (figure(f"figure-{k}"),), (table(f"table-{k}", 200),)
-        )
-        for k in range(10)
-    )
-    return Report(
-        "A large study", ("Which rate is best?", "The middle one."), figure(), sections, (), answers
-    )

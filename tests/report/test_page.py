@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reports import EVIL, SVG, figure, large_report, small_report, table
+from helpers.reports import EVIL, SVG, figure, small_report, table
 
 from xltjax.common.errors import UserError
 from xltjax.eval.report.content import NO_VALUE, Answer, Column, Passage, Report
@@ -289,12 +289,6 @@ def test_a_page_needs_no_jax() -> None:
     code = "import sys, xltjax.eval.report.page; print('jax' in sys.modules or 'matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-@pytest.mark.slow
-def test_the_largest_study_fits(tmp_path: Path) -> None:
-    write_page(large_report(21, 113), tmp_path / "report.html")
-    assert (tmp_path / "report.html").stat().st_size < 15e6
 
 
 def test_evil_names_do_not_leave_the_head() -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers.reports import EVIL, large_report, small_report
+from helpers.reports import EVIL, small_report
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from xltjax.eval.report.content import Report
@@ -280,8 +280,11 @@ def test_a_permalink_leads_to_its_answer(opening: Any, small: Path) -> None:
 
 
 def test_an_address_that_names_nothing_shows_the_first_answers(opening: Any, small: Path) -> None:
-    for address in ("#nothing@nobody", "#%E0%A4%A", "#?model=nobody&words=none"):
-        assert opening(small, address).question() == "Que font les chats ?"
+    opened = opening(small, "#nothing@nobody")
+    for address in ("#%E0%A4%A", "#?model=nobody&words=none"):
+        assert opened.question() == "Que font les chats ?"
+        opened.go(address)
+    assert opened.status() == "7 of 7 answers, to 5 of 5 instructions."
 
 
 def test_every_link_of_the_browser_leads_back_to_what_it_stands_at(opening: Any, small: Path) -> None:
@@ -420,7 +423,7 @@ def test_one_id_for_different_questions_of_different_models(opening: Any, tmp_pa
 
 
 def test_a_long_list_grows_to_the_answer_that_is_asked_for(opening: Any, tmp_path: Path) -> None:
-    few = large_report(1, 2).answers
+    few = small_report().answers
     answers = [
         replace(few[0], id=f"n{k}", instruction=f"Question {k}", instruction_id="") for k in range(1000)
     ]
