@@ -6,12 +6,20 @@ from typing import NoReturn
 
 from xltjax.common.cli import execute, group
 from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.comparison import choose
+from xltjax.eval.comparison import command as compare
+from xltjax.eval.judge import command as judge
+from xltjax.eval.judge.report import command as judge_report
 from xltjax.eval.modifiers import command as modifiers
 
 COMMANDS = (
     surface.COMMAND,
     relevance.COMMAND,
     modifiers.COMMAND,
+    judge.COMMAND,
+    judge_report.COMMAND,
+    compare.COMMAND,
+    choose.COMMAND,
     agreement.COMMAND,
     sets_command.COMMAND,
 )

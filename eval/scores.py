@@ -1,15 +1,18 @@
-"""Scores: one value for each response and metric, as they stand in ``scores.jsonl``."""
+"""Scores: one value for each response and metric, as they stand in ``scores.jsonl``, and what their answers are."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import iterate_jsonl
+from xltjax.common.files import atomic_write, iterate_jsonl, json_line
+from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.report import BadRowError
 from xltjax.data.responses import Response
 
 # The metrics whose scores are 0 or 1 by definition. All others are shares, also where only 0 and 1 happen to occur.
@@ -39,6 +42,8 @@ class Score:
         detail: the evidence, ready for JSON.
         model: the model of the response. A metric knows only the text and leaves it empty;
             ``evaluator.score_missing`` fills it in. It is also empty in files of older versions.
+        language: the language under which the score counts in tables: that which the answer should have, or for
+            ``modifiers`` that of the instruction. ``summary.save_results`` fills it in; empty as ``model`` is.
     """
 
     id: str
@@ -47,17 +52,26 @@ class Score:
     state: str = "ok"
     detail: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    language: str = ""
 
     def row(self) -> dict[str, Any]:
         """The score as a line of ``scores.jsonl``."""
         return {
             "id": self.id,
             "model": self.model,
+            "language": self.language,
             "metric": self.metric,
             "value": self.value,
             "state": self.state,
             "detail": self.detail,
         }
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value; empty when there is one."""
+        if self.state == "ok":
+            return ""
+        return str(self.detail.get("reason") or "not said why") if self.state == "abstain" else self.state
 
     def __post_init__(self) -> None:
         if self.state == "ok":
@@ -94,8 +108,89 @@ def read_scores(path: Path) -> Iterator[Score]:
     """
     for line, row in iterate_jsonl(path):
         try:
-            yield Score(**row)
-        except (TypeError, ValueError):
+            score = Score(**row)
+            # People and tables write ids and names of models as numbers.
+            yield replace(score, id=as_name(score.id, "id"), model=as_name(score.model, "model"))
+        except (TypeError, ValueError, BadRowError):
             raise UserError(
-                f"{path}, line {line}: not a score (id, model, metric, value, state, detail)"
+                f"{path}, line {line}: not a score (id, model, language, metric, value, state, detail)"
             ) from None
+
+
+# --- the answers beside their scores ---
+
+ANSWERS = "answers.jsonl"  # the name of the file that lies beside a scores.jsonl
+LONGEST_KEY = 200  # characters of a text that can divide answers into groups; longer ones are contents
+
+
+def answer_row(response: Response) -> dict[str, Any]:
+    """The line of ``answers.jsonl``: what tells answers apart and into groups, without the texts and the language.
+
+    The language stands at each score, since it depends on the metric. ``instruction_hash`` tells whether two
+    models were asked the same.
+    """
+    row = {
+        key: value
+        for key, value in response.row().items()
+        if key not in ("language", "instruction", "response")
+        and (key in ("id", "model", "modifier") or not isinstance(value, (list, dict)))
+        and not (isinstance(value, str) and len(value) > LONGEST_KEY and key not in ("id", "model"))
+    }
+    if response.instruction:
+        digest = hashlib.blake2b(response.instruction.encode("utf-8", "surrogatepass"), digest_size=8)
+        row["instruction_hash"] = digest.hexdigest()
+    return row
+
+
+def read_answers(path: Path) -> Iterator[dict[str, Any]]:
+    """Stream the lines of an ``answers.jsonl``.
+
+    Raises:
+        UserError: naming the line that is not one of an answer.
+    """
+    for line, row in iterate_jsonl(path):
+        if not (
+            isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("model"), str)
+        ):
+            raise UserError(f"{path}, line {line}: not a line about an answer, with id and model")
+        yield row
+
+
+def rewrite_scores(
+    out: Path,
+    scored: Iterable[tuple[Response, Iterable[Score]]],
+    replaced: Callable[[Score], bool],
+) -> Iterator[tuple[Response | None, Score]]:
+    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, each completely or not at all.
+
+    Both are there when the stream has ended.
+
+    Args:
+        out: an existing directory.
+        scored: a stream of responses with their scores.
+        replaced: whether a score that is already there makes way; all others stay, with their answers.
+
+    Yields:
+        Every score that the file then holds, with its response where it is one of ``scored``.
+    """
+    scores_path, answers_path = out / "scores.jsonl", out / ANSWERS
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
+    kept: set[tuple[str, str]] = set()
+    with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
+        if scores_path.exists():
+            for score in read_scores(scores_path):
+                if not replaced(score):
+                    file.write(json_line(score.row()))
+                    kept.add((score.model, score.id))
+                    yield None, score
+        if answers_path.exists():
+            answers = {
+                key: row for row in read_answers(answers_path) if (key := (row["model"], row["id"])) in kept
+            }
+        for response, scores in scored:
+            answers[response.key] = answer_row(response)
+            for score in scores:
+                score = replace(score, language=response.language)
+                file.write(json_line(score.row()))
+                yield response, score
+        answers_file.writelines(map(json_line, answers.values()))

@@ -24,14 +24,14 @@ from xltjax.common.files import read_text
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
 from xltjax.eval.text.scripts import in_script_of, script_name, words_in_run
-from xltjax.eval.text.segmentation import without_cut_word
+from xltjax.eval.text.segmentation import says_nothing, without_cut_word
 from xltjax.eval.text.segmentation import words as word_spans
 from xltjax.eval.text.segmenters import UNSEGMENTED
 from xltjax.eval.text.word_forms import Accepts, Token, is_measure, is_regular
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
 # ``surface`` then starts anew.
-SPELLING_VERSION = 2
+SPELLING_VERSION = 3
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
 # Preferred dictionaries. Of those in ``_EITHER``, all count: English and Portuguese are correct in either spelling.
@@ -239,9 +239,22 @@ def _open(path: Path) -> Any:
     except ImportError:
         raise Unavailable("no module hunspell: pip install chunspell") from None
     _check_dictionary(path)
-    if hasattr(hunspell, "HunSpell"):  # pyhunspell
-        return hunspell.HunSpell(str(path), str(path.with_suffix(".aff")))
-    return hunspell.Hunspell(path.stem, hunspell_data_dir=str(path.parent))
+    stamp = tuple(each.stat().st_mtime_ns for each in (path, path.with_suffix(".aff")) if each.is_file())
+    return _read(getattr(hunspell, "HunSpell", None) or hunspell.Hunspell, path, stamp)
+
+
+@functools.lru_cache(maxsize=16)
+def _read(reader: type[Any], path: Path, stamp: tuple[int, ...]) -> Any:
+    """The Hunspell object of a dictionary, made once by a process that scores the answers of many models.
+
+    Args:
+        reader: the class of the module.
+        path: the ``.dic`` file.
+        stamp: what tells files that have changed from those before.
+    """
+    if reader.__name__ == "HunSpell":  # pyhunspell
+        return reader(str(path), str(path.with_suffix(".aff")))
+    return reader(path.stem, hunspell_data_dir=str(path.parent))
 
 
 def _check_dictionary(path: Path) -> None:
@@ -356,7 +369,8 @@ def spelling_scores(
 
     Code, tags, addresses and formulas are removed first. All four abstain on an answer without words or in a
     language without a dictionary. The last three need the dictionaries of all ``languages`` and abstain when one
-    of them is missing.
+    of them is missing. An answer without any letter, digit or picture has no word that is accepted: ``spelling`` is
+    0, as in all metrics, and the others abstain.
 
     Args:
         id: the id of the response.
@@ -375,7 +389,9 @@ def spelling_scores(
     read = prose(without_cut_word(text) if truncated else text)
     classes = classify_words(read, language, present | {language: own.accepts}, known)
     if classes.total == 0:
-        return [abstain(id, metric, "no words") for metric in SPELLING_METRICS]
+        others = [abstain(id, metric, "no words") for metric in SPELLING_METRICS]
+        empty = Score(id, "spelling", 0.0, detail={"reason": "empty", "words": 0})
+        return [empty, *others[1:]] if says_nothing(text) else others
     foreign = sum(counts.total() for counts in classes.foreign.values())
     unknown = foreign + classes.names.total() + classes.nonwords.total()
     spelling = Score(id, "spelling", 1 - unknown / classes.total, detail={"words": classes.total})

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from xltjax.eval import __main__ as evaluators
 from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
 from xltjax.miniature import __main__ as miniature
+from xltjax.study import __main__ as study
+from xltjax.study import tables
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -33,6 +35,8 @@ COMMANDS = {
     "generate": generate.COMMAND,
     "doctor": doctor.COMMAND,
     "miniature": miniature.COMMAND,
+    "study": study.COMMAND,
+    "study.tables": tables.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
 }
@@ -149,7 +153,7 @@ def test_a_flag_that_does_not_exist_is_found() -> None:
 
 def test_the_guides_show_every_command() -> None:
     shown = {line[0] for name in DOCUMENTS for line in command_lines(text(name))}
-    assert shown >= {"train", "generate", "doctor", "converters", "eval"}
+    assert shown >= {"train", "generate", "doctor", "converters", "eval", "study"}
 
 
 @pytest.mark.parametrize(
@@ -188,11 +192,9 @@ def test_every_module_in_prose_exists(name: str) -> None:
 
 
 @pytest.fixture
-def models(
-    hf_model: Callable[[str], tuple[Path, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A directory in which the models that the guides name are tiny ones, as the current directory."""
-    llama = hf_model("llama-2-7b")[0]
+def models(chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which the models that the guides name are a tiny one, as the current directory."""
+    llama = chat_model
     monkeypatch.chdir(tmp_path)
     for name in ("path/to/llama", "Llama-2-7b-hf"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -204,11 +206,16 @@ def models(
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "written"), [("README.md", "exported"), ("converting.md", "merged")])
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("README.md", "exported"), ("python.md", "copied"), ("converting.md", "merged")],
+)
 def test_the_python_runs(name: str, written: str, models: Path) -> None:
     names: dict[str, Any] = {}
-    (code,) = blocks(text(name), "python")
-    exec(code, names)
+    Path("mine.jsonl").write_text('{"instruction": "Why?", "response": "So."}\n' * 4)
+    for code in blocks(text(name), "python"):
+        few = "steps=2, sequence_length=64, tokens_per_batch=64, accumulation=1"
+        exec(code.replace("steps=500", few), names)
     assert (models / written / "model.safetensors").is_file()
     if "logits" in names:
         assert (names["logits"].shape[:2], names["logits"].dtype) == ((2, 4), "float32")

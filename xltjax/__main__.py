@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 
 from xltjax.common.errors import did_you_mean
@@ -13,10 +14,11 @@ COMMANDS = {
     "generate": "answer prompts greedily with a repetition penalty",
     "converters": "to-flax, to-hf, to-peft, check: between Hugging Face, PEFT and our checkpoints",
     "eval": "score responses of any model: language, spelling, modifiers, agreement",
+    "study": "models x data x learning rates x seeds: train, generate and score every cell",
     "doctor": "what is installed and what is missing",
     "miniature": "build the four-language toy world used by default",
 }
-PACKAGES = {"converters", "eval", "miniature"}  # the commands that are folders with a __main__
+PACKAGES = {"converters", "eval", "miniature", "study"}  # the commands that are folders with a __main__
 
 
 def main() -> None:
@@ -25,6 +27,9 @@ def main() -> None:
         print("usage: xltjax COMMAND ...   (xltjax COMMAND --help for each)\n")
         for name, purpose in COMMANDS.items():
             print(f"  {name:<11} {purpose}")
+        sys.exit(0)
+    if sys.argv[1] == "--version":
+        print(f"xltjax {importlib.metadata.version('xltjax')}")
         sys.exit(0)
     exit_when_interrupted()
     name = sys.argv.pop(1)

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval import relevance, surface
+from xltjax.eval.__main__ import COMMANDS
+from xltjax.eval.comparison.rules import RULES
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
-from xltjax.eval.stats.comparisons import detectable_between_models, minimal_detectable_difference
+from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
@@ -38,17 +40,12 @@ def test_the_power_in_the_guide_is_computed() -> None:
 
 
 def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
-    names = {*surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
-    commands = {c.COMMAND.name for c in (surface, relevance, modifiers, agreement, sets_command)}
+    names = {*RULES, *surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
+    commands = {each.name for each in COMMANDS}
     assert {name for name in names if f"`{name}`" not in GUIDE} == set()
     assert {name for name in commands if f"xltjax.eval {name}" not in GUIDE} == set()
 
 
 def test_every_flag_in_the_guide_exists() -> None:
-    known = {
-        flag
-        for module in (surface, relevance, modifiers, agreement, sets_command)
-        for parameter in module.COMMAND.params
-        for flag in parameter.opts
-    }
+    known = {flag for each in COMMANDS for parameter in each.params for flag in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", GUIDE)) - known == {"--help"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ def setting(
     section: str = "Settings",
     positional: bool = False,
     paths: bool = False,
+    metavar: str = "PATH",
     affects_result: bool = True,
     saved: bool = True,
     former: tuple[str, ...] = (),
@@ -44,7 +46,8 @@ def setting(
         help: one sentence for ``--help``, with the unit.
         section: the heading of ``--help`` under which the flag stands.
         positional: whether the value is given without a flag on the command line.
-        paths: whether the value is a tuple of file names, which are not split at commas.
+        paths: whether the value is a tuple of file names or the like, which are not split at commas.
+        metavar: what ``--help`` calls one of them.
         affects_result: whether another value gives another result. A setting that only changes speed,
             logging or place may differ when a run is resumed.
         saved: whether the setting belongs to the run and is written into its ``config.yaml``, unlike
@@ -52,7 +55,7 @@ def setting(
         former: earlier names of the setting, which files and flags may still use.
     """
     metadata = {
-        "help": help, "section": section, "positional": positional, "paths": paths,
+        "help": help, "section": section, "positional": positional, "paths": paths, "metavar": metavar,
         "affects_result": affects_result, "saved": saved, "former": former,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
@@ -194,17 +197,29 @@ def read_config_files(config_class: type[Any], names: Sequence[str]) -> dict[str
     """
     merged: dict[str, Any] = {}
     for name in names:
-        path = _find_config(name)
-        try:
-            values = yaml.safe_load(read_text(path))
-        except (yaml.YAMLError, ValueError, RecursionError) as problem:
-            raise UserError(f"{name} is not valid YAML: {problem}") from None
-        if values is None:
-            continue
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
-        merged.update(current_names(config_class, values))
+        merged.update(current_names(config_class, read_mapping(name)))
     return merged
+
+
+def read_mapping(name: str) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        name: a path, or the name of a shipped config.
+
+    Raises:
+        UserError: when the file is missing, is not YAML, or is not a mapping with text as its keys.
+    """
+    path = _find_config(name)
+    try:
+        values = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise UserError(f"{name} is not valid YAML: {problem}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
+    return values
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -224,16 +239,20 @@ def _find_config(name: str) -> Path:
     raise UserError(f"config {name!r} is neither a file nor a shipped config; {did_you_mean(key, shipped)}")
 
 
-def to_yaml(config: Any, *, saved_only: bool = False) -> str:
+def to_yaml(config: Any, *, saved_only: bool = False, explained: bool = False) -> str:
     """The resolved settings as YAML that ``--config`` reads back to an equal config.
 
     Args:
         config: a dataclass of settings.
         saved_only: leave out the settings that do not belong to the run (``setting(..., saved=False)``).
+        explained: write the help text of each setting above it, as a comment.
     """
-    values = {}
+    lines = []
     for field in dataclasses.fields(config):
         if field.metadata["saved"] or not saved_only:
             value = getattr(config, field.name)
-            values[field.name] = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            if explained:
+                lines += [f"# {line}\n" for line in textwrap.wrap(field.metadata["help"], 100)]
+            item = {field.name: list(value) if isinstance(value, tuple) else value}
+            lines.append(yaml.safe_dump(item, allow_unicode=True))
+    return "".join(lines)

@@ -12,6 +12,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.model_parts import AROUND, check_parts
 from xltjax.common.settings import setting
 from xltjax.data.corpora import Overlong
 from xltjax.data.packing import BatchShape
@@ -33,6 +34,8 @@ DTYPES = {
     "float32": (jnp.float32, jnp.float32),
 }
 
+RATE = "{rate}"  # stands in --out for the rate of each run of a sweep
+
 # Settings by section of --help. Those of a run change its speed, place or record, never its result.
 model_setting = partial(setting, section="Model and devices")
 data_setting = partial(setting, section="Data")
@@ -53,6 +56,12 @@ def rate_texts(rates: Sequence[float]) -> dict[float, str]:
     return texts
 
 
+def exact_text(rate: float) -> str:
+    """The shortest text that is exactly ``rate``, whatever other rates there are: ``1e-05``."""
+    short = f"{rate:g}"
+    return short if float(short) == rate else repr(rate)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Instruction tuning of one model (paper, Section 4 and Appendix B)."""
@@ -60,7 +69,8 @@ class TrainConfig:
     # fmt: off
     model: str = model_setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.")
     base: str = model_setting(
-        "", "Where the base of --model, a LoRA run, lies now, if it was moved.", affects_result=False, saved=False)
+        "", "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
+        affects_result=False, saved=False)
     resize_vocabulary: bool = model_setting(
         False, "Add rows to embedding and head for tokens that only the tokenizer has, each the mean of the others.")
     mesh: str = model_setting(
@@ -78,6 +88,8 @@ class TrainConfig:
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
     data_weights: tuple[float, ...] = data_setting(
         (), "Relative sampling weight of each data source; by its number of rows when not given.")
+    rows: int = data_setting(
+        0, "Rows that are used, drawn at random by --seed from those of all sources; 0: all.")
     split: str = data_setting(
         "", "Split of folders and datasets that is read; their training split, or all without one, when not given.")
     bad_rows: BadRows = data_setting(
@@ -103,10 +115,14 @@ class TrainConfig:
     rows_per_device: int = batch_setting(
         0, "Rows a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
         affects_result=False)
+    train_layers: tuple[str, ...] = optimization_setting(
+        (), "Layers that are trained, such as 0-3,28-31 or last-4; also embed, norm, head. The rest is frozen; "
+        "everything is trained when not given.")
     steps: int = optimization_setting(1000, "Updates.")
     learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
     learning_rates: tuple[float, ...] = optimization_setting(
-        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.")
+        (), "Several peak rates: one run after another in OUT/lr-RATE, or where OUT says {rate}; the model is loaded "
+        "and compiled once.")
     schedule: Schedule = optimization_setting(
         "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
         "--end-learning-rate.")
@@ -164,6 +180,7 @@ class TrainConfig:
         self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
         for name in (
             "rows_per_device",
+            "rows",
             "validation_rows",
             "validation_every",
             "sample_every",
@@ -173,6 +190,9 @@ class TrainConfig:
         self._require("lora_dropout", not self.lora_dropout or bool(self.lora_rank), "0 without --lora-rank")
         self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
         check_targets(self.lora_targets)
+        check_parts(self.train_layers, "train_layers")
+        if self.lora_rank and (around := [name for name in self.train_layers if name in AROUND]):
+            raise UserError(f"train_layers: {around[0]} gets no adapter; with --lora-rank, name layers alone")
         if self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
@@ -186,9 +206,13 @@ class TrainConfig:
 
     def runs(self) -> list[TrainConfig]:
         """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
+        if RATE in self.out:
+            places = {rate: self.out.replace(RATE, exact_text(rate)) for rate in self.learning_rates}
+        else:
+            places = {rate: f"{self.out}/lr-{text}" for rate, text in rate_texts(self.learning_rates).items()}
         return [
-            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{text}")
-            for rate, text in rate_texts(self.learning_rates).items()
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=out)
+            for rate, out in places.items()
         ] or [self]
 
     def batch_shape(self) -> BatchShape:
