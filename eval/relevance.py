@@ -22,17 +22,15 @@ from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import make_output_directory
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
-from xltjax.data.conversations import Message
-from xltjax.data.model_files import end_ids
 from xltjax.data.responses import Response
 from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
-from xltjax.eval.judge_prompt import fill_prompt, load_prompt
+from xltjax.eval.judge.local_model import LocalModel, LocalOptions, reply_tokens
+from xltjax.eval.judge.prompts import fill_prompt, load_prompt
 from xltjax.eval.scores import Score, failed, unanswered
 from xltjax.eval.summary import check_results, save_results
-from xltjax.eval.table_files import printable
 from xltjax.eval.tables import Column, print_summary
 from xltjax.eval.text.segmentation import is_empty
 
@@ -191,77 +189,36 @@ class LlamaJudge:
     """
 
     def __init__(self, config: RelevanceConfig) -> None:
-        import jax.numpy as jnp
-
-        from xltjax.converters.hf_config import llama_config, read_hf_config
-        from xltjax.converters.models import config_directory, find_model, load_model
-        from xltjax.mesh import make_mesh
-
         self._config = config
-        self._template = load_prompt("relevance")
-        self._source = find_model(config.judge_model)
-        directory = config_directory(self._source)
-        vocab_size = llama_config(read_hf_config(directory)).vocab_size
-        self._tokenizer = ChatTokenizer(
-            directory, config.template, vocab_size=vocab_size, date=config.template_date
+        self._template = load_prompt("paper-relevance.txt")
+        options = LocalOptions(
+            config.template,
+            config.template_date,
+            config.max_new_tokens,
+            config.mesh,
+            config.batch_size,
+            config.dtype,
         )
-        self._digits = digit_tokens(self._tokenizer, self._template)
-        self._mesh = make_mesh(config.mesh)
-        self._model = load_model(self._source, self._mesh, dtype=jnp.dtype(config.dtype), require_finite=True)
-        if config.preset == "paper":
-            self._decoder = self._make_decoder()
+        self._model = LocalModel(config.judge_model, options, check=self._set_digits)
 
-    def _make_decoder(self) -> Any:
-        from xltjax.inference.engine import Engine
-        from xltjax.inference.sampling import SamplingParams
-
-        # Greedy and without a repetition penalty, which would lower both digits: they stand in the question.
-        return Engine(
-            self._model,
-            self._mesh,
-            slots=self._config.batch_size,
-            max_new_tokens=self._config.max_new_tokens,
-            sampling=SamplingParams(),
-            eos=end_ids(self._tokenizer),
-        )
+    def _set_digits(self, tokenizer: ChatTokenizer) -> None:
+        self._digits = digit_tokens(tokenizer, self._template)
 
     def judge(self, responses: Sequence[Response]) -> list[Judgment]:
         """The judge's opinion of each response, in the order of ``responses``."""
         questions = [question(self._template, response) for response in responses]
-        prompts = self._tokenizer.prompts([(Message("user", text),) for text, _ in questions])
-        log_p = self._log_probabilities(prompts)
-        answers = self._answers(prompts) if self._config.preset == "paper" else {}
+        prompts = self._model.prompts([text for text, _ in questions])
+        log_p = self._model.log_probabilities(prompts, self._digits)
+        written = self._model.write(prompts) if self._config.preset == "paper" else {}
         return [
-            Judgment(len(prompt), log_p.get(index), answers.get(index), questions[index][1])
+            Judgment(
+                len(prompt),
+                (log_p[index][0], log_p[index][1]) if index in log_p else None,
+                written[index].text if index in written else None,
+                questions[index][1],
+            )
             for index, prompt in enumerate(prompts)
         ]
-
-    def _log_probabilities(self, prompts: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:
-        """log P("0") and log P("1") after each prompt that leaves room for them, by the index of the prompt."""
-        from xltjax.inference.logprobs import sequence_logprobs
-
-        fitting = self._fitting(prompts, max(map(len, self._digits)))
-        found = sequence_logprobs(
-            self._model,
-            self._mesh,
-            [prompts[index] for index in fitting for _ in self._digits],
-            [digit for _ in fitting for digit in self._digits],
-            batch_size=self._config.batch_size,
-        )
-        return {
-            index: (float(zero), float(one))
-            for index, (zero, one) in zip(fitting, found.reshape(-1, 2), strict=True)
-        }
-
-    def _answers(self, prompts: Sequence[Sequence[int]]) -> dict[int, str]:
-        """What the judge writes after each prompt that leaves room for it, by the index of the prompt."""
-        fitting = self._fitting(prompts, self._config.max_new_tokens)
-        answers = self._decoder.generate((index, prompts[index]) for index in fitting)
-        return {index: self._tokenizer.decode(answer.ids) for index, answer in answers}
-
-    def _fitting(self, prompts: Sequence[Sequence[int]], room: int) -> list[int]:
-        longest = self._model.config.max_positions - room
-        return [index for index, prompt in enumerate(prompts) if len(prompt) <= longest]
 
     def provenance(self) -> dict[str, Any]:
         """What the scores depend on besides the responses."""
@@ -270,7 +227,7 @@ class LlamaJudge:
         dated = {"template_date": config.template_date} if config.template == "tokenizer" else {}
         return {
             "judge": config.judge_model,
-            "path": str(self._source.resolve()),
+            "path": str(self._model.source.resolve()),
             "preset": config.preset,
             "template": config.template,
             "dtype": config.dtype,
@@ -281,36 +238,23 @@ class LlamaJudge:
 
     def files(self) -> list[tuple[str, int, int]]:
         """Name, size and modification time of the model's files, which tell another model in the same place."""
-        paths = sorted(self._source.rglob("*")) if self._source.is_dir() else [self._source]
-        stats = [(path.name, path.stat()) for path in paths if path.is_file()]
-        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return self._model.files()
 
 
 def question(template: str, response: Response) -> tuple[str, int]:
     """The paper's question about ``response``, and the number of escaped labels (see ``fill_prompt``)."""
-    values = {"TASK": response.instruction, "MODEL RESPONSE": response.response}
-    # No tokenizer takes lone surrogates.
-    return fill_prompt(template, {name: printable(text) for name, text in values.items()})
+    return fill_prompt(template, {"TASK": response.instruction, "MODEL RESPONSE": response.response})
 
 
 def digit_tokens(tokenizer: ChatTokenizer, template: str) -> tuple[list[int], list[int]]:
     """The token ids with which the replies "0" and "1" begin, tokenized as the chat template does it.
 
-    What follows the digit in both (a blank, EOS) is left out. For LLaMA-2 they are ▁ 0 (29871, 29900) and
-    ▁ 1 (29871, 29896).
+    For LLaMA-2 they are ▁ 0 (29871, 29900) and ▁ 1 (29871, 29896).
 
     Raises:
         UserError: when the tokenizer gives the same ids for both.
     """
-    examples = tokenizer.examples(
-        [(Message("user", template), Message("assistant", digit)) for digit in "01"]
-    )
-    zero, one = (example.ids[example.loss_mask].tolist() for example in examples)
-    while zero and one and zero[-1] == one[-1]:
-        zero.pop()
-        one.pop()
-    if not zero or not one:
-        raise UserError("the judge's tokenizer does not tell 0 from 1; use another --judge-model")
+    zero, one = reply_tokens(tokenizer, template, ("0", "1"))
     return zero, one
 
 

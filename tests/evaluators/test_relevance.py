@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
-from xltjax.eval.judge_prompt import fill_prompt, load_prompt
+from xltjax.eval.judge.prompts import fill_prompt, load_prompt
 from xltjax.eval.relevance import (
     METRICS,
     SCORER_METRICS,
@@ -39,7 +39,7 @@ def response(text: str = "A cat.", **values: Any) -> Response:
 
 
 def test_the_prompt_is_the_papers_to_the_letter() -> None:
-    assert load_prompt("relevance") == TABLE_3
+    assert load_prompt("paper-relevance.txt") == TABLE_3
     filled, escaped = question(TABLE_3, response("Un chat."))
     assert filled == TABLE_3.replace("{TASK}", "Name an animal.").replace("{MODEL RESPONSE}", "Un chat.")
     assert escaped == 0
