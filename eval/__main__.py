@@ -6,12 +6,14 @@ from typing import NoReturn
 
 from xltjax.common.cli import execute, group
 from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.comparison import command as compare
 from xltjax.eval.modifiers import command as modifiers
 
 COMMANDS = (
     surface.COMMAND,
     relevance.COMMAND,
     modifiers.COMMAND,
+    compare.COMMAND,
     agreement.COMMAND,
     sets_command.COMMAND,
 )

@@ -1,13 +1,16 @@
 """``python -m xltjax.eval agreement``: how far judges, annotators and programs agree on the same answers.
 
 Each ``scores.jsonl`` is one rater. Scores are joined by response and metric, so a person may have rated only a
-sample. What a rater could not score (its state is not ``ok``) is missing and never a rating.
+sample. What a rater could not score (its state is not ``ok``) is missing and never a rating; the table shows the
+share of answers with two ratings, and says which were left out and why.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +25,8 @@ from xltjax.data.responses import Response, read_responses
 from xltjax.eval.scores import Score, read_scores
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
+from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, Unscored, left_out_note
+from xltjax.eval.table_files import printable
 
 Key = tuple[str, str]  # the model and the id of a response
 Ratings = Mapping[str, Mapping[Key, float | None]]  # by metric and response; None is no score
@@ -65,13 +70,31 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """The agreement of some raters on one metric; ``language`` is empty for all languages together."""
+    """The agreement of some raters on one metric; ``language`` is empty for all languages together.
+
+    ``answers`` is the number of answers for which two raters or more have a line, with a rating or without.
+    """
 
     metric: str
     language: str
     raters: tuple[str, ...]
+    answers: int
     agreement: Agreement
     tau: Interval | None
+
+    @property
+    def coverage(self) -> float:
+        """The share of these answers that have two ratings."""
+        return self.agreement.n / self.answers if self.answers else 0.0
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Exact agreement if the raters differed in, or agreed on, every answer that lacks a rating."""
+        equal = self.agreement.exact.estimate
+        if equal is None:
+            return None
+        least = equal * self.agreement.n / self.answers
+        return least, least + 1 - self.coverage
 
 
 def run(config: AgreementSettings) -> None:
@@ -88,7 +111,9 @@ def run(config: AgreementSettings) -> None:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
     paths = [_scores_file(Path(name)) for name in config.scores]
     responses = read_responses(config.responses) if config.responses else []
-    raters = dict(zip(_names(paths), _read_ratings(paths, responses), strict=True))
+    names = _names(paths)
+    read, unscored = _read_ratings(paths, names, responses)
+    raters = dict(zip(names, read, strict=True))
     metrics = _shared_metrics(raters, config.metrics)
     scale = tuple(sorted(set(config.scale))) or None
     _check_scale(raters, metrics, scale)
@@ -97,13 +122,15 @@ def run(config: AgreementSettings) -> None:
     if not any(row.agreement.n for row in rows):
         raise UserError("no answer is rated twice; the files have nothing in common")
 
-    _print(rows, config.level)
+    left_out = _left_out(raters, unscored, metrics)
+    _print(rows, config.level, left_out)
     document = {
         "raters": {name: str(path) for name, path in zip(raters, paths, strict=True)},
         "responses": list(config.responses),
         "level": config.level,
         "draws": config.draws,
         "seed": config.seed,
+        "left_out": left_out,
         "rows": [_plain(row) for row in rows],
     }
     out = Path(config.out)
@@ -121,8 +148,10 @@ COMMAND = command(
 )
 
 
-def _read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> list[Ratings]:
-    """The scores of each file by metric and response.
+def _read_ratings(
+    paths: Sequence[Path], names: Sequence[str], responses: Sequence[Response]
+) -> tuple[list[Ratings], list[dict[str, Any]]]:
+    """The scores of each file by metric and response, and counts of those without a value, with their reasons.
 
     A score without a model, from an older version or from a person, belongs to the model that has its id in the
     other files or among the responses.
@@ -131,8 +160,16 @@ def _read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> list[
         UserError: for a line that is not a score, a response scored twice on one metric, or a score without a
             model whose id several models have.
     """
-    # Without the evidence, which would take the memory of all files.
-    files = [[replace(score, detail={}) for score in read_scores(path)] for path in paths]
+    files, unscored = [], []
+    for path, name in zip(paths, names, strict=True):
+        scores: list[Score] = []
+        counts: defaultdict[str, Unscored] = defaultdict(Unscored)
+        for score in read_scores(path):
+            counts[score.metric].add(score)
+            # Without the evidence, which would take the memory of all files.
+            scores.append(replace(score, detail={}))
+        files.append(scores)
+        unscored += [found.row(metric, label=f"{metric} ({name})") for metric, found in counts.items()]
     models: dict[str, set[str]] = {}
     for model, id in (
         *(each.key for each in responses),
@@ -140,7 +177,7 @@ def _read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> list[
     ):
         if model:
             models.setdefault(id, set()).add(model)
-    return [_ratings(path, scores, models) for path, scores in zip(paths, files, strict=True)]
+    return [_ratings(path, scores, models) for path, scores in zip(paths, files, strict=True)], unscored
 
 
 def _ratings(path: Path, scores: Iterable[Score], models: Mapping[str, set[str]]) -> Ratings:
@@ -236,16 +273,24 @@ def _rows(
             }
             for name, ratings in raters.items()
         }
+        lines = {
+            name: {item for item in ratings.get(metric, ()) if language in ("", subjects[item].language)}
+            for name, ratings in raters.items()
+        }
         present = [name for name, cell in cells.items() if cell]
         together = [tuple(present)] if len(present) > 2 else []
         for names in [*together, *itertools.combinations(present, 2)]:
-            yield _row(metric, language, {name: cells[name] for name in names}, subjects, scale, config)
+            counts = Counter(item for name in names for item in lines[name])
+            answers = sum(count > 1 for count in counts.values())
+            chosen = {name: cells[name] for name in names}
+            yield _row(metric, language, chosen, answers, subjects, scale, config)
 
 
 def _row(
     metric: str,
     language: str,
     cells: Mapping[str, Mapping[Key, float]],
+    answers: int,
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
     config: AgreementSettings,
@@ -260,20 +305,36 @@ def _row(
     if len(cells) == 2 and len(set(models.values())) > 1:
         first, second = cells.values()
         tau = system_tau(first, second, models, resamples, cluster=cluster, level=config.level)
-    return Row(metric, language, tuple(cells), found, tau)
+    return Row(metric, language, tuple(cells), answers, found, tau)
 
 
 def _plain(row: Row) -> dict[str, Any]:
     """The row without nesting, ready for JSON."""
     values = asdict(row)
     return {
-        **{key: values[key] for key in ("metric", "language", "raters")},
+        **{key: values[key] for key in ("metric", "language", "raters", "answers")},
+        "coverage": row.coverage,
+        "exact_bounds": row.bounds,
         **values["agreement"],
         "tau": values["tau"],
     }
 
 
-def _print(rows: Sequence[Row], level: float) -> None:
+def _left_out(
+    raters: Mapping[str, Ratings], unscored: Iterable[Mapping[str, Any]], metrics: Sequence[str]
+) -> str:
+    """Which answers enter no number: those that a rater did not score, and those of one rater alone."""
+    lines = [left_out_note([{**row, "metric": row["label"]} for row in unscored if row["metric"] in metrics])]
+    for metric in metrics:
+        counts = Counter(item for ratings in raters.values() for item in ratings.get(metric, ()))
+        alone = sorted(id for (_, id), count in counts.items() if count == 1)
+        if alone:
+            such = ", ".join(alone[:LISTED_ANSWERS])
+            lines.append(f"{metric}: only one file has a line for {len(alone)} answers (such as {such})")
+    return printable("\n".join(lines))
+
+
+def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -291,14 +352,21 @@ def _print(rows: Sequence[Row], level: float) -> None:
                 a = row.agreement
                 intervals = (a.exact, a.kappa, a.alpha, a.ac2, a.mean_difference, row.tau)
                 notes.update((i.note, None) for i in intervals if i is not None and i.note)
-                table.add_row(row.metric, row.language or "all", str(a.n), *map(_cell, intervals))
+                cells = [_cell(interval) for interval in intervals]
+                if row.bounds is not None and row.coverage < LOW_COVERAGE:
+                    cells[0] += " ({:.2f}–{:.2f})".format(*row.bounds)
+                count = f"{a.n} {math.floor(100 * row.coverage)}%"
+                table.add_row(printable(row.metric), row.language or "all", count, *cells)
         console.print(table)
     console.print(
         "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; diff: second rater minus "
-        f"first; tau: Kendall, ranking of models. {100 * level:g} % bootstrap intervals over instructions."
+        f"first; tau: Kendall, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
+        "Beside n: the share of the answers with a line of two raters that have two ratings; where it is under "
+        f"{100 * LOW_COVERAGE:g} %, (bounds): exact agreement if the raters differed in, or agreed on, all others."
     )
     for note in notes:
         console.print(f"* {note}")
+    console.print(left_out)
 
 
 def _cell(interval: Interval | None) -> str:

@@ -1,10 +1,11 @@
-"""Scores: one value for each response and metric, as they stand in ``scores.jsonl``."""
+"""Scores: one value for each response and metric, as they stand in ``scores.jsonl``, and what their answers are."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Score:
         detail: the evidence, ready for JSON.
         model: the model of the response. A metric knows only the text and leaves it empty;
             ``evaluator.score_missing`` fills it in. It is also empty in files of older versions.
+        language: the language under which the score counts in tables: that which the answer should have, or for
+            ``modifiers`` that of the instruction. ``summary.save_results`` fills it in; empty as ``model`` is.
     """
 
     id: str
@@ -47,17 +50,26 @@ class Score:
     state: str = "ok"
     detail: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
+    language: str = ""
 
     def row(self) -> dict[str, Any]:
         """The score as a line of ``scores.jsonl``."""
         return {
             "id": self.id,
             "model": self.model,
+            "language": self.language,
             "metric": self.metric,
             "value": self.value,
             "state": self.state,
             "detail": self.detail,
         }
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value; empty when there is one."""
+        if self.state == "ok":
+            return ""
+        return str(self.detail.get("reason") or "not said why") if self.state == "abstain" else self.state
 
     def __post_init__(self) -> None:
         if self.state == "ok":
@@ -94,8 +106,48 @@ def read_scores(path: Path) -> Iterator[Score]:
     """
     for line, row in iterate_jsonl(path):
         try:
-            yield Score(**row)
+            score = Score(**row)
+            yield score if isinstance(score.id, str) else replace(score, id=str(score.id))
         except (TypeError, ValueError):
             raise UserError(
-                f"{path}, line {line}: not a score (id, model, metric, value, state, detail)"
+                f"{path}, line {line}: not a score (id, model, language, metric, value, state, detail)"
             ) from None
+
+
+# --- the answers beside their scores ---
+
+ANSWERS = "answers.jsonl"  # the name of the file that lies beside a scores.jsonl
+LONGEST_KEY = 200  # characters of a text that can divide answers into groups; longer ones are contents
+
+
+def answer_row(response: Response) -> dict[str, Any]:
+    """The line of ``answers.jsonl``: what tells answers apart and into groups, without the texts and the language.
+
+    The language stands at each score, since it depends on the metric. ``instruction_hash`` tells whether two
+    models were asked the same.
+    """
+    row = {
+        key: value
+        for key, value in response.row().items()
+        if key not in ("language", "instruction", "response")
+        and (key in ("id", "model", "modifier") or not isinstance(value, (list, dict)))
+        and not (isinstance(value, str) and len(value) > LONGEST_KEY and key not in ("id", "model"))
+    }
+    if response.instruction:
+        digest = hashlib.blake2b(response.instruction.encode("utf-8", "surrogatepass"), digest_size=8)
+        row["instruction_hash"] = digest.hexdigest()
+    return row
+
+
+def read_answers(path: Path) -> Iterator[dict[str, Any]]:
+    """Stream the lines of an ``answers.jsonl``.
+
+    Raises:
+        UserError: naming the line that is not one of an answer.
+    """
+    for line, row in iterate_jsonl(path):
+        if not (
+            isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("model"), str)
+        ):
+            raise UserError(f"{path}, line {line}: not a line about an answer, with id and model")
+        yield row

@@ -8,7 +8,7 @@ import statistics
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,47 @@ import numpy as np
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, json_line, read_text
 from xltjax.data.responses import Response
-from xltjax.eval.scores import ZERO_ONE, Score, read_scores
-from xltjax.eval.stats.comparisons import detectable_between_clustered, detectable_between_models
+from xltjax.eval.scores import ANSWERS, ZERO_ONE, Score, answer_row, read_answers, read_scores
 from xltjax.eval.stats.intervals import Interval, mean_intervals, resample, wilson_interval
+from xltjax.eval.stats.power import detectable_between_clustered, detectable_between_models
 from xltjax.eval.table_files import printable, write_table
 
 LISTED_ANSWERS = 3  # ids that a summary names for each reason
 LOW_COVERAGE = 0.98  # below it, tables show the bounds
+
+
+@dataclass
+class Unscored:
+    """What some scores leave out: counts by reason, with the ids of some of the answers."""
+
+    abstained: int = 0
+    failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, score: Score) -> None:
+        """Count ``score`` unless it has a value."""
+        if score.value is not None:
+            return
+        if score.state == "abstain":
+            self.abstained += 1
+        else:
+            self.failed += 1
+        self.reasons[score.reason] += 1
+        examples = self.examples.setdefault(score.reason, [])
+        if len(examples) < LISTED_ANSWERS:
+            examples.append(score.id)
+
+    def row(self, metric: str, **more: Any) -> dict[str, Any]:
+        """The counts as ``left_out_note`` takes them."""
+        return {
+            "metric": metric,
+            "abstain": self.abstained,
+            "failed": self.failed,
+            "reasons": dict(sorted(self.reasons.items())),
+            "examples": dict(sorted(self.examples.items())),
+            **more,
+        }
 
 
 @dataclass
@@ -35,10 +69,7 @@ class _Cell:
     )  # numbers of instructions, one for each value
     values: array[float] = field(default_factory=lambda: array("d"))
     seen: set[int] = field(default_factory=set)
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    abstained: int = 0
-    failed: int = 0
+    unscored: Unscored = field(default_factory=Unscored)
 
 
 class Summary:
@@ -64,17 +95,7 @@ class Summary:
         if score.value is not None:
             cell.answers.append(instruction)
             cell.values.append(score.value)
-            return
-        if score.state == "abstain":
-            cell.abstained += 1
-            reason = score.detail["reason"]
-        else:
-            cell.failed += 1
-            reason = score.state
-        cell.reasons[reason] += 1
-        examples = cell.examples.setdefault(reason, [])
-        if len(examples) < LISTED_ANSWERS:
-            examples.append(response.id)
+        cell.unscored.add(score)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per model, language and metric, with the metrics in the order in which they were added."""
@@ -109,7 +130,8 @@ def _group_rows(cells: Mapping[str, _Cell], names: Sequence[str]) -> list[dict[s
 
 def _summary_row(metric: str, cell: _Cell, interval: Interval | None) -> dict[str, Any]:
     ok = len(cell.values)
-    answers = ok + cell.abstained + cell.failed
+    unscored = cell.unscored
+    answers = ok + unscored.abstained + unscored.failed
     scored = len(set(cell.answers))
     total = math.fsum(cell.values)
     low = high = method = None
@@ -121,13 +143,11 @@ def _summary_row(metric: str, cell: _Cell, interval: Interval | None) -> dict[st
         if interval.low is not None:
             low, high, method = interval.low, interval.high, "bootstrap"
     return {
-        "metric": metric,
+        **unscored.row(metric),
         "n": len(cell.seen),
         "n_scored": scored,
         "answers": answers,
         "ok": ok,
-        "abstain": cell.abstained,
-        "failed": cell.failed,
         "coverage": ok / answers,
         "mean": mean,
         "unscored_as_0": total / answers,
@@ -136,8 +156,6 @@ def _summary_row(metric: str, cell: _Cell, interval: Interval | None) -> dict[st
         "high": high,
         "interval": method,
         "detectable": _detectable(metric, cell, scored),
-        "reasons": dict(sorted(cell.reasons.items())),
-        "examples": dict(sorted(cell.examples.items())),
     }
 
 
@@ -176,7 +194,7 @@ def save_results(
     command: str,
     provenance: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Write ``scores.jsonl`` and ``summary.{json,csv,md}`` under ``out``, each completely or not at all.
+    """Write ``scores.jsonl``, ``answers.jsonl`` and ``summary.{json,csv,md}``, each completely or not at all.
 
     The scores of other metrics that are already there stay, so that commands can share a directory.
 
@@ -190,18 +208,27 @@ def save_results(
     Returns:
         The summary's rows for ``metrics``.
     """
-    scores_path, summary_path = out / "scores.jsonl", out / "summary.json"
+    scores_path, answers_path, summary_path = out / "scores.jsonl", out / ANSWERS, out / "summary.json"
     earlier = _read_summary(summary_path)
     summary = Summary()
-    with atomic_write(scores_path) as file:
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
+    kept: set[tuple[str, str]] = set()
+    with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
         if scores_path.exists():
             for score in read_scores(scores_path):
                 if score.metric not in metrics:
                     file.write(json_line(score.row()))
+                    kept.add((score.model, score.id))
+        if answers_path.exists():
+            answers = {
+                key: row for row in read_answers(answers_path) if (key := (row["model"], row["id"])) in kept
+            }
         for response, scores in scored:
+            answers[response.key] = answer_row(response)
             for score in scores:
-                file.write(json_line(score.row()))
+                file.write(json_line(replace(score, language=response.language).row()))
                 summary.add(response, score)
+        answers_file.writelines(map(json_line, answers.values()))
     rows = summary.rows()
     all_rows = [row for row in earlier["rows"] if row["metric"] not in metrics] + rows
     document = {
@@ -223,12 +250,13 @@ def check_results(out: Path) -> None:
     """Before hours of work, refuse a folder into which ``save_results`` would not write.
 
     Raises:
-        UserError: when it has a ``scores.jsonl`` or ``summary.json`` that is not ours.
+        UserError: when it has a ``scores.jsonl``, ``answers.jsonl`` or ``summary.json`` that is not ours.
     """
     _read_summary(out / "summary.json")
-    if (out / "scores.jsonl").exists():
-        for _ in read_scores(out / "scores.jsonl"):
-            pass
+    for name, read in (("scores.jsonl", read_scores), (ANSWERS, read_answers)):
+        if (out / name).exists():
+            for _ in read(out / name):
+                pass
 
 
 def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Tables as CSV and Markdown files."""
+"""Tables as CSV, Markdown and LaTeX files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,75 @@ def write_table(
         number: how a float is formatted, for example ".4f".
         notes: what stands under the Markdown table.
     """
-    cells = [[_cell(row.get(column), number) for column in columns] for row in rows]
-    with atomic_write(stem.with_suffix(".csv")) as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *cells])
-    with atomic_write(stem.with_suffix(".md")) as file:
+    rows = list(rows)
+    write_csv(stem.with_suffix(".csv"), rows, columns, number)
+    write_markdown(stem.with_suffix(".md"), rows, columns, number, notes)
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], number: str) -> None:
+    """Write ``rows`` as CSV; the arguments are those of ``write_table``."""
+    with atomic_write(path) as file:
+        lines = ([_cell(row.get(column), number) for column in columns] for row in rows)
+        csv.writer(file, lineterminator="\n").writerows([columns, *lines])
+
+
+def write_markdown(
+    path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], number: str, notes: str
+) -> None:
+    """Write ``rows`` as a Markdown table; the arguments are those of ``write_table``."""
+    with atomic_write(path) as file:
         file.write(_line(columns) + "|" + " --- |" * len(columns) + "\n")
-        for row in cells:
-            file.write(_line(" ".join(cell.replace("|", "\\|").split()) for cell in row))
+        for row in rows:
+            cells = (_cell(row.get(column), number) for column in columns)
+            file.write(_line(" ".join(cell.replace("|", "\\|").split()) for cell in cells))
         file.write(f"\n{notes}\n")
+
+
+def write_latex(
+    path: Path,
+    parts: Mapping[str, Sequence[Mapping[str, str]]],
+    columns: Sequence[str],
+    alignment: str,
+    notes: str,
+) -> None:
+    """Write a LaTeX ``tabular`` with the rules of ``booktabs``, which a table can input.
+
+    Args:
+        path: the file.
+        parts: rows of texts, by the line that stands above them.
+        columns: the keys to write, which are also the headings.
+        alignment: the column types, for example "llr".
+        notes: comments above the table.
+    """
+    with atomic_write(path) as file:
+        file.write("% \\usepackage{booktabs}\n")
+        file.writelines(f"% {line}\n" for line in printable(notes).splitlines())
+        file.write(f"\\begin{{tabular}}{{{alignment}}}\n\\toprule\n")
+        file.write(_latex_line(columns))
+        for heading, rows in parts.items():
+            file.write("\\midrule\n")
+            file.write(f"\\multicolumn{{{len(columns)}}}{{l}}{{{latex_text(heading)}}} \\\\\n")
+            for row in rows:
+                file.write(_latex_line(row.get(column, "") for column in columns))
+        file.write("\\bottomrule\n\\end{tabular}\n")
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%",
+        "_": "\\_", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "$<$", ">": "$>$", "−": "$-$",
+        "–": "--", "…": "\\ldots{}", "[": "{[}", "]": "{]}",
+    }
+)  # fmt: skip
+
+
+def latex_text(text: str) -> str:
+    """``text`` so that LaTeX prints it as it stands, on one line."""
+    return " ".join(printable(text).split()).translate(_LATEX)
+
+
+def _latex_line(cells: Iterable[str]) -> str:
+    return " & ".join(map(latex_text, cells)) + " \\\\\n"
 
 
 def _cell(value: Any, number: str) -> str:

@@ -146,10 +146,10 @@ def modifiers(config: ModifiersConfig) -> None:
             lambda missing: ((each, _scores(each, own_answers[each.key], identify)) for each in missing),
             "modifiers",
         )
-        save_results(out, scored(), METRICS, "modifiers", provenance)
+        summary = save_results(out, scored(), METRICS, "modifiers", provenance)
         rows = table_rows(scored(), MODIFIERS)
     save_table(out, rows)
-    print_table(rows)
+    print_table(rows, summary)
     print(f"scores, modifiers.csv and modifiers.md: {out}")
 
 

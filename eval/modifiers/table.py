@@ -10,26 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xltjax.data.responses import Response
 from xltjax.eval.scores import Score
-from xltjax.eval.stats.comparisons import (
-    detectable_between_models,
-    holm,
-    mcnemar,
-    minimal_detectable_difference,
-)
+from xltjax.eval.stats.comparisons import holm, mcnemar
 from xltjax.eval.stats.intervals import wilson_interval
-from xltjax.eval.summary import count_range, median_points
-from xltjax.eval.table_files import write_table
+from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference
+from xltjax.eval.summary import BOUNDS_NOTE, LOW_COVERAGE, count_range, left_out_note, median_points
+from xltjax.eval.table_files import printable, write_table
 
 GRADES = ("strict", "loose")
 COLUMNS = (
     "model", "language", "modifier", "grade", "n", "decided", "abstain", "failed",
-    "rate", "low", "high", "placebo_n", "placebo", "placebo_low", "placebo_high",
-    "pairs", "lift", "p", "p_holm", "detectable", "detectable_models",
+    "coverage", "rate", "unscored_as_0", "unscored_as_1", "low", "high",
+    "placebo_n", "placebo_coverage", "placebo", "placebo_unscored_as_0", "placebo_unscored_as_1", "placebo_low",
+    "placebo_high", "pairs", "lift", "p", "p_holm", "detectable", "detectable_models",
 )  # fmt: skip
 
 
@@ -47,7 +46,8 @@ def table_rows(
 ) -> list[dict[str, Any]]:
     """One row per model, language, modifier and grade.
 
-    ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals. ``lift`` is their
+    ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals, ``coverage`` is the share
+    of decided answers, and the bounds are the rates if all other answers had 0, or 1. ``lift`` is their
     difference over the ``pairs`` in which both are decided, ``p`` its exact McNemar test, and ``p_holm`` the
     same corrected for the modifiers of that model, language and grade. ``detectable`` is the lift that so
     many pairs show with 80 % power, ``detectable_models`` the difference between two models with so many
@@ -79,8 +79,7 @@ def table_rows(
 
 def _row(model: str, language: str, modifier: str, grade: str, cell: _Cell) -> dict[str, Any]:
     asked, unasked = cell.values[f"modifier_{grade}"], cell.values[f"placebo_{grade}"]
-    decided, rate, low, high = _share(asked)
-    placebo_n, placebo, placebo_low, placebo_high = _share(unasked)
+    own, placebo = _share(asked), _share(unasked)
     test = mcnemar(asked, unasked)
     lift = (test.only_a - test.only_b) / test.n if test.n else None
     return {
@@ -89,16 +88,11 @@ def _row(model: str, language: str, modifier: str, grade: str, cell: _Cell) -> d
         "modifier": modifier,
         "grade": grade,
         "n": len(asked),
-        "decided": decided,
+        "decided": own["n"],
         "abstain": cell.abstained,
-        "failed": len(asked) - decided - cell.abstained,
-        "rate": rate,
-        "low": low,
-        "high": high,
-        "placebo_n": placebo_n,
-        "placebo": placebo,
-        "placebo_low": placebo_low,
-        "placebo_high": placebo_high,
+        "failed": len(asked) - own["n"] - cell.abstained,
+        **{key: own[key] for key in _SHARE if key != "n"},
+        **{"placebo" if key == "rate" else f"placebo_{key}": placebo[key] for key in _SHARE},
         "pairs": test.n,
         "lift": lift,
         "p": test.p_value if test.n else None,
@@ -110,11 +104,23 @@ def _row(model: str, language: str, modifier: str, grade: str, cell: _Cell) -> d
     }
 
 
-def _share(values: Mapping[str, float | None]) -> tuple[int, float | None, float | None, float | None]:
+_SHARE = ("n", "coverage", "rate", "unscored_as_0", "unscored_as_1", "low", "high")
+
+
+def _share(values: Mapping[str, float | None]) -> dict[str, Any]:
+    """How many of ``values`` are decided, and the rate among these with its bounds and its interval."""
     decided = [value for value in values.values() if value is not None]
-    if not decided:
-        return 0, None, None, None
-    return len(decided), sum(decided) / len(decided), *wilson_interval(int(sum(decided)), len(decided))
+    total, ones = len(values), int(sum(decided))
+    low, high = wilson_interval(ones, len(decided)) if decided else (None, None)
+    return {
+        "n": len(decided),
+        "coverage": len(decided) / total if total else None,
+        "rate": ones / len(decided) if decided else None,
+        "unscored_as_0": ones / total if total else None,
+        "unscored_as_1": (ones + total - len(decided)) / total if total else None,
+        "low": low,
+        "high": high,
+    }
 
 
 def _detectable(only_asked: int, only_unasked: int, pairs: int) -> float | None:
@@ -149,36 +155,53 @@ def footnote(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the strict rates with the loose ones beside them, in percent."""
-    table = Table(title="Modifiers fulfilled, % [95 % interval]", title_justify="left")
+def print_table(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> None:
+    """Print the strict rates with the loose ones beside them, in percent, and which answers they leave out and why.
+
+    Args:
+        rows: from ``table_rows``.
+        summary: the rows that ``save_results`` returns, which count the reasons.
+    """
+    heading = "Modifiers fulfilled: % [95 % interval], coverage (bounds)"
+    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
-    for heading in ("lang", "modifier"):
-        table.add_column(heading)
-    for heading in ("n", "strict", "loose", "placebo", "lift", "p (Holm)", "abstain", "failed"):
-        table.add_column(heading, justify="right")
+    for name in ("lang", "modifier"):
+        table.add_column(name)
+    for name in ("n", "strict", "loose", "placebo", "lift", "p (Holm)"):
+        table.add_column(name, justify="right")
     for strict, loose in zip(rows[::2], rows[1::2], strict=True):
         table.add_row(
-            strict["model"],
+            Text(printable(strict["model"])),
             strict["language"] or "?",
-            strict["modifier"],
+            Text(printable(strict["modifier"])),
             str(strict["n"]),
-            _interval(strict["rate"], strict["low"], strict["high"]),
+            _rate(strict, "rate", ""),
             _per_cent(loose["rate"]),
-            _interval(strict["placebo"], strict["placebo_low"], strict["placebo_high"]),
+            _rate(strict, "placebo", "placebo_"),
             "-" if strict["lift"] is None else f"{100 * strict['lift']:+.0f}",
             "-" if strict["p_holm"] is None else f"{strict['p_holm']:.3f}",
-            str(strict["abstain"]),
-            str(strict["failed"]),
         )
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    console.print(footnote(rows), markup=False, highlight=False)
+    told = f"{footnote(rows)} Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
+    console.print(told, markup=False, highlight=False)
+    # Both grades of a verdict have the same state.
+    strict_only = [row for row in summary if row["metric"].endswith("_strict")]
+    console.print(left_out_note(strict_only), markup=False, highlight=False)
 
 
 def _per_cent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f}"
 
 
-def _interval(share: float | None, low: float | None, high: float | None) -> str:
-    return "-" if share is None else f"{_per_cent(share)} [{_per_cent(low)}–{_per_cent(high)}]"
+def _rate(row: Mapping[str, Any], rate: str, prefix: str) -> Text:
+    """A rate with its interval, its coverage, and its bounds where many answers are left out."""
+    coverage = row[f"{prefix}coverage"]
+    text = _per_cent(row[rate])
+    if row[rate] is not None:
+        text += f" [{_per_cent(row[f'{prefix}low'])}–{_per_cent(row[f'{prefix}high'])}]"
+    if coverage is not None:
+        text += f" {math.floor(100 * coverage)}%"
+    if row[rate] is not None and coverage < LOW_COVERAGE:
+        text += f" ({_per_cent(row[f'{prefix}unscored_as_0'])}–{_per_cent(row[f'{prefix}unscored_as_1'])})"
+    return Text(text)

@@ -1,4 +1,4 @@
-"""Paired comparisons of models: differences with intervals, exact tests, Holm's correction and power.
+"""Paired comparisons of models: differences with intervals, exact tests and Holm's correction.
 
 ``xltjax.eval.stats.intervals`` explains cells, items and clusters.
 """
@@ -6,17 +6,26 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
-from xltjax.eval.stats.intervals import Cell, Interval, Item, Key, Resamples, mean_differences
+from xltjax.eval.stats.intervals import (
+    Cell,
+    Interval,
+    Item,
+    Key,
+    Resamples,
+    UnitSums,
+    percentile_interval,
+    ratio_draws,
+)
+from xltjax.eval.stats.power import detectable_between_pairs
 
-# The sign-flip distribution is computed exactly up to this many distinct sums.
+# The sign-flip distribution is computed exactly up to this many sums.
 _EXACT_SUMS = 2**16
 # Random sign patterns are drawn in blocks of this many signs.
 _BLOCK = 2**22
@@ -37,18 +46,26 @@ class Comparison:
     """Two cells compared, ``a`` minus ``b``.
 
     Attributes:
-        difference: the difference of the means over the items that both have scored (paired; quote this one).
-        own_support: the difference of the means, each over its own items; it also depends on *which* items
+        difference: the mean difference over the items that both have scored (paired; quote this one).
+        own_difference: the difference of the means, each over its own items; it also depends on *which* items
             those are.
-        p_value: of the two-sided sign-flip test of ``difference``; None without a common item.
+        instructions: how many instructions have a common item.
+        a_higher: how many of them have a higher sum of scores under ``a``.
+        b_higher: how many have a higher one under ``b``.
+        p_value: two-sided, of the hypothesis that the two models are alike; None without a common item.
+        test: ``mcnemar`` or ``sign-flip``, which gave the p-value.
         exact: whether the p-value is exact rather than a Monte Carlo estimate.
         minimal_detectable: the true difference that such a comparison would find with 80 % power; None where the
             differences have no spread.
     """
 
     difference: Interval
-    own_support: Interval
+    own_difference: float | None
+    instructions: int
+    a_higher: int
+    b_higher: int
     p_value: float | None
+    test: str
     exact: bool
     minimal_detectable: float | None
 
@@ -59,89 +76,123 @@ def compare(
     *,
     cluster: Mapping[Item, str] | None = None,
     level: float = 0.95,
+    zero_one: bool = False,
 ) -> dict[Key, Comparison]:
     """Paired comparisons on shared resamples. Correct the p-values of a family of them with ``holm``.
+
+    The interval is the percentile bootstrap of the mean difference over instructions. The test is McNemar's
+    for scores of 0 and 1 with one item in each instruction, and otherwise the sign-flip test of the instructions'
+    sums of differences, which for such scores is McNemar's.
+
+    Args:
+        pairs: cells ``a`` and ``b``.
+        resamples: resamples of the units of the items.
+        cluster: the instruction of each item, when an item is finer than an instruction.
+        level: the level of confidence.
+        zero_one: whether all scores are 0 or 1 by definition.
 
     Raises:
         KeyError: for an item whose unit is not in ``resamples``.
         ValueError: for a score that is not finite.
     """
-    common = {key: common_support(a, b) for key, (a, b) in pairs.items()}
-    differences = mean_differences(common, resamples, cluster=cluster, level=level)
-    own_supports = mean_differences(pairs, resamples, cluster=cluster, level=level)
-    results = {}
-    for key, (a, b) in pairs.items():
-        sums, counts = _differences_by_unit(a, b, cluster)
-        p_value, exact = sign_flip_test(sums, draws=resamples.draws, seed=resamples.seed)
-        results[key] = Comparison(
-            difference=differences[key],
-            own_support=own_supports[key],
-            p_value=p_value if len(sums) else None,
+    if not pairs:
+        return {}
+    found = _pairings(pairs, resamples, cluster)
+    draws = ratio_draws(list(found.values()), resamples)
+    tests = _tests(found, resamples, zero_one)
+    return {
+        key: Comparison(
+            difference=percentile_interval(
+                pairing.mean(), drawn, n=pairing.n, total=pairing.total, units=pairing.units, level=level
+            ),
+            own_difference=_own_difference(*pairs[key]),
+            instructions=pairing.units,
+            a_higher=int(np.count_nonzero(pairing.sums > 0)),
+            b_higher=int(np.count_nonzero(pairing.sums < 0)),
+            p_value=p_value if pairing.n else None,
+            test=test,
             exact=exact,
-            minimal_detectable=_detectable(sums, counts, level, power=0.8),
+            minimal_detectable=detectable_between_pairs(
+                pairing.sums[pairing.counts > 0], pairing.counts[pairing.counts > 0], level
+            ),
         )
-    return results
+        for (key, pairing), drawn, (p_value, test, exact) in zip(found.items(), draws, tests, strict=True)
+    }
 
 
-def typical_detectable_difference(
-    cells: Sequence[Cell],
-    *,
-    cluster: Mapping[Item, str] | None = None,
-    level: float = 0.95,
-    power: float = 0.8,
-) -> float | None:
-    """The footnote of a table: the median minimal detectable difference over the pairs of its cells.
+def _own_difference(a: Cell, b: Cell) -> float | None:
+    scored = [[value for value in cell.values() if value is not None] for cell in (a, b)]
+    if not all(scored):
+        return None
+    first, second = (math.fsum(values) / len(values) for values in scored)
+    return first - second
 
-    None when no pair of cells shares two instructions.
-    """
-    detectable = [
-        _detectable(*_differences_by_unit(a, b, cluster), level, power)
-        for a, b in itertools.combinations(cells, 2)
-    ]
-    present = [value for value in detectable if value is not None]
-    return float(np.median(present)) if present else None
+
+def _pairings(
+    pairs: Mapping[Key, tuple[Cell, Cell]], resamples: Resamples, cluster: Mapping[Item, str] | None
+) -> dict[Key, UnitSums]:
+    """The differences of each pair on the items that both have scored, summed by unit."""
+    cells = {id(cell): cell for pair in pairs.values() for cell in pair}
+    items: dict[Item, int] = {}
+    for cell in cells.values():
+        for item in cell:
+            items.setdefault(item, len(items))
+    position = {unit: row for row, unit in enumerate(resamples.units)}
+    unit = np.array([position[item if cluster is None else cluster[item]] for item in items], dtype=np.int64)
+    # The items in the order of their units and names, so that the order of the input changes no rounding.
+    names = list(map(str, items))
+    order = np.array(sorted(range(len(items)), key=lambda k: (unit[k], names[k])), dtype=np.int64)
+    values = {}
+    for each, cell in cells.items():
+        for item, value in cell.items():
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"the score of {item!r} is {value}; a missing score is None")
+        row = np.full(len(items), np.nan)
+        row[[items[item] for item in cell]] = [np.nan if value is None else value for value in cell.values()]
+        values[each] = row[order]
+    unit = unit[order]
+    return {
+        key: _pairing(values[id(a)] - values[id(b)], unit, len(resamples.units), len({*a, *b}))
+        for key, (a, b) in pairs.items()
+    }
+
+
+def _pairing(differences: np.ndarray, unit: np.ndarray, units: int, total: int) -> UnitSums:
+    both = ~np.isnan(differences)
+    common, unit = differences[both], unit[both]
+    return UnitSums(
+        np.bincount(unit, common, minlength=units),
+        np.bincount(unit, minlength=units).astype(np.float64),
+        float(common.min(initial=math.inf)),
+        float(common.max(initial=-math.inf)),
+        total,
+    )
+
+
+def _tests(
+    pairings: Mapping[Key, UnitSums], resamples: Resamples, zero_one: bool
+) -> Iterator[tuple[float, str, bool]]:
+    """The p-value of each pairing, the test that gave it, and whether it is exact."""
+    flipped = sign_flip_tests(
+        [np.zeros(0) if zero_one and each.n == each.units else each.sums for each in pairings.values()],
+        draws=resamples.draws,
+        seed=resamples.seed,
+    )
+    for each, (p_value, exact) in zip(pairings.values(), flipped, strict=True):
+        if zero_one and each.n == each.units:
+            wins, losses = np.count_nonzero(each.sums > 0), np.count_nonzero(each.sums < 0)
+            yield _mcnemar_p(int(wins), int(losses)), "mcnemar", True
+        else:
+            yield p_value, "sign-flip", exact
+
+
+# --- tests ---
 
 
 def _differences(a: Cell, b: Cell) -> dict[Item, float]:
     """``a`` minus ``b`` on the items that both have scored."""
     scored = ((item, x, b.get(item)) for item, x in a.items())
     return {item: x - y for item, x, y in scored if x is not None and y is not None}
-
-
-def _differences_by_unit(
-    a: Cell, b: Cell, cluster: Mapping[Item, str] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The summed differences on common items and the number of these items, both [units]."""
-    by_unit: dict[Item, list[float]] = {}
-    for item, difference in _differences(a, b).items():
-        by_unit.setdefault(item if cluster is None else cluster[item], []).append(difference)
-    sums = [math.fsum(values) for values in by_unit.values()]
-    return np.array(sums), np.array([float(len(values)) for values in by_unit.values()])
-
-
-def _detectable(sums: np.ndarray, counts: np.ndarray, level: float, power: float) -> float | None:
-    """The minimal detectable mean difference of clustered pairs, None for fewer than two units or without spread.
-
-    The standard deviation is that of the linearized mean, √units times its standard error. With one item
-    in each unit it is the sample standard deviation of the differences.
-    """
-    if len(sums) < 2:
-        return None
-    sd = _linearized_sd(sums, counts)
-    # Differences that are all the same say nothing about the spread of further ones.
-    return minimal_detectable_difference(sd, len(sums), level=level, power=power) if sd > 0 else None
-
-
-def _linearized_sd(sums: np.ndarray, counts: np.ndarray) -> float:
-    """√units times the standard error of the ratio Σ sums / Σ counts; 0 when rounding is all that varies."""
-    residuals = (sums - math.fsum(sums) / counts.sum() * counts) / counts.mean()
-    largest = np.max(np.abs(sums), initial=0.0) / counts.mean()
-    if np.max(np.abs(residuals), initial=0.0) <= 1e-12 * largest:
-        return 0.0
-    return math.sqrt(math.fsum(residuals**2) / (len(sums) - 1))
-
-
-# --- tests ---
 
 
 def sign_flip_test(
@@ -151,39 +202,103 @@ def sign_flip_test(
 
     Under the null hypothesis each difference could as well have the other sign, and the p-value is the share of
     sign patterns whose absolute sum reaches the observed one. The distribution of the sum is computed exactly,
-    one difference at a time, as long as it has at most 65,536 values: for any 16 differences, and for thousands
-    of differences of stars or of 0 and 1, which have few distinct sums. Beyond that, ``draws`` random patterns
-    give (1 + hits) / (1 + draws). Zeros change nothing, and all zeros give p = 1.
+    one difference at a time, where it has at most 65,536 values by a bound that is known before: for any 16
+    differences, and for thousands of differences of stars or of 0 and 1, which are whole multiples of one step.
+    Beyond that, ``draws`` random patterns give (1 + hits) / (1 + draws). Zeros change nothing, and all zeros
+    give p = 1.
 
     Returns:
         The p-value, and whether it is exact.
     """
-    observed = abs(math.fsum(differences))
-    values = np.sort(np.abs(np.asarray(differences, dtype=np.float64)))
-    values = values[values > 0]
-    if not values.size:
-        return 1.0, True
-    values, observed = values / values[-1], observed / values[-1]
-    tolerance = 1e-12 * len(values)  # sums are rounded to 12 decimals, so that equal ones meet
+    return sign_flip_tests([differences], draws=draws, seed=seed)[0]
+
+
+def sign_flip_tests(
+    samples: Sequence[Sequence[float] | np.ndarray], *, draws: int = 10_000, seed: int = 0
+) -> list[tuple[float, bool]]:
+    """``sign_flip_test`` of each sample; random patterns are drawn once for samples of similar lengths."""
+    results: list[tuple[float, bool]] = [(1.0, True)] * len(samples)
+    waiting: dict[int, list[tuple[int, np.ndarray, float]]] = {}
+    for number, differences in enumerate(samples):
+        observed = abs(math.fsum(np.asarray(differences, dtype=np.float64).tolist()))
+        values = np.sort(np.abs(np.asarray(differences, dtype=np.float64)))
+        values = values[values > 0]
+        if not values.size:
+            continue
+        values, observed = values / values[-1], observed / values[-1]
+        p_value = _exact_sign_flips(values, observed)
+        if p_value is None:
+            # Zeros change nothing, so samples of similar lengths share the patterns of the next power of two.
+            width = 1 << (len(values) - 1).bit_length()
+            padded = np.concatenate([values[::-1], np.zeros(width - len(values))])
+            waiting.setdefault(width, []).append((number, padded, observed - _tolerance(len(values))))
+        else:
+            results[number] = p_value, True
+    for alike in waiting.values():
+        thresholds = np.array([threshold for *_, threshold in alike])
+        columns = np.stack([values for _, values, _ in alike], axis=1)
+        for (number, *_), hits in zip(
+            alike, _random_sign_flips(columns, thresholds, draws, seed), strict=True
+        ):
+            results[number] = (1 + int(hits)) / (1 + draws), False
+    return results
+
+
+def _tolerance(n: int) -> float:
+    """Sums of ``n`` values of at most 1 count as equal within it."""
+    return 1e-12 * n
+
+
+def _exact_sign_flips(values: np.ndarray, observed: float) -> float | None:
+    """The share of sign patterns of ``values`` (ascending, the last is 1) that reach ``observed``, or None."""
+    step = _common_step(values)
+    if step is not None:
+        # Σ ± v = 2 T - Σ v, where T is the sum of the values that keep their sign.
+        steps = np.rint(values / step).astype(np.int64)
+        kept = np.zeros(int(steps.sum()) + 1)
+        kept[0] = 1.0
+        for value in steps:
+            half = kept / 2
+            kept = half.copy()
+            kept[value:] += half[:-value]
+        reached = np.abs(2 * np.arange(len(kept)) - len(kept) + 1) >= round(observed / step)
+        return min(1.0, float(kept[reached].sum()))
+    _, repeats = np.unique(np.round(values, 12), return_counts=True)
+    if np.sum(np.log2(repeats + 1)) > math.log2(_EXACT_SUMS):
+        return None
     sums: np.ndarray = np.zeros(1)
     shares: np.ndarray = np.ones(1)
     for value in values:
-        reached = np.round(np.concatenate([sums + value, sums - value]), 12)
-        sums, inverse = np.unique(reached, return_inverse=True)
-        if len(sums) > _EXACT_SUMS:
-            return _random_sign_flips(values, observed - tolerance, draws, seed), False
+        # Sums are rounded to 12 decimals, so that equal ones meet.
+        split = np.round(np.concatenate([sums + value, sums - value]), 12)
+        sums, inverse = np.unique(split, return_inverse=True)
         shares = np.bincount(inverse, weights=np.concatenate([shares, shares]) / 2)
-    return min(1.0, float(shares[np.abs(sums) >= observed - tolerance].sum())), True
+    return min(1.0, float(shares[np.abs(sums) >= observed - _tolerance(len(values))].sum()))
 
 
-def _random_sign_flips(values: np.ndarray, threshold: float, draws: int, seed: int) -> float:
+def _common_step(values: np.ndarray) -> float | None:
+    """The largest step of which all ``values`` are whole multiples; None when their sum has over 65,536."""
+    smallest = values.sum() / _EXACT_SUMS
+    step = 1.0
+    for value in np.unique(np.round(values, 12)):
+        rest = float(value)
+        while rest > 1e-9:
+            step, rest = rest, step % rest
+        if step < smallest:
+            return None
+    steps = values / step
+    return step if np.max(np.abs(steps - np.rint(steps))) < 1e-6 else None
+
+
+def _random_sign_flips(columns: np.ndarray, thresholds: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """How many of ``draws`` random sign patterns of each column [values, columns] reach its threshold, [columns]."""
     generator = np.random.default_rng(seed)
-    block = max(1, _BLOCK // len(values))
-    hits = 0
+    block = max(1, _BLOCK // len(columns))
+    hits = np.zeros(columns.shape[1], dtype=np.int64)
     for first in range(0, draws, block):
-        flips = generator.integers(0, 2, (min(block, draws - first), len(values)), dtype=np.int8)
-        hits += int(np.count_nonzero(np.abs((2.0 * flips - 1.0) @ values) >= threshold))
-    return (1 + hits) / (1 + draws)
+        flips = generator.integers(0, 2, (min(block, draws - first), len(columns)), dtype=np.int8)
+        hits += np.count_nonzero(np.abs((2.0 * flips - 1.0) @ columns) >= thresholds, axis=0)
+    return hits
 
 
 @dataclass(frozen=True)
@@ -209,8 +324,12 @@ def mcnemar(a: Cell, b: Cell) -> McNemar:
         raise ValueError("McNemar's test compares scores of 0 and 1")
     differences = list(_differences(a, b).values())
     only_a, only_b = differences.count(1), differences.count(-1)
-    p_value = min(1.0, 2 * float(stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
-    return McNemar(only_a, only_b, len(differences), p_value)
+    return McNemar(only_a, only_b, len(differences), _mcnemar_p(only_a, only_b))
+
+
+@functools.cache
+def _mcnemar_p(only_a: int, only_b: int) -> float:
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -226,76 +345,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         running = max(running, min(1.0, (len(order) - rank) * p))
         adjusted[position] = running
     return adjusted
-
-
-# --- power ---
-
-
-def minimal_detectable_difference(
-    sd: float, n: int, *, level: float = 0.95, power: float = 0.8
-) -> float | None:
-    """The smallest true mean difference that a two-sided paired t test finds with the given power.
-
-    It is δ sd / √n, where δ solves P(t'(n - 1, δ) > t((1 + level)/2, n - 1)) = power for the noncentral t'
-    (a significant difference of the wrong sign does not count). For large n, δ is
-    z((1 + level)/2) + z(power) = 2.80 at the defaults. Fewer than two items give None.
-
-    Args:
-        sd: the standard deviation of the paired differences.
-        n: the number of pairs.
-        level: the level of confidence of the test.
-        power: the probability of finding the difference, above 1 - level.
-
-    Raises:
-        ValueError: for a negative or non-finite ``sd``, or a level or power outside (0, 1).
-    """
-    if not (0 <= sd < math.inf and 0 < level < 1 and 1 - level < power < 1):
-        raise ValueError(f"no such design: sd {sd}, level {level}, power {power}")
-    return sd * _noncentrality(n, level, power) / math.sqrt(n) if n >= 2 else None
-
-
-def detectable_between_models(values: Mapping[float, int], *, zero_one: bool = True) -> float | None:
-    """The difference between the means of two models of such scores that a test would find.
-
-    It is what a table of one model's scores can say about comparisons with another model that answered as
-    many instructions, at level .95 and power .8. The variances of the two models add up when their
-    answers are taken as independent: the standard deviation of the differences is √(2 p (1 - p)) for scores
-    of 0 and 1 with mean p, and √2 s for others with sample standard deviation s. Answers to the same
-    instructions are mostly positively correlated, so that ``compare``, which knows the pairs, finds smaller
-    differences. Scores that are all the same say nothing about the spread and give None, as fewer than two do.
-
-    Args:
-        values: score -> how many answers have it.
-        zero_one: whether the scores are 0 and 1 by definition; shares may happen to be.
-    """
-    n = sum(values.values())
-    if len(values) < 2:
-        return None
-    mean = math.fsum(value * count for value, count in values.items()) / n
-    squares = math.fsum(count * (value - mean) ** 2 for value, count in values.items())
-    return minimal_detectable_difference(math.sqrt(2 * squares / (n if zero_one else n - 1)), n)
-
-
-def detectable_between_clustered(sums: np.ndarray, counts: np.ndarray) -> float | None:
-    """``detectable_between_models`` for models with several answers to an instruction.
-
-    The standard deviation is √2 times that of the linearized mean over instructions.
-
-    Args:
-        sums: the sum of the scores of each instruction, [units].
-        counts: how many scores that is, [units], each at least 1.
-    """
-    if len(sums) < 2:
-        return None
-    sd = math.sqrt(2) * _linearized_sd(sums, counts)
-    return minimal_detectable_difference(sd, len(sums)) if sd > 0 else None
-
-
-@functools.cache
-def _noncentrality(n: int, level: float, power: float) -> float:
-    critical = float(stats.t.ppf((1 + level) / 2, n - 1))
-
-    def excess(delta: float) -> float:
-        return float(stats.nct.sf(critical, n - 1, delta)) - power
-
-    return float(optimize.brentq(excess, 0.0, 3 * critical + 10))

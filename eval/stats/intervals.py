@@ -10,6 +10,7 @@ A number that does not exist is None, never NaN, and ``Interval.note`` gives the
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ Item = Any  # anything hashable; a Mapping[str, float | None] is not a Mapping[H
 Cell = Mapping[Item, float | None]
 Key = TypeVar("Key", bound=Hashable)
 
-# Blocks of the bootstrap hold this many weights (32 MB), so that memory does not grow with the answers.
-_BLOCK = 2**22
+# Blocks of the bootstrap hold this many weights (64 MB), so that memory does not grow with the answers.
+_BLOCK = 2**23
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def resample(
     return Resamples(ordered, tuple(len(group) for group in large), draws, seed)
 
 
-def resampled_sums(columns: np.ndarray, resamples: Resamples) -> np.ndarray:
+def resampled_sums(columns: np.ndarray, resamples: Resamples, *, for_ratios: bool = False) -> np.ndarray:
     """Bootstrap draws of the column sums.
 
     Every estimate here is a function of sums over units, so this is the only place that draws. Values are
@@ -135,13 +136,18 @@ def resampled_sums(columns: np.ndarray, resamples: Resamples) -> np.ndarray:
     Args:
         columns: [units, columns], rows in the order of ``resamples.units``.
         resamples: from ``resample``.
+        for_ratios: divide all sums by the largest weight of a stratum. A ratio of two sums does not change by it,
+            but where all strata are of one size it is a ratio of plain sums, to the last digit.
 
     Returns:
         [draws, columns] float64.
     """
     sizes = np.array(resamples.sizes)
     taken = np.maximum(sizes - 1, 1)
-    scaled = columns * np.repeat(sizes / taken, sizes)[:, None]
+    weights = sizes / taken
+    if for_ratios:
+        weights /= weights.max()
+    scaled = columns * np.repeat(weights, sizes)[:, None]
     largest = np.max(np.abs(scaled), axis=0, initial=0.0)
     exponents = np.frexp(largest)[1] + math.ceil(math.log2(len(scaled))) - 53
     grid = np.ldexp(1.0, np.maximum(exponents, -1000))
@@ -155,7 +161,21 @@ def resampled_sums(columns: np.ndarray, resamples: Resamples) -> np.ndarray:
 
 
 def _count_blocks(sizes: np.ndarray, taken: np.ndarray, resamples: Resamples) -> Iterator[np.ndarray]:
-    """[rows, units] blocks of how often each draw takes each unit."""
+    """[rows, units] blocks of how often each draw takes each unit; the last matrix that is one block is kept."""
+    if resamples.draws * len(resamples.units) <= _BLOCK:
+        yield _count_matrix(resamples)
+    else:
+        yield from _make_count_blocks(sizes, taken, resamples)
+
+
+@functools.lru_cache(maxsize=1)
+def _count_matrix(resamples: Resamples) -> np.ndarray:
+    sizes = np.array(resamples.sizes)
+    (counts,) = _make_count_blocks(sizes, np.maximum(sizes - 1, 1), resamples)
+    return counts
+
+
+def _make_count_blocks(sizes: np.ndarray, taken: np.ndarray, resamples: Resamples) -> Iterator[np.ndarray]:
     units = int(sizes.sum())
     width = np.repeat(sizes, taken)
     start = np.repeat(np.cumsum(sizes) - sizes, taken)
@@ -192,13 +212,17 @@ def percentile_interval(
     defined = draws[~np.isnan(draws)]
     if not defined.size:
         return Interval(estimate, None, None, n, total, "undefined in every resample")
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    tail = round((1 - level) / 2, 12)  # (1 - .95) / 2 is not .025
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(estimate, float(low), float(high), n, total)
 
 
 @dataclass(frozen=True, eq=False)
-class _Sums:
-    """A cell summed by unit: ``sums`` and ``counts`` are [units]; ``low`` and ``high`` are its extreme scores."""
+class UnitSums:
+    """A cell summed by unit: ``sums`` and ``counts`` are [units]; ``low`` and ``high`` are its extreme scores.
+
+    ``total`` is the number of items, scored or not.
+    """
 
     sums: np.ndarray
     counts: np.ndarray
@@ -208,18 +232,21 @@ class _Sums:
 
     @property
     def n(self) -> int:
+        """The number of scored items."""
         return int(self.counts.sum())
 
     @property
     def units(self) -> int:
+        """The number of units with a scored item."""
         return int(np.count_nonzero(self.counts))
 
     def mean(self) -> float | None:
+        """The mean over scored items; None without any."""
         # Clipping undoes the rounding of the division, so that the mean of constant data is the constant.
-        return min(max(math.fsum(self.sums) / self.n, self.low), self.high) if self.n else None
+        return min(max(math.fsum(self.sums.tolist()) / self.n, self.low), self.high) if self.n else None
 
 
-def _sum_by_unit(cell: Cell, index: Mapping[str, int], cluster: Mapping[Item, str] | None) -> _Sums:
+def _sum_by_unit(cell: Cell, index: Mapping[str, int], cluster: Mapping[Item, str] | None) -> UnitSums:
     scores: list[list[float]] = [[] for _ in index]
     for item, value in cell.items():
         if value is None:
@@ -229,7 +256,7 @@ def _sum_by_unit(cell: Cell, index: Mapping[str, int], cluster: Mapping[Item, st
         unit = item if cluster is None else cluster[item]
         scores[index[unit]].append(float(value))
     present = [value for unit_scores in scores for value in unit_scores]
-    return _Sums(
+    return UnitSums(
         np.array([math.fsum(unit_scores) for unit_scores in scores]),
         np.array([float(len(unit_scores)) for unit_scores in scores]),
         min(present, default=0.0),
@@ -238,17 +265,19 @@ def _sum_by_unit(cell: Cell, index: Mapping[str, int], cluster: Mapping[Item, st
     )
 
 
-def _mean_draws(cells: Sequence[_Sums], resamples: Resamples) -> np.ndarray:
+def ratio_draws(cells: Sequence[UnitSums], resamples: Resamples) -> np.ndarray:
     """[cells, draws] bootstrap draws of each cell's mean, as a ratio of sums; NaN where a draw is empty."""
     columns = np.stack([c.sums for c in cells] + [c.counts for c in cells], axis=1)
-    sums, counts = np.split(resampled_sums(columns, resamples).T, 2)
+    sums, counts = np.split(resampled_sums(columns, resamples, for_ratios=True).T, 2)
     means = np.full_like(sums, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     low, high = np.array([[c.low, c.high] for c in cells]).T
     return np.clip(means, low[:, None], high[:, None], out=means)
 
 
-def _summed(cells: Iterable[Cell], resamples: Resamples, cluster: Mapping[Item, str] | None) -> list[_Sums]:
+def _summed(
+    cells: Iterable[Cell], resamples: Resamples, cluster: Mapping[Item, str] | None
+) -> list[UnitSums]:
     index = {unit: position for position, unit in enumerate(resamples.units)}
     return [_sum_by_unit(cell, index, cluster) for cell in cells]
 
@@ -262,7 +291,7 @@ def mean_draws(
         KeyError: for an item whose unit is not in ``resamples``.
         ValueError: for a score that is not finite.
     """
-    return _mean_draws(_summed(cells, resamples, cluster), resamples)
+    return ratio_draws(_summed(cells, resamples, cluster), resamples)
 
 
 def mean_intervals(
@@ -287,44 +316,8 @@ def mean_intervals(
     summed = _summed(cells.values(), resamples, cluster)
     return {
         key: percentile_interval(c.mean(), draws, n=c.n, total=c.total, units=c.units, level=level)
-        for key, c, draws in zip(cells, summed, _mean_draws(summed, resamples), strict=True)
+        for key, c, draws in zip(cells, summed, ratio_draws(summed, resamples), strict=True)
     }
-
-
-def mean_differences(
-    pairs: Mapping[Key, tuple[Cell, Cell]],
-    resamples: Resamples,
-    *,
-    cluster: Mapping[Item, str] | None = None,
-    level: float = 0.95,
-) -> dict[Key, Interval]:
-    """The mean of the first cell minus that of the second, each over its own scored items, with an interval.
-
-    Both means come from the same resamples, so what the two have in common (hard instructions) cancels out.
-    ``n`` is the smaller of the two. See ``xltjax.eval.stats.comparisons.compare`` for common support and tests.
-
-    Raises:
-        KeyError: for an item whose unit is not in ``resamples``.
-        ValueError: for a score that is not finite.
-    """
-    if not pairs:
-        return {}
-    summed = _summed((cell for pair in pairs.values() for cell in pair), resamples, cluster)
-    draws = _mean_draws(summed, resamples)
-    results = {}
-    for number, key in enumerate(pairs):
-        first, second = 2 * number, 2 * number + 1
-        a, b = summed[first], summed[second]
-        mean_a, mean_b = a.mean(), b.mean()
-        results[key] = percentile_interval(
-            None if mean_a is None or mean_b is None else mean_a - mean_b,
-            draws[first] - draws[second],
-            n=min(a.n, b.n),
-            total=max(a.total, b.total),
-            units=min(a.units, b.units),
-            level=level,
-        )
-    return results
 
 
 # --- criteria that only answers in the correct language can have ---

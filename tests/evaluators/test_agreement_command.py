@@ -74,6 +74,15 @@ def test_command_joins_files_and_writes_the_table(tmp_path: Path) -> None:
     assert rows["harmlessness", ""]["tau"] == {
         "estimate": None, "low": None, "high": None, "n": 2, "total": 2, "note": "all models tie",
     }  # fmt: skip
+    # The judge did not score one answer of 16 in English, and 32 in all.
+    assert (english["answers"], english["coverage"]) == (16, 15 / 16)
+    assert english["exact_bounds"] == [15 / 16, 1.0]
+    assert "15 93%" in output
+    assert "1.00 1.00–1.00 (0.94–1.00)" in output
+    assert "16 100%" in output
+    assert "Not scored: 1 abstentions and 0 failures" in output
+    assert "none: helpfulness (judge) 1 (such as A-en-0)" in output
+    assert document["left_out"] in output
     assert "agreement of human, judge" in output
     assert "* all models tie" in output
     run(*arguments)
@@ -181,3 +190,13 @@ def test_mistakes_are_named_and_nothing_is_written(
     with pytest.raises(UserError, match=message):
         run(*arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_answers_that_one_rater_was_never_shown_are_named_and_do_not_lower_the_coverage(
+    tmp_path: Path,
+) -> None:
+    everything = write_scores(tmp_path / "judge.jsonl", {(str(k), "stars"): float(k % 3) for k in range(9)})
+    sample = write_scores(tmp_path / "person.jsonl", {(str(k), "stars"): 1.0 for k in range(4)})
+    output = run(everything, sample, "--draws", 20, "--out", tmp_path / "out")
+    assert "4 100%" in output
+    assert "stars: only one file has a line for 5 answers (such as 4, 5, 6)" in output

@@ -21,11 +21,14 @@ from xltjax.eval.stats.comparisons import (
     compare,
     holm,
     mcnemar,
-    minimal_detectable_difference,
     sign_flip_test,
-    typical_detectable_difference,
+    sign_flip_tests,
 )
-from xltjax.eval.stats.intervals import resample
+from xltjax.eval.stats.intervals import Interval, resample
+from xltjax.eval.stats.power import minimal_detectable_difference
+
+UNITS = [f"instruction-{number:03d}" for number in range(113)]
+TASKS = {unit: f"task-{number % 25}" for number, unit in enumerate(UNITS)}
 
 
 def enumerated(differences: list[float]) -> float:
@@ -145,7 +148,8 @@ def test_comparison_by_hand() -> None:
     result = compare({"ab": (a, b)}, resample(a))["ab"]
     # Together on 1, 2, 3: differences 1, 0, 2; alone 7/4 against 2/4.
     assert (result.difference.estimate, result.difference.n, result.difference.total) == (1.0, 3, 5)
-    assert (result.own_support.estimate, result.own_support.n) == (1.25, 4)
+    assert result.own_difference == 1.25
+    assert (result.instructions, result.a_higher, result.b_higher, result.test) == (3, 2, 0, "sign-flip")
     assert (result.p_value, result.exact) == (0.5, True)
     assert result.minimal_detectable == minimal_detectable_difference(1.0, 3)
 
@@ -155,7 +159,7 @@ def test_selection_shows_as_a_gap_between_own_and_common_support() -> None:
     a = {str(k): 0.0 if k % 2 else 2.0 for k in range(40)}
     b = {item: score or None for item, score in a.items()}
     result = compare({"ab": (a, b)}, resample(a))["ab"]
-    assert result.own_support.estimate == -1.0
+    assert result.own_difference == -1.0
     assert (result.difference.estimate, result.p_value) == (0.0, 1.0)
 
 
@@ -180,7 +184,6 @@ def test_differences_without_spread_have_no_minimal_detectable_difference(gap: f
     a = {str(k): k / 7 for k in range(40)}
     b = {item: value - gap for item, value in a.items()}
     assert compare({"ab": (a, b)}, resample(a))["ab"].minimal_detectable is None
-    assert typical_detectable_difference([a, b]) is None
 
 
 def test_translations_of_one_instruction_flip_together() -> None:
@@ -191,23 +194,132 @@ def test_translations_of_one_instruction_flip_together() -> None:
     assert (result.difference.estimate, result.difference.n) == (1.0, 10)
 
 
-def test_footnote_of_a_table_is_the_median_over_pairs() -> None:
-    generator = np.random.default_rng(0)
-    cells = [dict(enumerate(generator.normal(0, 1 + k, size=30))) for k in range(3)]
-    expected = []
-    for a, b in itertools.combinations(cells, 2):
-        sd = np.std([a[k] - b[k] for k in a], ddof=1)
-        expected.append(sd * TTestPower().solve_power(nobs=30, power=0.8, alpha=0.05))
-    assert typical_detectable_difference(cells) == pytest.approx(np.median(expected), rel=1e-4)
-    assert typical_detectable_difference(cells[:1]) is None
-    assert typical_detectable_difference([{"a": 1.0}, {"b": 1.0}]) is None
-
-
 def test_translations_do_not_lower_the_detectable_difference() -> None:
     generator = np.random.default_rng(1)
     a, b = ({str(k): float(generator.normal()) for k in range(30)} for _ in range(2))
     cluster = {(unit, language): unit for unit in a for language in ("en", "fr", "ru")}
     repeated = [{item: cell[unit] for item, unit in cluster.items()} for cell in (a, b)]
-    assert typical_detectable_difference(repeated, cluster=cluster) == pytest.approx(
-        typical_detectable_difference([a, b])
+    once = compare({"ab": (a, b)}, resample(a))["ab"]
+    thrice = compare({"ab": tuple(repeated)}, resample(a), cluster=cluster)["ab"]
+    assert thrice.minimal_detectable == pytest.approx(once.minimal_detectable)
+
+
+def test_pairing_narrows_the_interval_of_a_difference_to_its_closed_form() -> None:
+    generator = np.random.default_rng(7)
+    hardness = generator.normal(size=113)
+    a = dict(zip(UNITS, hardness + 0.3 * generator.normal(size=113), strict=True))
+    b = dict(zip(UNITS, hardness + 0.3 * generator.normal(size=113), strict=True))
+    difference = compare({"ab": (a, b)}, resample(UNITS))["ab"].difference
+    paired = np.array([a[unit] - b[unit] for unit in UNITS])
+    assert difference.estimate == pytest.approx(paired.mean())
+    half = 1.96 * paired.std(ddof=1) / math.sqrt(113)
+    assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_a_copy_of_a_model_differs_by_exactly_zero_and_has_its_intervals_wherever_it_stands() -> None:
+    generator = np.random.default_rng(6)
+    models = [{unit: generator.random() / 3 for unit in UNITS} for _ in range(6)]
+    copy = dict(reversed(models[0].items()))
+    resamples = resample(UNITS, TASKS)
+    found = compare(
+        {
+            **{(0, k): (models[0], models[k]) for k in range(1, 6)},
+            **{("copy", k): (copy, models[k]) for k in range(6)},
+        },
+        resamples,
     )
+    assert found["copy", 0].difference == Interval(0.0, 0.0, 0.0, 113, 113)
+    assert all(found[0, k] == found["copy", k] for k in range(1, 6))
+    assert compare({"alone": (copy, models[3])}, resamples)["alone"] == found[0, 3]
+
+
+# Scores whose sums are exact, so that every order of adding gives the same digits.
+FIXED_A = [1.0, 0.75, 0.5, 1.0, 0.0, 0.25, 1.0, 1.0, 0.5, 0.75, 1.0, 0.25]
+FIXED_B = [0.5, 0.75, 0.0, 0.25, 0.25, 0.0, 1.0, 0.5, 0.75, 0.5, 0.0, 0.25]
+
+
+def test_the_sign_flip_test_equals_that_of_scipy_to_the_last_digit() -> None:
+    shares = dict(enumerate(FIXED_A)), dict(enumerate(FIXED_B))
+    resamples = resample(map(str, range(12)))
+    cluster = {k: str(k) for k in range(12)}
+    flipped = compare({"ab": shares}, resamples, cluster=cluster)["ab"]
+    theirs = stats.permutation_test(
+        (np.array(FIXED_A), np.array(FIXED_B)),
+        lambda x, y: np.mean(x - y),
+        permutation_type="samples",
+        vectorized=False,
+        n_resamples=math.inf,
+    )
+    assert (flipped.p_value, flipped.test, flipped.exact) == (theirs.pvalue, "sign-flip", True)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(1, 0), (3, 1), (5, 5), (17, 18), (40, 21)])
+def test_mcnemar_equals_the_exact_binomial_test_of_scipy_to_the_last_digit(wins: int, losses: int) -> None:
+    a = dict(zip(UNITS, [1.0] * wins + [0.0] * losses + [1.0] * 20, strict=False))
+    b = dict(zip(UNITS, [0.0] * wins + [1.0] * losses + [1.0] * 20, strict=False))
+    found = compare({"ab": (a, b)}, resample(UNITS, draws=10), zero_one=True)["ab"]
+    assert (found.a_higher, found.b_higher, found.test, found.exact) == (wins, losses, "mcnemar", True)
+    assert found.p_value == stats.binomtest(wins, wins + losses).pvalue
+
+
+@pytest.mark.parametrize("missing", [(), (2, 7)])
+def test_the_interval_is_that_of_a_bootstrap_by_hand_to_the_last_digit(missing: tuple[int, ...]) -> None:
+    names = [f"q{k:02d}" for k in range(12)]
+    task = {name: "ab"[k % 2] for k, name in enumerate(names)}
+    a, b = dict(zip(names, FIXED_A, strict=True)), dict(zip(names, FIXED_B, strict=True))
+    for k in missing:
+        b[names[k]] = None
+    found = compare({"ab": (a, b)}, resample(names, task, draws=500, seed=3))["ab"].difference
+
+    # Six instructions of each task, of which every draw takes five: one matrix of indices.
+    strata = [[name for name in names if task[name] == t] for t in "ab"]
+    uniform = np.random.default_rng(3).random((500, 10))
+    means = []
+    for row in uniform:
+        drawn = [strata[k // 5][int(6 * u)] for k, u in enumerate(row)]
+        pairs = [(a[name], b[name]) for name in drawn if b[name] is not None]
+        means.append(sum(x - y for x, y in pairs) / len(pairs))
+    low, high = np.quantile(means, [0.025, 0.975])
+    differences = [a[name] - b[name] for name in names if b[name] is not None]
+    assert found == Interval(sum(differences) / len(differences), low, high, 12 - len(missing), 12)
+
+
+def test_zero_one_scores_in_several_languages_are_flipped_by_instruction() -> None:
+    cluster = {(unit, language): unit for unit in "abcdefgh" for language in ("en", "fr")}
+    a, b = dict.fromkeys(cluster, 1.0), dict.fromkeys(cluster, 0.0)
+    found = compare({"ab": (a, b)}, resample("abcdefgh"), cluster=cluster, zero_one=True)["ab"]
+    assert (found.test, found.p_value, found.instructions, found.difference.n) == (
+        "sign-flip",
+        2 / 2**8,
+        8,
+        16,
+    )
+
+
+@pytest.mark.parametrize("step", [1.0, 0.25, 1 / 3, 0.1])
+def test_many_differences_on_a_grid_have_an_exact_p_value(step: float) -> None:
+    steps = np.random.default_rng(2).integers(-3, 5, 200)
+    p_value, exact = sign_flip_test(step * steps)
+    # The variance of the sum under random signs, and the exact distribution by convolution of whole numbers.
+    sums = np.ones(1)
+    for value in np.abs(steps):
+        grown = np.zeros(len(sums) + 2 * value)
+        grown[: len(sums)] += sums / 2
+        grown[2 * value :] += sums / 2
+        sums = grown
+    middle = len(sums) // 2
+    expected = sums[np.abs(np.arange(len(sums)) - middle) >= abs(int(steps.sum()))].sum()
+    assert exact
+    assert p_value == pytest.approx(expected, rel=1e-9)
+
+
+def test_p_values_of_a_table_are_those_of_each_row_alone() -> None:
+    generator = np.random.default_rng(4)
+    samples = [generator.normal(0.1, 1, size=n) for n in (40, 33, 64, 65, 200, 12)]
+    assert sign_flip_tests(samples) == [sign_flip_test(sample) for sample in samples]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="a missing score is None"):
+        compare({"ab": ({"a": value}, {"a": 1.0})}, resample("a"))

@@ -16,7 +16,7 @@ from xltjax.common.cli import execute
 from xltjax.data.responses import Response
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.modifiers.command import OwnAnswers, grade
-from xltjax.eval.scores import Unavailable
+from xltjax.eval.scores import Score, Unavailable
 
 NO_IDENTIFIER = Unavailable("not needed")
 ASK = "List 2 options."
@@ -115,7 +115,7 @@ def test_every_score_carries_its_evidence_and_the_answer_it_read(tmp_path: Path)
 def test_running_again_gives_the_same_files_and_keeps_other_scores(tmp_path: Path) -> None:
     rows = [list_2(1, LISTED), row(1, PROSE)]
     _, out = run(tmp_path, rows)
-    other = {"id": "x", "model": "m", "metric": "spelling", "value": 1.0, "state": "ok", "detail": {}}
+    other = Score("x", "spelling", 1.0, model="m", language="en").row()
     scores = out / "scores.jsonl"
     scores.write_text(json.dumps(other) + "\n" + scores.read_text(), encoding="utf-8")
     first = {path.name: path.read_text() for path in out.iterdir()}

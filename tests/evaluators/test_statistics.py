@@ -12,7 +12,6 @@ from statsmodels.stats.proportion import proportion_confint
 from xltjax.eval.stats.intervals import (
     Interval,
     conditional_variants,
-    mean_differences,
     mean_draws,
     mean_intervals,
     percentile_interval,
@@ -117,25 +116,6 @@ def test_an_exact_copy_has_the_exact_same_interval_wherever_it_stands() -> None:
     assert alone == again == first["original"] == first["copy"]
 
 
-def test_the_difference_to_an_exact_copy_is_exactly_zero() -> None:
-    generator = np.random.default_rng(6)
-    cell = {unit: generator.random() for unit in UNITS}
-    difference = mean_differences({"copy": (cell, dict(cell))}, resample(UNITS, TASKS))["copy"]
-    assert difference == Interval(0.0, 0.0, 0.0, 113, 113)
-
-
-def test_pairing_narrows_the_interval_of_a_difference_to_its_closed_form() -> None:
-    generator = np.random.default_rng(7)
-    hardness = generator.normal(size=113)
-    a = dict(zip(UNITS, hardness + 0.3 * generator.normal(size=113), strict=True))
-    b = dict(zip(UNITS, hardness + 0.3 * generator.normal(size=113), strict=True))
-    difference = mean_differences({"ab": (a, b)}, resample(UNITS))["ab"]
-    paired = np.array([a[unit] - b[unit] for unit in UNITS])
-    assert difference.estimate == pytest.approx(paired.mean())
-    half = 1.96 * paired.std(ddof=1) / math.sqrt(113)
-    assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.05)
-
-
 def test_translations_of_one_instruction_are_one_cluster() -> None:
     cell = stars(8)
     cluster = {(unit, language): unit for unit in UNITS for language in ("en", "fr", "pt", "ru")}
@@ -199,8 +179,7 @@ def test_what_cannot_be_known_is_none_with_a_reason() -> None:
     assert intervals["single"] == Interval(1.5, None, None, 1, 113, "one instruction: no interval")
     assert intervals["empty"] == Interval(None, None, None, 0, 0, "no scored answers")
     assert intervals["empty"].coverage == 0.0
-    assert mean_differences({"d": (single, nothing)}, resamples)["d"].note == "no scored answers"
-    assert mean_intervals({}, resamples) == mean_differences({}, resamples) == {}
+    assert mean_intervals({}, resamples) == {}
 
 
 def test_draws_without_a_scored_answer_are_left_out() -> None:

@@ -171,7 +171,7 @@ def test_scores_of_the_version_before_which_name_no_model_are_completed(tmp_path
     save_results(tmp_path, [(one, [Score("a", "x", 1.0, model="m")])], ["x"], "first", {})
     assert list(read_scores(tmp_path / "scores.jsonl")) == [
         Score("a", "y", 0.5, detail={"n": 2}),
-        Score("a", "x", 1.0, model="m"),
+        Score("a", "x", 1.0, model="m", language="fr"),
     ]
     assert [r["metric"] for r in json.loads((tmp_path / "summary.json").read_text())["rows"]] == ["y", "x"]
     assert "| m |  | y |" in (tmp_path / "summary.md").read_text()

@@ -254,7 +254,7 @@ def test_models_with_equal_ids_go_into_one_command(tmp_path, folder, capsys, mon
     scores = {(s.model, s.id): s.value for s in read_scores(out / "scores.jsonl") if s.metric == "lpr"}
     assert scores == {("a", "1"): 1.0, ("b", "1"): 0.0}
     line = json.loads((out / "scores.jsonl").read_text().splitlines()[0])
-    assert list(line) == ["id", "model", "metric", "value", "state", "detail"]
+    assert list(line) == ["id", "model", "language", "metric", "value", "state", "detail"]
     rows = json.loads((out / "summary.json").read_text())["rows"]
     assert {(r["model"], r["n"], r["mean"]) for r in rows if r["metric"] == "lpr"} == {
         ("a", 1, 1.0),

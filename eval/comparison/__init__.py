@@ -1,0 +1,1 @@
+"""Comparisons of models, from their scores alone."""
