@@ -7,6 +7,7 @@ from typing import NoReturn
 from xltjax.common.cli import execute, group
 from xltjax.eval import agreement, relevance, sets_command, surface
 from xltjax.eval.comparison import command as compare
+from xltjax.eval.judge import command as judge
 from xltjax.eval.modifiers import command as modifiers
 
 COMMANDS = (
@@ -14,6 +15,7 @@ COMMANDS = (
     relevance.COMMAND,
     modifiers.COMMAND,
     compare.COMMAND,
+    judge.COMMAND,
     agreement.COMMAND,
     sets_command.COMMAND,
 )

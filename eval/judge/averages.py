@@ -194,12 +194,16 @@ OUTCOME_COLUMNS = ("judge", "model", "language", "calls", *OUTCOMES, "not_asked"
 
 
 def save_averages(
-    out: Path, rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Any]]
+    out: Path, rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Any]], rubric: str
 ) -> None:
-    """Write ``averages.{csv,md}`` and ``outcomes.{csv,md}`` under ``out``."""
-    write_table(out / "averages", rows, COLUMNS, ".4f", NOTE)
+    """Write ``<rubric>-averages.{csv,md}`` and ``<rubric>-outcomes.{csv,md}`` under ``out``."""
+    write_table(out / f"{rubric}-averages", rows, COLUMNS, ".4f", NOTE)
     write_table(
-        out / "outcomes", outcomes, OUTCOME_COLUMNS, ".4f", "Calls by how they ended; only ok gives scores."
+        out / f"{rubric}-outcomes",
+        outcomes,
+        OUTCOME_COLUMNS,
+        ".4f",
+        "Calls by how they ended; only ok gives scores.",
     )
 
 
@@ -215,7 +219,7 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
         mine = [row for row in rows if row["judge"] == judge]
         names = list(dict.fromkeys(row["criterion"] for row in mine))
         table = Table(
-            title=printable(f"{judge}: mean [95 % interval], coverage (bounds)"),
+            title=Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)")),
             title_justify="left",
             box=box.SIMPLE_HEAD,
         )

@@ -59,6 +59,11 @@ class Calls:
             self._sync()
             self._file.close()
 
+    @property
+    def any_answered(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self._answered)
+
     def find(self, key: str) -> Call | None:
         """The answer to the request ``key``, or the last failure when it has none, or None."""
         offset = self._offsets.get(_short(key))
@@ -66,8 +71,7 @@ class Calls:
             return None
         assert self._file is not None
         self._file.seek(offset)
-        row = json.loads(self._file.readline())
-        return Call(row["key"], row.get("body"), row.get("problem", ""), batch=row.get("batch", False))
+        return _call(json.loads(self._file.readline()))
 
     def add(self, judge: str, question: Question, call: Call) -> None:
         """Keep a call, even when the process dies right after."""
@@ -100,12 +104,13 @@ class Calls:
         self._append({"server": server, "accepts": accepts, "time": _now(), "why": why})
         self._servers.setdefault((base_url, model), []).append(dict(accepts))
 
-    def usage(self, judge: str) -> Iterator[tuple[Mapping[str, Any], bool]]:
-        """The usage of every answered call of ``judge``, and whether it came from a batch."""
+    def answered(self, judge: str) -> Iterator[Call]:
+        """Every call that ``judge`` answered, whether or not its answer could be read as scores."""
         for row in self._rows():
-            if row.get("judge") == judge and isinstance(row.get("body"), dict):
-                usage = row["body"].get("usage")
-                yield usage if isinstance(usage, dict) else {}, row.get("batch", False)
+            body = row.get("body")
+            # A body with an error says that a filter has kept the request from the judge.
+            if row.get("judge") == judge and isinstance(body, dict) and "error" not in body:
+                yield _call(row)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         if self._file is None:
@@ -166,6 +171,10 @@ class Calls:
         with contextlib.suppress(OSError):  # some file systems cannot
             os.fsync(self._file.fileno())
         self._synced = time.monotonic()
+
+
+def _call(row: Mapping[str, Any]) -> Call:
+    return Call(row["key"], row.get("body"), row.get("problem", ""), batch=row.get("batch", False))
 
 
 def _short(key: str) -> bytes:

@@ -1,14 +1,15 @@
-"""What is asked of a judge, and what comes back; the one interface of judges behind an API and of local ones."""
+"""What is asked of a judge and what comes back, whatever the judge is."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from xltjax.data.responses import Response
+from xltjax.eval.judge.probes import ProbeItem
 from xltjax.eval.judge.rubrics import Rubric
 from xltjax.eval.judge.verdicts import Verdict, read_verdict
 
@@ -20,16 +21,47 @@ class Question:
     """One call: a rubric asked about one response.
 
     Attributes:
-        response: the response that is judged.
-        messages: the chat messages.
-        schema: the JSON schema of the answer; None when the rubric does not ask for JSON.
+        rubric: what is asked.
+        response: what it is asked about.
         repeat: 0 for the first time that the same is asked, then 1, 2, ...
+        detail: what the scores carry besides judge and repeat.
     """
 
+    rubric: Rubric
     response: Response
-    messages: Sequence[Mapping[str, str]]
-    schema: Mapping[str, Any] | None
     repeat: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The chat messages."""
+        return self.rubric.messages(self.response)
+
+
+class Questions(Sequence[Question]):
+    """Every question of a run, made when it is needed: each item ``repeats`` times.
+
+    Args:
+        rubric: what is asked about each response.
+        responses: those that can be judged by the rubric.
+        probes: further requests.
+        repeats: how often each is asked.
+    """
+
+    def __init__(
+        self, rubric: Rubric, responses: Sequence[Response], probes: Sequence[ProbeItem], repeats: int
+    ) -> None:
+        self._rubric, self._responses, self._probes, self._repeats = rubric, responses, probes, repeats
+
+    def __len__(self) -> int:
+        return (len(self._responses) + len(self._probes)) * self._repeats
+
+    def __getitem__(self, number: Any) -> Any:
+        item, repeat = divmod(number, self._repeats)
+        if item < len(self._responses):
+            return Question(self._rubric, self._responses[item], repeat)
+        probe = self._probes[item - len(self._responses)]
+        return Question(probe.rubric, probe.response, repeat, probe.detail)
 
 
 @dataclass(frozen=True)
@@ -56,29 +88,11 @@ class Call:
     seconds: float = 0.0
     batch: bool = False
 
-
-class Judge(Protocol):
-    """A model that answers questions.
-
-    Attributes:
-        name: as it was given with ``--judge``.
-        model: the model alone, under which a file of prices knows it.
-    """
-
-    name: str
-    model: str
-
-    def keys(self, question: Question) -> Sequence[str]:
-        """The keys under which the journal may hold the answer, the current one first."""
-
-    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Call]]:
-        """Ask the questions, and give each with its call as soon as it has ended, in any order.
-
-        Questions are taken from the stream when there is room for them.
-
-        Raises:
-            UserError: when it makes no sense to ask further.
-        """
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        """The tokens that the server counted; empty when it did not say."""
+        usage = self.body.get("usage") if self.body else None
+        return usage if isinstance(usage, dict) else {}
 
 
 def request_key(request: Mapping[str, Any]) -> str:
@@ -114,3 +128,32 @@ def _text(content: Any) -> str | None:
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else None
+
+
+def sample(responses: Sequence[Response], instructions: int) -> list[Response]:
+    """All responses to some of the instructions, the same ones for every model and language.
+
+    The tasks are represented in proportion. A larger sample contains each smaller one, so that what was paid for a
+    first look is not lost, and no sample depends on the order of the responses.
+
+    Args:
+        responses: in any order.
+        instructions: how many instructions to take.
+    """
+    tasks: dict[str, set[str]] = {}
+    for response in responses:
+        tasks.setdefault(response.task, set()).add(_unit(response))
+    ranks: dict[str, tuple[float, bytes]] = {}
+    for units in tasks.values():
+        for rank, unit in enumerate(sorted(units, key=_digest)):
+            ranks[unit] = min(ranks.get(unit, (1.0, b"")), ((rank + 0.5) / len(units), _digest(unit)))
+    chosen = set(sorted(ranks, key=ranks.__getitem__)[:instructions])
+    return [response for response in responses if _unit(response) in chosen]
+
+
+def _unit(response: Response) -> str:
+    return response.instruction_id or response.instruction or response.id
+
+
+def _digest(unit: str) -> bytes:
+    return hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()

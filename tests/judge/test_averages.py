@@ -163,10 +163,10 @@ def test_translations_of_one_instruction_are_one_unit() -> None:
 def test_tables_are_written_and_printed(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     judgments = Judgments(RESPONSES, [*scores(), *surface()], CRITERIA)
     rows = average_rows(RESPONSES, [*scores(), *surface()], CRITERIA, draws=10)
-    save_averages(tmp_path, rows, outcome_rows(judgments))
+    save_averages(tmp_path, rows, outcome_rows(judgments), "six")
     print_averages(rows, outcome_rows(judgments))
     out = capsys.readouterr().out
     assert "wrong is lowest (fasttext)" in out
     assert "j, m, fr: refusal 1, truncated 1 of 7" in out
-    assert (tmp_path / "averages.csv").read_text().count("\n") == 1 + len(rows)
-    assert (tmp_path / "outcomes.md").read_text().startswith("| judge | model")
+    assert (tmp_path / "six-averages.csv").read_text().count("\n") == 1 + len(rows)
+    assert (tmp_path / "six-outcomes.md").read_text().startswith("| judge | model")

@@ -182,7 +182,7 @@ def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool =
     if hint is bool:
         return _Flag([f"{flag}/--no-{flag[2:]}"], default=None, **options)
     if many and field.metadata["paths"]:
-        return _Flag([flag], multiple=True, metavar="PATH", **options)
+        return _Flag([flag], multiple=True, metavar=field.metadata["metavar"], **options)
     return _Flag([flag], metavar=_metavar(hint), **options)
 
 

@@ -33,6 +33,7 @@ def setting(
     section: str = "Settings",
     positional: bool = False,
     paths: bool = False,
+    metavar: str = "PATH",
     affects_result: bool = True,
     saved: bool = True,
     former: tuple[str, ...] = (),
@@ -44,7 +45,8 @@ def setting(
         help: one sentence for ``--help``, with the unit.
         section: the heading of ``--help`` under which the flag stands.
         positional: whether the value is given without a flag on the command line.
-        paths: whether the value is a tuple of file names, which are not split at commas.
+        paths: whether the value is a tuple of file names or the like, which are not split at commas.
+        metavar: what ``--help`` calls one of them.
         affects_result: whether another value gives another result. A setting that only changes speed,
             logging or place may differ when a run is resumed.
         saved: whether the setting belongs to the run and is written into its ``config.yaml``, unlike
@@ -52,7 +54,7 @@ def setting(
         former: earlier names of the setting, which files and flags may still use.
     """
     metadata = {
-        "help": help, "section": section, "positional": positional, "paths": paths,
+        "help": help, "section": section, "positional": positional, "paths": paths, "metavar": metavar,
         "affects_result": affects_result, "saved": saved, "former": former,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import json
+import functools
+import importlib.util
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
 
 from xltjax.common.errors import UserError, first_line
 from xltjax.eval.judge.api.dialect import Dialect, Dialects
 from xltjax.eval.judge.api.endpoint import Endpoint
-from xltjax.eval.judge.questions import Call, Question, first_choice, request_key
+from xltjax.eval.judge.api.replies import (
+    LONGEST_MESSAGE,
+    OUT_OF_CREDIT,
+    RETRIED,
+    SILENT,
+    UNREACHED,
+    Reply,
+    read_failure,
+    read_response,
+)
+from xltjax.eval.judge.calls import Calls
+from xltjax.eval.judge.questions import Call, Question, request_key
 from xltjax.eval.table_files import printable
 
 if TYPE_CHECKING:
@@ -26,14 +36,8 @@ log = logging.getLogger("xltjax")
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 8.0  # seconds before a retry when the server does not say how many
 LONGEST_WAIT = 120.0  # seconds that a server may ask for; after more, the call is left for the next run
-RETRIED = (408, 409, 425, 429)  # and everything from 500 on
-OUT_OF_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-FILTERED = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 UNREACHED_RETRIES = 2  # when no request has been answered yet
 REFUSED_QUESTIONS = 3  # in a row and before any answer, after which the fault is not in the questions
-LONGEST_MESSAGE = 300  # characters of what a server says
-LOST, SILENT, UNREACHED = "the connection was lost", "no answer in time", "no server answers"
-NO_ANSWER = "not an answer of Chat Completions"
 
 
 @dataclass(frozen=True)
@@ -53,23 +57,6 @@ class Limits:
     max_tokens: int
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """What came back for one request: a body of Chat Completions, or a problem.
-
-    ``status`` is 0 when there was no HTTP response; ``wait`` is what the server asks for in seconds.
-    """
-
-    status: int = 0
-    body: Mapping[str, Any] | None = None
-    problem: str = ""
-    message: str = ""
-    code: str = ""
-    parameter: str = ""
-    wait: float | None = None
-    retry: bool = False
-
-
 class Hopeless(UserError):
     """Asking further makes no sense, whatever the question."""
 
@@ -81,37 +68,50 @@ class ApiJudge:
         name: as it was given with ``--judge``.
         endpoint: where it is.
         limits: how it is asked.
-        remembered: what earlier runs have found out about the server.
-        remember: keeps what this run finds out, and why.
-
-    Raises:
-        UserError: when the ``openai`` client is not installed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        endpoint: Endpoint,
-        limits: Limits,
-        remembered: Sequence[Mapping[str, Any]] = (),
-        remember: Callable[[Mapping[str, Any], str], None] = lambda accepts, why: None,
-    ) -> None:
-        try:
-            import openai  # noqa: F401
-        except ImportError:
-            raise UserError(f"--judge {name} needs the openai client: pip install 'xltjax[judge]'") from None
+    def __init__(self, name: str, endpoint: Endpoint, limits: Limits) -> None:
         self.name = name
         self.model = endpoint.model
-        self.endpoint = endpoint
+        self._endpoint = endpoint
         self._limits = limits
-        self._dialects = Dialects(remembered)
-        self._remember = remember
-        self._why = ""
+        self._dialects = Dialects()
+        self._remember: Callable[[Mapping[str, Any], str], None] = lambda accepts, why: None
+        self._why = ""  # what the server said when it refused a parameter
         self._answered = 0  # calls of this run that got an answer
         self._refused = 0  # questions that were refused before any answer
         self._open = asyncio.Event()
 
     # --- the interface of judges ---
+
+    def check(self) -> None:
+        """Refuse a judge that cannot be asked.
+
+        Raises:
+            UserError: when the ``openai`` client is not installed, or there is no key.
+        """
+        if importlib.util.find_spec("openai") is None:
+            raise UserError(f"--judge {self.name} needs the openai client: pip install 'xltjax[judge]'")
+        self._endpoint.check_key()
+
+    def hide(self, text: str) -> str:
+        """``text`` without the key."""
+        return self._endpoint.hide(text)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the judge is and how it is asked."""
+        accepts = asdict(self._dialects.current)
+        return {
+            "base_url": self._endpoint.base_url,
+            "max_tokens": self._limits.max_tokens,
+            "accepts": accepts,
+        }
+
+    def recall(self, calls: Calls) -> None:
+        """Take from the journal what the server accepts, and keep there what is found out about it."""
+        server = self._endpoint.base_url, self.model
+        self._dialects = Dialects(calls.servers(*server))
+        self._remember = functools.partial(calls.remember, *server)
 
     def keys(self, question: Question) -> list[str]:
         """One key for each dialect in which the question may have been asked, the current one first."""
@@ -140,17 +140,25 @@ class ApiJudge:
             finally:
                 runner.run(stop())
 
+    def batch_call(self, key: str, reply: Reply) -> Call:
+        """The call of a batch that ended with ``reply``; what the server does not accept is kept for the next one."""
+        used = self._dialects.current
+        sent = used.parameters({}, self._limits.max_tokens)
+        if self._dialects.refuse(used, sent, reply.status, reply.parameter, reply.message):
+            self._remember(asdict(self._dialects.current), self._said(reply))
+        return Call(key, reply.body, reply.problem, self._said(reply), batch=True)
+
     def request(self, question: Question, dialect: Dialect | None = None) -> dict[str, Any]:
         """The body of the request, in ``dialect`` or in the current one."""
         dialect = dialect or self._dialects.current
-        parameters = dialect.parameters(question.schema, self._limits.max_tokens)
+        parameters = dialect.parameters(question.rubric.schema(), self._limits.max_tokens)
         messages = [{key: printable(text) for key, text in message.items()} for message in question.messages]
-        return {"model": self.endpoint.model, "messages": messages, **parameters}
+        return {"model": self._endpoint.model, "messages": messages, **parameters}
 
     def canonical(self, question: Question, dialect: Dialect | None = None) -> dict[str, Any]:
         """All that the answer depends on."""
         request = self.request(question, dialect)
-        return {"version": 1, "base_url": self.endpoint.base_url, "repeat": question.repeat, **request}
+        return {"version": 1, "base_url": self._endpoint.base_url, "repeat": question.repeat, **request}
 
     # --- calls, side by side ---
 
@@ -186,18 +194,28 @@ class ApiJudge:
             await asyncio.gather(opened, *tasks, return_exceptions=True)
 
     def _client(self) -> openai.AsyncOpenAI:
+        """The client, whose own retries are off.
+
+        Raises:
+            Hopeless: when it finds fault with the URL.
+        """
         import openai
 
-        return openai.AsyncOpenAI(
-            api_key=self.endpoint.key or "EMPTY",  # as servers without a key know it
-            base_url=self.endpoint.base_url,
-            max_retries=0,
-            timeout=self._limits.timeout,
-            # The client's own one, except that it does not take the key to where a server sends it.
-            http_client=openai.DefaultAsyncHttpxClient(
-                base_url=self.endpoint.base_url, timeout=self._limits.timeout, follow_redirects=False
-            ),
-        )
+        url, timeout = self._endpoint.base_url, self._limits.timeout
+        try:
+            # The client's own transport, except that it does not take the key to where a server sends it.
+            transport = openai.DefaultAsyncHttpxClient(base_url=url, timeout=timeout, follow_redirects=False)
+            return openai.AsyncOpenAI(
+                api_key=self._endpoint.key or "EMPTY",  # as servers without a key know it
+                base_url=url,
+                max_retries=0,
+                timeout=timeout,
+                http_client=transport,
+            )
+        except Exception as problem:
+            if type(problem).__name__ != "InvalidURL":  # of httpx or httpx2
+                raise
+            raise Hopeless(f"--base-url {url} is not a URL: {first_line(problem)}") from None
 
     async def _call(self, client: openai.AsyncOpenAI, question: Question) -> Call:
         began, attempts, retries = time.monotonic(), 0, 0
@@ -212,7 +230,7 @@ class ApiJudge:
                 self._accept(dialect)
                 break
             if self._dialects.refuse(dialect, sent, reply.status, reply.parameter, reply.message):
-                self._why = self.endpoint.hide(reply.message)
+                self._why = self._said(reply)
                 continue
             delay = self._delay(reply, retries)
             if delay is None:
@@ -227,11 +245,15 @@ class ApiJudge:
             request_key(self.canonical(question, dialect)),
             reply.body,
             reply.problem,
-            self.endpoint.hide(reply.message),
+            self._said(reply),
             {key: value["type"] if key == "response_format" else value for key, value in sent.items()},
             attempts,
             time.monotonic() - began,
         )
+
+    def _said(self, reply: Reply) -> str:
+        # The key goes first: of a text that is cut, a part of it might stay.
+        return self._endpoint.hide(reply.message)[:LONGEST_MESSAGE]
 
     def _accept(self, dialect: Dialect) -> None:
         self._answered += 1
@@ -243,7 +265,7 @@ class ApiJudge:
                 )
                 self._why = ""
 
-    def _delay(self, reply: _Reply, retries: int) -> float | None:
+    def _delay(self, reply: Reply, retries: int) -> float | None:
         """How many seconds to wait before the next attempt; None when there is none."""
         most = self._limits.retries
         if reply.problem == UNREACHED and not self._answered:
@@ -254,13 +276,13 @@ class ApiJudge:
             return reply.wait
         return min(FIRST_DELAY * 2**retries, LONGEST_DELAY) * random.uniform(0.75, 1)
 
-    def _give_up(self, reply: _Reply, answered: int) -> None:
+    def _give_up(self, reply: Reply, answered: int) -> None:
         """A call has failed for good.
 
         Raises:
             Hopeless: when the others would fail too.
         """
-        endpoint, said = self.endpoint, self.endpoint.hide(reply.message)
+        endpoint, said = self._endpoint, self._said(reply)
         if reply.code in OUT_OF_CREDIT:
             raise Hopeless(
                 f"{endpoint.host}: the account of the key in {endpoint.variable} has no credit left"
@@ -295,7 +317,7 @@ class ApiJudge:
 
     # --- one request ---
 
-    async def _attempt(self, client: openai.AsyncOpenAI, request: Mapping[str, Any]) -> _Reply:
+    async def _attempt(self, client: openai.AsyncOpenAI, request: Mapping[str, Any]) -> Reply:
         import openai
 
         try:
@@ -303,86 +325,9 @@ class ApiJudge:
             async with asyncio.timeout(self._limits.timeout):
                 raw = await client.chat.completions.with_raw_response.create(**request)
         except openai.APIStatusError as problem:
-            return _refusal(problem.response)
+            return read_response(problem.response)
         except (TimeoutError, openai.APITimeoutError):
-            return _Reply(problem=SILENT, retry=True)
+            return Reply(problem=SILENT, retry=True)
         except openai.APIConnectionError as problem:
-            return _unconnected(problem.__cause__ or problem)
-        return _answer(raw.http_response)
-
-
-def _answer(response: Any) -> _Reply:
-    """What a response with a status of 200 says."""
-    body = _json(response.content)
-    if first_choice(body) is not None:
-        return _Reply(response.status_code, body)
-    message, code, _ = _error(response, body)
-    return _Reply(response.status_code, None, NO_ANSWER, message, code, retry=True)
-
-
-def _refusal(response: Any) -> _Reply:
-    """What a response with another status says."""
-    status = response.status_code
-    if 300 <= status < 400:
-        target = urljoin(str(response.request.url), response.headers.get("location", ""))
-        return _Reply(
-            status, problem="redirected", message=f"HTTP {status} to {urlsplit(target).netloc or 'nowhere'}"
-        )
-    message, code, parameter = _error(response, _json(response.content))
-    if code in FILTERED:
-        choice = {"finish_reason": "content_filter", "message": {"content": None, "refusal": message}}
-        return _Reply(status, {"error": {"code": code, "message": message}, "choices": [choice]})
-    retry = status in RETRIED or status >= 500
-    if code in OUT_OF_CREDIT:
-        retry = False
-    return _Reply(status, None, f"HTTP {status}", message, code, parameter, _wait(response.headers), retry)
-
-
-def _unconnected(cause: BaseException) -> _Reply:
-    """What it means that there is no response; the names of the causes are the same in httpx and httpx2."""
-    if type(cause).__name__ == "ConnectError":
-        return _Reply(problem=UNREACHED, message=first_line(cause), retry=True)
-    return _Reply(problem=LOST, message=type(cause).__name__, retry=True)
-
-
-def _json(content: bytes) -> Any:
-    try:
-        return json.loads(content, parse_constant=lambda name: None)  # NaN is no JSON
-    except (ValueError, RecursionError):
-        return None
-
-
-def _error(response: Any, body: Any) -> tuple[str, str, str]:
-    """The message, the code and the parameter of an error, in the forms that servers give it."""
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        detail = error.get("message", error.get("detail", error))
-        code, parameter = (str(error.get(key) or "") for key in ("code", "param"))
-        inner = error.get("innererror")
-        if code not in FILTERED and isinstance(inner, dict):
-            code = str(inner.get("code") or code)
-    else:
-        detail, code, parameter = error if error is not None else response.text, "", ""
-    if isinstance(detail, list):  # FastAPI: where and what, without the input, which may say anything
-        places = [each for each in detail if isinstance(each, dict)]
-        detail = "; ".join(f"{each.get('loc', '')} {each.get('msg', '')}" for each in places)
-    text = detail if isinstance(detail, str) else json.dumps(detail)
-    if text.lstrip()[:1] == "<":
-        text = "an HTML page"
-    return printable(" ".join(text.split()))[:LONGEST_MESSAGE], code, parameter
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds of Retry-After, which may be a number or a date."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) / scale
-        except ValueError:
-            try:
-                seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-            except (ValueError, TypeError, OverflowError):
-                continue
-        if 0 < seconds < float("inf"):
-            return seconds
-    return None
+            return read_failure(problem.__cause__ or problem)
+        return read_response(raw.http_response)

@@ -44,6 +44,9 @@ class Dialect:
     limit: str = LIMITS[0]
     temperature: str = TEMPERATURES[0]
 
+    def __str__(self) -> str:
+        return f"format {self.format}, limit {self.limit}, temperature {self.temperature}"
+
     def parameters(self, schema: Mapping[str, Any] | None, max_tokens: int) -> dict[str, Any]:
         """The parameters of the request; without a schema no form of the answer is asked for."""
         parameters: dict[str, Any] = {}

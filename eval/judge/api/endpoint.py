@@ -19,7 +19,7 @@ PREFIX = "openai:"
 HIDDEN = "[key]"
 # A shorter key is a placeholder, such as EMPTY, which may be part of any text.
 SHORTEST_KEY = 8
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,20 @@ class Endpoint:
         """``text`` without the key, which a server may have put into its answer."""
         return text.replace(self.key, HIDDEN) if len(self.key) >= SHORTEST_KEY else text
 
+    def check_key(self) -> None:
+        """Refuse an endpoint that needs a key and has none, and give notice of a key that goes out in the open.
+
+        Raises:
+            UserError: when the key is missing.
+        """
+        if not self.key and self.base_url == OPENAI:
+            raise UserError(
+                f"set {self.variable} to your key for {OPENAI}, or name another server by --base-url"
+            )
+        host = urlsplit(self.base_url).hostname or ""
+        if len(self.key) >= SHORTEST_KEY and self.base_url.startswith("http://") and not _is_local(host):
+            log.warning("notice: the key in %s goes to %s without encryption", self.variable, self.host)
+
 
 def read_endpoint(
     judge: str, base_url: str, variable: str, environment: Mapping[str, str] = os.environ
@@ -60,7 +74,7 @@ def read_endpoint(
         environment: the environment variables.
 
     Raises:
-        UserError: for a judge or URL that cannot be used, or a missing key. No message contains the key.
+        UserError: for a judge or URL that cannot be used. No message contains the key.
     """
     model, _, own = judge.removeprefix(PREFIX).partition("@http")
     url = _base_url(f"http{own}" if own else base_url or environment.get("OPENAI_BASE_URL", "") or OPENAI)
@@ -74,12 +88,7 @@ def read_endpoint(
     key = environment.get(variable, "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"the key in {variable} has characters that no key has; copy it again")
-    if not key and url == OPENAI:
-        raise UserError(f"set {variable} to your key for {OPENAI}, or name another server with --base-url")
-    endpoint = Endpoint(model, url, key, variable)
-    if len(key) >= SHORTEST_KEY and url.startswith("http://") and not _is_local(urlsplit(url).hostname or ""):
-        log.warning("notice: the key in %s goes to %s without encryption", variable, endpoint.host)
-    return endpoint
+    return Endpoint(model, url, key, variable)
 
 
 def _base_url(url: str) -> str:
@@ -98,13 +107,9 @@ def _base_url(url: str) -> str:
         raise UserError("--base-url must not have a user or a password; put the key into the environment")
     if parts.query or parts.fragment:
         raise UserError("--base-url must not have a part after ? or #, which would not be sent")
-    if (
-        parts.scheme.lower() not in ("http", "https")
-        or not host
-        or not url.strip().isprintable()
-        or " " in url.strip()
-    ):
-        raise UserError(f"--base-url {url!r} is not an http(s) URL, such as http://localhost:8000/v1")
+    plain = url.strip().isprintable() and " " not in url.strip()
+    if parts.scheme.lower() not in ("http", "https") or not host or not plain:
+        raise UserError("--base-url must be an http(s) URL, such as http://localhost:8000/v1")
     shown = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     return f"{parts.scheme.lower()}://{shown}{f':{port}' if port else ''}{path}"

