@@ -20,6 +20,7 @@ from xltjax.eval.report.numbers.facts import Facts
 from xltjax.eval.report.numbers.sources import Key, Material
 from xltjax.eval.report.numbers.systems import Joined, System, find_systems
 from xltjax.eval.scores import Score
+from xltjax.eval.stats.intervals import Cell as StatisticsCell
 from xltjax.eval.stats.intervals import Interval, Resamples, mean_draws, percentile_interval, resample
 from xltjax.eval.summary import Summary
 
@@ -108,6 +109,11 @@ class Analysis:
         """The score of the same."""
         return replace(score, id=f"{score.model} {score.id}", model=self.system_of[score.model].name)
 
+    def judge_number(self, judge: str) -> int:
+        """The number of a judge from 1, in the order of the judgments; names of files hold it."""
+        judges = dict.fromkeys(str(score.detail.get("judge", "")) for score in self.material.judged)
+        return list(judges).index(judge) + 1
+
     # --- cells ---
 
     @cached_property
@@ -175,23 +181,36 @@ class Analysis:
 
     # --- estimates ---
 
-    def language_mean(self, groups: Sequence[Sequence[Cell]]) -> list[tuple[Interval, np.ndarray]]:
+    def language_mean(
+        self,
+        groups: Sequence[Sequence[StatisticsCell]],
+        clusters: Mapping[Any, str] | None = None,
+        resamples: Resamples | None = None,
+    ) -> list[tuple[Interval, np.ndarray]]:
         """For each group of cells (one of each language), the mean of their means, and its draws.
 
         Every language counts alike, as in the paper's averages. Both are empty for a group without a score.
+
+        Args:
+            groups: the cells.
+            clusters: the instruction of each item, where these are not the items of this analysis.
+            resamples: draws of some of the instructions alone.
         """
+        clusters = self.clusters if clusters is None else clusters
         flat = [cell for cells in groups for cell in cells]
         if not flat:
             return [(Interval(None, None, None, 0, 0, "no scored answers"), np.zeros(0)) for _ in groups]
-        drawn = mean_draws(flat, self.resamples, cluster=self.clusters)
+        drawn = mean_draws(flat, resamples or self.resamples, cluster=clusters)
         found, first = [], 0
         for cells in groups:
             draws = drawn[first : first + len(cells)]
             first += len(cells)
-            found.append(self._language_mean(cells, draws))
+            found.append(self._language_mean(cells, draws, clusters))
         return found
 
-    def _language_mean(self, cells: Sequence[Cell], drawn: np.ndarray) -> tuple[Interval, np.ndarray]:
+    def _language_mean(
+        self, cells: Sequence[StatisticsCell], drawn: np.ndarray, clusters: Mapping[Any, str]
+    ) -> tuple[Interval, np.ndarray]:
         present = [[value for value in cell.values() if value is not None] for cell in cells]
         total = sum(map(len, cells))
         n = sum(map(len, present))
@@ -199,7 +218,7 @@ class Analysis:
             return Interval(None, None, None, n, total, "no scored answers"), np.zeros(0)
         estimate = math.fsum(math.fsum(values) / len(values) for values in present) / len(cells)
         draws = drawn.mean(axis=0)
-        units = len({self.clusters[item] for cell in cells for item, value in cell.items() if value is not None})
+        units = len({clusters[item] for cell in cells for item, value in cell.items() if value is not None})
         return percentile_interval(estimate, draws, n=n, total=total, units=units, level=LEVEL), draws
 
     def difference(

@@ -1,0 +1,98 @@
+"""The choice of the learning rate, and how sure it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xltjax.eval.report.content import Column, Section, Table
+from xltjax.eval.report.figures.plots import count_note, dot_panels
+from xltjax.eval.report.numbers.metrics import axis, title
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
+
+
+def choice_section(context: Context) -> Section:
+    """The rates of each configuration, with the share of draws in which each is the best."""
+    chosen = [each for each in context.choices.values() if len(each.tried) > 1]
+    if not chosen:
+        return Section(
+            "rates",
+            "Choice of the learning rate",
+            ("No configuration was tried with several learning rates, so there is none to choose.",),
+        )
+    metric = chosen[0].metric
+    rows = [
+        {
+            "configuration": choice.configuration,
+            "system": tried.system.name,
+            "rate": tried.system.rate,
+            "n": tried.mean.n,
+            "mean": tried.mean.estimate,
+            "low": tried.mean.low,
+            "high": tried.mean.high,
+            "spelling": tried.spelling.estimate,
+            "spelling_low": tried.spelling.low,
+            "spelling_high": tried.spelling.high,
+            "wins": tried.wins,
+            "lead": choice.lead.estimate if choice.lead and not place else None,
+            "lead_low": choice.lead.low if choice.lead and not place else None,
+            "lead_high": choice.lead.high if choice.lead and not place else None,
+            "panel": metric,
+            "series": choice.configuration,
+        }
+        for choice in chosen
+        for place, tried in enumerate(choice.tried)
+    ]
+    table = Table(
+        "rates",
+        "Learning rates, the best first",
+        (
+            Column("configuration", "configuration"),
+            Column("rate", "learning rate", "g", numeric=True),
+            count("n", "n answers"),
+            Column("mean", title(metric).lower(), ".1%", numeric=True, low="low", high="high"),
+            share("spelling", "spelling", interval=True),
+            share("wins", "best in the draws"),
+            Column("lead", "lead on the next", "+.1%", numeric=True, low="lead_low", high="lead_high"),
+        ),
+        rows,
+        "Means over the languages besides English, each of which counts alike. Best in the draws: the share of bootstrap "
+        "draws of the instructions in which the rate has the highest mean. " + BOOTSTRAP,
+    )
+    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
+
+    def plot(figure: Any) -> None:
+        dot_panels(
+            figure, rows, panels={metric: axis(metric)}, panel_key="panel", places=[row["system"] for row in rows],
+            place_key="system", series=context.configurations, series_key="series", note=note,
+        )  # fmt: skip
+
+    caption = (
+        f"{title(metric)}, mean over the languages besides English, for each configuration and rate. "
+        f"{count_note(rows, what='answers')}. {BOOTSTRAP}"
+    )
+    data = Table("rates-by-configuration", "Learning rates of each configuration", table.columns, rows, table.caption)
+    figure = context.figures.draw(
+        data, plot, size=(7.2, 1.6 + 0.28 * len(rows)), caption=caption, description=caption
+    )
+    return Section("rates", "Choice of the learning rate", _sentences(context), (figure,), (table,))
+
+
+def _sentences(context: Context) -> tuple[str, ...]:
+    told = [
+        "Rule: the highest mean over the languages besides English of the share of answers that are in the right language"
+        " and, where relevance was scored, relevant; spelling decides between equal rates. The rates are chosen on the"
+        " same instructions that the other tables report, as in the paper, which flatters the chosen ones a little."
+    ]
+    for choice in context.choices.values():
+        if len(choice.tried) < 2 or choice.lead is None or choice.lead.estimate is None:
+            continue
+        best, wins = choice.tried[0], choice.tried[0].wins
+        lead = context.facts.points(
+            f"lead of the best rate, {choice.configuration}", choice.lead.estimate, choice.lead.low, choice.lead.high,
+            choice.lead.n,
+        )  # fmt: skip
+        text = f"{choice.configuration}: {best.system.rate:g} leads by {lead}"
+        if wins is not None:
+            text += f" and is the best in {context.facts.percent(f'draws won by {best.system.name}', wins)} of the draws"
+        told.append(text + ("." if choice.is_sure else ", so the choice is not certain."))
+    return tuple(told)
