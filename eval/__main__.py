@@ -9,6 +9,7 @@ from xltjax.eval import agreement, relevance, sets_command, surface
 from xltjax.eval.comparison import command as compare
 from xltjax.eval.judge import command as judge
 from xltjax.eval.modifiers import command as modifiers
+from xltjax.eval.report import command as report
 
 COMMANDS = (
     surface.COMMAND,
@@ -17,6 +18,7 @@ COMMANDS = (
     compare.COMMAND,
     judge.COMMAND,
     agreement.COMMAND,
+    report.COMMAND,
     sets_command.COMMAND,
 )
 

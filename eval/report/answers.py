@@ -95,5 +95,7 @@ def _disagreements(material: Material) -> dict[Key, str]:
     for row in find_disagreements(responses, (*material.judged, *material.scores)).rows:
         judge = "fulfilled" if row["judge_fulfilled"] > 0.5 else "not fulfilled"
         program = f"strictly {'yes' if row['program_strict'] else 'no'}, loosely {'yes' if row['program_loose'] else 'no'}"
-        told[row["model"], row["id"]] = f"{row['modifier']}: {row['judge']} says {judge}, the program says {program}"
+        told[row["model"], row["id"]] = (
+            f"{row['modifier']}: {row['judge']} says {judge}, the program says {program}"
+        )
     return told

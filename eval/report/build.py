@@ -54,7 +54,9 @@ def build_report(
     """
     joined = join(materials)
     material = joined.material
-    rates = {run.name: float(run.settings["learning_rate"]) for run in material.runs if _has_rate(run.settings)}
+    rates = {
+        run.name: float(run.settings["learning_rate"]) for run in material.runs if _has_rate(run.settings)
+    }
     analysis = Analysis(joined, rates, draws)
     context = Context(
         analysis,
@@ -80,7 +82,11 @@ def build_report(
     ]
     if changed is not None:
         settings = settings_changes(materials[0], materials[1])
-        told = () if settings else ("No setting, tool or data differs between the two, as far as their records tell.",)
+        told = (
+            ()
+            if settings
+            else ("No setting, tool or data differs between the two, as far as their records tell.",)
+        )
         tables = (*((settings,) if settings else ()), *changed.tables)
         changed = replace(changed, paragraphs=(*changed.paragraphs, *told), tables=tables)
         sections.insert(0, changed)
@@ -88,7 +94,9 @@ def build_report(
     sections += [reported_section(context, criterion_rows(context, judged)), failures_section(context)]
     question, *answer = headline(context, judged)
     if changed is not None:
-        answer.insert(0, changes(context, [dict(row) for row in changed.tables[-1].rows]) or changed.paragraphs[0])
+        answer.insert(
+            0, changes(context, [dict(row) for row in changed.tables[-1].rows]) or changed.paragraphs[0]
+        )
     sections.append(_text_numbers(analysis.facts.table()))
     return Report(
         title=title or f"Report of {material.label}",
@@ -98,7 +106,8 @@ def build_report(
         provenance=provenance_rows(material, sources),
         answers=browser_answers(material),
         model_colors={
-            model: context.configurations[system.configuration].color for model, system in analysis.system_of.items()
+            model: context.configurations[system.configuration].color
+            for model, system in analysis.system_of.items()
         },
         language_colors={name: look.color for name, look in context.languages.items() if name},
     )

@@ -17,7 +17,7 @@ from xltjax.common.files import (
     parse_json,
     read_text,
 )
-from xltjax.common.locks import lock_directory
+from xltjax.common.locks import LOCK, lock_directory
 from xltjax.common.settings import setting
 from xltjax.eval.report.build import build_report
 from xltjax.eval.report.content import Report
@@ -42,7 +42,9 @@ class ReportSettings:
         positional=True,
         paths=True,
     )
-    out: str = setting("", "The page, such as report.html; figures and tables go into the folder report beside it.")
+    out: str = setting(
+        "", "The page, such as report.html; figures and tables go into the folder report beside it."
+    )
     responses: tuple[str, ...] = setting(
         (), "The scored responses, where they lie in none of SOURCES.", paths=True
     )
@@ -75,9 +77,9 @@ def run(config: ReportSettings) -> None:
     ]
     make_output_directory(folder)
     with lock_directory(folder):
+        _record(folder, page, earlier)  # what is written from now on is ours
         for name in (FIGURES, TABLES):
             make_output_directory(folder / name)
-        _record(folder, page, earlier)  # what is written from now on is ours
         figures = FigureFiles(folder / FIGURES)
         report = build_report(materials, config.sources, figures, title=config.title, draws=config.draws)
         tables = write_tables(folder / TABLES, all_tables(report.sections))
@@ -103,13 +105,21 @@ def _earlier(page: Path, folder: Path) -> list[str]:
     record = folder / RECORD
     if record.exists():
         document: Any = parse_json(read_text(record), record)
-        if isinstance(document, dict) and document.get("page") == page.name and isinstance(document.get("files"), list):
-            return [name for name in document["files"] if isinstance(name, str) and ".." not in Path(name).parts]
+        if (
+            isinstance(document, dict)
+            and document.get("page") == page.name
+            and isinstance(document.get("files"), list)
+        ):
+            return [
+                name for name in document["files"] if isinstance(name, str) and ".." not in Path(name).parts
+            ]
         raise UserError(f"{record} is not the record of a report of ours; choose another --out")
     if page.exists():
         raise UserError(f"{page} exists and is not a report of ours; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} holds something else, and figures and tables would go there; choose another --out")
+    if folder.is_dir() and any(each.name != LOCK for each in folder.iterdir()):
+        raise UserError(
+            f"{folder} holds something else, and figures and tables would go there; choose another --out"
+        )
     return []
 
 

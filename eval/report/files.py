@@ -60,7 +60,9 @@ def latex_lines(table: Table) -> Iterator[str]:
     parts = [part for column in table.columns for part in _parts(column, table)]
     packages = "booktabs,siunitx" + (",longtable" if long else "")
     yield f"% \\usepackage{{{packages}}}\n"
-    caption = f"\\caption{{{latex_text(table.title)}. {latex_text(table.caption)}}}\\label{{tab:{table.name}}}"
+    caption = (
+        f"\\caption{{{latex_text(table.title)}. {latex_text(table.caption)}}}\\label{{tab:{table.name}}}"
+    )
     alignment = " ".join(alignment for _, alignment, _ in parts)
     heading = " & ".join(name for name, _, _ in parts) + " \\\\\n"
     if long:

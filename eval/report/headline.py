@@ -67,7 +67,9 @@ def _best_model(context: Context) -> str:
     lead = context.analysis.difference((best.mean, best.draws), (second.mean, second.draws))
     if lead.estimate is None:
         return f"{text}, the highest of {context.facts.count('models', len(choices))}."
-    points = context.facts.points("headline: lead of the best model", lead.estimate, lead.low, lead.high, lead.n)
+    points = context.facts.points(
+        "headline: lead of the best model", lead.estimate, lead.low, lead.high, lead.n
+    )
     sure = "is certain" if lead.low is not None and lead.low > 0 else "is not certain"
     return (
         f"{text}, the highest of {context.facts.count('models', len(choices))}; its lead of {points} on "
@@ -76,8 +78,14 @@ def _best_model(context: Context) -> str:
 
 
 def _cost(context: Context) -> str:
-    rows = [row for row in transfer_rows(context) if row["metric"] in ("correct_and_relevant", "language_correct")]
-    wanted = "correct_and_relevant" if any(row["metric"] == "correct_and_relevant" for row in rows) else "language_correct"
+    rows = [
+        row for row in transfer_rows(context) if row["metric"] in ("correct_and_relevant", "language_correct")
+    ]
+    wanted = (
+        "correct_and_relevant"
+        if any(row["metric"] == "correct_and_relevant" for row in rows)
+        else "language_correct"
+    )
     rows = [row for row in rows if row["metric"] == wanted and row["difference"] is not None]
     if not rows:
         return "What transfer costs against English cannot be said without answers in English and in another language."
@@ -90,14 +98,20 @@ def _cost(context: Context) -> str:
         for row in rows[:MOST_NAMED]
     ]  # fmt: skip
     more = f"; table transfer has the other {len(rows) - MOST_NAMED}" if len(rows) > MOST_NAMED else ""
-    return f"Against English, the other languages differ in {title(wanted).lower()} by: {'; '.join(told)}{more}."
+    return (
+        f"Against English, the other languages differ in {title(wanted).lower()} by: {'; '.join(told)}{more}."
+    )
 
 
 def _uncertain(context: Context, judged: Judged) -> str:
     told: list[str] = []
-    unsure = [each.configuration for each in context.choices.values() if len(each.tried) > 1 and not each.is_sure]
+    unsure = [
+        each.configuration for each in context.choices.values() if len(each.tried) > 1 and not each.is_sure
+    ]
     if unsure:
-        told.append(f"the choice of the rate of {listed(unsure[:MOST_NAMED])}{' and others' if len(unsure) > MOST_NAMED else ''}")
+        told.append(
+            f"the choice of the rate of {listed(unsure[:MOST_NAMED])}{' and others' if len(unsure) > MOST_NAMED else ''}"
+        )
     detectable = _detectable(context)
     if detectable:
         told.append(detectable)
@@ -108,7 +122,9 @@ def _uncertain(context: Context, judged: Judged) -> str:
         told.append("what people would say, since none have rated them")
     failed = [stage for stage in context.analysis.material.stages if stage.state == "failed"]
     if failed:
-        told.append(f"the results of {context.facts.count('headline: failed stages', len(failed))} stages that failed")
+        told.append(
+            f"the results of {context.facts.count('headline: failed stages', len(failed))} stages that failed"
+        )
     return f"Not certain: {'; '.join(told)}." if told else "Every choice is certain at the level of 95 %."
 
 
@@ -122,7 +138,9 @@ def _detectable(context: Context) -> str:
     if not rows:
         return ""
     middle = sorted(rows, key=lambda row: row["detectable"])[len(rows) // 2]
-    points = context.facts.points("headline: detectable difference", middle["detectable"], n=middle["n_scored"])
+    points = context.facts.points(
+        "headline: detectable difference", middle["detectable"], n=middle["n_scored"]
+    )
     return f"differences in correct language under about {points.lstrip('+')} in one language"
 
 

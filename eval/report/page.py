@@ -87,7 +87,9 @@ def _visible(value: object) -> object:
     """Text that every file and every browser takes."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    kept = (letter for letter in printable(value) if letter in "\n\t" or letter.isprintable() or ord(letter) > 159)
+    kept = (
+        letter for letter in printable(value) if letter in "\n\t" or letter.isprintable() or ord(letter) > 159
+    )
     return "".join(kept)
 
 

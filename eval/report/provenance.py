@@ -35,11 +35,16 @@ def _rows(material: Material, sources: Sequence[str]) -> Iterator[tuple[str, str
     yield "versions of the trainings", _values(short_json(run.provenance.get("versions", "")) for run in runs)
     yield "hardware of the trainings", _values(_devices(run.provenance.get("devices")) for run in runs)
     for key in PROTOCOL:
-        yield f"training: {key}", _values(short_json(run.settings[key]) for run in runs if key in run.settings)
+        yield (
+            f"training: {key}",
+            _values(short_json(run.settings[key]) for run in runs if key in run.settings),
+        )
     yield (
         "training data",
         _values(
-            f"{name} sha256 {digest}" for run in runs for name, digest in (run.provenance.get("data") or {}).items()
+            f"{name} sha256 {digest}"
+            for run in runs
+            for name, digest in (run.provenance.get("data") or {}).items()
         ),
     )
     seconds = sum(row.get("seconds") or 0.0 for run in runs for row in run.metrics)
@@ -49,7 +54,10 @@ def _rows(material: Material, sources: Sequence[str]) -> Iterator[tuple[str, str
     for command, about in material.summaries.items():
         yield f"eval {command}", "; ".join(_leaves(about))
     for judge, about in material.judges.items():
-        yield f"judge {judge}", "; ".join(_leaves({k: v for k, v in about.items() if k not in ("usage", "cost")}))
+        yield (
+            f"judge {judge}",
+            "; ".join(_leaves({k: v for k, v in about.items() if k not in ("usage", "cost")})),
+        )
         yield f"usage of {judge}", short_json(about.get("usage", ""))
         if about.get("cost") is not None:
             yield f"cost of {judge}", f"{about['cost']:.4f}"

@@ -35,7 +35,11 @@ def summary_text(report: Report) -> str:
         for table in section.tables:
             if table.name in SHOWN and table.rows:
                 parts += ["", _table(table)]
-    alone = [section for section in report.sections if section.paragraphs and not section.tables and not section.figures]
+    alone = [
+        section
+        for section in report.sections
+        if section.paragraphs and not section.tables and not section.figures
+    ]
     if alone:
         parts.append("")
         parts += [_wrapped(f"{section.title}: {section.paragraphs[0]}", "  ") for section in alone]
@@ -48,10 +52,15 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _table(table: Table) -> str:
     columns = [column for column in table.columns if column.key in COLUMNS[table.name]]
-    printed = Printed(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=table.title, title_justify="left")
+    printed = Printed(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=table.title, title_justify="left"
+    )
     for column in columns:
         printed.add_column(
-            column.heading, justify="right" if column.numeric else "left", overflow="fold", no_wrap=column.numeric and not column.low
+            column.heading,
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            no_wrap=column.numeric and not column.low,
         )
     for row in table.rows[:MOST_ROWS]:
         cells = []
@@ -60,7 +69,9 @@ def _table(table: Table) -> str:
             cells.append(Text(printable(column.text(row) + (f" {interval}" if interval else ""))))
         printed.add_row(*cells)
     output = io.StringIO()
-    Console(file=output, width=WIDTH, color_system=None, markup=False, highlight=False, emoji=False).print(printed)
+    Console(file=output, width=WIDTH, color_system=None, markup=False, highlight=False, emoji=False).print(
+        printed
+    )
     lines = [line.rstrip() for line in output.getvalue().rstrip().splitlines()]
     more = len(table.rows) - MOST_ROWS
     return "\n".join(lines + ([f"... {more} more rows in tables/{table.name}.csv"] if more > 0 else []))

@@ -78,8 +78,14 @@ def _line(panel: Any, x: Sequence[float], points: Sequence[Row], look: Look, nam
 
 
 def _error_bars(points: Sequence[Row], y: np.ndarray, scale: float = 100) -> np.ndarray:
-    low = [scale * row["low"] if row.get("low") is not None else value for row, value in zip(points, y, strict=True)]
-    high = [scale * row["high"] if row.get("high") is not None else value for row, value in zip(points, y, strict=True)]
+    low = [
+        scale * row["low"] if row.get("low") is not None else value
+        for row, value in zip(points, y, strict=True)
+    ]
+    high = [
+        scale * row["high"] if row.get("high") is not None else value
+        for row, value in zip(points, y, strict=True)
+    ]
     return np.maximum(np.array([y - np.array(low), np.array(high) - y]), 0).reshape(2, len(y))
 
 
@@ -210,7 +216,9 @@ def matrices(
         for i, j in np.ndindex(shares.shape):
             if shares[i, j] > 0:
                 color = "white" if shares[i, j] > 0.5 else "black"
-                panel.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=color, fontsize=7.5)
+                panel.text(
+                    j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=color, fontsize=7.5
+                )
         panel.set_title("\n".join(textwrap.wrap(label(title, 60), 30)))
         panel.set_xticks(range(len(across)), [label(each, 12) for each in across])
         panel.set_yticks(range(len(down)), [label(each, 12) for each in down])
@@ -224,7 +232,11 @@ def matrices(
 
 
 def curves(
-    figure: Any, lines: Mapping[str, tuple[Sequence[float], Sequence[float], Look]], *, axis_label: str, note: str
+    figure: Any,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float], Look]],
+    *,
+    axis_label: str,
+    note: str,
 ) -> None:
     """Lines over updates, each with its name; ``lines`` hold updates, values and looks."""
     panel = figure.subplots()

@@ -221,16 +221,19 @@ class Analysis:
         units = len({clusters[item] for cell in cells for item, value in cell.items() if value is not None})
         return percentile_interval(estimate, draws, n=n, total=total, units=units, level=LEVEL), draws
 
-    def difference(
-        self, first: tuple[Interval, np.ndarray], second: tuple[Interval, np.ndarray]
-    ) -> Interval:
+    def difference(self, first: tuple[Interval, np.ndarray], second: tuple[Interval, np.ndarray]) -> Interval:
         """The first mean minus the second, from the same draws."""
         (a, drawn_a), (b, drawn_b) = first, second
         if a.estimate is None or b.estimate is None:
             return Interval(None, None, None, 0, 0, "no scored answers")
         n, units = min(a.n, b.n), min(a.n, b.n, len(self.resamples.units))
         return percentile_interval(
-            a.estimate - b.estimate, drawn_a - drawn_b, n=n, total=max(a.total, b.total), units=units, level=LEVEL
+            a.estimate - b.estimate,
+            drawn_a - drawn_b,
+            n=n,
+            total=max(a.total, b.total),
+            units=units,
+            level=LEVEL,
         )
 
     def compared(

@@ -21,7 +21,12 @@ class Facts:
         return f"{value:,}"
 
     def percent(
-        self, what: str, value: float, low: float | None = None, high: float | None = None, n: int | None = None
+        self,
+        what: str,
+        value: float,
+        low: float | None = None,
+        high: float | None = None,
+        n: int | None = None,
     ) -> str:
         """A share in percent, with its interval where it has one."""
         self._keep(what, value, "share", low, high, n)
@@ -29,7 +34,12 @@ class Facts:
         return text if low is None or high is None else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
 
     def points(
-        self, what: str, value: float, low: float | None = None, high: float | None = None, n: int | None = None
+        self,
+        what: str,
+        value: float,
+        low: float | None = None,
+        high: float | None = None,
+        n: int | None = None,
     ) -> str:
         """A difference of shares in percentage points, with its sign."""
         self._keep(what, value, "share", low, high, n)

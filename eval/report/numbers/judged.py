@@ -108,4 +108,3 @@ def present_criteria(judgments: Judgments, judge: str) -> list[Criterion]:
         for each in judgments.criteria.values()
         if any(value is not None for value in judgments.cell(judge, each.name, asked).values())
     ]
-

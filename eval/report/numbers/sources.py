@@ -127,7 +127,9 @@ def read_source(source: str, responses: Iterable[str] = ()) -> Material:
     """
     label, path = _labeled(source)
     if not path.exists():
-        raise UserError(f"{path} does not exist; give a study, or directories in which evaluators wrote scores")
+        raise UserError(
+            f"{path} does not exist; give a study, or directories in which evaluators wrote scores"
+        )
     reader = _Reader(Material(label), path)
     places = [path] if path.is_file() else list(_walk(path))
     for place in places:
@@ -211,7 +213,9 @@ class _Reader:
             if score.language and not score.metric.startswith(("modifier_", "placebo_")):
                 self._languages.setdefault(key, score.language)
             if judged:
-                kept = {name: score.detail[name] for name in ("judge", "repeat", "reason") if name in score.detail}
+                kept = {
+                    name: score.detail[name] for name in ("judge", "repeat", "reason") if name in score.detail
+                }
                 self.found.judged.append(replace(score, detail=kept))
             else:
                 self._evidence(score, key)
@@ -269,7 +273,9 @@ class _Reader:
                 state = "ok" if value is not None else "abstain"
                 value = None if value is None else float(value)
             except (KeyError, TypeError, ValueError, AttributeError):
-                raise UserError(f"{path}, line {line}: not a rating (rater, id, model, criterion, value)") from None
+                raise UserError(
+                    f"{path}, line {line}: not a rating (rater, id, model, criterion, value)"
+                ) from None
             number = numbers.setdefault(rater, len(numbers))
             detail = {"judge": PEOPLE, "repeat": number, "rater": rater}
             if state == "abstain":
@@ -350,7 +356,9 @@ class _Reader:
     def _told(self, key: Key) -> Response:
         """What is known of an answer whose text is not given."""
         about = self._about.get(key, {})
-        texts = {name: str(about[name]) for name in ("task", "finish_reason", "instruction_id") if about.get(name)}
+        texts = {
+            name: str(about[name]) for name in ("task", "finish_reason", "instruction_id") if about.get(name)
+        }
         modifier = about.get("modifier")
         modifier = modifier if isinstance(modifier, dict) and "name" in modifier else None
         return Response(key[1], key[0], language=self._languages.get(key, ""), modifier=modifier, **texts)

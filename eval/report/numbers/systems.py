@@ -10,7 +10,9 @@ from xltjax.common.errors import UserError
 from xltjax.eval.report.numbers.sources import Key, Material
 
 # Where a model's name says its rate and seed: a study's ``llama2-7b/dolly-en/ft/lr-1e-05/seed-0``, or ``lr-1e-05``.
-_RATE = re.compile(r"(?:(?P<configuration>.*?)[/_-])?lr[-=](?P<rate>\d[\d.]*(?:e[+-]?\d+)?)(?P<rest>.*)", re.I)
+_RATE = re.compile(
+    r"(?:(?P<configuration>.*?)[/_-])?lr[-=](?P<rate>\d[\d.]*(?:e[+-]?\d+)?)(?P<rest>.*)", re.I
+)
 _SEED = re.compile(r"(?P<before>.*?)[/_-]?seed[-=]?(?P<seed>\d+)(?P<after>.*)", re.I)
 ONE = "the model"  # the configuration of models whose names are rates alone
 

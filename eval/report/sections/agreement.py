@@ -26,7 +26,11 @@ def agreement_section(context: Context, judged: Judged) -> Section:
     judges = judged.judges
     if len(judges) < 2:
         missing = "people" if PEOPLE not in judges else "a judge"
-        told = "There are no judgments of anyone." if not judges else f"There is one rater alone: {missing} is missing."
+        told = (
+            "There are no judgments of anyone."
+            if not judges
+            else f"There is one rater alone: {missing} is missing."
+        )
         return Section("agreement", HEADING, (told,))
     rows, confusions = _rows(context, judged.plain, judges)
     if not rows:
@@ -100,12 +104,17 @@ def _rows(
             scale = [float(value) for value in range(criterion.lowest, criterion.highest + 1)]
             for language in (ALL, *sorted(set(languages.values()))):
                 own = [
-                    {item: v for item, v in cell.items() if language in (ALL, languages[item])} for cell in cells
+                    {item: v for item, v in cell.items() if language in (ALL, languages[item])}
+                    for cell in cells
                 ]
-                common = [item for item in own[0] if own[0][item] is not None and own[1].get(item) is not None]
+                common = [
+                    item for item in own[0] if own[0][item] is not None and own[1].get(item) is not None
+                ]
                 if not common:
                     continue
-                resamples = resample({cluster[item] for cell in own for item in cell}, draws=context.analysis.draws)
+                resamples = resample(
+                    {cluster[item] for cell in own for item in cell}, draws=context.analysis.draws
+                )
                 found = agreement(own, resamples, scale=scale, cluster=cluster)
                 rows.append(_row(first, second, criterion.name, language, found))
                 if language == ALL and found.confusion is not None:

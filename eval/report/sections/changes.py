@@ -33,7 +33,9 @@ def settings_changes(first: Material, second: Material) -> Table | None:
 def _flat(material: Material) -> Iterator[tuple[str, str]]:
     for run in material.runs:
         yield from _leaves(f"run {run.path}", run.settings)
-        yield from _leaves(f"run {run.path}", {key: run.provenance.get(key) for key in ("git", "versions", "data")})
+        yield from _leaves(
+            f"run {run.path}", {key: run.provenance.get(key) for key in ("git", "versions", "data")}
+        )
     for kind in (material.summaries, material.judges):
         for name, about in kind.items():
             yield from _leaves(name, about)

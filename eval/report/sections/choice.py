@@ -70,7 +70,9 @@ def choice_section(context: Context) -> Section:
         f"{title(metric)}, mean over the languages besides English, for each configuration and rate. "
         f"{count_note(rows, what='answers')}. {BOOTSTRAP}"
     )
-    data = Table("rates-by-configuration", "Learning rates of each configuration", table.columns, rows, table.caption)
+    data = Table(
+        "rates-by-configuration", "Learning rates of each configuration", table.columns, rows, table.caption
+    )
     figure = context.figures.draw(
         data, plot, size=(7.2, 1.6 + 0.28 * len(rows)), caption=caption, description=caption
     )

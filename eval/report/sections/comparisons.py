@@ -64,7 +64,9 @@ def sides_section(context: Context) -> Section | None:
     first, second = context.analysis.sides
     heading = f"What changed: {first} against {second}"
     if not pairs or not metrics:
-        return Section("changed", heading, ("The two have no system and metric in common, so nothing can be compared.",))
+        return Section(
+            "changed", heading, ("The two have no system and metric in common, so nothing can be compared.",)
+        )
     rows = context.analysis.compared([(a.name, b.name) for a, b in pairs], metrics)
     section = _section(context, rows, "changed", heading, "systems of the same name")
     told = [*section.paragraphs]
@@ -73,7 +75,9 @@ def sides_section(context: Context) -> Section | None:
     return Section(section.id, section.title, tuple(told), section.figures, section.tables)
 
 
-def matched(systems: Sequence[System], sides: Sequence[str]) -> tuple[list[tuple[System, System]], list[System]]:
+def matched(
+    systems: Sequence[System], sides: Sequence[str]
+) -> tuple[list[tuple[System, System]], list[System]]:
     """The systems of two sides in pairs, by configuration and rate, and those without a partner."""
     if len(sides) != 2:
         return [], []
@@ -102,7 +106,9 @@ def _section(context: Context, rows: list[dict[str, Any]], id: str, heading: str
         )
     unknown = [row for row in rows if row["p_holm"] is None]
     if unknown:
-        told.append(f"{context.facts.count(f'{id}: pairs without a common score', len(unknown))} pairs have no common score.")
+        told.append(
+            f"{context.facts.count(f'{id}: pairs without a common score', len(unknown))} pairs have no common score."
+        )
     table = Table(id, heading, COLUMNS, sorted(rows, key=_order), NOTE)
     figure = _figure(context, rows, id, heading)
     return Section(id, heading, tuple(told), (figure,) if figure else (), (table,))
@@ -121,7 +127,9 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
             **row,
             "pair": f"{row['a']} − {row['b']}",
             "mean": row["difference"],
-            "series": "significant" if row["p_holm"] is not None and row["p_holm"] < ALPHA else "not significant",
+            "series": "significant"
+            if row["p_holm"] is not None and row["p_holm"] < ALPHA
+            else "not significant",
         }
         for row in rows
         if row["difference"] is not None and (row["language"] == TOGETHER or len(languages) == 1)

@@ -28,7 +28,14 @@ def confusion_section(context: Context) -> Section:
         return Section("confusion", HEADING, (told,))
     best = [each.name for each in context.best() if each.name in counts]
     rows = [
-        {"system": system, "expected": expected, "found": found, "count": number, "n": total, "share": number / total}
+        {
+            "system": system,
+            "expected": expected,
+            "found": found,
+            "count": number,
+            "n": total,
+            "share": number / total,
+        }
         for system in counts
         for expected, guesses in sorted(counts[system].items())
         for total in [sum(guesses.values())]
@@ -76,13 +83,17 @@ def _counts(context: Context) -> dict[str, dict[str, Counter[str]]]:
 def _figure(
     context: Context, systems: Sequence[str], counts: Mapping[str, Mapping[str, Counter[str]]], data: Table
 ) -> Figure:
-    expected = [language for language in context.analysis.languages if any(language in counts[s] for s in systems)]
+    expected = [
+        language for language in context.analysis.languages if any(language in counts[s] for s in systems)
+    ]
     expected = expected or sorted({language for name in systems for language in counts[name]})
     totals: Counter[str] = Counter()
     for name in systems:
         for guesses in counts[name].values():
             totals.update(guesses)
-    wrong = [language for language, _ in totals.most_common() if language not in expected and language != NONE]
+    wrong = [
+        language for language, _ in totals.most_common() if language not in expected and language != NONE
+    ]
     across = [*expected, *wrong[: MOST_FOUND - len(expected)]]
     rest = [OTHER] if set(wrong) - set(across) else []
     across += [*rest, *([NONE] if totals[NONE] else [])]
@@ -95,7 +106,11 @@ def _figure(
                 shares[line] = [_of(guesses, found, across) / guesses.total() for found in across]
         panels[name] = shares
     numbers = [guesses.total() for name in systems for guesses in counts[name].values()]
-    n = f"n = {min(numbers)} to {max(numbers)} answers" if min(numbers) != max(numbers) else f"n = {numbers[0]} answers"
+    n = (
+        f"n = {min(numbers)} to {max(numbers)} answers"
+        if min(numbers) != max(numbers)
+        else f"n = {numbers[0]} answers"
+    )
     caption = (
         f"Percentages of the answers by expected (lines) and found language (columns), for the best rate of each "
         f"configuration; {n} in each line. {OTHER}: all languages that have no column."
@@ -108,7 +123,10 @@ def _figure(
         )  # fmt: skip
 
     lines = -(-len(panels) // 4)
-    size = (1.2 + (0.9 + 0.33 * len(across)) * min(4, len(panels)), 1.1 + (0.5 + 0.33 * len(expected)) * lines)
+    size = (
+        1.2 + (0.9 + 0.33 * len(across)) * min(4, len(panels)),
+        1.1 + (0.5 + 0.33 * len(expected)) * lines,
+    )
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
@@ -132,12 +150,19 @@ def _line_table(context: Context) -> Table | None:
                 row["n"] = max(each["n"] for each in found.values() if each)
                 for metric, each in found.items():
                     if each:
-                        row |= {metric: each["mean"], f"{metric}_low": each["low"], f"{metric}_high": each["high"]}
+                        row |= {
+                            metric: each["mean"],
+                            f"{metric}_low": each["low"],
+                            f"{metric}_high": each["high"],
+                        }
                         row[f"{metric}_coverage"] = each["coverage"]
                 rows.append(row)
     columns = [Column("system", "system"), Column("language", "language"), count()]
     for metric in metrics:
-        columns += [share(metric, title(metric).lower(), interval=True), share(f"{metric}_coverage", "scored")]
+        columns += [
+            share(metric, title(metric).lower(), interval=True),
+            share(f"{metric}_coverage", "scored"),
+        ]
     return Table(
         "lines-and-words",
         "Language by line and by word",

@@ -26,7 +26,9 @@ def criteria_section(context: Context, judged: Judged) -> Section:
     judges = judged.judges
     absent = []
     if not [judge for judge in judges if judge != PEOPLE]:
-        absent.append("No judge has scored these answers: run python -m xltjax.eval judge RESPONSES --judge MODEL.")
+        absent.append(
+            "No judge has scored these answers: run python -m xltjax.eval judge RESPONSES --judge MODEL."
+        )
     if PEOPLE not in judges:
         absent.append("No people have rated these answers: there is no ratings.jsonl.")
     if not judges:

@@ -25,7 +25,9 @@ def failures_section(context: Context) -> Section:
     failed = [stage for stage in material.stages if stage.state == "failed"]
     begun = [stage for stage in material.stages if stage.state == "begun"]
     for stage in failed:
-        told.append(f"{stage.path} failed: {stage.reason or 'the reason is not known'}; its numbers are missing.")
+        told.append(
+            f"{stage.path} failed: {stage.reason or 'the reason is not known'}; its numbers are missing."
+        )
     for stage in begun:
         told.append(f"{stage.path} has not ended; what it has left may be a part.")
     if material.stages:
@@ -56,7 +58,12 @@ def _endings(context: Context) -> Table:
             ending = "empty"
         counts.setdefault(place, Counter())[ending if ending in _ENDINGS else "other"] += 1
     rows = [
-        {"system": system, "language": language, "n": found.total(), **{name: found[name] for name in _ENDINGS}}
+        {
+            "system": system,
+            "language": language,
+            "n": found.total(),
+            **{name: found[name] for name in _ENDINGS},
+        }
         for (system, language), found in sorted(counts.items())
     ]
     headings = {

@@ -28,7 +28,11 @@ def modifiers_section(context: Context, judged: Judged) -> Section:
     analysis = context.analysis
     if not any(response.modifier for response in analysis.material.responses.values()):
         return Section(
-            "modifiers", HEADING, ("No answer is to an instruction with a task modifier.",), (), (_paper_table(),)
+            "modifiers",
+            HEADING,
+            ("No answer is to an instruction with a task modifier.",),
+            (),
+            (_paper_table(),),
         )
     rows = table_rows(_scored(context), MODIFIERS)
     if not rows:
@@ -201,7 +205,9 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
             shown.append({**place, "series": row["language"] or "?", **asked})
             if row["placebo"] is not None:
                 unasked = {"mean": row["placebo"], "low": row["placebo_low"], "high": row["placebo_high"]}
-                shown.append({**place, "series": f"{row['language']} placebo", **unasked, "n": row["placebo_n"]})
+                shown.append(
+                    {**place, "series": f"{row['language']} placebo", **unasked, "n": row["placebo_n"]}
+                )
     if not shown:
         return None
     looks: dict[str, Look] = {}
@@ -265,7 +271,8 @@ def _disagreements(context: Context, judged: Judged) -> Table | None:
 
 def _paper_table() -> Table:
     rows: list[Mapping[str, Any]] = [
-        {"modifier": name, "language": language, **values} for (name, language), values in paper_modifiers().items()
+        {"modifier": name, "language": language, **values}
+        for (name, language), values in paper_modifiers().items()
     ]
     return Table(
         "paper-modifiers",

@@ -11,7 +11,12 @@ from xltjax.eval.report.sections.context import INTERVALS, Context, count, share
 
 HEADING = "Spelling"
 PARTS = {"accepted": "accepted", "name": "names", "foreign": "foreign words", "nonword": "non-words"}
-METRICS = {"accepted": "spelling", "name": "spelling_name", "foreign": "spelling_foreign", "nonword": "spelling_nonword"}
+METRICS = {
+    "accepted": "spelling",
+    "name": "spelling_name",
+    "foreign": "spelling_foreign",
+    "nonword": "spelling_nonword",
+}
 LISTED = 12  # words of each kind in the table
 MOST_BARS = 48
 
@@ -20,29 +25,48 @@ def spelling_section(context: Context) -> Section:
     """Shares of accepted words, names, foreign words and non-words, and the most frequent of each."""
     analysis = context.analysis
     if "spelling" not in analysis.cells:
-        return Section("spelling", HEADING, ("There are no scores of spelling: a dictionary or the command was missing.",))
+        return Section(
+            "spelling",
+            HEADING,
+            ("There are no scores of spelling: a dictionary or the command was missing.",),
+        )
     rows = []
     for system in analysis.systems:
         for language in analysis.languages:
-            found = {part: analysis.by_place.get((system.name, language, metric)) for part, metric in METRICS.items()}
+            found = {
+                part: analysis.by_place.get((system.name, language, metric))
+                for part, metric in METRICS.items()
+            }
             spelled = found["accepted"]
             if spelled is None or spelled["mean"] is None:
                 continue
-            row: dict[str, Any] = {"system": system.name, "language": language or "?", "n": spelled["n_scored"]}
+            row: dict[str, Any] = {
+                "system": system.name,
+                "language": language or "?",
+                "n": spelled["n_scored"],
+            }
             row["place"] = f"{system.name} · {language or '?'}"
             for part, each in found.items():
                 if each is not None:
                     row |= {part: each["mean"], f"{part}_low": each["low"], f"{part}_high": each["high"]}
             rows.append(row)
     if not rows:
-        return Section("spelling", HEADING, ("No answer could be checked: the dictionaries are missing (run doctor).",))
+        return Section(
+            "spelling", HEADING, ("No answer could be checked: the dictionaries are missing (run doctor).",)
+        )
     columns = (
         Column("system", "system"),
         Column("language", "language"),
         count(),
         *(share(part, name, interval=True) for part, name in PARTS.items()),
     )
-    table = Table("spelling", "Causes of words that are not accepted", columns, rows, f"Means of the shares of the words. {INTERVALS}")
+    table = Table(
+        "spelling",
+        "Causes of words that are not accepted",
+        columns,
+        rows,
+        f"Means of the shares of the words. {INTERVALS}",
+    )
     told = ["Compare models in one language, and not languages: dictionaries differ in how much they accept."]
     figure = _figure(context, rows, columns)
     if figure is None:
@@ -62,14 +86,23 @@ def _figure(context: Context, rows: list[dict[str, Any]], columns: tuple[Column,
         "Shares of the words that the dictionary of the language accepts, and of the causes of the others, by system and "
         f"language. {count_note(shown)} in each bar."
     )
-    data = Table("spelling-causes", "Causes of words that are not accepted", columns, shown, f"{caption} {INTERVALS}")
+    data = Table(
+        "spelling-causes", "Causes of words that are not accepted", columns, shown, f"{caption} {INTERVALS}"
+    )
 
     def plot(figure: Any) -> None:
         stacked_bars(
-            figure, shown, places=[row["place"] for row in shown], parts=PARTS, axis_label="share of the words, %", note=note
+            figure,
+            shown,
+            places=[row["place"] for row in shown],
+            parts=PARTS,
+            axis_label="share of the words, %",
+            note=note,
         )
 
-    return context.figures.draw(data, plot, size=(7.2, 1.2 + 0.2 * len(shown)), caption=caption, description=caption)
+    return context.figures.draw(
+        data, plot, size=(7.2, 1.2 + 0.2 * len(shown)), caption=caption, description=caption
+    )
 
 
 def _words(context: Context) -> list[Table]:

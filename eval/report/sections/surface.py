@@ -8,7 +8,15 @@ from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import count_note, dot_panels, rate_panels
 from xltjax.eval.report.numbers.analysis import REFERENCE
 from xltjax.eval.report.numbers.metrics import SURFACE, axis, title
-from xltjax.eval.report.sections.context import BOOTSTRAP, INTERVALS, Context, count, listed, seeds_note, share
+from xltjax.eval.report.sections.context import (
+    BOOTSTRAP,
+    INTERVALS,
+    Context,
+    count,
+    listed,
+    seeds_note,
+    share,
+)
 from xltjax.eval.summary import BOUNDS_NOTE, DETECTABLE_NOTE, LOW_COVERAGE
 
 MOST_COLUMNS = 8  # configurations in a figure with a panel for each
@@ -21,7 +29,9 @@ def surface_section(context: Context) -> Section:
         return Section(
             "surface",
             "Language, spelling and relevance",
-            ("There are no scores of language, spelling or relevance: run python -m xltjax.eval surface RESPONSES.",),
+            (
+                "There are no scores of language, spelling or relevance: run python -m xltjax.eval surface RESPONSES.",
+            ),
         )
     missing = [title(metric) for metric in SURFACE if metric not in analysis.cells]
     paragraphs = [_scope(context)]
@@ -66,7 +76,10 @@ def surface_rows(context: Context, metrics: tuple[str, ...] = SURFACE) -> list[d
         {
             "configuration": by_name[row["model"]].configuration,
             "rate": by_name[row["model"]].rate,
-            **{key: row[key] for key in ("language", "metric", "n", "answers", "coverage", "mean", "low", "high")},
+            **{
+                key: row[key]
+                for key in ("language", "metric", "n", "answers", "coverage", "mean", "low", "high")
+            },
             "system": row["model"],
         }
         for row in context.analysis.summary
@@ -110,7 +123,12 @@ def surface_figure(context: Context) -> Figure | None:
     def plot(figure: Any) -> None:
         if over_rates:
             rate_panels(
-                figure, rows, metrics=metrics, configurations=configurations, looks=context.languages, note=note
+                figure,
+                rows,
+                metrics=metrics,
+                configurations=configurations,
+                looks=context.languages,
+                note=note,
             )
         else:
             dot_panels(
@@ -146,7 +164,11 @@ def _wide_table(context: Context) -> Table:
                     "n": max(each["n"] for each in found.values() if each),
                 }
                 for metric, each in found.items():
-                    row |= {metric: each["mean"], f"{metric}_low": each["low"], f"{metric}_high": each["high"]} if each else {}
+                    row |= (
+                        {metric: each["mean"], f"{metric}_low": each["low"], f"{metric}_high": each["high"]}
+                        if each
+                        else {}
+                    )
                 rows.append(row)
     return Table(
         "surface",
@@ -201,7 +223,9 @@ def _long_table(context: Context) -> Table:
 def transfer_rows(context: Context) -> list[dict[str, Any]]:
     """For the best system of each configuration, every metric in English against the mean of the other languages."""
     analysis = context.analysis
-    metrics = [metric for metric in (*SURFACE, "line_language", "correct_and_relevant") if metric in analysis.cells]
+    metrics = [
+        metric for metric in (*SURFACE, "line_language", "correct_and_relevant") if metric in analysis.cells
+    ]
     places = []
     groups = []
     for system in context.best():
@@ -244,10 +268,18 @@ def _transfer_table(context: Context) -> Table | None:
             count("n_others", "n others"),
             share("english", "English", interval=True),
             share("others", "mean of the others", interval=True),
-            Column("difference", "others minus English", "+.1%", numeric=True, low="difference_low", high="difference_high"),
+            Column(
+                "difference",
+                "others minus English",
+                "+.1%",
+                numeric=True,
+                low="difference_low",
+                high="difference_high",
+            ),
         ),
         rows,
-        "Each configuration with its best rate; every language counts alike; n: scored answers. " + BOOTSTRAP
+        "Each configuration with its best rate; every language counts alike; n: scored answers. "
+        + BOOTSTRAP
         + " Spelling compares dictionaries of two languages too, and so is no measure of transfer by itself.",
     )
 

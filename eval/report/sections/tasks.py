@@ -33,7 +33,9 @@ def tasks_section(context: Context, judged: Judged) -> Section:
     """Helpfulness by people or a judge; without both, the share of answers in the right language (and relevant)."""
     tasks = sorted({task for task in context.analysis.tasks.values() if task})
     if not tasks:
-        return Section("tasks", HEADING, ("The responses name no tasks, so there is nothing to break down by task.",))
+        return Section(
+            "tasks", HEADING, ("The responses name no tasks, so there is nothing to break down by task.",)
+        )
     source = _source(context, judged)
     if source is None:
         return Section("tasks", HEADING, ("There are no scores to break down by task.",))
@@ -59,7 +61,14 @@ def tasks_section(context: Context, judged: Judged) -> Section:
             Column("task", "task"),
             Column("group", "languages"),
             count("n", "n answers"),
-            Column("mean", _title(source).lower(), ".1%" if source.is_share else ".2f", numeric=True, low="low", high="high"),
+            Column(
+                "mean",
+                _title(source).lower(),
+                ".1%" if source.is_share else ".2f",
+                numeric=True,
+                low="low",
+                high="high",
+            ),
         ),
         rows,
         "The mean of the answers to the task's instructions, in English and in all other languages together. Intervals are of "

@@ -21,7 +21,11 @@ def training_section(context: Context) -> Section:
     """The loss over the updates, and the validation loss where there is one."""
     runs = [run for run in context.analysis.material.runs if any("loss" in row for row in run.metrics)]
     if not runs:
-        return Section("training", HEADING, ("There is no run directory with metrics.jsonl, so there are no learning curves.",))
+        return Section(
+            "training",
+            HEADING,
+            ("There is no run directory with metrics.jsonl, so there are no learning curves.",),
+        )
     told = []
     if len(runs) > MOST_CURVES:
         told.append(
@@ -45,14 +49,20 @@ def _curves(context: Context, runs: Sequence[TrainedRun], key: str, heading: str
         return None
     looks = configuration_looks(list(own))
     rows = [
-        {"run": name, "update": row["step"], "value": row[key]} for name, found in own.items() for row in thinned(found)
+        {"run": name, "update": row["step"], "value": row[key]}
+        for name, found in own.items()
+        for row in thinned(found)
     ]
     lines: dict[str, tuple[list[float], list[float], Look]] = {}
     for name in own:
         points = [row for row in rows if row["run"] == name]
         lines[name] = ([row["update"] for row in points], [row["value"] for row in points], looks[name])
     updates = {max(row["step"] for row in found) for found in own.values()}
-    n = f"n = {len(own)} runs of {min(updates)}" + (f" to {max(updates)}" if len(updates) > 1 else "") + " updates"
+    n = (
+        f"n = {len(own)} runs of {min(updates)}"
+        + (f" to {max(updates)}" if len(updates) > 1 else "")
+        + " updates"
+    )
     caption = f"{heading.capitalize()} per learned token (nats) over the updates. {n}."
     data = Table(
         f"learning-curves-{key.replace('_', '-')}",
