@@ -62,9 +62,7 @@ def _judgments(material: Material) -> dict[Key, tuple[Judgment, ...]]:
         if score.state != "ok":
             why = score.detail.get("reason")
             call["outcome"] = score.state.removeprefix("failed:") + (f" ({why})" if why else "")
-    return {
-        key: tuple(_named(calls, _words(material.said.get(key, ())))) for key, calls in found.items()
-    }  # fmt: skip
+    return {key: tuple(_named(calls, _words(material.said.get(key, ())))) for key, calls in found.items()}
 
 
 def _words(said: Any) -> dict[tuple[str, str], str]:
@@ -94,7 +92,8 @@ def _disagreements(material: Material) -> dict[Key, str]:
     told = {}
     for row in find_disagreements(responses, (*material.judged, *material.scores)).rows:
         judge = "fulfilled" if row["judge_fulfilled"] > 0.5 else "not fulfilled"
-        program = f"strictly {'yes' if row['program_strict'] else 'no'}, loosely {'yes' if row['program_loose'] else 'no'}"
+        strict, loose = ("yes" if row[key] else "no" for key in ("program_strict", "program_loose"))
+        program = f"strictly {strict}, loosely {loose}"
         told[row["model"], row["id"]] = (
             f"{row['modifier']}: {row['judge']} says {judge}, the program says {program}"
         )

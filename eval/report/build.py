@@ -12,7 +12,7 @@ from xltjax.eval.report.figures.palette import configuration_looks, language_loo
 from xltjax.eval.report.headline import changes, headline
 from xltjax.eval.report.numbers.analysis import Analysis
 from xltjax.eval.report.numbers.judged import Judged
-from xltjax.eval.report.numbers.rates import choose
+from xltjax.eval.report.numbers.rates import choices
 from xltjax.eval.report.numbers.sources import Material
 from xltjax.eval.report.numbers.systems import join
 from xltjax.eval.report.provenance import provenance_rows
@@ -60,7 +60,7 @@ def build_report(
     analysis = Analysis(joined, rates, draws)
     context = Context(
         analysis,
-        choose(analysis),
+        choices(analysis),
         figures,
         language_looks(language for language in analysis.languages if language) or language_looks([""]),
         configuration_looks(analysis.configurations),

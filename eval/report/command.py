@@ -37,8 +37,8 @@ class ReportSettings:
 
     sources: tuple[str, ...] = setting(
         (),
-        "Studies, runs and directories of scores, judgments, ratings and responses; NAME=PATH names one. Two that "
-        "hold the same models are compared.",
+        "Studies, runs and directories of scores, judgments, ratings and responses; NAME=PATH names one. "
+        "Two that hold the same models are compared.",
         positional=True,
         paths=True,
     )
@@ -139,6 +139,6 @@ COMMAND = command(
     run,
     name="report",
     help="A report in one page.\n\n"
-    "Reads studies, runs and directories of scores, and writes one HTML file that needs no network, with the figures, "
-    "tables and answers, and each figure and table as files for a paper.",
+    "Reads studies, runs and directories of scores, and writes one HTML file that needs no network, with "
+    "the figures, tables and answers, and each figure and table as files for a paper.",
 )

@@ -70,14 +70,15 @@ def latex_lines(table: Table) -> Iterator[str]:
         yield f"\\toprule\n{heading}\\midrule\n\\endfirsthead\n"
         yield f"\\toprule\n{heading}\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n"
     else:
-        yield f"\\begin{{table}}\n\\centering\n{caption}\n\\begin{{tabular}}{{{alignment}}}\n\\toprule\n{heading}\\midrule\n"
+        yield f"\\begin{{table}}\n\\centering\n{caption}\n"
+        yield f"\\begin{{tabular}}{{{alignment}}}\n\\toprule\n{heading}\\midrule\n"
     for row in table.rows:
         yield " & ".join(write(row) for _, _, write in parts) + " \\\\\n"
     yield "\\end{longtable}\n" if long else "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
 
 
 def _parts(column: Column, table: Table) -> Iterator[tuple[str, str, Any]]:
-    """The columns of LaTeX for one of ours: the values, and their intervals: heading, alignment, and what writes a row."""
+    """The columns of LaTeX for one of ours, values and intervals: heading, alignment, and what writes a row."""
     heading = latex_text(column.heading)
     if not column.numeric:
         yield heading, "l", lambda row: latex_text(column.text(row))
@@ -103,7 +104,7 @@ def _number(column: Column, value: Any) -> str:
 
 def _interval(column: Column, row: Mapping[str, Any]) -> str:
     ends = [_number(column, row.get(key)) for key in (column.low, column.high)]
-    return f"{{[}}{', '.join(f'$' + end + '$' for end in ends)}{{]}}" if all(ends) else ""
+    return f"{{[}}{', '.join('$' + end + '$' for end in ends)}{{]}}" if all(ends) else ""
 
 
 def _alignment(texts: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from xltjax.eval.report.numbers.judged import Judged
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
+from xltjax.eval.report.numbers.systems import rate_text
 from xltjax.eval.report.sections.comparisons import ALPHA, matched
 from xltjax.eval.report.sections.context import Context, listed
 from xltjax.eval.report.sections.surface import transfer_rows
@@ -23,7 +24,10 @@ def _question(context: Context) -> str:
     others = context.transfer
     where = f" in {listed(others)}" if others else ""
     if any(len(choice.tried) > 1 for choice in context.choices.values()):
-        return f"Which learning rate, data and adaptation make these models follow instructions{where}, and how sure is that?"
+        return (
+            f"Which learning rate, data and adaptation make these models follow instructions{where}, and "
+            "how sure is that?"
+        )
     return f"How well do these models follow instructions{where}, and how sure is that?"
 
 
@@ -39,13 +43,17 @@ def _best(context: Context) -> str:
     for choice in several[:MOST_NAMED]:
         best = choice.tried[0]
         mean = context.facts.percent(
-            f"headline: {title(choice.metric)}, {best.system.name}", best.mean.estimate or 0.0, best.mean.low,
-            best.mean.high, best.mean.n,
-        )  # fmt: skip
+            f"headline: {title(choice.metric)}, {best.system.name}",
+            best.mean.estimate or 0.0,
+            best.mean.low,
+            best.mean.high,
+            best.mean.n,
+        )
         sure = "certain" if choice.is_sure else "not certain"
         if best.wins is not None:
-            sure += f", best in {context.facts.percent(f'headline: draws won by {best.system.name}', best.wins)} of the draws"
-        told.append(f"{choice.configuration} at {best.system.rate:g} with {mean} ({sure})")
+            wins = context.facts.percent(f"headline: draws won by {best.system.name}", best.wins)
+            sure += f", best in {wins} of the draws"
+        told.append(f"{choice.configuration} at {rate_text(best.system.rate or 0.0)} with {mean} ({sure})")
     more = len(several) - MOST_NAMED
     ending = f"; section rates has the other {more}" if more > 0 else ""
     return f"The best rate by {title(several[0].metric).lower()} is {'; '.join(told)}{ending}."
@@ -56,9 +64,12 @@ def _best_model(context: Context) -> str:
     choices = sorted(context.choices.values(), key=lambda each: -(each.tried[0].mean.estimate or 0.0))
     best = choices[0].tried[0]
     mean = context.facts.percent(
-        f"headline: {title(choices[0].metric)}, {best.system.name}", best.mean.estimate or 0.0, best.mean.low, best.mean.high,
+        f"headline: {title(choices[0].metric)}, {best.system.name}",
+        best.mean.estimate or 0.0,
+        best.mean.low,
+        best.mean.high,
         best.mean.n,
-    )  # fmt: skip
+    )
     where = "over the languages besides English" if context.analysis.others else "in English"
     text = f"{best.system.name} has {mean} in {title(choices[0].metric).lower()} {where}"
     if len(choices) == 1:
@@ -88,15 +99,21 @@ def _cost(context: Context) -> str:
     )
     rows = [row for row in rows if row["metric"] == wanted and row["difference"] is not None]
     if not rows:
-        return "What transfer costs against English cannot be said without answers in English and in another language."
+        return (
+            "What transfer costs against English cannot be said without answers in English and in another "
+            "language."
+        )
     told = [
         f"{row['configuration']} "
         + context.facts.points(
-            f"headline: others minus English, {title(wanted)}, {row['configuration']}", row["difference"],
-            row["difference_low"], row["difference_high"], row["n_others"],
+            f"headline: others minus English, {title(wanted)}, {row['configuration']}",
+            row["difference"],
+            row["difference_low"],
+            row["difference_high"],
+            row["n_others"],
         )
         for row in rows[:MOST_NAMED]
-    ]  # fmt: skip
+    ]
     more = f"; table transfer has the other {len(rows) - MOST_NAMED}" if len(rows) > MOST_NAMED else ""
     return (
         f"Against English, the other languages differ in {title(wanted).lower()} by: {'; '.join(told)}{more}."
@@ -110,7 +127,8 @@ def _uncertain(context: Context, judged: Judged) -> str:
     ]
     if unsure:
         told.append(
-            f"the choice of the rate of {listed(unsure[:MOST_NAMED])}{' and others' if len(unsure) > MOST_NAMED else ''}"
+            "the choice of the rate of "
+            f"{listed(unsure[:MOST_NAMED])}{' and others' if len(unsure) > MOST_NAMED else ''}"
         )
     detectable = _detectable(context)
     if detectable:
@@ -157,6 +175,7 @@ def changes(context: Context, rows: list[dict[str, Any]]) -> str:
         "headline: largest change", largest["difference"], largest["low"], largest["high"], largest["n"]
     )
     return (
-        f"{context.facts.count('headline: significant changes', len(found))} differences are significant; the largest is "
-        f"{points} in {title(largest['metric']).lower()} ({largest['language']}, {largest['a']} against {largest['b']})."
+        f"{context.facts.count('headline: significant changes', len(found))} differences are significant; "
+        f"the largest is {points} in {title(largest['metric']).lower()} ({largest['language']}, "
+        f"{largest['a']} against {largest['b']})."
     )

@@ -12,9 +12,24 @@ from xltjax.eval.report.numbers.sources import Material, TrainedRun, short_json
 
 # Settings of a training that make up its protocol.
 PROTOCOL = (
-    "model", "data", "template", "steps", "schedule", "timescale", "warmup", "tokens_per_batch", "accumulation",
-    "sequence_length", "precision", "optimizer", "weight_decay", "clip", "lora_rank", "lora_alpha", "mesh",
-)  # fmt: skip
+    "model",
+    "data",
+    "template",
+    "steps",
+    "schedule",
+    "timescale",
+    "warmup",
+    "tokens_per_batch",
+    "accumulation",
+    "sequence_length",
+    "precision",
+    "optimizer",
+    "weight_decay",
+    "clip",
+    "lora_rank",
+    "lora_alpha",
+    "mesh",
+)
 MOST = 3  # values of one kind that are listed
 
 

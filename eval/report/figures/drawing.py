@@ -16,13 +16,29 @@ from xltjax.eval.table_files import printable, write_csv
 DPI = 200  # of PNG files
 WIDTH = 7.2  # inches: the text of a paper in one column
 _STYLE = {
-    "svg.fonttype": "none", "pdf.fonttype": 42, "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"], "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5,
-    "legend.fontsize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "lines.linewidth": 1.4, "lines.markersize": 4.5, "legend.frameon": False,
-    "text.parse_math": False, "axes.unicode_minus": True, "path.simplify": True,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "path.simplify": True,
+}
 
 Plot = Callable[[Any], None]  # draws into a figure of matplotlib
 
@@ -94,7 +110,7 @@ class FigureFiles:
 
 def columns_of(table: Table) -> dict[str, None]:
     """The keys of a table's columns, each followed by those of its interval."""
-    keys = {}
+    keys: dict[str, None] = {}
     for column in table.columns:
         keys |= dict.fromkeys(key for key in (column.key, column.low, column.high) if key)
     return keys

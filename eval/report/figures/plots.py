@@ -14,6 +14,7 @@ import numpy as np
 
 from xltjax.eval.report.figures.drawing import label
 from xltjax.eval.report.figures.palette import KINDS, MUTED, Look
+from xltjax.eval.report.numbers.systems import rate_text
 
 Row = Mapping[str, Any]
 
@@ -72,9 +73,16 @@ def rate_panels(
 def _line(panel: Any, x: Sequence[float], points: Sequence[Row], look: Look, name: str) -> None:
     y = np.array([100 * row["mean"] for row in points])
     panel.errorbar(
-        x, y, yerr=_error_bars(points, y), color=look.color, marker=look.marker, linestyle=look.dashes, capsize=1.5,
-        elinewidth=0.9, label=name or "?",
-    )  # fmt: skip
+        x,
+        y,
+        yerr=_error_bars(points, y),
+        color=look.color,
+        marker=look.marker,
+        linestyle=look.dashes,
+        capsize=1.5,
+        elinewidth=0.9,
+        label=name or "?",
+    )
 
 
 def _error_bars(points: Sequence[Row], y: np.ndarray, scale: float = 100) -> np.ndarray:
@@ -95,7 +103,7 @@ def _rate_axis(panel: Any, rates: Sequence[float]) -> None:
         return
     panel.set_xscale("log")
     panel.minorticks_off()
-    panel.set_xticks(rates, [f"{rate:g}" for rate in rates], rotation=0 if len(rates) < 4 else 35)
+    panel.set_xticks(rates, [rate_text(rate) for rate in rates], rotation=0 if len(rates) < 4 else 35)
     panel.set_xlim(rates[0] / 2, rates[-1] * 2)
 
 
@@ -120,7 +128,7 @@ def dot_panels(
     limits: tuple[float, float] | None = (0, 100),
     zero: bool = False,
 ) -> None:
-    """A panel side by side for each of ``panels``: dots with intervals, a line for each place, a color for each series.
+    """Panels side by side: dots with intervals, a line for each place, a color for each series.
 
     Args:
         figure: of matplotlib.
@@ -146,9 +154,16 @@ def dot_panels(
             x = np.array([scale * row["mean"] for _, row in points])
             y = [place + step * (number - (len(series) - 1) / 2) for place, _ in points]
             panel.errorbar(
-                x, y, xerr=_error_bars([row for _, row in points], x, scale), color=look.color, marker=look.marker,
-                linestyle="none", capsize=1.5, elinewidth=0.9, label=name or "?",
-            )  # fmt: skip
+                x,
+                y,
+                xerr=_error_bars([row for _, row in points], x, scale),
+                color=look.color,
+                marker=look.marker,
+                linestyle="none",
+                capsize=1.5,
+                elinewidth=0.9,
+                label=name or "?",
+            )
         if limits is not None:
             margin = 0.03 * (limits[1] - limits[0])
             panel.set_xlim(limits[0] - margin, limits[1] + margin)
@@ -212,7 +227,7 @@ def matrices(
     lines = -(-len(panels) // columns)
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for panel, (title, shares) in zip(axes.flat, panels.items(), strict=False):
-        panel.imshow(shares, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for i, j in np.ndindex(shares.shape):
             if shares[i, j] > 0:
                 color = "white" if shares[i, j] > 0.5 else "black"

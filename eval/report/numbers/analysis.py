@@ -55,6 +55,13 @@ class Analysis:
         self.modified = {key for key, r in self.material.responses.items() if r.modifier is not None}
         if len(self.modified) == len(self.material.responses):
             self.modified = set()  # there is nothing else to show
+        # The instructions on which ``eval choose`` chose the rates, which final numbers do not use.
+        self.selection = frozenset(
+            unit
+            for document in self.material.choices
+            if document.get("select_on") == "split"
+            for unit in document.get("selection", ())
+        )
 
     # --- names ---
 
@@ -128,11 +135,15 @@ class Analysis:
             found[BOTH] = _products(found["language_correct"], found["relevance"])
         return found
 
+    def is_plain(self, key: Key) -> bool:
+        """Whether an answer is to an instruction without a modifier on which no rate was chosen."""
+        return key not in self.modified and self.unit(self.material.responses[key]) not in self.selection
+
     def plain_scores(self) -> Iterator[tuple[Score, Response, str]]:
-        """Each score of a program of an answer to an instruction without a modifier, and its language."""
+        """Each score of a program of an answer that ``is_plain``, and its language."""
         for score in self.material.scores:
             key = (score.model, score.id)
-            if key not in self.modified:
+            if self.is_plain(key):
                 response = self.material.responses[key]
                 yield score, response, response.language or score.language
 

@@ -49,9 +49,15 @@ class Facts:
         return f"{text} [{signed(100 * low, 1)}, {signed(100 * high, 1)}]"
 
     def score(
-        self, what: str, value: float, low: float | None = None, high: float | None = None, n: int | None = None,
-        *, sign: bool = False,
-    ) -> str:  # fmt: skip
+        self,
+        what: str,
+        value: float,
+        low: float | None = None,
+        high: float | None = None,
+        n: int | None = None,
+        *,
+        sign: bool = False,
+    ) -> str:
         """A score of a judge or of people, for example from 0 to 2."""
         self._keep(what, value, "score", low, high, n)
         write = (lambda x: signed(x, 2)) if sign else "{:.2f}".format
@@ -64,9 +70,14 @@ class Facts:
         return f"{value:{format}}"
 
     def _keep(
-        self, what: str, value: float, unit: str, low: float | None = None, high: float | None = None,
+        self,
+        what: str,
+        value: float,
+        unit: str,
+        low: float | None = None,
+        high: float | None = None,
         n: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         row = {"what": what, "value": value, "unit": unit, "low": low, "high": high, "n": n}
         if row not in self._rows:
             self._rows.append(row)
@@ -83,7 +94,8 @@ class Facts:
                 Column("n", "n", numeric=True),
             ),
             self._rows,
-            "Every number that a sentence of this report quotes, unrounded in the CSV file; shares are from 0 to 1.",
+            "Every number that a sentence of this report quotes, unrounded in the CSV file; shares are from "
+            "0 to 1.",
         )
 
 

@@ -43,7 +43,7 @@ class Judged:
         return sorted(self.plain.judges, key=lambda judge: (judge != PEOPLE, judge))
 
     def _criteria(self) -> Iterator[Criterion]:
-        """Those of the rubrics that judges were given, of the paper, and of the ratings, whose scale is what was seen."""
+        """Those of the rubrics, and of ratings those that are in no rubric, on the scale that was seen."""
         known = dict(self._analysis.material.criteria)
         for name in ("six", "modifier"):
             rubric = load_rubric(name, preset="xlt", language="en")
@@ -61,7 +61,7 @@ class Judged:
         analysis = self._analysis
 
         def wanted(key: Key) -> bool:
-            return (key in analysis.modified) is modified
+            return key in analysis.modified if modified else analysis.is_plain(key)
 
         responses: list[Response] = []
         for key, response in analysis.material.responses.items():

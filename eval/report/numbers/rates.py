@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +17,22 @@ Estimate = tuple[Interval, np.ndarray]
 
 @dataclass(frozen=True)
 class Tried:
-    """One rate of a configuration: its mean over the languages besides English, its draws, and how often it is best."""
+    """One rate of a configuration: its mean over the languages, its draws, and how often it is the best."""
 
     system: System
     mean: Interval
     draws: np.ndarray
     spelling: Interval
+    wins: float | None
+
+
+@dataclass(frozen=True)
+class OtherRule:
+    """What another rule would have chosen."""
+
+    name: str
+    maximizes: str
+    rate: float
     wins: float | None
 
 
@@ -33,12 +45,18 @@ class Choice:
         metric: by which they are ordered.
         tried: every system of the configuration that has the metric.
         lead: the mean of the best minus that of the next; None for one rate.
+        instructions: on how many instructions the choice was made, where ``eval choose`` made it; otherwise 0.
+        others: what other rules would have chosen.
+        warnings: what ``eval choose`` says about it.
     """
 
     configuration: str
     metric: str
     tried: tuple[Tried, ...]
     lead: Interval | None
+    instructions: int = 0
+    others: tuple[OtherRule, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def best(self) -> System:
@@ -51,8 +69,58 @@ class Choice:
         return self.lead is not None and self.lead.low is not None and self.lead.low > 0
 
 
-def choose(analysis: Analysis) -> dict[str, Choice]:
-    """The choice in each configuration that has scores.
+def choices(analysis: Analysis) -> dict[str, Choice]:
+    """The choice in each configuration that has scores: that of ``eval choose`` where there is one, or our own."""
+    found = _choose_all(analysis)
+    for document in analysis.material.choices:
+        for family, about in document.get("families", {}).items():
+            choice = _recorded(analysis, about)
+            if choice is None:
+                analysis.material.problems.append(
+                    f"The rate that choice.json names for {family} is not among these models; its rates are "
+                    "compared anew."
+                )
+            else:
+                found[choice.configuration] = choice
+    return found
+
+
+def _recorded(analysis: Analysis, about: Mapping[str, Any]) -> Choice | None:
+    """The choice of a family as ``choice.json`` has it; None when its models are not here."""
+    rows = sorted(about["rates"], key=lambda row: (not row["chosen"], -row["value"]))
+    n = about["answers"]
+    tried = []
+    for row in rows:
+        systems = {
+            analysis.system_of[model].name: analysis.system_of[model]
+            for model in row["models"]
+            if model in analysis.system_of
+        }
+        if len(systems) != 1:
+            return None
+        spelling = Interval(row["spelling"], None, None, n, n)
+        mean = Interval(row["value"], row["low"], row["high"], n, n)
+        tried.append(Tried(next(iter(systems.values())), mean, np.zeros(0), spelling, row["wins"]))
+    lead = None
+    if len(rows) > 1:
+        behind = rows[1]
+        lead = Interval(behind["behind"], behind["behind_low"], behind["behind_high"], n, n)
+    return Choice(
+        tried[0].system.configuration,
+        about["maximizes"],
+        tuple(tried),
+        lead,
+        about["instructions"],
+        tuple(
+            OtherRule(row["rule"], row["maximizes"], row["learning_rate"], row["wins"])
+            for row in about["others"]
+        ),
+        tuple(about["warnings"]),
+    )
+
+
+def _choose_all(analysis: Analysis) -> dict[str, Choice]:
+    """Our own choices.
 
     The best rate has the highest mean over the languages besides English of P(correct language and relevant), or of
     P(correct language) where relevance was not scored; spelling decides between equal ones. Where there is no other

@@ -27,8 +27,16 @@ PEOPLE = "people"  # the name under which all raters together stand beside the j
 # Folders in which nothing of a report lies: checkpoints, results that a study has kept aside, logs.
 _SKIPPED = re.compile(r"\..*|checkpoints|base|logs|prompts|.*\.old-\d+")
 # Files of JSON Lines with a name of their own, which are not responses.
-_NAMED = {"scores.jsonl", "metrics.jsonl", "samples.jsonl", "skipped.jsonl", "calls.jsonl", "probes.jsonl",
-          "ratings.jsonl", ANSWERS}  # fmt: skip
+_NAMED = {
+    "scores.jsonl",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "skipped.jsonl",
+    "calls.jsonl",
+    "probes.jsonl",
+    "ratings.jsonl",
+    ANSWERS,
+}
 _WORD_KINDS = {"spelling_name": NAME, "spelling_foreign": FOREIGN, "spelling_nonword": NONWORD}
 LONGEST_WORDS = 4000  # characters of what a judge wrote that are kept
 
@@ -167,11 +175,17 @@ class _Reader:
     def take(self, path: Path, *, named: bool) -> None:
         """Read a file if it is of a known kind; a file that the user has named must be of one."""
         readers = {
-            "scores.jsonl": self._scores, ANSWERS: self._answers, "judge.json": self._judge,
-            "calls.jsonl": self._calls, "metrics.jsonl": self._run, "identity.json": self._stage,
-            "choice.json": self._choice, "choose.json": self._choice, "ratings.jsonl": self._ratings,
+            "scores.jsonl": self._scores,
+            ANSWERS: self._answers,
+            "judge.json": self._judge,
+            "calls.jsonl": self._calls,
+            "metrics.jsonl": self._run,
+            "identity.json": self._stage,
+            "choice.json": self._choice,
+            "choose.json": self._choice,
+            "ratings.jsonl": self._ratings,
             "summary.json": self._summary,
-        }  # fmt: skip
+        }
         read = readers.get(path.name)
         if read is None and (named or _holds_responses(path)):
             read = self.responses
@@ -193,8 +207,9 @@ class _Reader:
             known = self.found.responses.get(response.key)
             if known is not None and known.response != response.response:
                 raise _Doubled(
-                    f"{path}: the model {response.model!r} has two answers under the id {response.id!r}, the other "
-                    f"one in {self._origin[response.key]}; give the directories apart, each as NAME=DIRECTORY"
+                    f"{path}: the model {response.model!r} has two answers under the id {response.id!r}, "
+                    f"the other one in {self._origin[response.key]}; give the directories apart, each as "
+                    f"NAME=DIRECTORY"
                 )
             self.found.responses[response.key] = response
             self._origin[response.key] = path
@@ -253,8 +268,9 @@ class _Reader:
             self.found.criteria |= {each.name: each for each in rubric.criteria}
             for judge, about in run.get("judges", {}).items():
                 self.found.judges[f"{judge} ({name})"] = {
-                    **about, **{key: run[key] for key in ("preset", "rubric_sha256", "repeats") if key in run}
-                }  # fmt: skip
+                    **about,
+                    **{key: run[key] for key in ("preset", "rubric_sha256", "repeats") if key in run},
+                }
 
     def _calls(self, path: Path) -> None:
         for _, row in iterate_jsonl(path):
@@ -303,10 +319,12 @@ class _Reader:
         if {"stage", "state", "inputs"} <= record.keys():
             self.found.stages.append(
                 StageRecord(
-                    self._place(path.parent), str(record["state"]), str(record.get("reason", "")),
+                    self._place(path.parent),
+                    str(record["state"]),
+                    str(record.get("reason", "")),
                     float(record.get("seconds") or 0.0),
                 )
-            )  # fmt: skip
+            )
 
     def _choice(self, path: Path) -> None:
         self.found.choices.append(read_json_object(path))
@@ -356,7 +374,7 @@ class _Reader:
     def _told(self, key: Key) -> Response:
         """What is known of an answer whose text is not given."""
         about = self._about.get(key, {})
-        texts = {
+        texts: dict[str, Any] = {
             name: str(about[name]) for name in ("task", "finish_reason", "instruction_id") if about.get(name)
         }
         modifier = about.get("modifier")

@@ -41,6 +41,16 @@ class System:
         return self.configuration.removeprefix(f"{self.side}: "), self.rate
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate with as few digits as tell it.
+
+    >>> rate_text(1e-4), rate_text(0.00025), rate_text(3e-05)
+    ('1e-4', '2.5e-4', '3e-5')
+    """
+    digits, _, exponent = f"{rate:.10e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
 def find_systems(models: Iterable[str], rates: Mapping[str, float], sides: Mapping[str, str]) -> list[System]:
     """The systems of some models, sorted by configuration and rate.
 
@@ -57,7 +67,7 @@ def find_systems(models: Iterable[str], rates: Mapping[str, float], sides: Mappi
     systems = []
     for (side, configuration, rate), members in groups.items():
         prefix = f"{side}: " if side else ""
-        name = prefix + configuration + ("" if rate is None else f", lr {rate:g}")
+        name = prefix + configuration + ("" if rate is None else f", lr {rate_text(rate)}")
         systems.append(System(name, prefix + configuration, rate, tuple(sorted(members)), side))
     return sorted(systems, key=lambda each: (each.configuration, each.rate or 0.0))
 
@@ -154,4 +164,4 @@ def _renamed(material: Material, sides: dict[str, str]) -> Material:
         summaries={f"{material.label}: {key}": value for key, value in material.summaries.items()},
         runs=[replace(run, path=f"{material.label}: {run.path}") for run in material.runs],
         stages=[replace(stage, path=f"{material.label}: {stage.path}") for stage in material.stages],
-    )  # fmt: skip
+    )

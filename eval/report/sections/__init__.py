@@ -1,1 +1,1 @@
-"""The sections of a report: each says in words, figures and tables what one kind of scores shows, or what is missing."""
+"""The sections of a report: each says what one kind of scores shows, or what is missing."""

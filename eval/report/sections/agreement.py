@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xltjax.eval.judge.judgments import Judgments
-from xltjax.eval.report.content import Column, Section, Table
+from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import matrices
 from xltjax.eval.report.numbers.judged import Judged
 from xltjax.eval.report.numbers.metrics import title
@@ -45,15 +45,25 @@ def agreement_section(context: Context, judged: Judged) -> Section:
             Column("language", "language"),
             count("n", "n answers"),
             share("exact", "equal ratings", interval=True),
-            *(_coefficient(name, heading) for name, heading in (
-                ("kappa", "kappa"), ("alpha", "alpha"), ("ac2", "AC2"))),
-            Column("difference", "second minus first", "+.2f", numeric=True, low="difference_low", high="difference_high"),
+            *(
+                _coefficient(name, heading)
+                for name, heading in (("kappa", "kappa"), ("alpha", "alpha"), ("ac2", "AC2"))
+            ),
+            Column(
+                "difference",
+                "second minus first",
+                "+.2f",
+                numeric=True,
+                low="difference_low",
+                high="difference_high",
+            ),
         ),
         rows,
-        "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal weights. Repeated "
-        "ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap over instructions.",
-    )  # fmt: skip
-    figures = ()
+        "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
+        "weights. Repeated ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap "
+        "over instructions.",
+    )
+    figures: tuple[Figure, ...] = ()
     if confusions:
         data = Table(
             "agreement-confusion",
@@ -66,13 +76,19 @@ def agreement_section(context: Context, judged: Judged) -> Section:
                 share("share", "share"),
             ),
             [
-                {"panel": name, "first": scale[i], "second": scale[j], "count": counts[i][j], "share": counts[i][j] / total}
+                {
+                    "panel": name,
+                    "first": scale[i],
+                    "second": scale[j],
+                    "count": counts[i][j],
+                    "share": counts[i][j] / total,
+                }
                 for name, (scale, counts) in confusions.items()
                 for total in [sum(map(sum, counts))]
                 for i, j in itertools.product(range(len(scale)), repeat=2)
             ],
             "Shares of all answers with both ratings.",
-        )  # fmt: skip
+        )
         figures = (_figure(context, data, confusions),)
     return Section("agreement", HEADING, (), figures, (table,))
 
@@ -126,19 +142,26 @@ def _rows(
 
 def _row(first: str, second: str, criterion: str, language: str, found: Agreement) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "first": first, "second": second, "criterion": criterion, "language": language, "n": found.n,
-    }  # fmt: skip
+        "first": first,
+        "second": second,
+        "criterion": criterion,
+        "language": language,
+        "n": found.n,
+    }
     named: dict[str, Interval | None] = {
-        "exact": found.exact, "kappa": found.kappa, "alpha": found.alpha, "ac2": found.ac2,
+        "exact": found.exact,
+        "kappa": found.kappa,
+        "alpha": found.alpha,
+        "ac2": found.ac2,
         "difference": found.mean_difference,
-    }  # fmt: skip
+    }
     for name, interval in named.items():
         if interval is not None:
             row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return row
 
 
-def _figure(context: Context, data: Table, confusions: Confusions) -> Any:
+def _figure(context: Context, data: Table, confusions: Confusions) -> Figure:
     shown = dict(list(confusions.items())[:12])
     scale = max((scale for scale, _ in shown.values()), key=len)
     panels = {}
@@ -150,15 +173,20 @@ def _figure(context: Context, data: Table, confusions: Confusions) -> Any:
         panels[name] = shares
     names = [f"{value:g}" for value in scale]
     caption = (
-        "Percentages of the answers by the first rater's rating (lines) and the second's (columns), for each criterion; n stands"
-        " above each panel (Figure 5 of the paper)."
+        "Percentages of the answers by the first rater's rating (lines) and the second's (columns), for "
+        "each criterion; n stands above each panel (Figure 5 of the paper)."
     )
 
     def plot(figure: Any) -> None:
         matrices(
-            figure, panels, down=names, across=names, down_label="first rating", across_label="second rating",
+            figure,
+            panels,
+            down=names,
+            across=names,
+            down_label="first rating",
+            across_label="second rating",
             note="percentages of the answers that both have rated; n above each panel",
-        )  # fmt: skip
+        )
 
     lines = -(-len(panels) // 4)
     size = (1.0 + 1.9 * min(4, len(panels)), 0.8 + 1.9 * lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xltjax.eval.comparison.rows import TOGETHER
@@ -35,9 +35,10 @@ COLUMNS = (
     share("bound_high", "upper bound"),
 )
 NOTE = (
-    "Differences are paired over the n prompts (and seeds) that both systems have a score for. p: exact McNemar test for metrics "
-    "of 0 and 1, otherwise a sign-flip permutation test; corrected by Holm within a metric, over all pairs and languages. "
-    "Detectable: the true difference that such a test finds with 80 % power. Bounds: the difference if the answers without a "
+    "Differences are paired over the n prompts (and seeds) that both systems have a score for. p: exact "
+    "McNemar test for metrics of 0 and 1, otherwise a sign-flip permutation test; corrected by Holm within "
+    "a metric, over all pairs and languages. Detectable: the true difference that such a test finds with 80 "
+    "% power. Bounds: the difference if the answers without a "
     "score had the lowest or the highest. " + BOOTSTRAP
 )
 
@@ -92,29 +93,35 @@ def _section(context: Context, rows: list[dict[str, Any]], id: str, heading: str
     found = [row for row in tested if row["p_holm"] < ALPHA]
     told = [
         f"{context.facts.count(f'{id}: differences with corrected p below .05', len(found))} of "
-        f"{context.facts.count(f'{id}: tested differences', len(tested))} differences ({what}) are significant after Holm's "
-        "correction. One that is not may still be there: the column detectable says how large it would have to be."
+        f"{context.facts.count(f'{id}: tested differences', len(tested))} differences ({what}) are "
+        "significant after Holm's correction. One that is not may still be there: the column detectable "
+        "says how large it would have to be."
     ]
     for row in sorted(found, key=lambda row: -abs(row["difference"]))[:5]:
         points = context.facts.points(
-            f"{row['metric']}, {row['language']}, {row['a']} minus {row['b']}", row["difference"], row["low"], row["high"],
+            f"{row['metric']}, {row['language']}, {row['a']} minus {row['b']}",
+            row["difference"],
+            row["low"],
+            row["high"],
             row["n"],
-        )  # fmt: skip
+        )
         told.append(
-            f"{title(row['metric'])}, {'all languages' if row['language'] == TOGETHER else row['language']}: "
-            f"{row['a']} against {row['b']} {points}."
+            f"{title(row['metric'])}, "
+            f"{'all languages' if row['language'] == TOGETHER else row['language']}: {row['a']} against "
+            f"{row['b']} {points}."
         )
     unknown = [row for row in rows if row["p_holm"] is None]
     if unknown:
         told.append(
-            f"{context.facts.count(f'{id}: pairs without a common score', len(unknown))} pairs have no common score."
+            f"{context.facts.count(f'{id}: pairs without a common score', len(unknown))} pairs have no "
+            "common score."
         )
     table = Table(id, heading, COLUMNS, sorted(rows, key=_order), NOTE)
     figure = _figure(context, rows, id, heading)
     return Section(id, heading, tuple(told), (figure,) if figure else (), (table,))
 
 
-def _order(row: dict[str, Any]) -> tuple[bool, float]:
+def _order(row: Mapping[str, Any]) -> tuple[bool, float]:
     """Significant differences first, then the larger ones."""
     return (not (row["p_holm"] is not None and row["p_holm"] < ALPHA), -abs(row["difference"] or 0.0))
 
@@ -140,17 +147,25 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
     metrics = list(dict.fromkeys(row["metric"] for row in shown))
     looks = {"significant": Look(EMPHASIS, "o", "-"), "not significant": Look(MUTED, "D", "-")}
     caption = (
-        f"{heading}: paired differences over all languages, in percentage points. {count_note(shown, what='prompts')}. "
-        f"Significant: corrected p below .05. {BOOTSTRAP}"
+        f"{heading}: paired differences over all languages, in percentage points. "
+        f"{count_note(shown, what='prompts')}. Significant: corrected p below .05. {BOOTSTRAP}"
     )
     data = Table(f"{id}-all-languages", heading, COLUMNS, shown, NOTE)
 
     def plot(figure: Any) -> None:
         dot_panels(
-            figure, shown, panels={metric: f"{title(metric)}: difference, points" for metric in metrics}, panel_key="metric",
-            places=pairs, place_key="pair", series=looks, series_key="series", zero=True, limits=None,
+            figure,
+            shown,
+            panels={metric: f"{title(metric)}: difference, points" for metric in metrics},
+            panel_key="metric",
+            places=pairs,
+            place_key="pair",
+            series=looks,
+            series_key="series",
+            zero=True,
+            limits=None,
             note=f"{count_note(shown, what='prompts')}; bars: 95 % intervals",
-        )  # fmt: skip
+        )
 
     size = (max(5.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.26 * len(pairs))
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)

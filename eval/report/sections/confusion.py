@@ -24,8 +24,10 @@ def confusion_section(context: Context) -> Section:
     """Expected against found languages of whole answers, and the metrics by line and word."""
     counts = _counts(context)
     if not counts:
-        told = "The language of the answers was not identified: run python -m xltjax.eval surface RESPONSES."
-        return Section("confusion", HEADING, (told,))
+        missing = (
+            "The language of the answers was not identified: run python -m xltjax.eval surface RESPONSES."
+        )
+        return Section("confusion", HEADING, (missing,))
     best = [each.name for each in context.best() if each.name in counts]
     rows = [
         {
@@ -50,8 +52,8 @@ def confusion_section(context: Context) -> Section:
         share("share", "share"),
     )
     caption = (
-        "fastText's first guess for each whole answer whose language could be judged; "
-        f"{NONE}: an answer without letters is in no language."
+        f"fastText's first guess for each whole answer whose language could be judged; {NONE}: an answer "
+        f"without letters is in no language."
     )
     table = Table("language-confusion", "Expected and found languages", columns, rows, caption)
     tables = [table]
@@ -59,9 +61,12 @@ def confusion_section(context: Context) -> Section:
     if lines is not None:
         tables.append(lines)
     shown = [row for row in rows if row["system"] in best[:8]]
-    figure = _figure(context, best[:8], counts, Table(
-        "language-confusion-matrix", "Expected and found languages", columns, shown, caption
-    ))  # fmt: skip
+    figure = _figure(
+        context,
+        best[:8],
+        counts,
+        Table("language-confusion-matrix", "Expected and found languages", columns, shown, caption),
+    )
     told = () if lines is not None else ("There are no scores of lines or words.",)
     return Section("confusion", HEADING, told, (figure,), tuple(tables))
 
@@ -112,15 +117,20 @@ def _figure(
         else f"n = {numbers[0]} answers"
     )
     caption = (
-        f"Percentages of the answers by expected (lines) and found language (columns), for the best rate of each "
-        f"configuration; {n} in each line. {OTHER}: all languages that have no column."
+        "Percentages of the answers by expected (lines) and found language (columns), for the best rate of "
+        f"each configuration; {n} in each line. {OTHER}: all languages that have no column."
     )
 
     def plot(figure: Any) -> None:
         matrices(
-            figure, panels, down=expected, across=across, down_label="expected language", across_label="found language",
+            figure,
+            panels,
+            down=expected,
+            across=across,
+            down_label="expected language",
+            across_label="found language",
             note=f"percentages of the answers in each line; {n} in each line",
-        )  # fmt: skip
+        )
 
     lines = -(-len(panels) // 4)
     size = (
@@ -168,7 +178,7 @@ def _line_table(context: Context) -> Table | None:
         "Language by line and by word",
         tuple(columns),
         rows,
-        "Means of the answers that are scored, whose share stands beside each. Word-level pass rate: Arabic, Chinese, Hindi, "
-        "Japanese, Korean and Russian alone. Intervals are of 95 %: Wilson's for pass rates, bootstrap over instructions for "
-        "shares; n is the number of instructions.",
+        "Means of the answers that are scored, whose share stands beside each. Word-level pass rate: "
+        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. Intervals are of 95 %: Wilson's for "
+        "pass rates, bootstrap over instructions for shares; n is the number of instructions.",
     )

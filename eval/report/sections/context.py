@@ -14,12 +14,12 @@ from xltjax.eval.report.numbers.rates import Choice
 from xltjax.eval.report.numbers.systems import System
 
 INTERVALS = (
-    "Intervals are of 95 %: Wilson's for metrics of 0 and 1, percentile bootstrap over instructions (10,000 draws) "
-    "for shares; n is the number of instructions."
+    "Intervals are of 95 %: Wilson's for metrics of 0 and 1, percentile bootstrap over instructions (10,000 "
+    "draws) for shares; n is the number of instructions."
 )
 BOOTSTRAP = (
-    "Intervals are of 95 %: percentile bootstrap over instructions, stratified by task, whose translations and seeds "
-    "stay together."
+    "Intervals are of 95 %: percentile bootstrap over instructions, stratified by task, whose translations "
+    "and seeds stay together."
 )
 
 
@@ -83,13 +83,11 @@ def listed(names: Iterable[str]) -> str:
 
 def seeds_note(systems: Iterable[System]) -> str:
     """How many seeds the numbers are over, where there are several."""
-    counts = {len(each.models) for each in systems}
-    if counts == {1}:
+    counts = sorted({len(each.models) for each in systems})
+    if counts == [1]:
         return ""
+    number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     return (
-        f" Answers of {min(counts)} to {max(counts)} seeds are taken together; the intervals are over instructions and "
-        "do not say how much another seed would change."
-        if len(counts) > 1
-        else f" Answers of {max(counts)} seeds are taken together; the intervals are over instructions and do not say "
+        f" Answers of {number} seeds are taken together; the intervals are over instructions and do not say "
         "how much another seed would change."
     )

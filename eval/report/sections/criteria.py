@@ -41,9 +41,9 @@ def criteria_section(context: Context, judged: Judged) -> Section:
     calls = sum(row["calls"] for row in outcomes)
     told = [
         f"{context.facts.count('judgments', calls)} judgments of {listed(judges)}, of which "
-        f"{context.facts.count('failed judgments', failed)} gave no score; none of these is counted as one. Criteria other"
-        " than the language are averaged over the answers in the right language, as in the paper; table"
-        " criteria-conventions has the two other conventions and the bounds."
+        f"{context.facts.count('failed judgments', failed)} gave no score; none of these is counted as one. "
+        "Criteria other than the language are averaged over the answers in the right language, as in the "
+        "paper; table criteria-conventions has the two other conventions and the bounds."
     ]
     if not context.transfer:
         told.append("There is no other language than one, so English and the others cannot be compared.")
@@ -77,11 +77,16 @@ def criterion_rows(context: Context, judged: Judged) -> list[dict[str, Any]]:
     means = analysis.language_mean(groups, clusters) if groups else []
     return [
         {
-            **place, "n": mean.n, "answers": mean.total, "coverage": mean.coverage, "mean": mean.estimate,
-            "low": mean.low, "high": mean.high,
+            **place,
+            "n": mean.n,
+            "answers": mean.total,
+            "coverage": mean.coverage,
+            "mean": mean.estimate,
+            "low": mean.low,
+            "high": mean.high,
         }
         for place, (mean, _) in zip(places, means, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> list[Figure]:
@@ -98,15 +103,29 @@ def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> li
     figures = []
     if any(row["group"] == OTHERS for row in own):
         figures.append(
-            _dots(context, f"criteria-{stem}", f"Criteria in English and in other languages ({judge})",
-                  [row for row in own if row["group"] in groups], systems, criteria, groups,
-                  "Figure 3 of the paper")
-        )  # fmt: skip
+            _dots(
+                context,
+                f"criteria-{stem}",
+                f"Criteria in English and in other languages ({judge})",
+                [row for row in own if row["group"] in groups],
+                systems,
+                criteria,
+                groups,
+                "Figure 3 of the paper",
+            )
+        )
     figures.append(
-        _dots(context, f"criteria-by-language-{stem}", f"Criteria in each language ({judge})",
-              [row for row in own if row["group"] != OTHERS], systems, criteria, context.languages,
-              "Figure 4 of the paper")
-    )  # fmt: skip
+        _dots(
+            context,
+            f"criteria-by-language-{stem}",
+            f"Criteria in each language ({judge})",
+            [row for row in own if row["group"] != OTHERS],
+            systems,
+            criteria,
+            context.languages,
+            "Figure 4 of the paper",
+        )
+    )
     return figures
 
 
@@ -127,10 +146,18 @@ def _dots(
 
     def plot(figure: Any) -> None:
         dot_panels(
-            figure, rows, panels={each: f"{title(each)}, score" for each in criteria}, panel_key="criterion",
-            places=systems, place_key="system", series=used, series_key="group", note=note, scale=1,
+            figure,
+            rows,
+            panels={each: f"{title(each)}, score" for each in criteria},
+            panel_key="criterion",
+            places=systems,
+            place_key="system",
+            series=used,
+            series_key="group",
+            note=note,
+            scale=1,
             limits=(0, highest),
-        )  # fmt: skip
+        )
 
     caption = f"{heading}: {listed(criteria)}; {source}. {count_note(rows, what='answers')}. {BOOTSTRAP}"
     size = (max(5.0, 2.6 + 1.15 * len(criteria)), 1.5 + 0.36 * len(systems))
@@ -150,10 +177,13 @@ _COLUMNS = (
 
 def _group_table(rows: Sequence[dict[str, Any]]) -> Table:
     return Table(
-        "criteria", "Criteria by system and language", _COLUMNS, rows,
-        "Scores from 0 (worst) to 2 (best), over the answers in the right language (n; coverage is their share). The mean "
-        f"of the others counts every language besides English alike. {BOOTSTRAP}",
-    )  # fmt: skip
+        "criteria",
+        "Criteria by system and language",
+        _COLUMNS,
+        rows,
+        "Scores from 0 (worst) to 2 (best), over the answers in the right language (n; coverage is their "
+        f"share). The mean of the others counts every language besides English alike. {BOOTSTRAP}",
+    )
 
 
 def _convention_table(context: Context, judgments: Judgments) -> Table:
@@ -176,8 +206,9 @@ def _convention_table(context: Context, judgments: Judgments) -> Table:
             Column("best", "upper bound", ".2f", numeric=True),
         ),
         rows_of(judgments, draws=context.analysis.draws),
-        "correct_only: answers in the right language (the paper's rule); wrong_is_lowest: the wrong language counts as the "
-        "lowest score; everything: whatever was said. The bounds are the mean if every answer without a score had the "
+        "correct_only: answers in the right language (the paper's rule); wrong_is_lowest: the wrong "
+        "language counts as the lowest score; everything: whatever was said. The bounds are the mean if "
+        "every answer without a score had the "
         "lowest or the highest score. " + BOOTSTRAP,
     )
 

@@ -34,14 +34,15 @@ def failures_section(context: Context) -> Section:
         done = len(material.stages) - len(failed) - len(begun)
         told.insert(
             0,
-            f"{facts.count('stages done', done)} of {facts.count('stages', len(material.stages))} stages of the study that "
-            "have begun are done.",
+            f"{facts.count('stages done', done)} of {facts.count('stages', len(material.stages))} stages of "
+            "the study that have begun are done.",
         )
         tables.append(_stages(context))
     if material.unread:
         told.append(
-            f"The texts of {facts.count('answers without text', len(material.unread))} scored answers are not given, so the "
-            "browser does not show them: report them together with their files, or with --responses."
+            f"The texts of {facts.count('answers without text', len(material.unread))} scored answers are "
+            "not given, so the browser does not show them: report them together with their files, or with "
+            "--responses."
         )
     return Section("failures", HEADING, tuple(told), (), tuple(tables))
 
@@ -67,9 +68,13 @@ def _endings(context: Context) -> Table:
         for (system, language), found in sorted(counts.items())
     ]
     headings = {
-        "stop": "ended", "length": "cut at the token limit", "failed": "no answer", "empty": "empty",
-        "not known": "not said how", "other": "other",
-    }  # fmt: skip
+        "stop": "ended",
+        "length": "cut at the token limit",
+        "failed": "no answer",
+        "empty": "empty",
+        "not known": "not said how",
+        "other": "other",
+    }
     return Table(
         "endings",
         "How the answers ended",
@@ -90,13 +95,19 @@ _ENDINGS = ("stop", "length", "failed", "empty", "not known", "other")
 def _reasons(context: Context) -> Table:
     rows: list[dict[str, Any]] = [
         {
-            "system": row["model"], "language": row["language"] or "?", "metric": title(row["metric"]), "reason": reason,
-            "kind": "failed" if reason.startswith("failed:") else "abstained", "count": number, "n": row["answers"],
-            "share": number / row["answers"], "such": ", ".join(row["examples"].get(reason, ())),
+            "system": row["model"],
+            "language": row["language"] or "?",
+            "metric": title(row["metric"]),
+            "reason": reason,
+            "kind": "failed" if reason.startswith("failed:") else "abstained",
+            "count": number,
+            "n": row["answers"],
+            "share": number / row["answers"],
+            "such": ", ".join(row["examples"].get(reason, ())),
         }
         for row in context.analysis.summary
         for reason, number in row["reasons"].items()
-    ]  # fmt: skip
+    ]
     rows.sort(key=lambda row: -row["count"])
     return Table(
         "not-scored",
@@ -113,7 +124,8 @@ def _reasons(context: Context) -> Table:
             Column("such", "such as"),
         ),
         rows,
-        "Neither an abstention nor a failure is ever counted as 0; table all-metrics shows what the means could be.",
+        "Neither an abstention nor a failure is ever counted as 0; table all-metrics shows what the means "
+        "could be.",
     )
 
 
@@ -131,5 +143,6 @@ def _stages(context: Context) -> Table:
             {"path": each.path, "state": each.state, "seconds": each.seconds, "reason": each.reason}
             for each in context.analysis.material.stages
         ],
-        "From the records in the folders of the stages; of a sweep over rates, each training has its share of the time.",
+        "From the records in the folders of the stages; of a sweep over rates, each training has its share "
+        "of the time.",
     )

@@ -11,8 +11,8 @@ from xltjax.eval.judge.program import FULFILLED, TABLE_COLUMNS, find_disagreemen
 from xltjax.eval.modifiers.catalog import MODIFIERS
 from xltjax.eval.modifiers.table import table_rows
 from xltjax.eval.report.content import Column, Figure, Section, Table
-from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.figures.palette import MUTED, Look
+from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.judged import HELPFULNESS, Judged, correct_only
 from xltjax.eval.report.numbers.paper import paper_modifiers
 from xltjax.eval.report.sections.context import Context, count, share
@@ -36,8 +36,8 @@ def modifiers_section(context: Context, judged: Judged) -> Section:
         )
     rows = table_rows(_scored(context), MODIFIERS)
     if not rows:
-        told = "The answers to instructions with task modifiers have no scores: run python -m xltjax.eval modifiers."
-        return Section("modifiers", HEADING, (told,), (), (_paper_table(),))
+        unscored = "The answers to instructions with task modifiers have no scores: run python -m xltjax.eval modifiers."
+        return Section("modifiers", HEADING, (unscored,), (), (_paper_table(),))
     helpful = _judged(context, judged, HELPFUL)
     fulfilled = _judged(context, judged, (FULFILLED,))
     paper = paper_modifiers()
@@ -47,8 +47,9 @@ def modifiers_section(context: Context, judged: Judged) -> Section:
         known = paper.get((row["modifier"], row["language"]), {})
         row["paper"], row["paper_helpfulness"] = known.get("fulfilled"), known.get("helpfulness")
     told = [
-        "A rate that does not exceed its placebo rate, that of the same check on the answer to the same instruction without "
-        "the modifier, shows nothing. Scientific and simple style and two-hop instructions are for a judge alone."
+        "A rate that does not exceed its placebo rate, that of the same check on the answer to the same "
+        "instruction without the modifier, shows nothing. Scientific and simple style and two-hop "
+        "instructions are for a judge alone."
     ]
     if not helpful:
         told.append("No judge has scored the helpfulness of these answers (judge --criteria modifier).")
@@ -139,16 +140,24 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             Column("p_holm", "p (Holm)", ".3f", numeric=True),
             share("detectable", "detectable lift"),
             Column("judge", "fulfilled, judge", ".0%", numeric=True, low="judge_low", high="judge_high"),
-            Column("helpfulness", "helpfulness", ".2f", numeric=True, low="helpfulness_low", high="helpfulness_high"),
+            Column(
+                "helpfulness",
+                "helpfulness",
+                ".2f",
+                numeric=True,
+                low="helpfulness_low",
+                high="helpfulness_high",
+            ),
             Column("paper", "fulfilled, paper", ".0%", numeric=True),
             Column("paper_helpfulness", "helpfulness, paper", ".2f", numeric=True),
         ),
         rows,
-        "Rates by program over the decided answers, with 95 % Wilson intervals; lift: fulfilled minus placebo on the pairs "
-        "in which both are decided, with its exact McNemar test, corrected by Holm over the modifiers of a system, language "
-        "and grade. Judges: 95 % bootstrap intervals over instructions; helpfulness takes the modifier into account. Paper: "
-        "Table 1, LLaMA-2-13B / Dolly-En / FT, judged by people, other instructions.",
-    )  # fmt: skip
+        "Rates by program over the decided answers, with 95 % Wilson intervals; lift: fulfilled minus "
+        "placebo on the pairs in which both are decided, with its exact McNemar test, corrected by Holm "
+        "over the modifiers of a system, language and grade. Judges: 95 % bootstrap intervals over "
+        "instructions; helpfulness takes the modifier into account. Paper: Table 1, LLaMA-2-13B / Dolly-En "
+        "/ FT, judged by people, other instructions.",
+    )
 
 
 def _average_table(rows: list[dict[str, Any]]) -> Table:
@@ -163,11 +172,16 @@ def _average_table(rows: list[dict[str, Any]]) -> Table:
         helpful = [row["helpfulness"] for row in own if row.get("helpfulness") is not None]
         averages.append(
             {
-                "model": model, "language": language, "grade": grade, "modifiers": len(decided),
-                "n": sum(row["decided"] for row in own), "rate": _mean(decided), "placebo": _mean(placebo),
+                "model": model,
+                "language": language,
+                "grade": grade,
+                "modifiers": len(decided),
+                "n": sum(row["decided"] for row in own),
+                "rate": _mean(decided),
+                "placebo": _mean(placebo),
                 "helpfulness": _mean(helpful),
             }
-        )  # fmt: skip
+        )
     return Table(
         "modifiers-average",
         "Modifiers on average",
@@ -182,8 +196,8 @@ def _average_table(rows: list[dict[str, Any]]) -> Table:
             Column("helpfulness", "helpfulness", ".2f", numeric=True),
         ),
         averages,
-        "Unweighted means over the modifiers that a program decides, as in the last line of the paper's Table 1 (62 % in "
-        "English, 65 % in Russian over all eleven, by people).",
+        "Unweighted means over the modifiers that a program decides, as in the last line of the paper's "
+        "Table 1 (62 % in English, 65 % in Russian over all eleven, by people).",
     )
 
 
@@ -219,7 +233,8 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
     note = f"{count_note(shown, what='answers')} at each point; strict grade; bars: 95 % Wilson intervals"
     caption = (
         f"Task modifiers fulfilled (strict grade), by language, and the placebo rates (vertical marks) of "
-        f"{', '.join(systems)} (Table 1 of the paper). {count_note(shown, what='answers')}. Bars are 95 % Wilson intervals."
+        f"{', '.join(systems)} (Table 1 of the paper). {count_note(shown, what='answers')}. Bars are 95 % "
+        "Wilson intervals."
     )
     data = Table(
         "modifiers-by-language",
@@ -237,9 +252,16 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
 
     def plot(figure: Any) -> None:
         dot_panels(
-            figure, shown, panels={name: f"{name}: fulfilled, %" for name in systems}, panel_key="system",
-            places=modifiers, place_key="modifier", series=looks, series_key="series", note=note,
-        )  # fmt: skip
+            figure,
+            shown,
+            panels={name: f"{name}: fulfilled, %" for name in systems},
+            panel_key="system",
+            places=modifiers,
+            place_key="modifier",
+            series=looks,
+            series_key="series",
+            note=note,
+        )
 
     size = (max(5.0, 1.6 + 2.4 * len(systems)), 1.4 + 0.42 * len(modifiers))
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
@@ -264,8 +286,8 @@ def _disagreements(context: Context, judged: Judged) -> Table | None:
         "Judge and program about modifiers",
         columns,
         found.table,
-        "Of the answers that both decide, on how many they agree that the modifier is fulfilled; the browser of answers marks "
-        "the others.",
+        "Of the answers that both decide, on how many they agree that the modifier is fulfilled; the "
+        "browser of answers marks the others.",
     )
 
 
@@ -284,5 +306,6 @@ def _paper_table() -> Table:
             Column("helpfulness", "helpfulness", ".2f", numeric=True),
         ),
         rows,
-        "LLaMA-2-13B / Dolly-En / FT, judged by people; the paper gives no intervals, and 12 to 100 instructions for each.",
+        "LLaMA-2-13B / Dolly-En / FT, judged by people; the paper gives no intervals, and 12 to 100 "
+        "instructions for each.",
     )

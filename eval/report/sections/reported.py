@@ -8,6 +8,7 @@ from typing import Any
 from xltjax.eval.report.content import Column, Section, Table
 from xltjax.eval.report.numbers.paper import paper_rates, paper_reports, same_configuration
 from xltjax.eval.report.numbers.sources import PEOPLE
+from xltjax.eval.report.numbers.systems import rate_text
 from xltjax.eval.report.sections.context import Context, count
 from xltjax.eval.report.sections.criteria import OTHERS
 
@@ -40,10 +41,15 @@ def reported_section(context: Context, criteria: Sequence[dict[str, Any]]) -> Se
         )
         rows.append(
             {
-                **report, "group": group, "n": found.get("n"), "own": found.get("mean"), "own_low": found.get("low"),
-                "own_high": found.get("high"), "rater": found.get("judge"),
+                **report,
+                "group": group,
+                "n": found.get("n"),
+                "own": found.get("mean"),
+                "own_low": found.get("low"),
+                "own_high": found.get("high"),
+                "rater": found.get("judge"),
             }
-        )  # fmt: skip
+        )
     table = Table(
         "paper",
         "Scores that the paper's text reports",
@@ -59,14 +65,15 @@ def reported_section(context: Context, criteria: Sequence[dict[str, Any]]) -> Se
             Column("own", "own", ".2f", numeric=True, low="own_low", high="own_high"),
         ),
         rows,
-        "Scores from 0 (worst) to 2 (best), averaged over the answers in the right language. The paper gives no values for its "
-        "figures and no intervals; its judge was gpt-3.5-turbo-0125, its people one rater for each language.",
+        "Scores from 0 (worst) to 2 (best), averaged over the answers in the right language. The paper "
+        "gives no values for its figures and no intervals; its judge was gpt-3.5-turbo-0125, its people one "
+        "rater for each language.",
     )
     told = [*_rates(context)]
     if not any(row["own"] is not None for row in rows):
         told.append(
-            "None of these can stand beside a number of this report: that needs a configuration of the paper, scored by a judge "
-            "or by people."
+            "None of these can stand beside a number of this report: that needs a configuration of the "
+            "paper, scored by a judge or by people."
         )
     return Section("paper", HEADING, tuple(told), (), (table,))
 
@@ -77,6 +84,8 @@ def _rates(context: Context) -> list[str]:
         adaptation = "lora" if "lora" in choice.configuration.lower() else "ft"
         rate = paper_rates()[adaptation]
         if len(choice.tried) > 1 and choice.best.rate is not None:
-            same = "as in the paper" if choice.best.rate == rate else f"and {rate:g} in the paper"
-            told.append(f"{choice.configuration}: the best rate is {choice.best.rate:g} here, {same}.")
+            same = "as in the paper" if choice.best.rate == rate else f"and {rate_text(rate)} in the paper"
+            told.append(
+                f"{choice.configuration}: the best rate is {rate_text(choice.best.rate)} here, {same}."
+            )
     return told

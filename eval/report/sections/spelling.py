@@ -83,8 +83,8 @@ def _figure(context: Context, rows: list[dict[str, Any]], columns: tuple[Column,
         return None
     note = f"{count_note(shown)} in each bar; shares of the words of an answer, averaged over answers"
     caption = (
-        "Shares of the words that the dictionary of the language accepts, and of the causes of the others, by system and "
-        f"language. {count_note(shown)} in each bar."
+        "Shares of the words that the dictionary of the language accepts, and of the causes of the others, "
+        f"by system and language. {count_note(shown)} in each bar."
     )
     data = Table(
         "spelling-causes", "Causes of words that are not accepted", columns, shown, f"{caption} {INTERVALS}"
@@ -132,5 +132,8 @@ def _words(context: Context) -> list[Table]:
         Column("word", "word"),
         count("answers", "answers"),
     )
-    caption = f"The {LISTED} foreign words and non-words that occur in the most answers of the best rate of each configuration."
+    caption = (
+        f"The {LISTED} foreign words and non-words that occur in the most answers, for the best rate of "
+        f"each configuration."
+    )
     return [Table("unknown-words", "Frequent foreign words and non-words", columns, rows, caption)]

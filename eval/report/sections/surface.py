@@ -30,7 +30,8 @@ def surface_section(context: Context) -> Section:
             "surface",
             "Language, spelling and relevance",
             (
-                "There are no scores of language, spelling or relevance: run python -m xltjax.eval surface RESPONSES.",
+                "There are no scores of language, spelling or relevance: run python -m xltjax.eval surface "
+                "RESPONSES.",
             ),
         )
     missing = [title(metric) for metric in SURFACE if metric not in analysis.cells]
@@ -42,7 +43,8 @@ def surface_section(context: Context) -> Section:
     transfer = _transfer_table(context)
     if transfer is None:
         paragraphs.append(
-            "What transfer costs against English cannot be said: answers in English and in another language are needed."
+            "What transfer costs against English cannot be said: answers in English and in another language "
+            "are needed."
         )
     else:
         tables.insert(0, transfer)
@@ -58,15 +60,23 @@ def surface_section(context: Context) -> Section:
 
 def _scope(context: Context) -> str:
     analysis, facts = context.analysis, context.facts
-    plain = [key for key in analysis.material.responses if key not in analysis.modified]
+    plain = [key for key in analysis.material.responses if analysis.is_plain(key)]
     instructions = {analysis.unit(analysis.material.responses[key]) for key in plain}
     return (
         f"{facts.count('answers to instructions without a modifier', len(plain))} answers to "
         f"{facts.count('instructions', len(instructions))} instructions in "
         f"{listed(language or 'an unknown language' for language in analysis.languages)}, of "
-        f"{facts.count('systems', len(analysis.systems))} systems (configuration and learning rate)."
-        f"{seeds_note(analysis.systems)}"
+        f"{facts.count('systems', len(analysis.systems))} systems (configuration and learning "
+        f"rate).{seeds_note(analysis.systems)}{_selection_note(context)}"
     )
+
+
+def _selection_note(context: Context) -> str:
+    selection = context.analysis.selection
+    if not selection:
+        return ""
+    number = context.facts.count("instructions on which rates were chosen", len(selection))
+    return f" The {number} instructions on which the rates were chosen are left out of these and all later numbers."
 
 
 def surface_rows(context: Context, metrics: tuple[str, ...] = SURFACE) -> list[dict[str, Any]]:
@@ -107,7 +117,7 @@ def surface_figure(context: Context) -> Figure | None:
         + ("model, learning rate and language" if over_rates else "model and language"),
         (
             Column("configuration", "configuration"),
-            Column("rate", "learning rate", "g", numeric=True),
+            Column("rate", "learning rate", ".1e", numeric=True),
             Column("language", "language"),
             Column("metric", "metric"),
             count(),
@@ -132,9 +142,16 @@ def surface_figure(context: Context) -> Figure | None:
             )
         else:
             dot_panels(
-                figure, rows, panels=metrics, panel_key="metric", places=systems, place_key="system",
-                series=context.languages, series_key="language", note=note,
-            )  # fmt: skip
+                figure,
+                rows,
+                panels=metrics,
+                panel_key="metric",
+                places=systems,
+                place_key="system",
+                series=context.languages,
+                series_key="language",
+                note=note,
+            )
 
     size = (
         (max(4.2, 1.1 + 1.75 * len(configurations)), 1.0 + 1.6 * len(metrics))
@@ -143,8 +160,8 @@ def surface_figure(context: Context) -> Figure | None:
     )
     across = "over the learning rate, a panel for each configuration" if over_rates else "for each model"
     caption = (
-        f"{listed(title(metric) for metric in metrics)} {across} and a color for each language (Figure 2, left, of the "
-        f"paper). {count_note(rows)}. {INTERVALS}"
+        f"{listed(title(metric) for metric in metrics)} {across} and a color for each language (Figure 2, "
+        f"left, of the paper). {count_note(rows)}. {INTERVALS}"
     )
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
@@ -175,7 +192,7 @@ def _wide_table(context: Context) -> Table:
         "Language, spelling and relevance",
         (
             Column("configuration", "configuration"),
-            Column("rate", "learning rate", "g", numeric=True),
+            Column("rate", "learning rate", ".1e", numeric=True),
             Column("language", "language"),
             count(),
             *(share(metric, title(metric).lower(), interval=True) for metric in metrics),
@@ -201,7 +218,7 @@ def _long_table(context: Context) -> Table:
         "Every metric, with coverage, bounds and the detectable difference",
         (
             Column("configuration", "configuration"),
-            Column("rate", "learning rate", "g", numeric=True),
+            Column("rate", "learning rate", ".1e", numeric=True),
             Column("language", "language"),
             Column("metric", "metric"),
             count(),
@@ -242,13 +259,23 @@ def transfer_rows(context: Context) -> list[dict[str, Any]]:
         gap = analysis.difference(rest, english)
         rows.append(
             {
-                "configuration": system.configuration, "rate": system.rate, "metric": metric,
-                "languages": " ".join(others), "n_english": english[0].n, "n_others": rest[0].n,
-                "english": english[0].estimate, "english_low": english[0].low, "english_high": english[0].high,
-                "others": rest[0].estimate, "others_low": rest[0].low, "others_high": rest[0].high,
-                "difference": gap.estimate, "difference_low": gap.low, "difference_high": gap.high,
+                "configuration": system.configuration,
+                "rate": system.rate,
+                "metric": metric,
+                "languages": " ".join(others),
+                "n_english": english[0].n,
+                "n_others": rest[0].n,
+                "english": english[0].estimate,
+                "english_low": english[0].low,
+                "english_high": english[0].high,
+                "others": rest[0].estimate,
+                "others_low": rest[0].low,
+                "others_high": rest[0].high,
+                "difference": gap.estimate,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -261,7 +288,7 @@ def _transfer_table(context: Context) -> Table | None:
         "What transfer costs against English",
         (
             Column("configuration", "configuration"),
-            Column("rate", "learning rate", "g", numeric=True),
+            Column("rate", "learning rate", ".1e", numeric=True),
             Column("metric", "metric"),
             Column("languages", "other languages"),
             count("n_english", "n English"),
@@ -292,7 +319,7 @@ def _low_coverage(context: Context) -> list[str]:
     share_of = context.facts.percent("lowest coverage", worst["coverage"], n=worst["answers"])
     return [
         f"{context.facts.count('cells with coverage under 98 %', len(low))} of "
-        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2 % of the answers; "
-        f"the lowest coverage is {share_of} ({title(worst['metric']).lower()}, {worst['model']}, "
-        f"{worst['language'] or '?'}). Table all-metrics has both bounds of each."
+        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2 % of "
+        f"the answers; the lowest coverage is {share_of} ({title(worst['metric']).lower()}, "
+        f"{worst['model']}, {worst['language'] or '?'}). Table all-metrics has both bounds of each."
     ]

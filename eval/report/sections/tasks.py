@@ -50,8 +50,8 @@ def tasks_section(context: Context, judged: Judged) -> Section:
     if counts:
         told.append(
             f"A task has {context.facts.count('fewest answers of a task', min(counts))} to "
-            f"{context.facts.count('most answers of a task', max(counts))} scored answers of a system and group of "
-            "languages: too few for a conclusion about one task alone."
+            f"{context.facts.count('most answers of a task', max(counts))} scored answers of a system and "
+            "group of languages: too few for a conclusion about one task alone."
         )
     table = Table(
         "tasks",
@@ -71,8 +71,8 @@ def tasks_section(context: Context, judged: Judged) -> Section:
             ),
         ),
         rows,
-        "The mean of the answers to the task's instructions, in English and in all other languages together. Intervals are of "
-        "95 %: percentile bootstrap over the instructions of the task.",
+        "The mean of the answers to the task's instructions, in English and in all other languages "
+        "together. Intervals are of 95 %: percentile bootstrap over the instructions of the task.",
     )
     main = _main(context, rows)
     shown = [row for row in rows if row["system"] == main and row["mean"] is not None]
@@ -85,17 +85,25 @@ def tasks_section(context: Context, judged: Judged) -> Section:
     scale = 100 if source.is_share else 1
     places = [task for task in tasks if any(row["task"] == task for row in shown)]
     caption = (
-        f"{_title(source)} by task of {main}, in English and in the other languages (Figure 2, right, of the paper). "
-        f"{count_note(shown, what='answers')} at each point. Bars are 95 % bootstrap intervals over instructions."
+        f"{_title(source)} by task of {main}, in English and in the other languages (Figure 2, right, of "
+        f"the paper). {count_note(shown, what='answers')} at each point. Bars are 95 % bootstrap intervals "
+        f"over instructions."
     )
 
     def plot(figure: Any) -> None:
         dot_panels(
-            figure, [{**row, "panel": ""} for row in shown],
-            panels={"": f"{_title(source).lower()}, {'%' if source.is_share else 'score from 0 to 2'}"}, panel_key="panel",
-            places=places, place_key="task", series=series, series_key="group", note=note, scale=scale,
+            figure,
+            [{**row, "panel": ""} for row in shown],
+            panels={"": f"{_title(source).lower()}, {'%' if source.is_share else 'score from 0 to 2'}"},
+            panel_key="panel",
+            places=places,
+            place_key="task",
+            series=series,
+            series_key="group",
+            note=note,
+            scale=scale,
             limits=(0, 100 if source.is_share else 2),
-        )  # fmt: skip
+        )
 
     data = Table("tasks-of-the-main-model", f"{_title(source)} by task", table.columns, shown, table.caption)
     figure = context.figures.draw(

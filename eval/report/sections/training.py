@@ -67,10 +67,15 @@ def _curves(context: Context, runs: Sequence[TrainedRun], key: str, heading: str
     data = Table(
         f"learning-curves-{key.replace('_', '-')}",
         heading.capitalize(),
-        (Column("run", "run"), Column("update", "update", numeric=True), Column("value", f"{heading}, nats per token", ".4f", numeric=True)),
+        (
+            Column("run", "run"),
+            Column("update", "update", numeric=True),
+            Column("value", f"{heading}, nats per token", ".4f", numeric=True),
+        ),
         rows,
-        f"{caption} Of more than {MOST_POINTS} logged updates, every so manyth is shown; the run's metrics.jsonl has all.",
-    )  # fmt: skip
+        f"{caption} Of more than {MOST_POINTS} logged updates, every so manyth is shown; the run's "
+        "metrics.jsonl has all.",
+    )
 
     def plot(figure: Any) -> None:
         curves(figure, lines, axis_label=f"{heading}, nats per token", note=n)
@@ -93,19 +98,26 @@ def _run_table(runs: Sequence[TrainedRun]) -> Table:
         rates = sorted(row["tokens_per_second"] for row in logged if row.get("tokens_per_second"))
         rows.append(
             {
-                "run": label(run.name, 80), "rate": run.settings.get("learning_rate"), "updates": logged[-1]["step"],
-                "of": run.settings.get("steps"), "first": logged[0]["loss"], "last": logged[-1]["loss"],
-                "validation": min(validated, default=None), "seconds": sum(row.get("seconds") or 0.0 for row in logged),
+                "run": label(run.name, 80),
+                "rate": run.settings.get("learning_rate"),
+                "updates": logged[-1]["step"],
+                "of": run.settings.get("steps"),
+                "first": logged[0]["loss"],
+                "last": logged[-1]["loss"],
+                "validation": min(validated, default=None),
+                "seconds": sum(row.get("seconds") or 0.0 for row in logged),
                 "speed": rates[len(rates) // 2] if rates else None,
-                "memory": max((row["memory_gib"] for row in logged if row.get("memory_gib") is not None), default=None),
+                "memory": max(
+                    (row["memory_gib"] for row in logged if row.get("memory_gib") is not None), default=None
+                ),
             }
-        )  # fmt: skip
+        )
     return Table(
         "runs",
         "Runs",
         (
             Column("run", "run"),
-            Column("rate", "learning rate", "g", numeric=True),
+            Column("rate", "learning rate", ".1e", numeric=True),
             count("updates", "updates done"),
             count("of", "updates planned"),
             Column("first", "first loss", ".3f", numeric=True),
