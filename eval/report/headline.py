@@ -140,9 +140,8 @@ def _uncertain(context: Context, judged: Judged) -> str:
         told.append("what people would say, since none have rated them")
     failed = [stage for stage in context.analysis.material.stages if stage.state == "failed"]
     if failed:
-        told.append(
-            f"the results of {context.facts.count('headline: failed stages', len(failed))} stages that failed"
-        )
+        number = context.facts.count("headline: failed stages", len(failed))
+        told.append(f"what the stages that failed would have shown ({number})")
     return f"Not certain: {'; '.join(told)}." if told else "Every choice is certain at the level of 95 %."
 
 

@@ -65,8 +65,11 @@ def _table(table: Table) -> str:
     for row in table.rows[:MOST_ROWS]:
         cells = []
         for column in columns:
-            interval = column.interval(row)
-            cells.append(Text(printable(column.text(row) + (f" {interval}" if interval else ""))))
+            text = column.text(row)
+            if not column.numeric:
+                text = text.replace("_", " ")  # so that lines break between words
+            interval = column.interval(row).replace("%", "")
+            cells.append(Text(printable(f"{text} {interval}".rstrip())))
         printed.add_row(*cells)
     output = io.StringIO()
     Console(file=output, width=WIDTH, color_system=None, markup=False, highlight=False, emoji=False).print(

@@ -18,7 +18,7 @@ _CONFIGURATIONS = (
     "#332288", "#CC6677", "#117733", "#B08D00", "#5AA9D6", "#882255", "#2F8F83", "#777722", "#AA4499",
 )  # fmt: skip
 _MARKERS = "osD^vPX*<>"
-_DASHES = ("-", "--", "-.", ":")
+DASHES = ("-", "--", "-.", ":")
 
 
 class Look(NamedTuple):
@@ -38,7 +38,7 @@ def language_looks(languages: Iterable[str]) -> dict[str, Look]:
         if color is None:
             color = _FURTHER[free % len(_FURTHER)]
             free += 1
-        looks[language] = Look(color, _MARKERS[number % len(_MARKERS)], _DASHES[0])
+        looks[language] = Look(color, _MARKERS[number % len(_MARKERS)], DASHES[0])
     return looks
 
 
@@ -49,7 +49,7 @@ def configuration_looks(configurations: Sequence[str]) -> dict[str, Look]:
         name: Look(
             _CONFIGURATIONS[number % count],
             _MARKERS[(number // count) % len(_MARKERS)],
-            _DASHES[(number // count) % len(_DASHES)],
+            DASHES[(number // count) % len(DASHES)],
         )
         for number, name in enumerate(configurations)
     }

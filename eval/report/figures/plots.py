@@ -167,10 +167,14 @@ def dot_panels(
         if limits is not None:
             margin = 0.03 * (limits[1] - limits[0])
             panel.set_xlim(limits[0] - margin, limits[1] + margin)
+            if limits[1] - limits[0] < 10:  # scores of few levels
+                panel.set_xticks(range(int(limits[0]), int(limits[1]) + 1))
         if zero:
             panel.axvline(0, color=MUTED, linewidth=0.9)
         panel.set_xlabel("\n".join(textwrap.wrap(axis_label, max(14, 62 // len(panels)))))
-    axes[0].set_yticks(range(len(places)), [label(place, 40) for place in places])
+    axes[0].set_yticks(
+        range(len(places)), ["\n".join(label(line, 44) for line in place.split("\n")) for place in places]
+    )
     axes[0].set_ylim(len(places) - 0.5, -0.5)
     if len(series) > 1:
         _legend(figure, axes[0], series)

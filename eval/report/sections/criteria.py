@@ -148,7 +148,7 @@ def _dots(
         dot_panels(
             figure,
             rows,
-            panels={each: f"{title(each)}, score" for each in criteria},
+            panels={each: f"{title(each)}, score 0 to 2" for each in criteria},
             panel_key="criterion",
             places=systems,
             place_key="system",

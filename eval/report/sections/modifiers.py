@@ -36,7 +36,9 @@ def modifiers_section(context: Context, judged: Judged) -> Section:
         )
     rows = table_rows(_scored(context), MODIFIERS)
     if not rows:
-        unscored = "The answers to instructions with task modifiers have no scores: run python -m xltjax.eval modifiers."
+        unscored = (
+            "The answers to instructions with a modifier have no scores: run python -m xltjax.eval modifiers."
+        )
         return Section("modifiers", HEADING, (unscored,), (), (_paper_table(),))
     helpful = _judged(context, judged, HELPFUL)
     fulfilled = _judged(context, judged, (FULFILLED,))

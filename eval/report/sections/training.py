@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.drawing import label
-from xltjax.eval.report.figures.palette import Look, configuration_looks
+from xltjax.eval.report.figures.palette import DASHES, Look, configuration_looks
 from xltjax.eval.report.figures.plots import curves
 from xltjax.eval.report.numbers.sources import TrainedRun
 from xltjax.eval.report.sections.context import Context, count
@@ -47,7 +48,7 @@ def _curves(context: Context, runs: Sequence[TrainedRun], key: str, heading: str
     own = {name: rows for name, rows in own.items() if rows}
     if not own:
         return None
-    looks = configuration_looks(list(own))
+    looks = _looks(context, list(own))
     rows = [
         {"run": name, "update": row["step"], "value": row[key]}
         for name, found in own.items()
@@ -82,6 +83,22 @@ def _curves(context: Context, runs: Sequence[TrainedRun], key: str, heading: str
 
     height = 3.2 + 0.16 * -(-len(lines) // 2)
     return context.figures.draw(data, plot, size=(7.2, height), caption=caption, description=caption)
+
+
+def _looks(context: Context, names: Sequence[str]) -> dict[str, Look]:
+    """The color of a run's configuration, and dashes of its own among the runs of the configuration."""
+    own = configuration_looks(names)
+    looks: dict[str, Look] = {}
+    counts: Counter[str] = Counter()
+    for name in names:
+        system = context.analysis.system_of.get(name)
+        if system is None:
+            looks[name] = own[name]
+        else:
+            look = context.configurations[system.configuration]
+            looks[name] = look._replace(dashes=DASHES[counts[system.configuration] % len(DASHES)])
+            counts[system.configuration] += 1
+    return looks
 
 
 def thinned(rows: Sequence[Any]) -> Sequence[Any]:
