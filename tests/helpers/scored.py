@@ -32,7 +32,14 @@ def answer(model: str, number: int, language: str, **more: Any) -> dict[str, Any
 
 def score(of: Mapping[str, Any], metric: str, value: float | None, **more: Any) -> dict[str, Any]:
     """A score of an answer; without a value the metric abstains."""
-    row = {"id": of["id"], "model": of["model"], "metric": metric, "value": value, "state": "ok", "detail": {}}
+    row = {
+        "id": of["id"],
+        "model": of["model"],
+        "metric": metric,
+        "value": value,
+        "state": "ok",
+        "detail": {},
+    }
     if value is None:
         row |= {"state": "abstain", "detail": {"reason": "too little text"}}
     return row | more
@@ -99,7 +106,16 @@ def write_judge(
                 }  # fmt: skip
                 rows.append(row)
                 body = {"choices": [{"message": {"content": f"My words about {row['id']}"}}]}
-                calls.append({"key": "0" * 64, "judge": judge, "model": model, "id": row["id"], "repeat": 0, "body": body})
+                calls.append(
+                    {
+                        "key": "0" * 64,
+                        "judge": judge,
+                        "model": model,
+                        "id": row["id"],
+                        "repeat": 0,
+                        "body": body,
+                    }
+                )
     write_lines(folder / "scores.jsonl", rows)
     write_lines(folder / "calls.jsonl", calls)
     name = "modifier" if modified else "six"
@@ -110,14 +126,18 @@ def write_judge(
     (folder / "judge.json").write_text(json.dumps({name: about}), encoding="utf-8")
 
 
-def write_ratings(
-    folder: Path, model: str, rater: str, criteria: Mapping[str, Mapping[str, Values]]
-) -> None:
+def write_ratings(folder: Path, model: str, rater: str, criteria: Mapping[str, Mapping[str, Values]]) -> None:
     """Ratings of a person by criterion and language."""
     write_lines(
         folder / "ratings.jsonl",
         (
-            {"rater": rater, "id": f"q{number}-{language}", "model": model, "criterion": criterion, "value": value}
+            {
+                "rater": rater,
+                "id": f"q{number}-{language}",
+                "model": model,
+                "criterion": criterion,
+                "value": value,
+            }
             for criterion, by_language in criteria.items()
             for language, values in by_language.items()
             for number, value in enumerate(values)
@@ -130,17 +150,38 @@ def write_run(folder: Path, losses: Sequence[float], rate: float) -> None:
     write_lines(
         folder / "metrics.jsonl",
         (
-            {"step": step, "loss": loss, "learning_rate": rate, "tokens": 100, "seconds": 0.5, "tokens_per_second": 200}
+            {
+                "step": step,
+                "loss": loss,
+                "learning_rate": rate,
+                "tokens": 100,
+                "seconds": 0.5,
+                "tokens_per_second": 200,
+            }
             for step, loss in enumerate(losses, start=1)
         ),
     )
-    (folder / "config.yaml").write_text(f"learning_rate: {rate}\nsteps: {len(losses)}\nmodel: base\n", encoding="utf-8")
-    record = {"git": {"revision": "abc", "dirty": False}, "versions": {"jax": "0.10.2"}, "devices": ["cpu", "cpu"]}
+    (folder / "config.yaml").write_text(
+        f"learning_rate: {rate}\nsteps: {len(losses)}\nmodel: base\n", encoding="utf-8"
+    )
+    record = {
+        "git": {"revision": "abc", "dirty": False},
+        "versions": {"jax": "0.10.2"},
+        "devices": ["cpu", "cpu"],
+    }
     (folder / "provenance.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def write_stage(folder: Path, stage: str, state: str, reason: str = "") -> None:
     """The record that a study leaves in the folder of a stage."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"stage": stage, "version": "1", "settings": {}, "inputs": {}, "state": state, "reason": reason, "seconds": 2.5}
+    record = {
+        "stage": stage,
+        "version": "1",
+        "settings": {},
+        "inputs": {},
+        "state": state,
+        "reason": reason,
+        "seconds": 2.5,
+    }
     (folder / "identity.json").write_text(json.dumps(record), encoding="utf-8")

@@ -87,6 +87,8 @@ class FigureFiles:
             canvas = Canvas(figsize=size, layout="constrained")
             FigureCanvasAgg(canvas)
             plot(canvas)
+            canvas.draw_without_rendering()
+            canvas.set_layout_engine("none")  # once for all formats
             svg = _saved(canvas, "svg", {"Date": None, "Creator": None})
             if self._folder is not None:
                 self._write(data.name, "svg", svg)
