@@ -1,4 +1,4 @@
-"""Memory and time of loading and exporting a checkpoint in four shards, beside the eager ways.
+"""Memory and time of loading, exporting and combining checkpoints in four shards, beside the eager ways.
 
     python benchmarks/convert.py                    # 2 GB of bfloat16, about 4 minutes on two cores
     python benchmarks/convert.py --gigabytes 0.5
@@ -6,7 +6,8 @@
 The checkpoint is random, LLaMA-shaped and written tensor by tensor. Every measurement is a process of its own.
 Memory is ``RssAnon``, sampled every other millisecond: what a process itself holds. ``RssFile``, shown beside it,
 is the mapped file's pages, which the system takes back when it needs them. The bounds that must hold are
-a peak of 1.25 times the model while loading, and the largest tensor plus 10 % on top while exporting.
+a peak of 1.25 times the model while loading, and the largest tensor plus 10 % on top while exporting and while two
+models are combined.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 SHARDS = 4
-CHILDREN = ("load", "export", "torch", "numpy")
+CHILDREN = ("load", "export", "combine", "torch", "numpy")
 
 
 class Sampler:
@@ -131,6 +132,23 @@ def ours(directory: Path, mesh: str, work: str) -> Sampler:
     return memory
 
 
+def combined(directory: Path) -> Sampler:
+    """Combine the model with itself through ``combine``: layers swapped, and one averaged."""
+    import jax.numpy as jnp
+
+    from xltjax.converters.combine import Recipe, combine
+    from xltjax.mesh import make_mesh
+
+    devices = make_mesh("1x1")
+    jnp.ones(8).block_until_ready()
+    recipe = Recipe(
+        str(directory), expert=str(directory), swap_layers=["1--1", "embed"], average_layers=["0"]
+    )
+    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch, Sampler() as memory:
+        combine(recipe, Path(scratch) / "out", devices, max_shard_bytes=1 << 29)
+    return memory
+
+
 def torch_state_dict(directory: Path) -> Sampler:
     """``safetensors.torch.load_file`` of every shard, then ``load_state_dict`` into a model of empty tensors."""
     import torch
@@ -215,6 +233,10 @@ def compare(directory: Path, repetitions: int) -> None:
         extra = r["peak"] - r["before"]
         added[mesh] = extra / largest
         print(f"| save_hf, mesh {mesh} | {extra / 1e6:.0f} | {added[mesh]:.2f} | {r['seconds']:.2f} |")
+    r = measure(directory, "combine")
+    extra = r["peak"] - r["before"]
+    added["combine"] = extra / largest
+    print(f"| combine | {extra / 1e6:.0f} | {added['combine']:.2f} | {r['seconds']:.2f} |")
     pairs = [(measure(directory, "load"), measure(directory, "torch")) for _ in range(repetitions)]
     print(f"\nloading, {repetitions} alternating pairs, load_hf against torch load_file + load_state_dict:")
     ratios = {}
@@ -226,7 +248,7 @@ def compare(directory: Path, repetitions: int) -> None:
               f"median {ratios[kind]:.2f}, from {min(ratio):.2f} to {max(ratio):.2f}")  # fmt: skip
     verdicts = {
         "peak while loading at most 1.25": max(peaks["load", "1x1"], peaks["load", "2x1"]) <= 1.25,
-        "export adds at most the largest tensor + 10 %": max(added.values()) <= 1.1,
+        "export and combine add at most the largest tensor + 10 %": max(added.values()) <= 1.1,
         "loading no slower": ratios["seconds"] <= 1,
     }
     for bound, held in verdicts.items():
@@ -257,6 +279,7 @@ def main() -> None:
     children: dict[str, Callable[[], Sampler]] = {
         "load": lambda: ours(given.directory, given.mesh, "load"),
         "export": lambda: ours(given.directory, given.mesh, "export"),
+        "combine": lambda: combined(given.directory),
         "torch": lambda: torch_state_dict(given.directory),
         "numpy": lambda: numpy_eager(given.directory, given.mesh),
     }

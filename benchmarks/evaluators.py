@@ -4,7 +4,8 @@ The answers are made of words that are drawn from the installed dictionaries wit
 word verdicts are cached about as often as in real text. One word in twenty is of another language, and every
 third answer has a list, a link and a block of code. Prints the answers per second of each metric on one core (by
 CPU time, so that other programs on the machine count little), how long the slowest modifier check takes for lines
-of 100,000 characters that invite quadratic time, and the time and peak memory of the whole command.
+of 100,000 characters that invite quadratic time, and the time and peak memory of the whole command with one worker
+and with several, whose files must be equal. With FILES, their responses take the place of those that are made up.
 """
 
 from __future__ import annotations
@@ -54,18 +55,23 @@ WORDS_PER_LINE = 25
 class BenchmarkConfig:
     """Settings of the benchmark."""
 
-    answers: int = setting(10_000, "Number of answers, over four languages.")
-    words: int = setting(200, "Words of an answer.")
-    workers: int = setting(2, "Processes of the whole command.")
+    files: tuple[str, ...] = setting((), "Files of real responses.", positional=True, paths=True)
+    answers: int = setting(5_000, "Number of answers; made-up ones are in four languages.")
+    words: int = setting(200, "Words of a made-up answer.")
+    workers: int = setting(2, "Processes of the second run of the whole command.")
 
 
 def main(config: BenchmarkConfig) -> None:
     """Print the figures."""
     dictionaries = Dictionaries(dictionary_folders())
-    vocabularies = {language: _vocabulary(dictionaries, language) for language in LANGUAGES}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "responses.jsonl"
-        write_jsonl(path, _answers(vocabularies, config))
+        if config.files:
+            real = read_responses(config.files)[: config.answers]
+            write_jsonl(path, (response.row() for response in real))
+        else:
+            vocabularies = {language: _vocabulary(dictionaries, language) for language in LANGUAGES}
+            write_jsonl(path, _answers(vocabularies, config))
         responses = read_responses([path])
         identify = LanguageIdentifier()
         english = dictionaries.find("en")
@@ -87,7 +93,12 @@ def main(config: BenchmarkConfig) -> None:
         _rate("spelling, four metrics, cold cache", responses, spelling)
         _rate("spelling, four metrics, warm cache", responses, spelling)
         _slowest_check(identify)
-        _whole_command(path, Path(folder) / "scores", config)
+        written = [
+            _whole_command(path, Path(folder) / f"scores-{workers}", workers, len(responses))
+            for workers in dict.fromkeys((1, config.workers))
+        ]
+        if any(files != written[0] for files in written):
+            raise UserError("the scores depend on the number of workers")
 
 
 def _rate(name: str, responses: list[Response], metric: Callable[[Response], object]) -> None:
@@ -108,17 +119,21 @@ def _slowest_check(identify: LanguageIdentifier) -> None:
         print(f"line of 100,000 characters, {kind:<10} {slowest:>10} {seconds[slowest]:>8.2f} s", flush=True)
 
 
-def _whole_command(path: Path, out: Path, config: BenchmarkConfig) -> None:
+def _whole_command(path: Path, out: Path, workers: int, count: int) -> list[bytes]:
+    """Run the command, print what it takes, and return the contents of its scores and summary."""
     begin = time.perf_counter()
-    arguments = ["surface", str(path), "--out", str(out), "--workers", str(config.workers)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    arguments = ["surface", str(path), "--out", str(out), "--workers", str(workers)]
     subprocess.run([sys.executable, "-m", "xltjax.eval", *arguments], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begin
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
     print(
-        f"python -m xltjax.eval surface, {config.answers} answers of {config.words} words, "
-        f"{config.workers} workers: {seconds:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of CPU), "
-        f"largest process {used.ru_maxrss / 1024:.0f} MB of {config.workers + (config.workers > 1)} processes"
+        f"python -m xltjax.eval surface, {count} answers, --workers {workers}: {seconds:.1f} s ({cpu:.1f} s of CPU), "
+        f"largest process so far {used.ru_maxrss / 1024:.0f} MB",
+        flush=True,
     )
+    return [(out / name).read_bytes() for name in ("scores.jsonl", "summary.json")]
 
 
 def _vocabulary(dictionaries: Dictionaries, language: str) -> list[str]:

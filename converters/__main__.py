@@ -1,4 +1,4 @@
-"""The conversion commands: ``python -m xltjax.converters to-flax | to-hf | to-peft | check``."""
+"""The conversion commands: ``python -m xltjax.converters to-flax | to-hf | to-peft | combine | check``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.settings import setting
 from xltjax.converters.check import compare_models
+from xltjax.converters.combine import Recipe
+from xltjax.converters.combine import combine as combine_models
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
 from xltjax.converters.models import (
     config_directory,
+    export_dtype,
     find_base,
     find_model,
     load_model,
@@ -38,7 +41,7 @@ from xltjax.training.config import TrainConfig
 from xltjax.training.run import Base, Run
 
 SOURCE = "A Hugging Face directory or id, or a run or checkpoint of xltjax."
-BASE = "Where the base of a LoRA run lies now, if it was moved."
+BASE = "Where the base of a run of LoRA or of some layers lies now, if it was moved."
 Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 
@@ -79,6 +82,25 @@ class ToHf(Conversion):
 
 
 @dataclass(frozen=True)
+class Combine:
+    """Settings of ``combine``."""
+
+    src: str = setting("", "The tuned model: a Hugging Face directory or id, or a run.", positional=True)
+    dst: str = setting("", "The directory to create.", positional=True)
+    reset_layers: tuple[str, ...] = setting(
+        (), "Layers to which the base's weights return, such as 0-3,28-31 or last-4; also embed, norm, head."
+    )
+    base: str = setting("", "The base model; the one that the run began with when not given.")
+    swap_layers: tuple[str, ...] = setting((), "Layers that come from --expert.")
+    average_layers: tuple[str, ...] = setting((), "Layers that become the mean of the two tuned models.")
+    expert: str = setting("", "A second tuned model.")
+    expert_base: str = setting("", "Where the base of --expert lies now, if it is needed and was moved.")
+    dtype: Dtype = setting("own", "Dtype of the tensors; own is the one that each has in to-hf.")
+    max_shard_gib: float = setting(5.0, "Largest size of one file, in GiB.")
+    overwrite: bool = setting(False, "Replace a directory that is not empty.")
+
+
+@dataclass(frozen=True)
 class Check:
     """Settings of ``check``."""
 
@@ -86,8 +108,8 @@ class Check:
     b: str = setting("", "The second model, given in any of the same ways.", positional=True)
     adapter_a: str = setting("", "PEFT adapter directory to merge into the first.")
     adapter_b: str = setting("", "PEFT adapter directory to merge into the second.")
-    base_a: str = setting("", "Where the base of the first, a LoRA run, lies now, if it was moved.")
-    base_b: str = setting("", "Where the base of the second, a LoRA run, lies now, if it was moved.")
+    base_a: str = setting("", "The same as --base of to-hf, for the first.")
+    base_b: str = setting("", "The same as --base of to-hf, for the second.")
     tolerance: float = setting(0.0, "Largest absolute difference that counts as equal.")
     mesh: str = setting("1x1", "Devices that hold the models, as DxT.")
 
@@ -96,8 +118,7 @@ def to_hf(config: ToHf) -> None:
     """Write a model as a Hugging Face directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
-    if not config.max_shard_gib > 0:
-        raise UserError(f"max_shard_gib must be more than 0, not {config.max_shard_gib:g}")
+    most = _shard_bytes(config.max_shard_gib)
     mesh = make_mesh(config.mesh)  # a mistake in it is found before a model is fetched
     source = find_model(model_path(config.src))
     if run := Run.find(source):
@@ -111,12 +132,12 @@ def to_hf(config: ToHf) -> None:
                 f"{config.src} is a LoRA run: give --merge-lora, or write its adapters with to-peft"
             )
         merge(model)
-    dtype = _base_dtype(source) if config.dtype == "own" else np.dtype(config.dtype)
+    dtype = export_dtype(source) if config.dtype == "own" else np.dtype(config.dtype)
     save_hf(
         model,
         config.dst,
         base=config_directory(source),
-        max_shard_bytes=int(config.max_shard_gib * (1 << 30)),
+        max_shard_bytes=most,
         dtype=dtype,
         template=template_of(source) or (template_of(Path(config.adapter)) if config.adapter else None),
         template_date=run.config.template_date if run else "",
@@ -198,6 +219,32 @@ def to_flax(config: ToFlax) -> None:
     print(f"Orbax copy: {target}")
 
 
+def combine(config: Combine) -> None:
+    """Write a model that is put together from the layers of others as a Hugging Face directory."""
+    _check_paths(config.src, config.dst)
+    refuse_existing(Path(config.dst), config.overwrite)
+    recipe = Recipe(
+        model=model_path(config.src),
+        base=model_path(config.base),
+        expert=model_path(config.expert),
+        expert_base=config.expert_base,
+        reset_layers=config.reset_layers,
+        swap_layers=config.swap_layers,
+        average_layers=config.average_layers,
+    )
+    lines = combine_models(
+        recipe,
+        Path(config.dst),
+        make_mesh("1x1"),
+        dtype=None if config.dtype == "own" else np.dtype(config.dtype),
+        max_shard_bytes=_shard_bytes(config.max_shard_gib),
+        overwrite=config.overwrite,
+    )
+    for line in lines:
+        print(line)
+    print(f"Hugging Face directory: {config.dst}")
+
+
 def check(config: Check) -> None:
     """Print the differences between two models; the exit code is 1 when one of them exceeds the tolerance, else 0."""
     _check_paths(config.a, config.b)
@@ -220,17 +267,15 @@ def check(config: Check) -> None:
         sys.exit(1)
 
 
+def _shard_bytes(gib: float) -> int:
+    if not gib > 0:
+        raise UserError(f"max_shard_gib must be more than 0, not {gib:g}")
+    return int(gib * (1 << 30))
+
+
 def _check_paths(source: str, target: str) -> None:
     if not source or not target:
         raise UserError("two paths are needed; --help says which")
-
-
-def _base_dtype(source: Path) -> np.dtype | None:
-    """The dtype that the config of a run's base names; None, for any other model, keeps the dtype of each tensor."""
-    if Run.find(source) is None:
-        return None
-    values = read_hf_config(config_directory(source))
-    return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
 
 
 COMMANDS = (
@@ -239,6 +284,12 @@ COMMANDS = (
     ),
     cli.command(ToHf, to_hf, name="to-hf", help="Write a run as a Hugging Face directory."),
     cli.command(ToPeft, to_peft, name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."),
+    cli.command(
+        Combine,
+        combine,
+        name="combine",
+        help="Put layers of the base or of a second expert into a tuned model.",
+    ),
     cli.command(Check, check, name="check", help="Compare two models bit for bit, and their logits."),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import hf_config, llama_config, read_hf_config
 from xltjax.converters.load import empty_pages, true_shape
 from xltjax.converters.names import export_order, hf_name
-from xltjax.converters.safetensors_files import INDEX, SINGLE, write_safetensors
+from xltjax.converters.safetensors_files import INDEX, SINGLE, Header, write_safetensors
 from xltjax.data.exported_tokenizer import write_chat_files
 from xltjax.data.model_files import copy_model_files
 from xltjax.data.tokenizer import ChatTokenizer
@@ -57,15 +58,53 @@ def save_hf(
         UserError: when ``path`` is a file or a directory that is not empty, adapters are not merged,
             ``base`` describes another architecture, or the disk is full.
     """
-    if any(isinstance(v, nnx.LoRAParam) for v in parameters(model).values()):
+    variables = parameters(model)
+    if any(isinstance(v, nnx.LoRAParam) for v in variables.values()):
         raise UserError("the model still has adapters; merge them first (--merge-lora)")
+    kind = np.dtype(dtype) if dtype is not None else None
+    header = {name: (kind or np.dtype(v.dtype), true_shape(v, model.config)) for name, v in variables.items()}
+
+    def tensor(path: str) -> np.ndarray:
+        kind, shape = header[path]
+        return fetch(variables[path], kind)[: shape[0]]  # without the rows that pad the vocabulary
+
     with new_directory(Path(path), overwrite) as staging:
-        kind = np.dtype(dtype) if dtype is not None else None
-        own = np.dtype(model.embed.weight.dtype)
-        _write_config(model.config, staging, Path(base) if base else None, kind or own)
-        if base and template:
-            write_chat_files(ChatTokenizer(base, template, date=template_date), staging)
-        _write_weights(model, staging, max_shard_bytes, kind)
+        write_hf(
+            staging, model.config, header, tensor, base=base, max_shard_bytes=max_shard_bytes, template=template,
+            template_date=template_date,
+        )  # fmt: skip
+
+
+def write_hf(
+    target: Path,
+    config: LlamaConfig,
+    header: Header,
+    tensor: Callable[[str], np.ndarray],
+    *,
+    base: str | Path | None,
+    max_shard_bytes: int,
+    template: str | None,
+    template_date: str,
+) -> None:
+    """Write a Hugging Face directory into the existing directory ``target``, with one tensor in memory at a time.
+
+    Args:
+        target: the directory.
+        config: the architecture.
+        header: the dtype and shape of every parameter by its path.
+        tensor: a function that returns the parameter with a given path; it is called once for each.
+        base: see ``save_hf``, as the three that follow.
+        max_shard_bytes: the largest size of one file.
+        template: the chat template.
+        template_date: the date in it.
+
+    Raises:
+        UserError: when ``base`` describes another architecture.
+    """
+    _write_config(config, target, Path(base) if base else None, header["embed.weight"][0])
+    if base and template:
+        write_chat_files(ChatTokenizer(base, template, date=template_date), target)
+    _write_weights(header, tensor, target, max_shard_bytes)
 
 
 def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: np.dtype) -> None:
@@ -87,22 +126,20 @@ def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: n
     (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_weights(model: Llama, target: Path, max_shard_bytes: int, dtype: np.dtype | None) -> None:
-    named = parameters(model)
-    variables = {hf_name(name): named[name] for name in sorted(named, key=export_order)}
-    header = {n: (dtype or np.dtype(v.dtype), true_shape(v, model.config)) for n, v in variables.items()}
-
-    def tensor(name: str) -> np.ndarray:
-        kind, shape = header[name]
-        return fetch(variables[name], kind)[: shape[0]]  # without the rows that pad the vocabulary
-
+def _write_weights(
+    header: Header, tensor: Callable[[str], np.ndarray], target: Path, max_shard_bytes: int
+) -> None:
+    paths = {hf_name(path): path for path in sorted(header, key=export_order)}
+    header = {name: header[path] for name, path in paths.items()}
     sizes = {name: math.prod(shape) * kind.itemsize for name, (kind, shape) in header.items()}
     shards = _shards(sizes, max_shard_bytes)
     files = [SINGLE] if len(shards) == 1 else [
         f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)
     ]  # fmt: skip
     for file, names in zip(files, shards, strict=True):
-        write_safetensors(target / file, {name: header[name] for name in names}, tensor)
+        write_safetensors(
+            target / file, {name: header[name] for name in names}, lambda name: tensor(paths[name])
+        )
     if len(shards) > 1:
         index = {name: file for file, names in zip(files, shards, strict=True) for name in names}
         document = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": index}

@@ -56,8 +56,9 @@ def load_hf(
         path: a directory with ``config.json`` and safetensors (one file, or shards with an index).
         mesh: the devices, from ``xltjax.mesh.make_mesh``.
         dtype: the dtype in which the parameters are stored; tensors of another dtype are cast. None keeps the
-            dtype of each tensor.
-        compute_dtype: the dtype of activations; ``dtype``, or else that of the embedding, when not given.
+            dtype of each tensor, and a mapping gives that of each parameter by its path.
+        compute_dtype: the dtype of activations; ``dtype`` where it is one, or else that of the embedding, when not
+            given.
         require_finite: whether NaN and infinite values are an error, instead of a warning.
 
     Raises:
@@ -69,13 +70,29 @@ def load_hf(
         raise UserError(f"model directory {directory} does not exist")
     config = llama_config(read_hf_config(directory))
     tensors = map_tensors(directory)
-    computed = compute_dtype or dtype or _own_dtype(tensors)
+    each = dtype if isinstance(dtype, Mapping) else None
+    computed = compute_dtype or (None if each else dtype) or _own_dtype(tensors)
     model = abstract_llama(config, mesh, computed)
     variables = {hf_name(name): variable for name, variable in parameters(model).items()}
     _drop_derived(directory, tensors, config)
     _check_names(directory, tensors, variables, config)
-    load_variables(tensors, variables, mesh, dtype, require_finite)
+    dtypes = {hf_name(name): kind for name, kind in each.items()} if each else dtype
+    load_variables(tensors, variables, mesh, dtypes, require_finite)
     return model
+
+
+def map_model(directory: Path) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
+    """The architecture of a Hugging Face directory and its tensors by our paths, mapped into memory and not yet read.
+
+    Raises:
+        UserError: as ``load_hf`` does.
+    """
+    config = llama_config(read_hf_config(directory))
+    tensors = map_tensors(directory)
+    paths = {hf_name(name): (name, variable) for name, variable in parameters(Llama(config)).items()}
+    _drop_derived(directory, tensors, config)
+    _check_names(directory, tensors, {name: variable for name, (_, variable) in paths.items()}, config)
+    return config, {path: tensors[name] for name, (path, _) in paths.items()}
 
 
 def _own_dtype(tensors: Mapping[str, np.ndarray]) -> Any:
@@ -149,7 +166,7 @@ def load_variables(
         tensors: views of files that are mapped into memory.
         variables: abstract parameters. Rows that a tensor lacks, which pad the vocabulary, are set to zero.
         mesh: the devices that get the parameters.
-        dtype: the dtype of the parameters; None keeps the dtype of each tensor.
+        dtype: the dtype of the parameters; None keeps the dtype of each tensor, and a mapping gives that of each.
         require_finite: whether NaN and infinite values are an error, instead of a warning.
 
     Raises:
@@ -157,7 +174,8 @@ def load_variables(
     """
 
     def read(name: str) -> Array:
-        stored = tensors[name].dtype if dtype is None else np.dtype(dtype)
+        wanted = dtype[name] if isinstance(dtype, Mapping) else dtype
+        stored = tensors[name].dtype if wanted is None else np.dtype(wanted)
         return _read_variable(name, tensors[name], variables[name], mesh, stored, require_finite)
 
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
@@ -188,7 +206,7 @@ def _read_variable(
             chunk = values[first : min(first + step, filled)]
             with np.errstate(over="ignore", invalid="ignore"):  # a warning below tells of overflow
                 chunk[...] = source[(slice(start + first, start + first + len(chunk)), *index[1:])]
-            finite = finite and _all_finite(chunk)
+            finite = finite and all_finite(chunk)
         return values
 
     sharding = NamedSharding(mesh, stored_spec(variable.axes))
@@ -214,7 +232,7 @@ def empty_pages(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, memory)
 
 
-def _all_finite(values: np.ndarray) -> bool:
+def all_finite(values: np.ndarray) -> bool:
     """Whether no value is infinite or NaN.
 
     The bits of these, read as whole numbers, are the largest among the values of each sign.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
+from xltjax.common.model_parts import part_of
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
 from xltjax.converters.names import hf_name
@@ -27,6 +29,7 @@ from xltjax.lora import add_lora, merge, remove_lora
 from xltjax.mesh import stored_spec
 from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
+from xltjax.training.trained import trained_parts
 
 log = logging.getLogger("xltjax")
 
@@ -88,6 +91,20 @@ def template_of(path: Path) -> str | None:
     return None if plain_copy else run.template
 
 
+def export_dtype(path: Path) -> np.dtype | None:
+    """The dtype in which a run is exported, which the config of its base names; None for any other model.
+
+    A model that is not a run keeps the dtype of each tensor.
+
+    Raises:
+        UserError: when the config cannot be read.
+    """
+    if Run.find(path) is None:
+        return None
+    values = read_hf_config(config_directory(path))
+    return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
+
+
 def known_architecture(model: str) -> LlamaConfig:
     """The architecture of a model in a directory or of an id in ``KNOWN``, without a download.
 
@@ -114,40 +131,50 @@ def load_model(
 ) -> Llama:
     """A model from a Hugging Face directory, a run, or one of a run's checkpoints.
 
-    The adapters of a LoRA run are not merged: the model is its base with the adapters beside the weights.
+    The adapters of a LoRA run are not merged: the model is its base with the adapters beside the weights. A run that
+    trained some of the layers is its base with these layers.
 
     Args:
         path: the directory, from ``find_model``.
         mesh: the devices.
-        dtype: the dtype of the parameters; None keeps the dtype that each has on disk.
+        dtype: the dtype of the parameters; None keeps the dtype that each has on disk, and a mapping gives that of
+            each parameter by its path.
         compute_dtype: the dtype of activations; ``dtype`` when not given.
-        base: where the base of a LoRA run lies now; empty for where it was when the run began.
+        base: where the base of a LoRA run, or of one that trained some layers, lies now; empty for where it was when
+            the run began.
         require_finite: whether NaN and infinite values are an error.
 
     Raises:
         UserError: when the model cannot be read.
     """
     run = Run.find(path)
-    if base and not (run and run.lora):
-        raise UserError(f"{path} is not a LoRA run, so it has no base; leave out --base")
+    if base and not (run and run.partial):
+        raise UserError(f"{path} is a whole model, which needs no base; leave out --base")
     if run is None:
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
-    if not run.lora:
+    if not run.partial:
         config = llama_config(read_hf_config(run.model_files))
         model = abstract_llama(config, mesh, compute_dtype or dtype)
-        _fill(model, mesh, run, dtype, require_finite)
+        _fill(parameters(model), mesh, run, dtype, require_finite)
         return model
     base_directory = find_base(run, base)
     model = load_model(
         base_directory, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite
     )
     merge(model)  # the base may be a LoRA run itself
-    load_adapter(model, path, mesh, base=base_directory, dtype=dtype, require_finite=require_finite)
+    if run.lora:
+        own = None if isinstance(dtype, Mapping) else dtype
+        load_adapter(model, path, mesh, base=base_directory, dtype=own, require_finite=require_finite)
+        return model
+    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
+    parts = trained_parts(run.config, model.config)
+    trained = {name: v for name, v in parameters(model).items() if part_of(name) in parts}
+    _fill(trained, mesh, run, dtype, require_finite)
     return model
 
 
 def find_base(run: Run, moved: str = "") -> Path:
-    """The directory of the base of a LoRA run.
+    """The directory of the base of a run that holds only a part of its model.
 
     Args:
         run: the run.
@@ -162,7 +189,7 @@ def find_base(run: Run, moved: str = "") -> Path:
         if moved:
             raise
         raise UserError(f"{problem}; it is the base of {run.path}: give --base DIR if it was moved") from None
-    check_adapter(run.path, base)
+    _check_base(run, base)
     return base
 
 
@@ -189,10 +216,16 @@ def check_adapter(path: Path, base: Path) -> None:
             )
         return
     if not run.lora:
-        raise UserError(f"{run.path} is a run of full training, not of LoRA; give it as --model")
+        raise UserError(f"{run.path} is not a run of LoRA; give it as --model")
+    _check_base(run, base)
+
+
+def _check_base(run: Run, base: Path) -> None:
+    """Refuse a base with other weights than those that ``run`` began with."""
     known = run.base.fingerprint
     if known and known != fingerprint(weights_directory(base)):
-        raise UserError(f"{base} does not hold the weights that the adapters of {run.path} were trained on")
+        what = "adapters" if run.lora else "layers"
+        raise UserError(f"{base} does not hold the weights that the {what} of {run.path} were trained on")
 
 
 def base_restorer(model: Llama) -> Callable[[], None]:
@@ -233,25 +266,25 @@ def load_adapter(
         return
     config = run.config
     resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
-    add_lora(model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
-    _fill(model, mesh, run, dtype, require_finite)
+    add_lora(
+        model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets,
+        parts=trained_parts(config, model.config),
+    )  # fmt: skip
+    _fill(parameters(model, nnx.LoRAParam), mesh, run, dtype, require_finite)
 
 
-def _fill(model: Llama, mesh: Mesh, run: Run, dtype: Any, require_finite: bool) -> None:
-    """Give the abstract parameters of ``model`` their values at the run's step."""
-    abstract = {
-        name: variable
-        for name, variable in parameters(model).items()
-        if isinstance(variable.get_value(), jax.ShapeDtypeStruct)
-    }
+def _fill(
+    variables: Mapping[str, nnx.Variable], mesh: Mesh, run: Run, dtype: Any, require_finite: bool
+) -> None:
+    """Give parameters their values at the run's step."""
     like = {
         name: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=NamedSharding(mesh, stored_spec(v.axes)))
-        for name, v in abstract.items()
+        for name, v in variables.items()
     }
     for name, array in run.weights(like, dtype).items():
         if require_finite and not _finite(array):
             raise NotFiniteError(hf_name(name))
-        abstract[name].set_value(array)
+        variables[name].set_value(array)
 
 
 @jax.jit

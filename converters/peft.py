@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
+from xltjax.common.model_parts import layers_of, part_of
 from xltjax.converters.export_hf import fetch
 from xltjax.converters.load import load_variables, true_shape
 from xltjax.converters.names import PEFT_PREFIX, export_order, hf_name, our_module, peft_name
@@ -81,7 +82,7 @@ def save_peft(
     """Write the adapters of ``model`` as a directory that ``peft`` loads.
 
     Args:
-        model: a model whose adapters all have the same rank and scale.
+        model: a model whose adapters all have the same rank and scale, and are the same in each layer that has any.
         path: the directory to create.
         base_name: the value of ``base_model_name_or_path``: the path or id of the base model.
         tokenizer: the tokenizer with the chat template of the training, which are written beside the adapter.
@@ -95,11 +96,12 @@ def save_peft(
         raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
     rank, scale = adapted[0][1].lora_a.shape[0], adapted[0][1].scale
     targets = {name.rsplit(".", 1)[1] for name, _ in adapted}
+    layers = layers_of({part_of(name) for name, _ in adapted})
     if any(linear.lora_a.shape[0] != rank or linear.scale != scale for _, linear in adapted) or len(
-        [name for name, _ in linears(model) if name.rsplit(".", 1)[1] in targets]
-    ) != len(adapted):
-        raise UserError("the model's adapters differ in rank or scale, or leave layers out: only those of our runs "
-                        "can be written")  # fmt: skip
+        layers
+    ) * len(targets) != len(adapted):
+        raise UserError("the model's adapters differ in rank or scale, or from layer to layer: only those of our "
+                        "runs can be written")  # fmt: skip
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -113,6 +115,8 @@ def save_peft(
         "init_lora_weights": True,
         "inference_mode": True,
     }
+    if len(layers) < model.config.num_layers:
+        config |= {"layers_to_transform": layers, "layers_pattern": "layers"}
     with new_directory(Path(path), overwrite) as staging:
         if tokenizer is not None:
             write_chat_files(tokenizer, staging)

@@ -29,16 +29,19 @@ def resize_vocabulary(model: Llama, mesh: Mesh, size: int) -> None:
         return
     model.config = dataclasses.replace(model.config, vocab_size=size)
     rows = model.config.padded_vocab(mesh.shape["data"] * mesh.shape["tensor"])
-
-    def grown(table: Array) -> Array:
-        table = jax.sharding.reshard(table, P(None, None))[:old]
-        mean = table.astype(jnp.float32).mean(axis=0).astype(table.dtype)
-        new = jnp.broadcast_to(mean, (size - old, table.shape[1]))
-        padding = jnp.zeros((rows - size, table.shape[1]), table.dtype)
-        return jnp.concatenate([table, new, padding])
-
     for weight in [model.embed.weight, *([] if model.head is None else [model.head.weight])]:
         spec = stored_spec(weight.axes)
         with jax.set_mesh(mesh):
-            resized = jax.jit(lambda table, spec=spec: jax.sharding.reshard(grown(table), spec))(weight[...])
+            resized = jax.jit(
+                lambda table, spec=spec: jax.sharding.reshard(grown(table, old, size, rows), spec)
+            )(weight[...])
         weight.set_value(resized)
+
+
+def grown(table: Array, old: int, size: int, rows: int) -> Array:
+    """The first ``old`` rows of a table [V', D], new ones up to ``size``, and rows of zeros up to ``rows``."""
+    table = jax.sharding.reshard(table, P(None, None))[:old]
+    mean = table.astype(jnp.float32).mean(axis=0).astype(table.dtype)
+    new = jnp.broadcast_to(mean, (size - old, table.shape[1]))
+    padding = jnp.zeros((rows - size, table.shape[1]), table.dtype)
+    return jnp.concatenate([table, new, padding])

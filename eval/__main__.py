@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from xltjax.common.cli import execute, group
 from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.comparison import choose
 from xltjax.eval.comparison import command as compare
 from xltjax.eval.judge import command as judge
 from xltjax.eval.modifiers import command as modifiers
@@ -16,6 +17,7 @@ COMMANDS = (
     relevance.COMMAND,
     modifiers.COMMAND,
     compare.COMMAND,
+    choose.COMMAND,
     judge.COMMAND,
     agreement.COMMAND,
     report.COMMAND,

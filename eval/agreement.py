@@ -21,7 +21,8 @@ from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import atomic_write
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
-from xltjax.data.responses import Response, read_responses
+from xltjax.data.responses import Response
+from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.scores import Score, read_scores
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
@@ -33,7 +34,7 @@ Ratings = Mapping[str, Mapping[Key, float | None]]  # by metric and response; No
 
 
 @dataclass(frozen=True)
-class AgreementSettings:
+class AgreementSettings(ResponsesConfig):
     """Settings of ``agreement``."""
 
     scores: tuple[str, ...] = setting(
@@ -110,7 +111,7 @@ def run(config: AgreementSettings) -> None:
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
     paths = [_scores_file(Path(name)) for name in config.scores]
-    responses = read_responses(config.responses) if config.responses else []
+    responses = config.read_files(config.responses) if config.responses else []
     names = _names(paths)
     read, unscored = _read_ratings(paths, names, responses)
     raters = dict(zip(names, read, strict=True))
@@ -119,11 +120,12 @@ def run(config: AgreementSettings) -> None:
     _check_scale(raters, metrics, scale)
     subjects = _subjects(responses, raters)
     rows = list(_rows(raters, metrics, subjects, scale, config))
+    silent = _silent(raters, metrics)
     if not any(row.agreement.n for row in rows):
-        raise UserError("no answer is rated twice; the files have nothing in common")
+        raise UserError("; ".join(silent) or _nothing_in_common(raters, metrics))
 
     left_out = _left_out(raters, unscored, metrics)
-    _print(rows, config.level, left_out)
+    _print(rows, config.level, "\n".join([*(f"{line}." for line in silent), left_out]))
     document = {
         "raters": {name: str(path) for name, path in zip(raters, paths, strict=True)},
         "responses": list(config.responses),
@@ -233,6 +235,35 @@ def _check_scale(
                     f"{name} rates {id!r} {value:g} on {metric}, which is not on --scale "
                     f"{','.join(f'{v:g}' for v in scale)}; correct the scale or choose --metrics"
                 )
+
+
+def _silent(raters: Mapping[str, Ratings], metrics: Sequence[str]) -> list[str]:
+    """A sentence for each rater and metric whose scores are all abstentions or failures."""
+    cells = {
+        (name, metric): ratings[metric]
+        for (name, ratings), metric in itertools.product(raters.items(), metrics)
+        if metric in ratings
+    }
+    return [
+        f"{name} rates nothing on {metric}: all {len(cell)} scores are abstentions or failures"
+        for (name, metric), cell in cells.items()
+        if all(value is None for value in cell.values())
+    ]
+
+
+def _nothing_in_common(raters: Mapping[str, Ratings], metrics: Sequence[str]) -> str:
+    rated = {
+        name: [
+            key for metric in metrics for key, value in ratings.get(metric, {}).items() if value is not None
+        ]
+        for name, ratings in raters.items()
+    }
+    shown = ", ".join(
+        f"{name} rates {keys[0][1]!r:.40}" + (f" of {keys[0][0]!r:.40}" if keys[0][0] else "")
+        for name, keys in rated.items()
+        if keys
+    )
+    return f"no answer is rated twice; the files have nothing in common ({shown}); give answers the same ids"
 
 
 def _subjects(responses: Sequence[Response], raters: Mapping[str, Ratings]) -> dict[Key, Subject]:

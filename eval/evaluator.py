@@ -8,20 +8,58 @@ from dataclasses import dataclass, replace
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
 from xltjax.common.settings import setting
+from xltjax.data.reading.answers import RowKeys
 from xltjax.data.responses import Response, read_responses
 from xltjax.eval.journal import Journal
 from xltjax.eval.scores import Score
 
+KEYS = "Keys of rows (of files that are not recognized)"
+
 
 @dataclass(frozen=True)
-class EvaluatorConfig:
+class ResponsesConfig:
+    """Settings of every command that reads responses: what is not in their rows, or under other keys."""
+
+    language: str = setting("", "Expected language of responses that do not name one, such as fr or French.")
+    id_key: tuple[str, ...] = setting(
+        (), "Key of the id; several keys, as in source,language,id, make an id together.", section=KEYS
+    )
+    response_key: str = setting(
+        "", "Key of the answer; leads into objects as in message.content.", section=KEYS
+    )
+    language_key: str = setting("", "Key of the expected language.", section=KEYS)
+    model_key: str = setting("", "Key of the model's name.", section=KEYS)
+    instruction_key: str = setting("", "Key of the instruction, a text or a chat.", section=KEYS)
+    task_key: str = setting("", "Key of the task, the category of the instruction.", section=KEYS)
+    instruction_id_key: str = setting(
+        "", "Key of what the translations of one instruction share.", section=KEYS
+    )
+
+    def read_files(self, paths: Iterable[str]) -> list[Response]:
+        """Every response of every file, so that each mistake in them comes up before the work begins.
+
+        Raises:
+            UserError: as ``read_responses`` does.
+        """
+        keys = RowKeys(
+            self.id_key, self.response_key, self.language_key, self.model_key, self.instruction_key,
+            self.task_key, self.instruction_id_key,
+        )  # fmt: skip
+        return read_responses(paths, self.language, keys)
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig(ResponsesConfig):
     """Settings of every command that scores responses."""
 
     responses: tuple[str, ...] = setting(
-        (), "Files of responses: our own, AlpacaEval outputs or chats.", positional=True, paths=True
+        (),
+        "Files of responses (JSON, JSON Lines, CSV, TSV, Parquet): our own, AlpacaEval outputs and pairs, chats, "
+        "prompts and completions, samples of lm-eval; others with --response-key.",
+        positional=True,
+        paths=True,
     )
     out: str = setting("", "Folder for scores.jsonl and summary.{json,csv,md}.")
-    language: str = setting("", "Expected language of responses that do not name one (ISO 639-1).")
 
     def check_files(self, command: str) -> None:
         """Refuse to start without responses or without a folder for the scores.
@@ -35,12 +73,8 @@ class EvaluatorConfig:
             raise UserError("give --out FOLDER for the scores")
 
     def read(self) -> list[Response]:
-        """Every response of every file, so that each mistake in them comes up before the work begins.
-
-        Raises:
-            UserError: as ``read_responses`` does.
-        """
-        return read_responses(self.responses, self.language)
+        """The responses of ``read_files``."""
+        return self.read_files(self.responses)
 
 
 def score_missing(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from xltjax.common.errors import UserError
 from xltjax.common.files import json_line
 from xltjax.common.locks import lock_directory
 from xltjax.data.responses import Response
@@ -33,7 +34,7 @@ class Journal:
         depends: gives whatever else the scores of one response depend on, ready for JSON.
 
     Raises:
-        UserError: when another command is writing to ``out``.
+        UserError: when another command is writing to ``out``, or a file of the user's has the journal's name.
     """
 
     def __init__(
@@ -52,8 +53,12 @@ class Journal:
         self._file = path.open("r+b")  # until __exit__
         self._offsets: dict[bytes, int] = {}
         header = json_line({"settings": digest([versions, settings]).hex()}).encode()
-        if self._file.readline() == header:
+        first = self._file.readline()
+        if first == header:
             self._read()
+        elif not _is_header(first):
+            self.__exit__()
+            raise UserError(f"{path} exists and was not written by an evaluator; choose another --out")
         else:
             self._file.seek(0)
             self._file.truncate()
@@ -118,6 +123,12 @@ class Journal:
         self._file.write(line)
         self._file.flush()
         return offset
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether a line begins a journal, which a kill may have cut anywhere."""
+    begin = b'{"settings": "'
+    return line.startswith(begin) or begin.startswith(line)
 
 
 def digest(value: Any) -> bytes:

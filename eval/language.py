@@ -379,7 +379,7 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
     metric = "line_language"
     if says_nothing(text):
         return Score(id, metric, 0.0, detail={"reason": "empty", "lines": []})
-    read = _prose_before_cut(text) if truncated else prose(text)
+    read = prose_before_cut(text) if truncated else prose(text)
     passages = _passages(read)
     elsewhere = length(read) >= MIN_LETTERS and in_script_of(read, language) is False
     if elsewhere and not passages:
@@ -404,7 +404,11 @@ def line_language(id: str, text: str, language: str, identify: Identify, truncat
     return abstain(id, metric, "unsure of every line" if lines else "too little text", lines=lines)
 
 
-def _prose_before_cut(text: str) -> str:
+def prose_before_cut(text: str) -> str:
+    """The prose of an answer that stopped at the token limit, without its last line, or only without its last word.
+
+    The line that was cut is left out unless it has two thirds of the letters or more.
+    """
     whole, rest = prose(without_cut_word(text)), prose(text.rpartition("\n")[0])
     return whole if length(rest) <= (1 - CUT_SHARE) * length(whole) else rest
 
@@ -414,16 +418,17 @@ def _passages(text: str) -> list[str]:
     passages: list[str] = []
     short: list[str] = []
     for line in text.split("\n"):
-        if _long_enough(line):
+        if long_enough(line):
             passages += [" ".join(short), line]
             short = []
         elif line.strip():
             short.append(line.strip())
     passages.append(" ".join(short))
-    return [passage for passage in passages if _long_enough(passage)]
+    return [passage for passage in passages if long_enough(passage)]
 
 
-def _long_enough(text: str) -> bool:
+def long_enough(text: str) -> bool:
+    """Whether ``text`` has the letters and words that its language can be told from."""
     # Where blanks between words are few, each letter counts as a word.
     return length(text) >= MIN_LETTERS and (len(text.split()) >= MIN_WORDS or unspaced(text) >= MIN_WORDS)
 

@@ -268,7 +268,7 @@ def relevance(config: RelevanceConfig) -> None:
     responses = config.read()
     out = Path(config.out)
     with lock_directory(out):  # before the judge is loaded
-        check_results(out)
+        check_results(out, METRICS, responses)
     judge = LlamaJudge(config)
     make_output_directory(out)
     # Without the batch size and the mesh, so that a run that ran out of memory can go on with smaller ones.

@@ -11,6 +11,8 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import iterate_jsonl
+from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.report import BadRowError
 from xltjax.data.responses import Response
 
 # The metrics whose scores are 0 or 1 by definition. All others are shares, also where only 0 and 1 happen to occur.
@@ -107,8 +109,9 @@ def read_scores(path: Path) -> Iterator[Score]:
     for line, row in iterate_jsonl(path):
         try:
             score = Score(**row)
-            yield score if isinstance(score.id, str) else replace(score, id=str(score.id))
-        except (TypeError, ValueError):
+            # People and tables write ids and names of models as numbers.
+            yield replace(score, id=as_name(score.id, "id"), model=as_name(score.model, "model"))
+        except (TypeError, ValueError, BadRowError):
             raise UserError(
                 f"{path}, line {line}: not a score (id, model, language, metric, value, state, detail)"
             ) from None

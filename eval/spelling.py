@@ -24,14 +24,14 @@ from xltjax.common.files import read_text
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
 from xltjax.eval.text.scripts import in_script_of, script_name, words_in_run
-from xltjax.eval.text.segmentation import without_cut_word
+from xltjax.eval.text.segmentation import says_nothing, without_cut_word
 from xltjax.eval.text.segmentation import words as word_spans
 from xltjax.eval.text.segmenters import UNSEGMENTED
 from xltjax.eval.text.word_forms import Accepts, Token, is_measure, is_regular
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
 # ``surface`` then starts anew.
-SPELLING_VERSION = 2
+SPELLING_VERSION = 3
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
 # Preferred dictionaries. Of those in ``_EITHER``, all count: English and Portuguese are correct in either spelling.
@@ -356,7 +356,8 @@ def spelling_scores(
 
     Code, tags, addresses and formulas are removed first. All four abstain on an answer without words or in a
     language without a dictionary. The last three need the dictionaries of all ``languages`` and abstain when one
-    of them is missing.
+    of them is missing. An answer without any letter, digit or picture has no word that is accepted: ``spelling`` is
+    0, as in all metrics, and the others abstain.
 
     Args:
         id: the id of the response.
@@ -375,7 +376,9 @@ def spelling_scores(
     read = prose(without_cut_word(text) if truncated else text)
     classes = classify_words(read, language, present | {language: own.accepts}, known)
     if classes.total == 0:
-        return [abstain(id, metric, "no words") for metric in SPELLING_METRICS]
+        others = [abstain(id, metric, "no words") for metric in SPELLING_METRICS]
+        empty = Score(id, "spelling", 0.0, detail={"reason": "empty", "words": 0})
+        return [empty, *others[1:]] if says_nothing(text) else others
     foreign = sum(counts.total() for counts in classes.foreign.values())
     unknown = foreign + classes.names.total() + classes.nonwords.total()
     spelling = Score(id, "spelling", 1 - unknown / classes.total, detail={"words": classes.total})

@@ -246,17 +246,33 @@ def save_results(
     return rows
 
 
-def check_results(out: Path) -> None:
-    """Before hours of work, refuse a folder into which ``save_results`` would not write.
+def check_results(out: Path, metrics: Collection[str], responses: Iterable[Response]) -> None:
+    """Before hours of work, refuse a folder into which ``save_results`` would not write, or would lose scores.
+
+    Args:
+        out: the directory.
+        metrics: the metrics whose scores will be replaced.
+        responses: what will be scored.
 
     Raises:
-        UserError: when it has a ``scores.jsonl``, ``answers.jsonl`` or ``summary.json`` that is not ours.
+        UserError: when it has a ``scores.jsonl``, ``answers.jsonl`` or a summary that is not ours, or scores in
+            ``metrics`` of models that ``responses`` do not have.
     """
     _read_summary(out / "summary.json")
-    for name, read in (("scores.jsonl", read_scores), (ANSWERS, read_answers)):
-        if (out / name).exists():
-            for _ in read(out / name):
-                pass
+    if not (out / "summary.json").exists():  # which is written before the other forms of the summary
+        for path in (out / "summary.csv", out / "summary.md"):
+            if path.exists():
+                raise UserError(f"{path} exists and was not written by an evaluator; choose another --out")
+    if (out / ANSWERS).exists():
+        for _ in read_answers(out / ANSWERS):
+            pass
+    if (out / "scores.jsonl").exists():
+        scored = {score.model for score in read_scores(out / "scores.jsonl") if score.metric in metrics}
+        if lost := sorted(scored - {response.model for response in responses} - {""}):
+            raise UserError(
+                f"{out} holds scores of {printable(lost[0])}, which would be lost; choose another --out, or give "
+                "the responses of that model too, whose scores are then taken from there"
+            )
 
 
 def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

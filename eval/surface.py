@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -47,6 +48,7 @@ from xltjax.eval.text.segmenters import segmenter_versions
 
 METRICS = (*LANGUAGE_METRICS, *SPELLING_METRICS)
 CHUNK = 64  # responses that a worker takes at a time
+MANY = 2000  # above so many responses, all cores work by default
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ class SurfaceConfig(EvaluatorConfig):
     english_words: str | None = setting(
         None, "Word list for WPR, one word a line; without it the English dictionaries.", section="Tools"
     )
-    workers: int = setting(1, "Number of processes.", section="Tools")
+    workers: int | None = setting(
+        None,
+        "Number of processes; 0 for all cores. Without it 1, or all cores for more than 2,000 responses.",
+        section="Tools",
+    )
 
 
 class SurfaceMetrics:
@@ -155,15 +161,15 @@ def surface(config: SurfaceConfig) -> None:
         UserError: for responses that cannot be read or settings that cannot be used.
     """
     config.check_files("surface")
-    if config.workers < 1:
-        raise UserError(f"workers: {config.workers} is not at least 1")
+    if config.workers is not None and config.workers < 0:
+        raise UserError(f"workers: {config.workers} is not at least 1, or 0 for all cores")
     responses = config.read()
     languages = {response.language for response in responses} - {""}
     if not languages:
         raise UserError("the responses do not say which language is expected; give --language")
     metrics = SurfaceMetrics(config)
     out = make_output_directory(Path(config.out))
-    check_results(out)
+    check_results(out, METRICS, responses)
     versions = {"language": LANGUAGE_VERSION, "spelling": SPELLING_VERSION}
     dictionary = functools.cache(metrics.dictionary)
     with Journal(
@@ -181,22 +187,34 @@ def _score_all(
     responses: Sequence[Response], metrics: SurfaceMetrics, config: SurfaceConfig
 ) -> Iterator[tuple[Response, list[Score]]]:
     """Each response with its scores, in order; with several workers, at most a few chunks wait in memory."""
-    if config.workers == 1 or not responses:
+    workers = processes(config.workers, len(responses))
+    if workers == 1:
         for response in responses:
             yield response, metrics(response)
         return
     pending: deque[tuple[Sequence[Response], Future[list[list[Score]]]]] = deque()
     with ExitStack() as stack:
         # The processes are not forked: a fork of a process with threads, such as the progress bar's, can hang.
-        pool = ProcessPoolExecutor(config.workers, get_context("spawn"), _start_worker, (config,))
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config,))
         stack.callback(pool.shutdown, cancel_futures=True)
         for start in range(0, len(responses), CHUNK):
             chunk = responses[start : start + CHUNK]
             pending.append((chunk, pool.submit(_score_chunk, chunk)))
-            if len(pending) > 2 * config.workers:
+            if len(pending) > 2 * workers:
                 yield from _collect(*pending.popleft())
         while pending:
             yield from _collect(*pending.popleft())
+
+
+def processes(asked: int | None, responses: int) -> int:
+    """How many processes score so many responses."""
+    if not responses or (asked is None and responses <= MANY):
+        return 1
+    if asked:
+        return asked
+    # The cores that this process may use: a job of SLURM has fewer than the machine.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, -(-responses // CHUNK))
 
 
 def _collect(

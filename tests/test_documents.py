@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +188,9 @@ def test_every_module_in_prose_exists(name: str) -> None:
 
 
 @pytest.fixture
-def models(
-    hf_model: Callable[[str], tuple[Path, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A directory in which the models that the guides name are tiny ones, as the current directory."""
-    llama = hf_model("llama-2-7b")[0]
+def models(chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which the models that the guides name are a tiny one, as the current directory."""
+    llama = chat_model
     monkeypatch.chdir(tmp_path)
     for name in ("path/to/llama", "Llama-2-7b-hf"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -204,11 +202,16 @@ def models(
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "written"), [("README.md", "exported"), ("converting.md", "merged")])
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("README.md", "exported"), ("python.md", "copied"), ("converting.md", "merged")],
+)
 def test_the_python_runs(name: str, written: str, models: Path) -> None:
     names: dict[str, Any] = {}
-    (code,) = blocks(text(name), "python")
-    exec(code, names)
+    Path("mine.jsonl").write_text('{"instruction": "Why?", "response": "So."}\n' * 4)
+    for code in blocks(text(name), "python"):
+        few = "steps=2, sequence_length=64, tokens_per_batch=64, accumulation=1"
+        exec(code.replace("steps=500", few), names)
     assert (models / written / "model.safetensors").is_file()
     if "logits" in names:
         assert (names["logits"].shape[:2], names["logits"].dtype) == ((2, 4), "float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 
 from xltjax.common.errors import did_you_mean
@@ -25,6 +26,9 @@ def main() -> None:
         print("usage: xltjax COMMAND ...   (xltjax COMMAND --help for each)\n")
         for name, purpose in COMMANDS.items():
             print(f"  {name:<11} {purpose}")
+        sys.exit(0)
+    if sys.argv[1] == "--version":
+        print(f"xltjax {importlib.metadata.version('xltjax')}")
         sys.exit(0)
     exit_when_interrupted()
     name = sys.argv.pop(1)

@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import shutil
 import sys
 import time
@@ -24,9 +23,10 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
-from xltjax.checksums import bit_sums
+from xltjax.common.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
 from xltjax.common.errors import UserError, first_line
+from xltjax.common.files import unreadable_file
 from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
@@ -76,6 +76,7 @@ class Checkpoints:
         """
         self._directory, self._keep = directory.absolute(), keep
         self._writing: tuple[int, Callable[[], Any]] | None = None
+        self._known: dict[int, Any] = {}  # by step, see ``_metadata``
         # ``finish`` reports a failure in one line; Orbax would log pages of traceback as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._checkpointer = self._open(cleanup=keep is not None)
@@ -114,7 +115,7 @@ class Checkpoints:
             UserError: when the checkpoint cannot be read.
         """
         with self._explained(step):
-            found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
+            found = self._metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
     def save(self, state: TrainState, validation_loss: float | None = None) -> None:
@@ -228,21 +229,27 @@ class Checkpoints:
         count = jax.device_put(jnp.int32(step), like.step.sharding)
         return TrainState(count, weights, restored)
 
-    def read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
+    def read(self, step: int, part: str, like: Mapping[str, Any], *, whole: bool = True) -> dict[str, Array]:
         """One part (``weights`` or ``optimizer``) of a checkpoint, laid out as the arrays of ``like``.
 
         The rows of vocabulary tables are padded to a multiple that depends on the mesh, so there may be fewer or more
         of them than in the checkpoint; rows that are missing are padding, which is zero.
 
+        Args:
+            step: of the checkpoint.
+            part: of the checkpoint.
+            like: the shape, dtype and sharding of each array that is wanted.
+            whole: whether the checkpoint must hold nothing else.
+
         Raises:
             UserError: naming the checkpoint, when it cannot be read or holds other shapes.
         """
         with self._explained(step):
-            found = self._read(step, part, like)
+            found = self._read(step, part, like, whole)
             self._compare(step, part, found)
             return found
 
-    def _read(self, step: int, part: str, like: Mapping[str, Any]) -> dict[str, Array]:
+    def _read(self, step: int, part: str, like: Mapping[str, Any], whole: bool) -> dict[str, Array]:
         saved = self._description(step, part)
         for key, wanted in like.items():
             stored = tuple(saved[key].shape) if key in saved else None
@@ -259,6 +266,8 @@ class Checkpoints:
             group[key] = wanted
         targets: dict[str, Any] = {k: _abstract(v) for k, v in direct.items()}
         targets |= {k: np.zeros(saved[k].shape, v.dtype) for k, v in resized.items()}
+        if not whole:
+            targets |= dict.fromkeys(saved.keys() - like.keys(), ocp.PLACEHOLDER)
         loaded = self._checkpointer.load_checkpointables(step, {part: targets})[part]
         for key, wanted in resized.items():
             rows = np.zeros(wanted.shape, wanted.dtype)
@@ -275,13 +284,22 @@ class Checkpoints:
         Raises:
             Damaged: naming the first array that differs.
         """
-        written = (self._checkpointer.checkpointables_metadata(step).custom_metadata or {}).get(SUMS, {})
+        written = (self._metadata(step).custom_metadata or {}).get(SUMS, {})
         saved = self._description(step, part)
         same = {key: array for key, array in found.items() if saved[key].dtype == array.dtype}
         known = written.get(part, {})
         for key, total in bit_sums(same).items():
             if known.get(key, total) != total:
                 raise Damaged(f"the bits of {key} are not those that were saved")
+
+    def _metadata(self, step: int) -> Any:
+        """What Orbax knows of a checkpoint, which it reads from many files; where nothing is written, only once."""
+        if step not in self._known:
+            found = self._checkpointer.checkpointables_metadata(step)
+            if self._keep is not None:
+                return found
+            self._known[step] = found
+        return self._known[step]
 
     def dtypes(self, step: int) -> dict[str, Any]:
         """The dtype in which each weight of a checkpoint is stored.
@@ -295,7 +313,7 @@ class Checkpoints:
     def _description(self, step: int, part: str) -> Mapping[str, Any]:
         """The shapes and dtypes of one part of a checkpoint."""
         try:
-            found = self._checkpointer.checkpointables_metadata(step).metadata[part]
+            found = self._metadata(step).metadata[part]
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
             raise Damaged("its description cannot be read") from problem
         if found is None:
@@ -320,7 +338,7 @@ class Checkpoints:
         except UserError as problem:
             if not isinstance(problem, Damaged):
                 raise
-            if unreadable := _unreadable(self._directory / str(step)):
+            if unreadable := unreadable_file(self._directory / str(step)):
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             raise Damaged(f"{name} is damaged: {problem}") from None
         except Exception as problem:
@@ -329,7 +347,7 @@ class Checkpoints:
             for cause, text in zip(causes, texts, strict=True):
                 if isinstance(cause, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
                     raise cause from None
-            if unreadable := _unreadable(self._directory / str(step)):
+            if unreadable := unreadable_file(self._directory / str(step)):
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
             if of_files or any(sign in text for sign in DAMAGE for text in texts):
@@ -377,20 +395,6 @@ def _causes(problem: BaseException) -> list[BaseException]:
     while (before := found[-1].__cause__ or found[-1].__context__) is not None and before not in found:
         found.append(before)
     return found
-
-
-def _unreadable(directory: Path) -> str:
-    """Why a file under ``directory`` cannot be opened and read; empty when all can."""
-    try:
-        for folder, _, names in os.walk(directory, onerror=_raise):
-            for name in names:
-                with open(os.path.join(folder, name), "rb") as file:
-                    file.read(1)
-    except FileNotFoundError:
-        return ""
-    except OSError as problem:
-        return f"{problem.strerror}: {problem.filename or directory}"
-    return ""
 
 
 @contextlib.contextmanager

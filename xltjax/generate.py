@@ -55,7 +55,9 @@ class GenerateConfig:
     """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
 
     model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
-    base: str = setting("", "Where the base of --model, a LoRA run, lies now, if it was moved.")
+    base: str = setting(
+        "", "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved."
+    )
     adapter: tuple[str, ...] = setting(
         (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
     )

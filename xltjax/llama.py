@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -23,9 +23,10 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import HEADS, attention
-from xltjax.cached_attention import cached_attention
+from xltjax.attention.cached import cached_attention
+from xltjax.attention.packed import HEADS, attention
 from xltjax.common.errors import UserError
+from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.kv_cache import KVCache, LayerCache
 from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits
 from xltjax.mesh import BATCH, mesh_of, stored_spec
@@ -272,21 +273,40 @@ class Llama(nnx.Module):
         total = sum(math.prod(p.shape) for p in parameters(self).values() if type(p) is nnx.Param)
         return total - padding * config.hidden_size * tables
 
-    def flops_per_token(self, length: int, *, passes: int = 3) -> float:
-        """Model FLOPs per token at sequence length ``length``.
+    def flops_per_token(self, length: int, *, parts: Collection[str] = (), adapters: bool = False) -> float:
+        """Model FLOPs of training per token at sequence length ``length``.
 
         A pass is 2 per weight of every linear layer, plus 4 N H S per layer for attention (not halved for
-        causality). The forward pass is one; the backward pass is two, or one where the weights are frozen,
-        because it then computes only the gradients of activations.
+        causality). The forward pass is one. The backward pass is one where gradients of activations flow, and another
+        one where weights are trained.
 
         Args:
             length: S, of a row.
-            passes: 3 for full training, 2 for LoRA, 1 for inference.
+            parts: the parts that are trained or have adapters that are, such as ``layers.3``; empty for everything.
+            adapters: whether only adapters are trained, which are not counted.
         """
         config = self.config
-        table = 0 if config.tied_embeddings else config.vocab_size * config.hidden_size
-        attention_flops = 4 * config.num_layers * config.num_heads * config.head_dim * length
-        return (2 * (self.num_parameters() - table) + attention_flops) * passes
+        sizes: dict[str, int] = {}
+        for name, variable in parameters(self).items():
+            if type(variable) is nnx.Param:
+                sizes[part_of(name)] = sizes.get(part_of(name), 0) + math.prod(variable.shape)
+        attention_flops = 4 * config.num_heads * config.head_dim * length
+        layers = [f"layers.{index}" for index in range(config.num_layers)]
+        forward = {layer: 2 * sizes[layer] + attention_flops for layer in layers}
+        forward |= {"norm": 2 * sizes["norm"], "head": 2 * config.vocab_size * config.hidden_size}
+        trained = {*(parts or forward)}
+        if config.tied_embeddings and "embed" in trained:
+            trained.add("head")
+        lowest = lowest_layer(parts, config.num_layers)
+        still = set(layers[:lowest])  # what no gradient of an activation flows through
+        if lowest == config.num_layers:
+            still |= {"norm"} if "norm" in trained else {"norm", "head"}
+        return float(
+            sum(
+                flops * (1 + (part not in still) + (part in trained and not adapters))
+                for part, flops in forward.items()
+            )
+        )
 
     def _rope(self, positions: Array) -> tuple[Array, Array]:
         config = self.config

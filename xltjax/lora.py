@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.model_parts import part_of
 from xltjax.layers import Layout, Linear, matmul, use
 from xltjax.llama import Llama
 from xltjax.mesh import mesh_of, sharding, stored_spec
@@ -96,6 +97,7 @@ def add_lora(
     rank: int,
     alpha: float,
     targets: Sequence[str] = TARGETS,
+    parts: Collection[str] = (),
     dtype: Any = jnp.float32,
 ) -> None:
     """Replace every linear layer named in ``targets`` by one with an adapter: W x + (alpha / rank) B A x.
@@ -110,13 +112,14 @@ def add_lora(
         rank: inner size r.
         alpha: the adapter's output is scaled by alpha / rank.
         targets: names out of ``TARGETS``.
+        parts: the layers that get adapters, such as ``layers.3``; all of them when it is empty.
         dtype: of the adapters.
 
     Raises:
         UserError: for a target that matches nothing.
     """
     check_targets(targets)
-    chosen = [path for path, _ in linears(model) if path.rsplit(".", 1)[1] in targets]
+    chosen = [path for path, _ in _chosen(model, targets, parts)]
     add_adapters(model, mesh, key, dict.fromkeys(chosen, (rank, alpha / rank)), dtype)
 
 
@@ -146,6 +149,15 @@ def add_adapters(
 
     with jax.set_mesh(mesh):
         replace_linears(model, with_adapter)
+
+
+def _chosen(model: Llama, targets: Sequence[str], parts: Collection[str]) -> Iterator[tuple[str, Linear]]:
+    """The layers of ``linears`` to which ``add_lora`` gives an adapter."""
+    return (
+        (path, linear)
+        for path, linear in linears(model)
+        if path.rsplit(".", 1)[1] in targets and (not parts or part_of(path) in parts)
+    )
 
 
 def _adapter(
@@ -180,10 +192,9 @@ def check_targets(targets: Sequence[str]) -> None:
             )
 
 
-def lora_parameters(model: Llama, rank: int, targets: Sequence[str]) -> int:
+def lora_parameters(model: Llama, rank: int, targets: Sequence[str], parts: Collection[str] = ()) -> int:
     """Number of parameters that ``add_lora`` would add."""
-    chosen = (linear for path, linear in linears(model) if path.rsplit(".", 1)[1] in targets)
-    return sum(rank * sum(linear.weight.shape) for linear in chosen)
+    return sum(rank * sum(linear.weight.shape) for _, linear in _chosen(model, targets, parts))
 
 
 def has_lora(model: Llama) -> bool:
@@ -218,7 +229,7 @@ def merge(model: Llama) -> None:
     for _, linear in lora_linears(model):
         weight = linear.weight[...]
         with jax.set_mesh(mesh_of(weight)):
-            merged = _merged(weight, linear.lora_a[...], linear.lora_b[...], np.float32(linear.scale))
+            merged = merged_weight(weight, linear.lora_a[...], linear.lora_b[...], np.float32(linear.scale))
         linear.weight.set_value(merged)
     remove_lora(model)
 
@@ -229,7 +240,8 @@ def remove_lora(model: Llama) -> None:
 
 
 @jax.jit
-def _merged(weight: Array, a: Array, b: Array, scale: Array) -> Array:
+def merged_weight(weight: Array, a: Array, b: Array, scale: Any) -> Array:
+    """A weight [out, in] with an adapter A [rank, in] and B [out, rank] added in float32: W + scale B A."""
     spec = jax.typeof(weight).sharding.spec
     delta = jnp.einsum("or,ri->oi", b.astype(jnp.float32), a.astype(jnp.float32), out_sharding=spec,
                        precision=jax.lax.Precision.HIGHEST)  # fmt: skip

@@ -38,9 +38,10 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.preflight import check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
-from xltjax.training.setup import read_examples, set_up, stored_dtype
+from xltjax.training.setup import read_examples, set_up
 from xltjax.training.show_example import show_example
 from xltjax.training.trackers import check_trackers
+from xltjax.training.trained import stored_dtypes, trained_parts, with_plain_layers
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
@@ -72,11 +73,15 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
         check_data(config, miniature.is_data)
         if config.model == miniature.NAME or config.model in KNOWN:
             check_length(config, _architecture(config.model))
+            trained_parts(config, _architecture(config.model))
         return _fit(config, mesh, stop or StopSignal())
 
 
 def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
+    llama = known_architecture(str(source))
+    check_length(config, llama)
+    config = with_plain_layers(config, llama)
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
     config = _dated(config)
@@ -87,14 +92,12 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     wait_for_all("the settings are checked")
     tokenizer = _tokenizer(config, files)
     examples = read_examples(config, config.data, tokenizer)
-    llama = known_architecture(str(source))
-    check_length(config, llama)
     for each, run in runs:
         check_disk(each, run, checkpoint_bytes(each, llama))
     model = load_model(
         source,
         mesh,
-        dtype=stored_dtype(config),
+        dtype=stored_dtypes(config, llama),
         compute_dtype=DTYPES[config.precision][1],
         base=config.base,
         require_finite=True,

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-import xltjax.attention
+import xltjax.attention.packed
 from gpu_cases.cases import Kernels, packed_rows
 from gpu_cases.timing import median_seconds
-from xltjax.attention import portable_attention
-from xltjax.cudnn_attention import cudnn_attention
+from xltjax.attention.cudnn import cudnn_attention
+from xltjax.attention.packed import portable_attention
 
 MOST_SEGMENTS = 64  # of a row, for ``cudnn_packed``: a static size
 TOLERANCE = 0.03  # of bfloat16 outputs and gradients of about unit size
@@ -67,14 +67,14 @@ KERNELS: dict[str, Kernel] = {
 @contextmanager
 def using(kernel: str) -> Iterator[None]:
     """Let ``attention`` use this kernel in what is traced meanwhile; ``chosen`` leaves it its choice."""
-    before = xltjax.attention.suits_cudnn, xltjax.attention.cudnn_attention
+    before = xltjax.attention.packed.suits_cudnn, xltjax.attention.packed.cudnn_attention
     if kernel != "chosen":
-        xltjax.attention.suits_cudnn = lambda q: True
-        xltjax.attention.cudnn_attention = KERNELS[kernel]
+        xltjax.attention.packed.suits_cudnn = lambda q: True
+        xltjax.attention.packed.cudnn_attention = KERNELS[kernel]
     try:
         yield
     finally:
-        xltjax.attention.suits_cudnn, xltjax.attention.cudnn_attention = before
+        xltjax.attention.packed.suits_cudnn, xltjax.attention.packed.cudnn_attention = before
 
 
 def compare(case: Kernels) -> dict[str, Any]:

@@ -10,21 +10,22 @@ from typing import Any
 
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write, check_output_directory, parse_json, read_text
+from xltjax.common.files import atomic_write, check_output_directory, parse_json, read_json_object, read_text
 from xltjax.common.locks import lock_directory
 from xltjax.common.provenance import sha256
 from xltjax.common.settings import setting
-from xltjax.data.responses import read_responses
-from xltjax.eval.comparison.joined import Joined, join_scores
+from xltjax.eval.comparison.joined import Joined, find_scores, join_scores
 from xltjax.eval.comparison.report import notes, print_comparison, write_comparison
 from xltjax.eval.comparison.rows import comparison_rows, model_pairs
+from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.stats.intervals import resample
 
-FILE = "compare.json"
+FILE, FORMS = "compare.json", (".csv", ".md", ".tex")
+KEYS = frozenset(("families", "paired_by", "rows"))
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class CompareSettings(ResponsesConfig):
     """Settings of ``compare``."""
 
     scores: tuple[str, ...] = setting(
@@ -45,6 +46,9 @@ class CompareSettings:
         "The scored responses, where no answers.jsonl lies beside the scores: their language, instruction_id, task "
         "and other keys.",
         paths=True,
+    )
+    split: str = setting(
+        "", "choice.json of `choose`: leave out the instructions on which learning rates were chosen."
     )
     level: float = setting(0.95, "Level of the intervals and tests, between 0 and 1.", section="Statistics")
     draws: int = setting(
@@ -68,8 +72,12 @@ def run(config: CompareSettings) -> None:
         raise UserError("--level must be at least .5 and below 1, --draws at least 1 and --seed at least 0")
     out = Path(config.out)
     check_output_directory(out)
-    _check_ours(out / FILE)
-    joined = join_scores(config.scores, read_responses(config.responses) if config.responses else ())
+    check_ours(out, FILE, KEYS, FORMS)
+    joined = join_scores(
+        map(find_scores, config.scores),
+        config.read_files(config.responses) if config.responses else (),
+        read_left_out(Path(config.split)) if config.split else (),
+    )
     metrics = _metrics(joined, config.metrics)
     if config.baseline and config.baseline not in joined.models:
         raise UserError(
@@ -87,6 +95,7 @@ def run(config: CompareSettings) -> None:
         "baseline": config.baseline or None,
         "metrics": metrics,
         "by": config.by,
+        "split": config.split or None,
         "level": config.level,
         "draws": config.draws,
         "seed": config.seed,
@@ -98,7 +107,7 @@ def run(config: CompareSettings) -> None:
         "rows": rows,
     }
     with lock_directory(out):
-        _check_ours(out / FILE)
+        check_ours(out, FILE, KEYS, FORMS)
         with atomic_write(out / FILE) as file:
             file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
         write_comparison(out, rows, told, config.level)
@@ -106,16 +115,40 @@ def run(config: CompareSettings) -> None:
     print(f"compare.json, .csv, .md and .tex: {out}")
 
 
-def _check_ours(path: Path) -> None:
-    """Refuse to overwrite a file that is not a comparison of ours.
+def read_left_out(path: Path) -> frozenset[str]:
+    """The instructions of a ``choice.json`` on which rates were chosen and which final numbers should not use.
 
     Raises:
-        UserError: which names it.
+        UserError: when it is not one.
     """
+    document = read_json_object(path)
+    sides = [document.get(name) for name in ("selection", "evaluation")]
+    if not all(isinstance(side, list) and all(isinstance(name, str) for name in side) for side in sides):
+        raise UserError(f"{path} is not a choice.json with the instructions that were used to choose")
+    return frozenset(sides[0] or ()) - frozenset(sides[1] or ())
+
+
+def check_ours(out: Path, name: str, keys: frozenset[str], forms: Sequence[str]) -> None:
+    """Refuse to overwrite files that this command did not write.
+
+    Args:
+        out: the directory of the results.
+        name: the results' JSON file, which is written before the tables.
+        keys: some of its keys.
+        forms: the suffixes of the tables beside it.
+
+    Raises:
+        UserError: which names the file.
+    """
+    path = out / name
     if path.exists():
         document: Any = parse_json(read_text(path), path)
-        if not (isinstance(document, dict) and {"families", "paired_by", "rows"} <= document.keys()):
-            raise UserError(f"{path} is not a comparison of ours; choose another --out")
+        if not (isinstance(document, dict) and keys <= document.keys()):
+            raise UserError(f"{path} was not written by this command; choose another --out")
+        return
+    for each in (path.with_suffix(form) for form in forms):
+        if each.exists():
+            raise UserError(f"{each} exists and was not written by this command; choose another --out")
 
 
 def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:

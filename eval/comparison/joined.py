@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,20 +114,25 @@ def find_scores(source: str) -> tuple[str, Path]:
     return name, path / "scores.jsonl"
 
 
-def join_scores(sources: Sequence[str], responses: Sequence[Response] = ()) -> Joined:
+def join_scores(
+    sources: Iterable[tuple[str, Path]],
+    responses: Sequence[Response] = (),
+    without: Collection[str] = (),
+) -> Joined:
     """Read the scores of several models.
 
     Args:
-        sources: files of scores or directories with a ``scores.jsonl``, each also as ``NAME=PATH``, which names
-            its one model. Beside the scores lies ``answers.jsonl``, unless ``responses`` say the same.
+        sources: files of scores, each with the name of its one model, or with an empty name. Beside the scores lies
+            ``answers.jsonl``, unless ``responses`` say the same.
         responses: the answers themselves.
+        without: instructions to leave out.
 
     Raises:
         UserError: for files that are not scores, a model that is not named, two scores of one metric for one
             answer, or models that have no prompt in common.
     """
-    reader = _Reader(responses)
-    for name, path in map(find_scores, sources):
+    reader = _Reader(responses, without)
+    for name, path in sources:
         reader.read(name, path)
     return reader.joined()
 
@@ -135,7 +140,8 @@ def join_scores(sources: Sequence[str], responses: Sequence[Response] = ()) -> J
 class _Reader:
     """Collects the scores of files, and then joins them."""
 
-    def __init__(self, responses: Iterable[Response]) -> None:
+    def __init__(self, responses: Iterable[Response], without: Collection[str]) -> None:
+        self._without = without
         self._given = {each.key: (answer_row(each), each.language) for each in responses}
         self._model_of: dict[str, set[str]] = {}
         for model, id in self._given:
@@ -166,6 +172,8 @@ class _Reader:
             known = (given, score.id)
             answer = (name or given, score.id)
             keys, language = self._given.get(known) or (rows.get(known, {}), "")
+            if self._without and str(keys.get("instruction_id") or score.id) in self._without:
+                continue
             if answer not in self._about:
                 self._about[answer] = keys
                 self._languages[answer] = set()
@@ -191,7 +199,8 @@ class _Reader:
 
     def joined(self) -> Joined:
         if not self._scores:
-            raise UserError(f"{', '.join(map(str, self.files))}: no scores")
+            of = " of the instructions that are not left out" if self._without else ""
+            raise UserError(f"{', '.join(map(str, self.files))}: no scores{of}")
         pairing, item_of = _pair(self._languages, self._about)
         cells: dict[tuple[str, str], Cells] = {}
         about: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -260,15 +269,25 @@ PAIRINGS: dict[str, Callable[[str, str, Mapping[str, Any]], str | None]] = {
 def _pair(
     languages: Mapping[Answer, Iterable[str]], about: Mapping[Answer, Mapping[str, Any]]
 ) -> tuple[str, Callable[[str, str, str], str]]:
-    """The first of ``PAIRINGS`` under which every model shares a prompt with another, and its items."""
-    for name, key in PAIRINGS.items():
+    """The first of ``PAIRINGS`` under which every model shares a prompt with another, and its items.
+
+    Ids under which the models were asked different things, such as the numbers of rows in another order, come last.
+    """
+    for name, key, same_text in (
+        *((name, key, name == "id") for name, key in PAIRINGS.items()),
+        ("id", _by_id, False),
+    ):
         owners: dict[str, set[str]] = {}
         taken: set[tuple[str, str]] = set()
+        asked: dict[str, str] = {}
         usable = True
         for (model, id), found in languages.items():
             for language in found:
                 item = key(id, language, about[model, id])
-                if item is None or (name != "id" and (model, item) in taken):
+                keys = about[model, id]
+                text = keys.get("instruction_id") or keys.get("instruction_hash")
+                differs = same_text and item is not None and text and asked.setdefault(item, text) != text
+                if item is None or differs or (name != "id" and (model, item) in taken):
                     usable = False
                     break
                 taken.add((model, item))

@@ -55,6 +55,16 @@ def notes(joined: Joined, rows: Sequence[Row], metrics: Sequence[str], level: fl
         )
     if joined.pairing != "id":
         told.append(f"The models have other ids; their answers were matched by {joined.pairing}.")
+    others = [
+        item
+        for item, models in joined.about.items()
+        if len({keys["instruction_hash"] for keys in models.values() if "instruction_hash" in keys}) > 1
+    ]
+    if others:
+        told.append(
+            f"Warning: under one id the models were asked different instructions, for {len(others)} prompts (such as "
+            f"{', '.join(sorted(others)[:LISTED_ANSWERS])}); they are compared all the same."
+        )
     unknown = len(joined.instructions) - joined.known_instructions
     if unknown and joined.known_instructions:
         told.append(f"{unknown} prompts name no instruction_id; each counts as an instruction of its own.")

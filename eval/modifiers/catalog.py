@@ -27,7 +27,7 @@ from xltjax.eval.text.segmentation import is_empty
 # Raise it when a verdict of any check changes, also by a change in ``markup``, ``segmentation`` or
 # ``data.released``: the journal of ``modifiers`` then starts anew. So does it with ``language.LANGUAGE_VERSION``,
 # on which the check of answer_in depends.
-MODIFIERS_VERSION = 2
+MODIFIERS_VERSION = 3
 
 Kind = Literal["program", "relative", "judge"]
 
@@ -116,7 +116,7 @@ def _answer_in(answer: Answer) -> Verdict:
         return failed("answer_in needs params.language, a code such as 'fr'")
     if isinstance(answer.identify, LanguageIdentifier) and target not in answer.identify.languages:
         return failed(f"the language model does not know {target!r}")
-    return answer_in(answer.response, target, answer.identify)
+    return answer_in(answer.response, target, answer.identify, answer.truncated)
 
 
 def _for_the_judge(_: Answer) -> Verdict:

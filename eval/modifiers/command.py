@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,30 @@ def _scores(response: Response, own: Response | None, identify: Identify | Unava
     return scores
 
 
+class Checks:
+    """The scores of responses with a modifier, with the language identifier, which is loaded once.
+
+    Attributes:
+        own: for each response with a modifier, the model's own answer without it, or None.
+        identify: the language identifier, or why there is none.
+    """
+
+    def __init__(self, responses: Sequence[Response], lid_model: str | None):
+        """``responses`` are all responses, with a modifier and without; ``lid_model`` as in the settings."""
+        answers = OwnAnswers(responses)
+        self.own = {each.key: answers.find(each) for each in responses if each.modifier is not None}
+        self.identify = load_identifier(lid_model)
+
+    def __call__(self, response: Response) -> list[Score]:
+        """One score for each of ``METRICS``, in their order."""
+        return _scores(response, self.own[response.key], self.identify)
+
+    def asked(self, response: Response) -> Response:
+        """``response`` under the language of its instruction, as in Table 1, which "answer in X" is not."""
+        own = self.own[response.key]
+        return dataclasses.replace(response, language=own.language) if own else response
+
+
 def modifiers(config: ModifiersConfig) -> None:
     """Check every response that carries a modifier, and its placebo; write and print the table.
 
@@ -120,11 +144,10 @@ def modifiers(config: ModifiersConfig) -> None:
             'no response has a modifier, such as "modifier": {"name": "list_n", "params": {"n": 5}}; '
             "generate with a set's modifiers"
         )
-    own = OwnAnswers(responses)
-    own_answers = {response.key: own.find(response) for response in modified}
-    identify = load_identifier(config.lid_model)
+    checks = Checks(responses, config.lid_model)
+    own_answers, identify = checks.own, checks.identify
     out = make_output_directory(Path(config.out))
-    check_results(out)
+    check_results(out, METRICS, modified)
     versions = {"modifiers": MODIFIERS_VERSION, "language": LANGUAGE_VERSION}
     provenance = {"language_model": None if isinstance(identify, Unavailable) else identify.provenance()}
 
@@ -135,15 +158,13 @@ def modifiers(config: ModifiersConfig) -> None:
     with Journal(out, "modifiers", versions, provenance, own_row) as journal:
 
         def scored() -> Iterator[tuple[Response, list[Score]]]:
-            """Each answer with its scores, under the language that it was asked for in, as in Table 1."""
             for response, scores in journal.scored(modified):
-                found = own_answers[response.key]
-                yield dataclasses.replace(response, language=found.language) if found else response, scores
+                yield checks.asked(response), scores
 
         score_missing(
             journal,
             modified,
-            lambda missing: ((each, _scores(each, own_answers[each.key], identify)) for each in missing),
+            lambda missing: ((each, checks(each)) for each in missing),
             "modifiers",
         )
         summary = save_results(out, scored(), METRICS, "modifiers", provenance)

@@ -7,10 +7,18 @@ from typing import Any
 
 import regex
 
-from xltjax.eval.language import CONFIDENCE, MIN_LETTERS, MIN_WORDS, UNKNOWN, Identify, line_language
+from xltjax.eval.language import (
+    CONFIDENCE,
+    UNKNOWN,
+    Identify,
+    line_language,
+    long_enough,
+    prose_before_cut,
+)
 from xltjax.eval.modifiers.verdict import Verdict, abstain, decided
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.text.markup import prose
+from xltjax.eval.text.scripts import in_script_of, length, letters_of, other_words_than
 from xltjax.eval.text.segmentation import Span, count_words, is_empty, sentences, trim, words
 
 STRICT_SENTENCES, STRICT_WORDS = 5, 100
@@ -112,51 +120,49 @@ def _ratio(count: int, own: int) -> float | None:
 
 # --- answer in X ---
 
-_SCRIPTS = {"ru": regex.compile(r"\p{Cyrillic}")} | dict.fromkeys(
-    ("en", "fr", "pt", "de"), regex.compile(r"\p{Latin}")
-)
 _LETTER = regex.compile(r"\p{L}")
 _PARENTHESIS = regex.compile(r"[(\[]([^()\[\]\n]{20,})[)\]]")
 _QUOTATION = regex.compile(r"«[^«»\n]*+»|“[^“”\n]*+”|„[^„“”\n]*+[“”]|\"[^\"\n]*+\"")
-# Words of other scripts than the target's with the marks between them.
-_OTHER_SCRIPT = {
-    target: regex.compile(
-        rf"(?V1)[\p{{L}}--{script.pattern}](?:[^\n\p{{L}}]*+[\p{{L}}--{script.pattern}]++)*+"
-    )
-    for target, script in _SCRIPTS.items()
-}
 
 
-def answer_in(response: str, target: str, identify: Identify | Unavailable) -> Verdict:
+def answer_in(
+    response: str, target: str, identify: Identify | Unavailable, truncated: bool = False
+) -> Verdict:
     """Whether ``response`` is in the language ``target``.
 
     Strict: every passage that is long enough to be identified is in ``target`` (as in line pass rate), and so is
     what stands in parentheses or in another script within a line, such as an English remark of five words in a
     Russian line, but not a quotation or a title (The Return of the King). Loose: passages with at least half of the
-    letters are. Code, tags and addresses are left out. Text that is too short to be identified does not pass when
-    it has no letter of the target's script; otherwise the program abstains.
+    letters are. What is read, and what the script decides, is as in ``language.line_language``: code, tags and
+    addresses are left out, and of an answer that stopped at the token limit the line that was cut, or its last word.
+    Text that is too short to be identified does not pass when it has no letter of the target's scripts; otherwise the
+    program abstains.
 
     Args:
         response: the answer.
         target: the ISO 639-1 code of the language asked for.
         identify: identifies the language of a passage, or says why this cannot be done.
+        truncated: whether generation stopped at the token limit.
     """
     if isinstance(identify, Unavailable):
         return abstain(str(identify))
-    rest, remarks = _without_remarks(prose(response), target, identify)
-    score = line_language("", response if rest is None else rest, target, identify)
+    text = prose_before_cut(response) if truncated else prose(response)
+    rest, remarks = _without_remarks(text, target, identify)
+    score = (
+        line_language("", response, target, identify, truncated)
+        if rest is None
+        else line_language("", rest, target, identify)
+    )
     lines = list(score.detail["lines"])
     if score.value is None and not remarks:
-        text = prose(response)
-        script = _SCRIPTS.get(target)
-        if script is not None and _LETTER.search(text) and not script.search(text):
+        if _LETTER.search(text) and in_script_of(text, target) is False:
             return decided(False, False, share=0.0, lines=lines)
         return abstain(score.detail["reason"], lines=lines)
     sure = [line for line in lines if line["language"] != UNKNOWN]
     share = score.value or 0.0
     if remarks:
         letters = sum(line["letters"] for line in sure)
-        share *= letters / (letters + _letters("".join(remarks)))
+        share *= letters / (letters + length("".join(remarks)))
     strict, loose = share == 1, share >= LEAST_SHARE
     shown = remarks or [line["text"] for line in sure if (line["language"] == target) == strict]
     return decided(
@@ -175,17 +181,17 @@ def _without_remarks(text: str, target: str, identify: Identify) -> tuple[str | 
     Returns:
         the rest of the text, None when nothing was left out; and the remarks.
     """
-    script = _SCRIPTS.get(target)
+    script, others = letters_of(target), other_words_than(target)
     remarks: list[str] = []
     rest = []
     for line in text.split("\n"):
         unquoted = _QUOTATION.sub(" ", line)
-        if script is not None and script.search(unquoted):
-            runs = [run.group() for run in _OTHER_SCRIPT[target].finditer(unquoted)]
+        if script is not None and others is not None and script.search(unquoted):
+            runs = [run.group() for run in others.finditer(unquoted)]
             found = [run for run in runs if _is_remark(run)]
             remarks += found
-            if 2 * len(script.findall(unquoted)) > _letters(unquoted) - _letters("".join(found)):
-                line = _OTHER_SCRIPT[target].sub(" ", line)
+            if 2 * length("".join(script.findall(unquoted))) > length(unquoted) - length("".join(found)):
+                line = others.sub(" ", line)
         for parenthesis in _PARENTHESIS.finditer(_QUOTATION.sub(" ", line)):
             remark = parenthesis.group(1)
             if _is_remark(remark):
@@ -201,11 +207,7 @@ def _without_remarks(text: str, target: str, identify: Identify) -> tuple[str | 
 def _is_remark(remark: str) -> bool:
     longer = [word for word in remark.split() if len(word) > 3]
     names = sum(1 for word in longer if word.strip("\"'«»“”„(")[:1].isupper())
-    return _letters(remark) >= MIN_LETTERS and len(remark.split()) >= MIN_WORDS and 2 * names <= len(longer)
-
-
-def _letters(text: str) -> int:
-    return sum(map(str.isalpha, text))
+    return long_enough(remark) and 2 * names <= len(longer)
 
 
 def _find(response: str, excerpt: str) -> Span | None:

@@ -275,9 +275,15 @@ def ratio_draws(cells: Sequence[UnitSums], resamples: Resamples) -> np.ndarray:
     return np.clip(means, low[:, None], high[:, None], out=means)
 
 
-def _summed(
+def sums_by_unit(
     cells: Iterable[Cell], resamples: Resamples, cluster: Mapping[Item, str] | None
 ) -> list[UnitSums]:
+    """Each cell summed by the units of ``resamples``.
+
+    Raises:
+        KeyError: for an item whose unit is not in ``resamples``.
+        ValueError: for a score that is not finite.
+    """
     index = {unit: position for position, unit in enumerate(resamples.units)}
     return [_sum_by_unit(cell, index, cluster) for cell in cells]
 
@@ -291,7 +297,7 @@ def mean_draws(
         KeyError: for an item whose unit is not in ``resamples``.
         ValueError: for a score that is not finite.
     """
-    return ratio_draws(_summed(cells, resamples, cluster), resamples)
+    return ratio_draws(sums_by_unit(cells, resamples, cluster), resamples)
 
 
 def mean_intervals(
@@ -313,7 +319,7 @@ def mean_intervals(
     """
     if not cells:
         return {}
-    summed = _summed(cells.values(), resamples, cluster)
+    summed = sums_by_unit(cells.values(), resamples, cluster)
     return {
         key: percentile_interval(c.mean(), draws, n=c.n, total=c.total, units=c.units, level=level)
         for key, c, draws in zip(cells, summed, ratio_draws(summed, resamples), strict=True)

@@ -41,15 +41,44 @@ def words_in_run(run: str) -> int:
     return 1 if not unspaced(run) else max(1, round(length(run) / _LETTERS_A_WORD))
 
 
+@functools.lru_cache(maxsize=256)
+def letters_of(language: str) -> regex.Pattern[str] | None:
+    """Matches one letter of a script in which ``language`` is written; None if no script is known."""
+    letters = _class_of(language)
+    return None if letters is None else regex.compile(letters, regex.V1)
+
+
+@functools.lru_cache(maxsize=256)
+def other_words_than(language: str) -> regex.Pattern[str] | None:
+    """Matches a run of words without a letter of a script of ``language``, within a line; None if none is known."""
+    letters = _class_of(language)
+    if letters is None:
+        return None
+    other = rf"[\p{{L}}--{letters}]"
+    return regex.compile(rf"{other}(?:[^\n\p{{L}}]*+{other}++)*+", regex.V1)
+
+
+def _class_of(language: str) -> str | None:
+    """The letters of the scripts of ``language`` as a class of a regular expression (version 1)."""
+    known = []
+    for script in sorted(scripts(language)):
+        try:
+            regex.compile(rf"\p{{Script={script}}}")
+        except regex.error:
+            continue
+        known.append(rf"\p{{Script={script}}}")
+    return f"[[{''.join(known)}]&&\\p{{L}}]" if known else None
+
+
 def in_script_of(text: str, language: str) -> bool | None:
     """Whether any letter of ``text`` is of a script in which ``language`` is written; None if that is unknown."""
-    pattern = _letters_of(language)
+    pattern = letters_of(language)
     return None if pattern is None else pattern.search(text) is not None
 
 
 def mostly_in_script_of(text: str, language: str) -> bool | None:
     """Whether at least half of ``text``, by ``length``, is of a script of ``language``; None if that is unknown."""
-    pattern = _letters_of(language)
+    pattern = letters_of(language)
     return None if pattern is None else 2 * length("".join(pattern.findall(text))) >= length(text)
 
 
@@ -61,18 +90,6 @@ def has_kana(text: str) -> bool:
 def script_name(text: str) -> str:
     """The script of the first letter of ``text``, such as ``Cyrillic``; "other" for rare ones."""
     return next((name for name, pattern in _NAMED.items() if pattern.search(text)), "other")
-
-
-@functools.lru_cache(maxsize=256)
-def _letters_of(language: str) -> regex.Pattern[str] | None:
-    known = []
-    for script in scripts(language):
-        try:
-            regex.compile(rf"\p{{Script={script}}}")
-        except regex.error:
-            continue
-        known.append(rf"\p{{Script={script}}}")
-    return regex.compile(f"[[{''.join(sorted(known))}]&&\\p{{L}}]", regex.V1) if known else None
 
 
 _NAMED = {

@@ -145,7 +145,7 @@ def test_a_kernel_that_sees_other_segments_is_found_out(
     from gpu_cases import kernels
     from gpu_cases.cases import Kernels
 
-    from xltjax.attention import portable_attention
+    from xltjax.attention.packed import portable_attention
 
     def leaky(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
         return portable_attention(q, k, v, jnp.ones_like(segment_ids))

@@ -19,6 +19,7 @@ import click
 import pytest
 import yaml
 
+import xltjax
 from xltjax import generate, train
 from xltjax.common.cli import command, execute, group
 from xltjax.common.errors import UserError
@@ -191,9 +192,12 @@ def test_every_setting_of_the_commands_has_a_flag_and_help(module: Any, caller: 
     [
         (["--learing-rate", "1"], "unknown flag --learing-rate; did you mean '--learning-rate'?"),
         (["--zzz"], "unknown flag --zzz; valid: --config, --data, --end, --fast, --force, --help, --kind, "
-         "--learning-rate, --model, --print-config, --steps, --words"),
+         "--learning-rate, --model, --print-config, --quiet, --steps, --verbose, --version, --words"),
+        (["--lr", "1"], "unknown flag --lr; did you mean '--learning-rate'?"),
+        (["--model-directory", "x"], "unknown flag --model-directory; did you mean '--model'?"),
+        (["--quiet", "--verbose"], "give --quiet or --verbose, not both"),
         (["--iteration", "1"], "unknown flag --iteration; valid: --config, --data, --end, --fast, --force, "
-         "--help, --kind, --learning-rate, --model, --print-config, --steps, --words"),
+         "--help, --kind, --learning-rate, --model, --print-config, --quiet, --steps, --verbose, --version, --words"),
         (["--updates", "x"], "steps: 'x' is not a whole number"),
         (["--updates", "1", "--steps", "2"], "updates and steps are the same setting; give steps alone"),
         (["--learning-rate"], "Option '--learning-rate' requires an argument."),
@@ -432,6 +436,34 @@ def test_print_config_of_training_resolves_a_paper_config_with_a_protocol(caller
 
 
 # Progress
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_shows_warnings_alone(quiet: bool, caller: Caller) -> None:
+    log = logging.getLogger("xltjax")
+
+    def function(_: Any) -> None:
+        log.info("step")
+        log.warning("odd")
+        with progress("training", 1) as advance:
+            advance()
+
+    one = command(Settings, function, name="t", help="Try.")
+    code, out, err = caller.run(one, *(["--quiet"] if quiet else []))
+    assert (code, out) == (0, "")
+    assert err == ("odd\n" if quiet else "step\nodd\ntraining: 1/1, 0 s left\n")
+
+
+def test_the_version_is_printed_and_nothing_else_is_done(caller: Caller, toy: click.Command) -> None:
+    assert caller.run(toy, "--version", "--model", "m") == (0, f"xltjax {xltjax.__version__}\n", "")
+    assert caller.called is None
+
+
+def test_print_config_says_what_each_setting_is(caller: Caller, toy: click.Command) -> None:
+    code, out, _ = caller.run(toy, "--print-config")
+    assert code == 0
+    assert "# A rate.\nlearning_rate: 1.0e-05\n" in out
+    assert yaml.safe_load(out)["learning_rate"] == 1e-5
 
 
 def test_progress_without_a_terminal_is_a_plain_line_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:

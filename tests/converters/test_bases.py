@@ -71,7 +71,7 @@ def test_a_base_that_moved_is_found_by_its_flag_and_known_by_its_weights(
     mistake(
         run("to-hf", lora, out, "--merge-lora", "--base", tmp_path / "other"), "does not hold the weights"
     )
-    mistake(run("to-hf", base, out, "--base", base), "is not a LoRA run, so it has no base")
+    mistake(run("to-hf", base, out, "--base", base), "is a whole model, which needs no base")
     assert run("to-hf", lora, out, "--merge-lora", "--base", base)[0] == 0
     assert run("check", lora, out, "--base-a", base)[0] == 0
     assert run("check", out, lora, "--base-b", base)[0] == 0

@@ -9,12 +9,12 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from helpers.odd_data import read_conversations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Conversation, Message
-from xltjax.data.formats import read_conversations
 from xltjax.data.reading.files import find_files
 
 DOLLY = {"instruction": "Add.", "context": "1 1", "response": "2", "category": "closed_qa"}

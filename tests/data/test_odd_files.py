@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.odd_data import ANSWER, USER, refusal, write
+from helpers.odd_data import ANSWER, USER, read_conversations, refusal, write
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Message
 from xltjax.data.corpora import load_corpora
-from xltjax.data.formats import read_conversations, read_rows
+from xltjax.data.formats import read_rows
 from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
@@ -185,7 +185,7 @@ ODD: dict[str, bytes] = {
     "unknown.txt": b"Once upon a time\n",
     "marks.jsonl": '{"text": "\U000f0000\ufdd0\u2028"}'.encode(),
 }
-READABLE = {"escapednul.jsonl", "huge.jsonl", "hugeword.jsonl", "marks.jsonl"}
+READABLE = {"semicolon.csv", "escapednul.jsonl", "huge.jsonl", "hugeword.jsonl", "marks.jsonl"}
 
 
 @pytest.mark.parametrize("name", ODD)

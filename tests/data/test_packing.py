@@ -20,7 +20,11 @@ from xltjax.data.corpora import Corpus, load_corpora
 from xltjax.data.packing import LOOKAHEAD, Batch, BatchShape, PackedData
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
+from xltjax.llama import LlamaConfig
+from xltjax.miniature.text import instruction_rows
 from xltjax.training.config import TrainConfig
+from xltjax.training.plan import learned_epochs, make_plan
+from xltjax.training.setup import read_examples
 
 SHAPE = BatchShape(micro_batches=2, rows=4, length=32, tokens=100)
 
@@ -178,6 +182,29 @@ def test_corpora_are_drawn_by_weight_whatever_their_size(weights: tuple[float, .
     for start, size in zip(starts, sizes, strict=True):
         each = [counts[start + i] for i in range(size)]
         assert max(each) - min(each) <= 1 + np.ceil(LOOKAHEAD / size)
+
+
+def test_a_pinch_of_other_rows_has_its_share_of_the_rows_that_are_learned(
+    tokenizer_directory: Path, tmp_path: Path
+) -> None:
+    rows = instruction_rows(0)
+    english = write(tmp_path / "en.jsonl", *rows[:200])
+    pinch = write(tmp_path / "pinch.jsonl", *rows[200:208])
+    config = TrainConfig(
+        data=(english, pinch), data_weights=(95, 5), tokens_per_batch=1024, sequence_length=256, steps=300
+    )
+    own = ChatTokenizer(tokenizer_directory)
+    examples = read_examples(config, config.data, own)
+    data = PackedData(examples.learned, config.batch_shape(), seed=0)
+    names = [name for step in range(config.steps) for name in data.names_at(step)]
+    counts = Counter("pinch.jsonl" in name for name in names)
+    assert counts[True] / len(names) == pytest.approx(0.05, abs=5 * (0.05 * 0.95 / len(names)) ** 0.5)
+    # The plan says before how often each row comes.
+    plan = make_plan(config, LlamaConfig(700, 32, 64, 2, 4, 4, 8, 512))
+    _, _, (seen_english, seen_pinch) = learned_epochs(config, plan, own)
+    assert counts[False] / 200 == pytest.approx(seen_english, rel=0.05)
+    assert counts[True] / 8 == pytest.approx(seen_pinch, rel=0.15)
+    assert seen_pinch == pytest.approx(seen_english * 5 / 95 * 200 / 8)
 
 
 def test_an_example_that_fits_no_row_is_refused_at_once() -> None:

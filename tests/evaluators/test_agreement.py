@@ -151,6 +151,7 @@ def test_ordinal_weights_are_those_of_the_published_table() -> None:
     np.testing.assert_array_equal(ordinal_weights(1), [[1]])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
 def test_kendall_tau_equals_scipy(pairs: list[tuple[int, int]]) -> None:
     x, y = np.array(pairs, dtype=float).T

@@ -121,6 +121,46 @@ def agreed(folder: Path, *arguments: object) -> dict[str, Any]:
     return row
 
 
+def number_ids(path: Path, model: object = None) -> Path:
+    """Rewrite the ids (and the model) of a scores.jsonl as numbers."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [row | {"id": int(row["id"])} | ({} if model is None else {"model": model}) for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_an_id_that_is_a_number_is_its_text(tmp_path: Path) -> None:
+    ratings = {(str(n), "stars"): float(n % 3) for n in range(6)}
+    one = number_ids(write_scores(tmp_path / "one" / "scores.jsonl", ratings))
+    two = write_scores(tmp_path / "two" / "scores.jsonl", ratings)
+    responses = tmp_path / "r.csv"
+    responses.write_text("id,response\n" + "".join(f"{n},x\n" for n in range(6)), encoding="utf-8")
+    row = agreed(tmp_path, one, two, "--responses", responses)
+    assert (row["n"], row["exact"]["estimate"]) == (6, 1.0)
+    numbered = number_ids(write_scores(tmp_path / "three" / "scores.jsonl", ratings), model=7)
+    assert agreed(tmp_path, numbered, one)["n"] == 6
+
+
+def test_a_rater_who_abstains_throughout_is_said_to_rate_nothing(tmp_path: Path) -> None:
+    one = write_scores(tmp_path / "one.jsonl", {("a", "stars"): 1.0, ("b", "stars"): 2.0})
+    silent = write_scores(tmp_path / "silent.jsonl", {("a", "stars"): None, ("b", "stars"): None})
+    with pytest.raises(UserError) as mistake:
+        run(one, silent, "--out", tmp_path / "out")
+    assert str(mistake.value) == "silent rates nothing on stars: all 2 scores are abstentions or failures"
+    assert not (tmp_path / "out").exists()
+    # Beside raters who can be compared, it is a line below the table.
+    two = write_scores(tmp_path / "two.jsonl", {("a", "stars"): 1.0, ("b", "stars"): 2.0})
+    printed = run(one, two, silent, "--draws", 20, "--out", tmp_path / "out")
+    assert "silent rates nothing on stars" in printed
+
+
+def test_ids_that_differ_are_shown(tmp_path: Path) -> None:
+    one = write_scores(tmp_path / "one.jsonl", {("fr-1", "stars"): 1.0})
+    two = write_scores(tmp_path / "two.jsonl", {("1-fr", "stars"): 1.0})
+    with pytest.raises(UserError, match="one rates 'fr-1', two rates '1-fr'"):
+        run(one, two, "--out", tmp_path / "out")
+
+
 def test_answers_of_several_models_under_one_id_are_rated_apart(tmp_path: Path) -> None:
     ratings = {(model, str(n)): float(n % 3) for model in "AB" for n in range(6)}
     others = {(model, id): value if model == "A" else 2 - value for (model, id), value in ratings.items()}

@@ -301,6 +301,13 @@ def test_answers_under_other_ids_are_matched_by_instruction_or_by_its_text(tmp_p
         run(*files)
 
 
+def test_other_instructions_under_the_same_ids_are_named(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", "a", {"lpr": {"fr": [1.0, 0.0]}})
+    b = write(tmp_path / "b", "b", {"lpr": {"fr": [1.0, 0.0]}}, instruction="another")
+    output = " ".join(run(a, b, "--out", tmp_path / "out").split())
+    assert "asked different instructions, for 2 prompts (such as 0-fr, 1-fr)" in output
+
+
 def test_one_model_in_two_settings_is_compared_under_given_names(tmp_path: Path) -> None:
     first = write(tmp_path / "1", "m", {"lpr": {"fr": [1.0, 0.0, 1.0]}})
     second = write(tmp_path / "2", "m", {"lpr": {"fr": [1.0, 1.0, 1.0]}})
@@ -406,10 +413,11 @@ def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
     good, bad = two_models(tmp_path)
     out = tmp_path / "out"
     out.mkdir()
-    (out / "compare.json").write_text('{"mine": 1}')
-    with pytest.raises(UserError, match="not a comparison of ours"):
-        run(good, bad, "--out", out)
-    assert (out / "compare.json").read_text() == '{"mine": 1}'
+    for name, content in (("compare.md", "mine"), ("compare.json", '{"mine": 1}')):
+        (out / name).write_text(content)
+        with pytest.raises(UserError, match="was not written by this command"):
+            run(good, bad, "--out", out)
+        assert (out / name).read_text() == content
 
 
 def test_running_again_gives_the_same_files(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from xltjax.eval import agreement, relevance, sets_command, surface
+from xltjax.eval.comparison import choose
 from xltjax.eval.comparison import command as compare
+from xltjax.eval.comparison.rules import RULES
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference
@@ -39,8 +41,10 @@ def test_the_power_in_the_guide_is_computed() -> None:
 
 
 def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
-    names = {*surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
-    commands = {c.COMMAND.name for c in (surface, relevance, modifiers, compare, agreement, sets_command)}
+    names = {*RULES, *surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
+    commands = {
+        c.COMMAND.name for c in (surface, relevance, modifiers, compare, choose, agreement, sets_command)
+    }
     assert {name for name in names if f"`{name}`" not in GUIDE} == set()
     assert {name for name in commands if f"xltjax.eval {name}" not in GUIDE} == set()
 
@@ -48,7 +52,7 @@ def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
 def test_every_flag_in_the_guide_exists() -> None:
     known = {
         flag
-        for module in (surface, relevance, modifiers, compare, agreement, sets_command)
+        for module in (surface, relevance, modifiers, compare, choose, agreement, sets_command)
         for parameter in module.COMMAND.params
         for flag in parameter.opts
     }

@@ -179,11 +179,36 @@ def test_a_changed_source_voids_nothing(tmp_path):
     assert header == {"settings": blake2b(b'[{"metric": 1}, {"n": 1}]', digest_size=16).hexdigest()}
 
 
-def test_files_that_are_not_ours_are_refused_before_the_work(tmp_path, scored):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scores.jsonl", "mine\n"),
+        ("summary.json", "mine\n"),
+        ("summary.csv", "mine\n"),
+        ("summary.md", ""),
+        ("surface.journal.jsonl", "mine\n"),
+        ("surface.journal.jsonl", '{"mine": 1}'),
+    ],
+)
+def test_files_that_are_not_ours_are_refused_before_the_work(name, content, tmp_path, scored):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "scores.jsonl").write_text("mine\n")
+    (tmp_path / "out" / name).write_text(content)
     assert run(surface.COMMAND, tmp_path, tmp_path / "out", ROWS) == 2
     assert scored == []
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {name: content}
+
+
+def test_scores_of_another_model_in_the_same_folder_are_not_lost(tmp_path, scored, capsys):
+    out = tmp_path / "out"
+    other = [{**row, "model": "n"} for row in ROWS]
+    assert run(surface.COMMAND, tmp_path, out, ROWS) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert run(surface.COMMAND, tmp_path, out, other) == 2
+    assert f"{out} holds scores of m, which would be lost" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    scored.clear()
+    assert run(surface.COMMAND, tmp_path, out, ROWS + other) == 0
+    assert len(scored) == len(other)
 
 
 RESPONSES = [Response(id=str(n), response=text) for n, text in enumerate(["a", "\ud800\n", "é", ""])]

@@ -167,51 +167,11 @@ WORD = "word "
 
 
 @pytest.mark.parametrize(
-    ("words", "own_words", "strict", "loose"),
-    [
-        (125, 100, True, True),
-        (124, 100, False, True),
-        (101, 100, False, True),
-        (100, 100, False, False),
-        (60, 48, True, True),
-        (59, 10, False, False),
-        (60, 10, True, True),
-    ],
-)
-def test_detailed_is_a_quarter_longer_than_the_own_answer_and_sixty_words(
-    words: int, own_words: int, strict: bool, loose: bool
-) -> None:
-    verdict = check("detailed", Answer(WORD * words, own=Answer(WORD * own_words)))
-    assert (verdict.strict, verdict.loose) == (strict, loose)
-
-
-def test_detailed_abstains_where_lengths_cannot_be_compared() -> None:
-    long = WORD * 300
-    assert check("detailed", Answer(long)).state == "abstain"
-    assert check("detailed", Answer(long, own=Answer(""))).state == "abstain"
-    cut = Answer(WORD * 290, truncated=True)
-    assert check("detailed", Answer(long, truncated=True, own=cut)).state == "abstain"
-    assert check("detailed", Answer(long, truncated=True, own=Answer(WORD))).strict
-
-
-@pytest.mark.parametrize(
     ("n", "most", "strict"),
     [(1, 3, True), (2, "3", True), (1, 2, True), (3, 5, False), (1, 1, False), (2, None, True)],
 )
 def test_a_range_of_options_is_a_range_of_lengths(n: int, most: int | str | None, strict: bool) -> None:
     assert check("list_n", Answer("- a\n- b", params={"n": n, "most": most})).strict is strict
-
-
-CODE = "```python\n" + "total = first + second  # the sum of all\n" * 30 + "```"
-
-
-def test_code_is_no_words_of_a_detailed_answer() -> None:
-    own = Answer("A short answer in prose.")
-    assert check("detailed", Answer(f"Here it is:\n{CODE}", own=own)).strict is False
-    # An own answer with much code is no longer than its words.
-    assert check("detailed", Answer(WORD * 80, own=Answer(f"Look:\n{CODE}"))).strict
-    verdict = check("detailed", Answer(WORD * 80, own=Answer(CODE)))
-    assert (verdict.state, verdict.detail["reason"]) == ("abstain", "the unmodified answer has no words")
 
 
 def test_an_english_remark_in_a_russian_line_is_shown() -> None:
@@ -221,6 +181,58 @@ def test_an_english_remark_in_a_russian_line_is_shown() -> None:
     assert (verdict.strict, verdict.loose, verdict.detail["remarks"]) == (False, True, [remark])
     assert verdict.span is not None
     assert text[slice(*verdict.span)] == remark
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "strict"),
+    [
+        # The line that was cut is left out, also when it is in another language so far ...
+        ("ru", "Поезд отправляется каждое утро в семь часов с вокзала.\nThe train of the morning le", True),
+        (
+            "fr",
+            "Le train part tous les matins à sept heures de la gare.\nThe train of the morning leaves",
+            True,
+        ),
+        # ... but not a line that is most of the answer.
+        ("ru", "Поезд.\nThe train leaves every morning at seven from the main stat", False),
+        ("fr", "Le train part tous les matins à sept heures de la gare pri", True),
+    ],
+)
+def test_the_line_that_was_cut_at_the_token_limit_is_no_answer_in_another_language(
+    language: str, text: str, strict: bool
+) -> None:
+    cut = Answer(text, params={"language": language}, truncated=True, identify=identifier())
+    assert check("answer_in", cut).strict is strict
+    whole = check("answer_in", dataclasses.replace(cut, truncated=False))
+    assert whole.strict is (language == "fr" and "\n" not in text)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "state", "strict"),
+    [
+        ("zh", "从火车站坐车到市中心大约需要半个小时，每小时有两班车。", "ok", True),
+        ("zh", "OK!", "ok", False),
+        ("zh", "好的。", "abstain", None),
+        ("ja", "電車は毎朝七時に中央駅から出発します。切符は窓口で買えます。", "ok", True),
+        ("ja", "Tokyo", "ok", False),
+        ("hi", "Dilli", "ok", False),
+        ("hi", "ट्रेन हर सुबह सात बजे मुख्य स्टेशन से चलती है और शाम को लौटती है।", "ok", True),
+        ("ar", "Qahira", "ok", False),
+        ("ko", "Seoul", "ok", False),
+        ("sr", "Beograd", "abstain", None),  # written in both scripts
+        (
+            "ru",
+            "Поезд отправляется каждое утро в семь часов (火车每天早上七点从中央车站出发) с вокзала города.",
+            "ok",
+            False,
+        ),
+    ],
+)
+def test_the_scripts_of_every_language_decide(
+    language: str, text: str, state: str, strict: bool | None
+) -> None:
+    verdict = check("answer_in", Answer(text, params={"language": language}, identify=identifier()))
+    assert (verdict.state, verdict.strict) == (state, strict), verdict
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from xltjax.eval.spelling import (
     spelling_scores,
     tokenize,
 )
+from xltjax.eval.text.segmentation import says_nothing
 
 WORDS = {
     "en_GB": "colour the cat",
@@ -421,5 +422,9 @@ def test_the_four_shares_of_any_text_sum_to_one_or_abstain(folder, text):
     if states == {"ok"}:
         assert sum(score.value for score in got.values()) == pytest.approx(1)
         assert all(0 <= score.value <= 1 for score in got.values())
+    elif says_nothing(text):
+        # An empty answer has no word that is right, as in every metric, and none to sort.
+        assert (got["spelling"].value, got["spelling"].detail["reason"]) == (0.0, "empty")
+        assert {score.state for name, score in got.items() if name != "spelling"} == {"abstain"}
     else:
         assert states == {"abstain"}

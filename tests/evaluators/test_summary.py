@@ -199,6 +199,7 @@ def test_an_interrupted_run_leaves_the_earlier_files(tmp_path):
         ("scores.jsonl", "7\n"),
         ("summary.json", "[]"),
         ("summary.json", "{"),
+        ("answers.jsonl", '{"my": "answers"}\n'),
     ],
 )
 def test_foreign_files_are_not_overwritten(tmp_path, name, content):
@@ -212,3 +213,33 @@ def test_tables_hold_any_model_name(tmp_path):
     odd = Response(id="a", model="a|b\n[bold]\ud800", language="fr")
     save_results(tmp_path, [(odd, [Score("a", "x", 1.0)])], ["x"], "first", {})
     assert "a\\|b [bold]?" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+
+def test_the_answers_stand_beside_their_scores_without_their_texts(tmp_path):
+    def answer(id, **keys):
+        return Response(
+            id=id, model="m", language="fr", instruction="Dis bonjour.", response="Bonjour.", **keys
+        )
+
+    modifier = {"name": "list_n", "params": {"n": 2}}
+    first = answer("a", task="t", instruction_id="q", extra={"level": 2, "note": "x" * 300, "turns": [1]})
+    second = answer("b", modifier=modifier)
+    save_results(tmp_path, [(first, [Score("a", "x", 1.0, model="m")])], ["x"], "first", {})
+    save_results(tmp_path, [(second, [Score("b", "y", 1.0, model="m")])], ["y"], "second", {})
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    told = [{key: value for key, value in row.items() if value not in (None, "")} for row in rows]
+    same = told[0]["instruction_hash"]
+    assert told == [
+        {"id": "a", "model": "m", "task": "t", "instruction_id": "q", "level": 2, "instruction_hash": same},
+        {"id": "b", "model": "m", "modifier": modifier, "instruction_hash": same},
+    ]
+    # An answer whose last scores are replaced by those of others goes with them.
+    save_results(tmp_path, [(answer("c"), [Score("c", "x", 1.0, model="m")])], ["x"], "first", {})
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["b", "c"]
+
+
+def test_the_language_of_a_score_is_that_of_its_answer(tmp_path):
+    one = Response(id="a", model="m", language="pt")
+    save_results(tmp_path, [(one, [Score("a", "x", 1.0, model="m")])], ["x"], "first", {})
+    assert [score.language for score in read_scores(tmp_path / "scores.jsonl")] == ["pt"]

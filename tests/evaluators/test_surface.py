@@ -12,7 +12,10 @@ from statsmodels.stats.power import TTestPower
 
 from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program
-from xltjax.eval import spelling
+from xltjax.eval import spelling, surface
+from xltjax.eval.agreement import AgreementSettings
+from xltjax.eval.modifiers.command import ModifiersConfig
+from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.scores import read_scores
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
 
@@ -62,6 +65,10 @@ def responses(tmp_path):
     return path
 
 
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def run(capsys, monkeypatch, *arguments):
     """Exit code, standard output and standard error of the command."""
     monkeypatch.setattr(sys, "argv", ["eval", *map(str, arguments)])
@@ -88,8 +95,9 @@ NAMES = ("language_correct", "line_language", "lpr", "spelling")
 @pytest.mark.parametrize(
     ("text", "language", "expected"),
     [
-        ("", "fr", (0.0, 0.0, "-", "-")),
-        (" \n\t\u200b", "fr", (0.0, 0.0, "-", "-")),
+        ("", "fr", (0.0, 0.0, "-", 0.0)),
+        (" \n\t\u200b", "fr", (0.0, 0.0, "-", 0.0)),
+        ("...", "fr", (0.0, 0.0, "-", 0.0)),
         ("1 2 3 4 5 6 7 8 9 10", "fr", ("-", "-", 0.0, "-")),
         ("🙂 🎉 🙂 🎉 🙂 🎉", "fr", ("-", "-", 0.0, "-")),
         (LINE_OF_100_000, "fr", (1.0, 1.0, 1.0, 1.0)),
@@ -102,8 +110,8 @@ NAMES = ("language_correct", "line_language", "lpr", "spelling")
         ("<html><head><style>p { color: red; margin: 0 auto; }</style></head></html>", "fr", (0.0, "-", 0.0, "-")),
     ],
     ids=[
-        "empty", "blanks", "digits", "emoji", "a line of 100,000", "a word of 100,000", "NUL", "lone surrogates",
-        "Arabic", "Hebrew", "all code", "all tags",
+        "empty", "blanks", "marks", "digits", "emoji", "a line of 100,000", "a word of 100,000", "NUL",
+        "lone surrogates", "Arabic", "Hebrew", "all code", "all tags",
     ],
 )  # fmt: skip
 def test_odd_answers_have_a_defined_result(metrics, text, language, expected):
@@ -213,7 +221,8 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     correct = {id: scores[id, "language_correct"].value for id in "12345"}
     assert correct == {"1": 1.0, "2": 0.0, "3": 1.0, "4": 0.0, "5": 1.0}
     assert scores["2", "spelling_foreign"].detail["words"]["en"]["the"] == 2
-    assert scores["4", "spelling"].detail == {"reason": "no words"}
+    assert (scores["4", "spelling"].value, scores["4", "spelling"].detail["reason"]) == (0.0, "empty")
+    assert scores["4", "spelling_name"].detail == {"reason": "no words"}
     summary = json.loads((out / "summary.json").read_text())
     row = next(r for r in summary["rows"] if (r["model"], r["metric"]) == ("b", "lpr"))
     assert (row["n"], row["ok"], row["abstain"], row["failed"], row["coverage"]) == (2, 1, 1, 0, 0.5)
@@ -239,7 +248,7 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     # Beside each mean its coverage, below 98 % the bounds, and at the end who was left out.
     assert "100.0 50% (50.0–100.0)" in " ".join(printed.split())
     for text in (page, printed):
-        assert "  no words: spelling 1, " in text
+        assert "  no words: spelling_name 1, " in text
         assert "no line of 5 tokens: lpr 1, line_accuracy 1, wpr 1 (such as 4)\n" in text
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
@@ -286,6 +295,77 @@ def test_more_processes_give_the_same_files(tmp_path, folder, responses, capsys,
 
 
 @pytest.mark.parametrize(
+    ("asked", "responses", "processes"),
+    [
+        (None, 2000, 1),
+        (None, 2001, 3),
+        (0, 10, 1),
+        (0, 100, 2),
+        (0, 2001, 3),
+        (1, 9999, 1),
+        (2, 1, 2),
+        (2, 0, 1),
+    ],
+)
+def test_all_cores_are_taken_when_asked_for_or_for_many_responses(monkeypatch, asked, responses, processes):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert surface.processes(asked, responses) == processes
+
+
+def test_every_input_gives_the_scores_of_our_own_format(tmp_path, folder, capsys, monkeypatch):
+    texts = {"1": FRENCH, "2": ENGLISH}
+    write_rows(
+        tmp_path / "m.jsonl", [{"id": id, "language": "fr", "response": text} for id, text in texts.items()]
+    )
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("n", "sprache", "text"), *((id, "French", text) for id, text in texts.items())]
+        )
+    chats = [[{"from": "human", "value": "?"}, {"from": "gpt", "value": text}] for text in texts.values()]
+    write_rows(
+        tmp_path / "m.json", [{"id": n, "conversations": chat} for n, chat in enumerate(chats, start=1)]
+    )
+    flags = {
+        "m.jsonl": (),
+        "m.csv": ("--id-key", "n", "--language-key", "sprache", "--response-key", "text"),
+        "m.json": ("--language", "fr"),
+    }
+    scores = []
+    for name, more in flags.items():
+        arguments = ("surface", tmp_path / name, "--out", tmp_path / f"out-{name}", "--dictionaries", folder)
+        assert run(capsys, monkeypatch, *arguments, *more)[0] == 0
+        scores.append((tmp_path / f"out-{name}" / "scores.jsonl").read_text())
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_numbered_answers_in_another_order_are_paired_by_their_instruction(
+    tmp_path, folder, capsys, monkeypatch
+):
+    texts = [FRENCH, ENGLISH, RUSSIAN]
+    for model, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
+        rows = [{"instruction": f"q{n}", "output": texts[n], "generator": model} for n in order]
+        (tmp_path / model).mkdir()
+        (tmp_path / model / "model_outputs.json").write_text(json.dumps(rows))
+    files = [tmp_path / model / "model_outputs.json" for model in "ab"]
+    flags = ("--dictionaries", folder, "--language", "fr")
+    assert run(capsys, monkeypatch, "surface", *files, "--out", tmp_path / "out", *flags)[0] == 0
+    compared = ("compare", tmp_path / "out", "--out", tmp_path / "c", "--metrics", "lpr", "--draws", 20)
+    assert run(capsys, monkeypatch, *compared)[0] == 0
+    document = json.loads((tmp_path / "c" / "compare.json").read_text())
+    # Each model has the same answers to the same instructions.
+    assert document["paired_by"] == "instruction_id"
+    assert {(row["n"], row["difference"]) for row in document["rows"]} == {(3, 0.0)}
+
+
+@pytest.mark.parametrize("config", [SurfaceConfig, RelevanceConfig, ModifiersConfig, AgreementSettings])
+def test_every_evaluator_reads_files_through_one_function(tmp_path, config):
+    (tmp_path / "r.csv").write_text("n;wer;text;sprache\n1;a;Oui;French\n")
+    keys = {"id_key": ("n",), "model_key": "wer", "response_key": "text", "language_key": "sprache"}
+    (response,) = config(**keys).read_files([str(tmp_path / "r.csv")])
+    assert (response.id, response.model, response.response, response.language) == ("1", "a", "Oui", "fr")
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("surfac",), "unknown command 'surfac'; did you mean 'surface'?"),
@@ -300,7 +380,10 @@ def test_more_processes_give_the_same_files(tmp_path, folder, responses, capsys,
         (("surface", "{r}", "--out", "{o}", "--languages", "elvish"), "'elvish' is not a code"),
         (("surface", "{r}", "--out", "{o}", "--language", "fr fr"), "'fr fr' is not a code"),
         (("surface", "{r}", "--out", "{o}", "--word-list", "absent"), "absent does not exist"),
-        (("surface", "{r}", "--out", "{o}", "--workers", "0"), "workers: 0 is not at least 1"),
+        (
+            ("surface", "{r}", "--out", "{o}", "--workers", "-1"),
+            "workers: -1 is not at least 1, or 0 for all",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_code_2_and_write_nothing(

@@ -17,9 +17,9 @@ import torch
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-import xltjax.attention
-from xltjax.attention import HEADS, attention
-from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
+import xltjax.attention.packed
+from xltjax.attention.cudnn import cudnn_attention, suits_cudnn
+from xltjax.attention.packed import HEADS, attention
 from xltjax.data.packing import Batch
 from xltjax.llama import Llama, LlamaConfig, initialize
 from xltjax.mesh import BATCH, make_mesh
@@ -121,7 +121,7 @@ def test_a_training_step_lowers_for_cuda_with_one_kernel_of_each_kind_in_a_layer
     from jax._src.cudnn import fused_attention_stablehlo
 
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91500)
-    monkeypatch.setattr(xltjax.attention, "suits_cudnn", lambda q: True)
+    monkeypatch.setattr(xltjax.attention.packed, "suits_cudnn", lambda q: True)
     mesh = make_mesh(spec)
     model = Llama(LlamaConfig(64, 64, 96, 1, 4, 2, 16, 64), compute_dtype=jnp.bfloat16)
     model.activation_checkpointing = checkpointing
@@ -184,7 +184,7 @@ def test_attention_takes_cudnns_kernel_where_it_suits_and_its_own_elsewhere(
         calls.append(options)
         return cudnn_attention(*arguments, **options)
 
-    monkeypatch.setattr(xltjax.attention, "cudnn_attention", counted)
+    monkeypatch.setattr(xltjax.attention.packed, "cudnn_attention", counted)
     mesh = make_mesh("1x1")
     with jax.set_mesh(mesh):
         q, k, v = jax.random.normal(jax.random.key(0), (3, 3, 16, 4, 8))
@@ -192,7 +192,7 @@ def test_attention_takes_cudnns_kernel_where_it_suits_and_its_own_elsewhere(
         ids = jax.device_put(SEGMENTS.astype(np.int32), jax.NamedSharding(mesh, P(BATCH, None)))
         own = jax.jit(partial(attention, window=4))(q, k, v, ids)
         assert calls == []
-        monkeypatch.setattr(xltjax.attention, "suits_cudnn", lambda q: True)
+        monkeypatch.setattr(xltjax.attention.packed, "suits_cudnn", lambda q: True)
         cudnns = jax.jit(partial(attention, window=4))(q, k, v, ids)
     assert calls == [{"window": 4}]
     np.testing.assert_allclose(cudnns, own, atol=2e-6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,11 @@ def regrouped(batch: Batch, micro_batches: int) -> Batch:
 
 
 def run(
-    model: Llama, spec: str, made: Sequence[Batch]
+    model: Llama, spec: str, made: Sequence[Batch], parts: Collection[str] = ()
 ) -> tuple[list[dict[str, float]], dict[str, np.ndarray], Any]:
     """Metrics of each update, trained weights after the last, and the jitted step."""
     mesh = make_mesh(spec)
-    weights, frozen, rebuild = partition(model)
+    weights, frozen, rebuild = partition(model, parts)
     transform = adamw(**OPTIMIZER)
     state = start_state(weights, transform, mesh)
     step = make_train_step(rebuild, transform, inverse_sqrt())
@@ -137,6 +137,23 @@ def test_five_full_updates_equal_pytorch(tmp_path: Path) -> None:
     np.testing.assert_allclose([m["loss"] for m in metrics], expected, rtol=1e-5)
     theirs = dict(reference.named_parameters())
     assert_weights_equal(weights, {name: theirs[hf_name(name)] for name in weights}, partition(model)[0])
+
+
+def test_five_updates_of_some_layers_equal_pytorch_with_the_rest_frozen(tmp_path: Path) -> None:
+    reference = make_hf_model("llama-with-biases", tmp_path)
+    for name, parameter in reference.named_parameters():
+        parameter.requires_grad = name.startswith(("model.layers.1.", "model.norm."))
+    model = load_hf(tmp_path, make_mesh("1x1"), dtype=jnp.float32)
+    model.activation_checkpointing = "block"
+    made = batches(5, rows=2)
+    parts = ("layers.1", "norm")
+    start, _, _ = partition(model, parts)
+    metrics, weights, _ = run(model, "1x1", made, parts)
+    expected = torch_reference(reference, made)
+    np.testing.assert_allclose([m["loss"] for m in metrics], expected, rtol=1e-5)
+    theirs = {name: p for name, p in reference.named_parameters() if p.requires_grad}
+    assert {hf_name(name) for name in weights} == theirs.keys()
+    assert_weights_equal(weights, {name: theirs[hf_name(name)] for name in weights}, start)
 
 
 def test_five_lora_updates_equal_peft(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from typing import Any, NoReturn
 
 import click
@@ -97,14 +98,17 @@ def command(
             setting is given.
     """
 
-    def callback(config: tuple[str, ...], print_config: bool, **flags: Any) -> None:
+    def callback(
+        config: tuple[str, ...], print_config: bool, quiet: bool, verbose: bool, **flags: Any
+    ) -> None:
+        _set_level(quiet, verbose)
         given = {key: value for key, value in flags.items() if value is not None and value != ()}
         given = current_names(config_class, given)
         if fallback and not config and fallback[1] not in given:
             config = fallback[:1]
         resolved = build(config_class, {**read_config_files(config_class, config), **given})
         if print_config:
-            click.echo(to_yaml(resolved), nl=False)
+            click.echo(to_yaml(resolved, explained=True), nl=False)
         else:
             function(resolved)
 
@@ -125,10 +129,31 @@ def command(
             help="YAML file of settings or name of a shipped one; repeatable, later wins, flags win over all.",
         ),
         _Flag(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
-    ]
+        _Flag(["--quiet"], is_flag=True, help="Show warnings and results alone, without progress."),
+        _Flag(["--verbose"], is_flag=True, help="Show also what the libraries below log."),
+        _Flag(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+            help="Print the version and exit.",
+        ),
+    ]  # fmt: skip
     return _SettingsCommand(
         name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
     )
+
+
+def _set_level(quiet: bool, verbose: bool) -> None:
+    if quiet and verbose:
+        raise UserError("give --quiet or --verbose, not both")
+    if quiet:
+        logging.getLogger("xltjax").setLevel(logging.WARNING)
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(f"xltjax {metadata.version('xltjax')}")
+        context.exit()
 
 
 class _Group(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -15,10 +16,23 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A hint that names the valid name nearest to ``name``, or all valid names when none is near."""
+    """A hint that names the valid name nearest to ``name``, or all valid names when none is near.
+
+    A name is near when it is spelled similarly, or else when one begins with the other, or it abbreviates the words
+    of a valid name by their initials, as ``--lr`` does ``--learning-rate``.
+    """
     valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(valid)}"
+    words = {each.strip("-"): each for each in valid}
+    given = name.strip("-")
+    near = [words[each] for each in difflib.get_close_matches(given, words, n=1, cutoff=0.65)]
+    near = near or [each for word, each in words.items() if _abbreviates(given, word)]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"valid: {', '.join(valid)}"
+
+
+def _abbreviates(name: str, whole: str) -> bool:
+    shorter, longer = sorted((name, whole), key=len)
+    initials = "".join(word[:1] for word in re.split("[-_]", whole))
+    return (len(shorter) > 2 and longer.startswith(shorter)) or (len(name) > 1 and name == initials)
 
 
 def first_line(problem: BaseException) -> str:

@@ -200,3 +200,21 @@ def make_output_directory(path: Path) -> Path:
     except OSError as problem:
         raise UserError(f"{path} cannot be created: {problem.strerror}; choose another path") from None
     return path
+
+
+def unreadable_file(directory: Path) -> str:
+    """Why a file under ``directory`` cannot be opened and read; empty when all can."""
+
+    def stop(problem: OSError) -> None:
+        raise problem
+
+    try:
+        for folder, _, names in os.walk(directory, onerror=stop):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    file.read(1)
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        return f"{problem.strerror}: {problem.filename or directory}"
+    return ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+
+log = logging.getLogger("xltjax")
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
@@ -21,12 +24,12 @@ def progress(title: str, total: int, start: int = 0, *, quiet: bool = False) -> 
         title: what is being done.
         total: how many units of work there are.
         start: how many of them were done before.
-        quiet: show nothing.
+        quiet: show nothing, as where only warnings are logged.
 
     Yields:
         ``advance(count=1, note="")``, which says that ``count`` further units are done.
     """
-    if quiet:
+    if quiet or log.level > logging.INFO:
         yield lambda count=1, note="": None
     elif sys.stderr.isatty():
         yield from _bar(title, total, start)

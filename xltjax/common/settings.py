@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -226,16 +227,20 @@ def _find_config(name: str) -> Path:
     raise UserError(f"config {name!r} is neither a file nor a shipped config; {did_you_mean(key, shipped)}")
 
 
-def to_yaml(config: Any, *, saved_only: bool = False) -> str:
+def to_yaml(config: Any, *, saved_only: bool = False, explained: bool = False) -> str:
     """The resolved settings as YAML that ``--config`` reads back to an equal config.
 
     Args:
         config: a dataclass of settings.
         saved_only: leave out the settings that do not belong to the run (``setting(..., saved=False)``).
+        explained: write the help text of each setting above it, as a comment.
     """
-    values = {}
+    lines = []
     for field in dataclasses.fields(config):
         if field.metadata["saved"] or not saved_only:
             value = getattr(config, field.name)
-            values[field.name] = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            if explained:
+                lines += [f"# {line}\n" for line in textwrap.wrap(field.metadata["help"], 100)]
+            item = {field.name: list(value) if isinstance(value, tuple) else value}
+            lines.append(yaml.safe_dump(item, allow_unicode=True))
+    return "".join(lines)

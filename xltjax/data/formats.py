@@ -14,7 +14,7 @@ from xltjax.data.conversations import Conversation, Message
 from xltjax.data.reading.files import choose_files
 from xltjax.data.reading.report import BadRowError, NothingToLearnError, RowReport
 from xltjax.data.reading.turns import Note, as_conversation, as_list, as_text, as_turns
-from xltjax.data.rows import is_chat, iterate_rows
+from xltjax.data.rows import is_chat, iterate_rows, listed
 
 ACCEPTED = (
     "Dolly (instruction, context, response), Alpaca (instruction, input, output, system, history), "
@@ -131,15 +131,7 @@ def _turns(row: Mapping[str, Any], kind: str, note: Note) -> list[Message]:
         return [*prompt, *_prompt_or_answer(row, "completion", "assistant", note)]
     if kind:
         return as_turns(row[kind], kind, note)
-    raise BadRowError(f"the row has the keys {_listed(row)}; accepted: {ACCEPTED}")
-
-
-def _listed(keys: Iterable[Any]) -> str:
-    """Keys for an error message, without what would make it long or break its line."""
-    shown = [
-        key if len(key) <= 40 and key.isprintable() else f"{key!r:.40}" for key in sorted(map(str, keys))
-    ]
-    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") or "(none)"
+    raise BadRowError(f"the row has the keys {listed(row)}; accepted: {ACCEPTED}")
 
 
 def _exchange(row: Mapping[str, Any]) -> list[Message]:

@@ -150,13 +150,17 @@ def _file(path: Path, wanted: Sequence[str] | None) -> list[Instruction]:
     return [row for row in rows if row.language in chosen]
 
 
+# A language in the name of a file, also with script and region; codes of three letters are also words, such as "new".
+_TAG = re.compile("[a-z]{2}([-_]([A-Z][a-z]{3}|[A-Z]{2}))*")
+
+
 def _name_parts(path: Path) -> tuple[str, str]:
     """The name and the language of ``name.fr.jsonl`` or ``name/fr.jsonl``; the language may be empty."""
     name, _, language = path.stem.rpartition(".")
-    if name and re.fullmatch("[a-z]{2}", language):
-        return name, language
-    if re.fullmatch("[a-z]{2}", path.stem):
-        return path.resolve().parent.name, path.stem
+    if name and _TAG.fullmatch(language):
+        return name, find_language(language) or language
+    if _TAG.fullmatch(path.stem):
+        return path.resolve().parent.name, find_language(path.stem) or path.stem
     return path.stem, ""
 
 

@@ -1,8 +1,11 @@
-"""The responses of models: the line of ``responses.jsonl``, and reading it, AlpacaEval outputs and chat lists."""
+"""The responses of models: the line of ``responses.jsonl``, and reading it and the files of other tools."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +13,14 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.languages import language_code
-from xltjax.data.rows import is_chat, iterate_rows
+from xltjax.data.reading.answers import RowKeys, may_repeat, origin, read_answers
+from xltjax.data.reading.report import BadRowError
+from xltjax.data.reading.tables import DELIMITERS
+from xltjax.data.rows import file_format, iterate_rows
+
+log = logging.getLogger("xltjax")
+
+NO_KEYS = RowKeys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,93 +89,120 @@ _FIELDS = {f.name for f in dataclasses.fields(Response)} - {"extra"}
 _TEXT_FIELDS = sorted(_FIELDS - {"modifier", "prompt_tokens", "response_tokens"})
 
 
-def read_responses(paths: Iterable[Path | str], language: str = "") -> list[Response]:
+def read_responses(
+    paths: Iterable[Path | str], language: str = "", keys: RowKeys = NO_KEYS
+) -> list[Response]:
     """Every response of ``iterate_responses``, in a list."""
-    return list(iterate_responses(paths, language))
+    return list(iterate_responses(paths, language, keys))
 
 
-def iterate_responses(paths: Iterable[Path | str], language: str = "") -> Iterator[Response]:
-    """Stream the responses of several files; JSON Lines are read one line at a time.
+def iterate_responses(
+    paths: Iterable[Path | str], language: str = "", keys: RowKeys = NO_KEYS
+) -> Iterator[Response]:
+    """Stream the responses of several files; JSON Lines, CSV and TSV are read one line at a time.
 
     A row is recognized by its keys: ``id`` and ``response`` (our own files); ``instruction`` and ``output``
-    (AlpacaEval; ``generator`` is the model); ``messages``, or a bare list of ``{role, content}``, which ends
-    with the assistant's answer. A row without an ``id`` gets ``<file name>/<number>``, and a row without a
-    model gets the name of the file.
+    (AlpacaEval; ``generator`` is the model), or ``output_1`` and ``output_2`` (its annotations of pairs); ``prompt``
+    and ``completion``; ``resps`` (samples of lm-eval); ``messages``, ``conversations``, or a bare list of
+    ``{role, content}``, which ends with the assistant's answer. A row without an ``id`` gets
+    ``<file name>/<number>``, and a row without a model gets the name of the file. Names that are whole numbers are
+    read as text.
+
+    An answer that a file of pairs or of samples repeats for another pair or filter is one response.
 
     Args:
-        paths: JSON Lines files, or JSON files that hold one list.
+        paths: JSON Lines, CSV, TSV or Parquet files, or JSON files that hold one list; gzipped or not.
         language: the expected language of rows that do not name one.
+        keys: the keys of rows in other formats.
 
     Raises:
         UserError: for a file or row that cannot be read as responses, or when one model has two responses
             with the same id.
     """
     default = language_code(language) if language else ""
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], tuple[str, int]] = {}  # the place, and a hash of the answer
     for path in map(Path, paths):
-        empty = True
-        for number, (place, row) in enumerate(iterate_rows(path), start=1):
-            empty = False
-            response = _response(row, place, path.stem, number, default)
-            if response.key in seen:
-                raise UserError(
-                    f"{place}: the id {response.id!r} comes twice for the model {response.model!r}; "
-                    "ids must be unique within a model"
-                )
-            seen.add(response.key)
-            yield response
-        if empty:
+        source, table = origin(path), file_format(path) in DELIMITERS
+        count = repeated = 0
+        for count, (place, row) in enumerate(iterate_rows(path), start=1):
+            try:
+                found = read_answers(_of_table(row) if table else row, count, source, keys)
+                responses = [_response(values, default) for values in found]
+            except (BadRowError, UserError) as problem:
+                raise UserError(f"{place}: {problem}") from None
+            for response in responses:
+                first, answer = seen.get(response.key, ("", 0))
+                if not first:
+                    seen[response.key] = place, hash(response.response)
+                    yield response
+                elif may_repeat(row) and answer == hash(response.response):
+                    repeated += 1
+                else:
+                    raise UserError(
+                        f"{place}: the id {response.id!r} comes twice for the model {response.model!r}, first in "
+                        f"{first}; ids must be unique within a model (--id-key and --model-key name other keys)"
+                    )
+        if not count:
             raise UserError(f"{path} holds no responses")
+        if repeated:
+            log.info("notice: %s: %d answers are repeated, and count once", path, repeated)
 
 
-def _response(row: Any, place: str, stem: str, number: int, language: str) -> Response:
-    given = _values(row, place)
+def responses_of(rows: Iterable[Any], language: str = "", keys: RowKeys = NO_KEYS) -> list[Response]:
+    """The responses in rows that are in memory, in the formats of ``iterate_responses``.
+
+    A row without a model is one of the model ``model``.
+
+    Raises:
+        UserError: for a row that is not a response, or when one model has two responses with the same id.
+    """
+    default = language_code(language) if language else ""
+    found: dict[tuple[str, str], Response] = {}
+    for index, row in enumerate(rows):
+        place = f"responses[{index}]"
+        try:
+            answers = read_answers(row, index + 1, origin(Path("model")), keys)
+            responses = [_response(values, default) for values in answers]
+        except (BadRowError, UserError) as problem:
+            raise UserError(f"{place}: {problem}") from None
+        for response in responses:
+            if found.setdefault(response.key, response) is not response:
+                raise UserError(
+                    f"{place}: the id {response.id!r} comes twice for the model {response.model!r}"
+                )
+    return list(found.values())
+
+
+def _of_table(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a CSV or TSV file, whose cells are texts, with the types of our fields; an empty cell is null."""
+    values = {key: value or None for key, value in row.items()}
+    for key in ("prompt_tokens", "response_tokens"):
+        value = values.get(key)
+        if value is not None and value.isdecimal():
+            values[key] = int(value)
+    if modifier := values.get("modifier"):
+        with contextlib.suppress(ValueError, RecursionError):
+            values["modifier"] = json.loads(modifier)
+    return values
+
+
+def _response(given: Mapping[str, Any], language: str) -> Response:
+    """A response with the values of a row; other keys than those of the fields are ``extra``.
+
+    Raises:
+        BadRowError: for a value of the wrong type.
+        UserError: for a language that is not known.
+    """
     extra = {key: value for key, value in given.items() if key not in _FIELDS}
-    values: dict[str, Any] = {"id": f"{stem}/{number}", "model": stem}
-    values |= {key: value for key, value in given.items() if key in _FIELDS and value is not None}
-    if isinstance(values["id"], int):
-        values["id"] = str(values["id"])
+    values = {key: value for key, value in given.items() if key in _FIELDS and value is not None}
     for key in _TEXT_FIELDS:
         if not isinstance(values.get(key, ""), str):
-            raise UserError(f"{place}: {key} must be text, not {values[key]!r:.40}")
+            raise BadRowError(f"{key} must be text, not {values[key]!r:.40}")
     for key in ("prompt_tokens", "response_tokens"):
         if not isinstance(values.get(key, 0), int):
-            raise UserError(f"{place}: {key} must be a whole number, not {values[key]!r:.40}")
+            raise BadRowError(f"{key} must be a whole number, not {values[key]!r:.40}")
     modifier = values.get("modifier")
     if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
-        raise UserError(f'{place}: modifier must be {{"name": ..., "params": {{...}}}}')
-    try:
-        values["language"] = language_code(values["language"]) if values.get("language") else language
-    except UserError as problem:
-        raise UserError(f"{place}: {problem}") from None
+        raise BadRowError('modifier must be {"name": ..., "params": {...}}')
+    values["language"] = language_code(values["language"]) if values.get("language") else language
     return Response(**values, extra=extra)
-
-
-def _values(row: Any, place: str) -> dict[str, Any]:
-    """The values of the row under the names of the fields of ``Response``."""
-    if is_chat(row):
-        row = {"messages": row}
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: a response is an object or a list of chat messages, not {row!r:.40}")
-    if "response" in row:
-        if row.get("id") in (None, ""):
-            raise UserError(f"{place}: the response has no id")
-        return row
-    values = dict(row)
-    if "output" in row and "instruction" in row:
-        values["response"] = values.pop("output")
-        values["model"] = values.pop("generator", None) or row.get("model")
-    elif is_chat(row.get("messages")):
-        *prompt, answer = values.pop("messages")
-        if answer["role"] != "assistant":
-            raise UserError(f"{place}: the chat does not end with an assistant's answer; generate one first")
-        values["instruction"] = "\n".join(
-            turn["content"] for turn in prompt if turn["role"] == "user" and isinstance(turn["content"], str)
-        )
-        values["response"] = answer["content"]
-    else:
-        raise UserError(
-            f"{place}: keys {', '.join(sorted(map(str, row)))} are not a response; expected "
-            "id and response, or instruction and output, or messages"
-        )
-    return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,14 @@ def is_chat(row: Any) -> bool:
         and len(row) > 0
         and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in row)
     )
+
+
+def listed(keys: Iterable[Any]) -> str:
+    """Keys for an error message, without what would make it long or break its line."""
+    shown = [
+        key if len(key) <= 40 and key.isprintable() else f"{key!r:.40}" for key in sorted(map(str, keys))
+    ]
+    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") or "(none)"
 
 
 def file_format(path: Path) -> str:

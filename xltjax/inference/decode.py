@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.cached_attention import write_prompts
+from xltjax.attention.cached import write_prompts
 from xltjax.inference.sampling import SamplingParams, sample
 from xltjax.kv_cache import KVCache
 from xltjax.llama import Llama
@@ -94,7 +94,7 @@ def prefill(
         state: donated.
         tokens: [R, T] int32, padded on the right.
         lengths: [R] int32, of the prompts.
-        slots: [R] int32, see ``cached_attention.write_prompts``.
+        slots: [R] int32, see ``attention.cached.write_prompts``.
         seed: [R] uint32.
         sampling: how tokens are sampled.
         eos: ids that end an answer.

@@ -12,6 +12,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.model_parts import AROUND, check_parts
 from xltjax.common.settings import setting
 from xltjax.data.corpora import Overlong
 from xltjax.data.packing import BatchShape
@@ -60,7 +61,8 @@ class TrainConfig:
     # fmt: off
     model: str = model_setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.")
     base: str = model_setting(
-        "", "Where the base of --model, a LoRA run, lies now, if it was moved.", affects_result=False, saved=False)
+        "", "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
+        affects_result=False, saved=False)
     resize_vocabulary: bool = model_setting(
         False, "Add rows to embedding and head for tokens that only the tokenizer has, each the mean of the others.")
     mesh: str = model_setting(
@@ -103,6 +105,9 @@ class TrainConfig:
     rows_per_device: int = batch_setting(
         0, "Rows a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
         affects_result=False)
+    train_layers: tuple[str, ...] = optimization_setting(
+        (), "Layers that are trained, such as 0-3,28-31 or last-4; also embed, norm, head. The rest is frozen; "
+        "everything is trained when not given.")
     steps: int = optimization_setting(1000, "Updates.")
     learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
     learning_rates: tuple[float, ...] = optimization_setting(
@@ -173,6 +178,9 @@ class TrainConfig:
         self._require("lora_dropout", not self.lora_dropout or bool(self.lora_rank), "0 without --lora-rank")
         self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
         check_targets(self.lora_targets)
+        check_parts(self.train_layers, "train_layers")
+        if self.lora_rank and (around := [name for name in self.train_layers if name in AROUND]):
+            raise UserError(f"train_layers: {around[0]} gets no adapter; with --lora-rank, name layers alone")
         if self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from xltjax.attention import SCORE_BYTES
+from xltjax.attention.packed import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.data.corpora import load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
@@ -23,6 +24,7 @@ from xltjax.lora import lora_parameters
 from xltjax.mesh import parse_mesh
 from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
+from xltjax.training.trained import trained_parts
 
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 MIB = 1 << 20
@@ -69,11 +71,15 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     shape = config.batch_shape()
     stored, computed = (jnp.dtype(dtype).itemsize for dtype in DTYPES[config.precision])
     model = Llama(llama, vocab_multiple=data * tensor)
-    everything = sum(math.prod(v.shape) for v in parameters(model).values())
-    trained = (
-        lora_parameters(model, config.lora_rank, config.lora_targets) if config.lora_rank else everything
-    )
-    frozen = everything if config.lora_rank else 0
+    parts = trained_parts(config, llama)
+    sizes = {name: math.prod(v.shape) for name, v in parameters(model).items()}
+    everything = sum(sizes.values())
+    if config.lora_rank:
+        trained = lora_parameters(model, config.lora_rank, config.lora_targets, parts)
+        frozen = everything
+    else:
+        trained = sum(size for name, size in sizes.items() if not parts or part_of(name) in parts)
+        frozen = everything - trained
     shards = data * tensor
     rows = shape.rows * shape.joined / (replicas * data)
     tokens = rows * shape.length
@@ -90,15 +96,18 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     }[config.remat]
     per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
     logits = 3 * min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
-    head_gradient = 0 if config.lora_rank else 4 * llama.vocab_size * width / tensor
-    per_token = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
+    head = "embed" if llama.tied_embeddings else "head"
+    frozen_head = config.lora_rank or (parts and head not in parts)
+    head_gradient = 0 if frozen_head else 4 * llama.vocab_size * width / tensor
+    backward = llama.num_layers - lowest_layer(parts, llama.num_layers)
+    per_token = model.flops_per_token(shape.length, parts=parts, adapters=bool(config.lora_rank))
     update = shape.tokens * shape.micro_batches
     accumulated = 4 if shape.micro_batches > shape.joined else 0
     return Plan(
         weights=(trained * stored + frozen * computed) / shards,
         gradients=trained * (stored + accumulated) / shards,
         moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
-        activations=kept * llama.num_layers + 2 * linear_outputs + 2 * scores,
+        activations=kept * backward + 2 * linear_outputs + 2 * scores,
         logits=logits + head_gradient,
         gathered=2 * per_layer * computed / tensor if data > 1 else 0,
         flops=per_token * update,
@@ -140,8 +149,10 @@ def _easier(config: TrainConfig) -> Iterator[TrainConfig]:
         yield dataclasses.replace(current, mesh=f"{prefix}{data * factor}x{tensor}")
 
 
-def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) -> tuple[int, float]:
-    """The tokens of one pass over the data, and how many passes the run makes.
+def learned_epochs(
+    config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer
+) -> tuple[int, float, list[float]]:
+    """The tokens of one pass over the data, how many such passes the run makes, and how often it sees each source.
 
     Raises:
         UserError: when the data cannot be read.
@@ -150,8 +161,13 @@ def learned_epochs(config: TrainConfig, plan: Plan, tokenizer: ChatTokenizer) ->
         config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong,
         split=config.split, report=RowReport(config.bad_rows),
     )  # fmt: skip
-    epoch = sum(len(example.ids) - 1 for corpus in corpora for example in corpus.examples)
-    return epoch, config.steps * plan.tokens / epoch
+    tokens = [sum(len(example.ids) - 1 for example in corpus.examples) for corpus in corpora]
+    # A source is chosen by its weight for each example, so that it gives rows in this proportion, and tokens by
+    # their length.
+    rates = [corpus.weight / len(corpus.examples) for corpus in corpora]  # of each example
+    drawn = sum(rate * count for rate, count in zip(rates, tokens, strict=True))
+    epoch, learned = sum(tokens), config.steps * plan.tokens
+    return epoch, learned / epoch, [learned * rate / drawn for rate in rates]
 
 
 def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer | None = None) -> None:
@@ -179,8 +195,12 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     work = f"{plan.flops / 1e12:,.1f} TFLOP" if plan.flops >= 1e12 else f"{plan.flops / 1e9:,.1f} GFLOP"
     console.print(f"one update: {plan.tokens:,} tokens at most, {work}")
     if tokenizer is not None and config.data:
-        tokens, epochs = learned_epochs(config, plan, tokenizer)
+        tokens, epochs, each = learned_epochs(config, plan, tokenizer)
         console.print(f"one epoch: {tokens:,} tokens; the run sees the data {epochs:.1f} times")
+        for source, times in zip(config.data, each, strict=True) if config.data_weights else ():
+            console.print(
+                f"with its weight, {source} is seen {times:.1f} times", soft_wrap=True, markup=False
+            )
 
 
 def _duration(seconds: float) -> str:

@@ -26,6 +26,7 @@ from xltjax.common.files import (
     check_output_directory,
     make_output_directory,
     read_json_object,
+    read_jsonl,
     read_text,
 )
 from xltjax.common.provenance import provenance, sha256
@@ -115,6 +116,11 @@ class Run:
         return self.config.lora_rank > 0
 
     @property
+    def partial(self) -> bool:
+        """Whether the checkpoints hold only adapters or some of the layers, and ``base`` holds the rest."""
+        return self.lora or bool(self.config.train_layers)
+
+    @property
     def base(self) -> Base:
         """Where the base model lies, and its fingerprint."""
         known = self._provenance().get("base")
@@ -132,6 +138,11 @@ class Run:
     def metrics_file(self) -> Path:
         """One line of JSON per logged update."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was measured at each logged update, as ``metrics_file`` holds it."""
+        return list(read_jsonl(self.metrics_file)) if self.metrics_file.is_file() else []
 
     @property
     def samples_file(self) -> Path:
@@ -188,7 +199,7 @@ class Run:
 
         Args:
             like: the shape and sharding of each weight that is wanted.
-            dtype: of the arrays; None keeps the one in which each is stored.
+            dtype: of the arrays; None keeps the one in which each is stored, and a mapping gives that of each.
 
         Raises:
             UserError: when there is no such checkpoint.
@@ -196,7 +207,8 @@ class Run:
         step = self.step
         with contextlib.closing(self.checkpoints()) as checkpoints:
             stored = checkpoints.dtypes(step)
-            wanted = {name: each.update(dtype=dtype or stored[name]) for name, each in like.items()}
+            kinds = dtype if isinstance(dtype, Mapping) else dict.fromkeys(like, dtype)
+            wanted = {name: each.update(dtype=kinds[name] or stored[name]) for name, each in like.items()}
             return checkpoints.read(step, "weights", wanted)
 
     def check_resumable(

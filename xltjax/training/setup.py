@@ -24,6 +24,7 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.samples import Samples
 from xltjax.training.step import in_host_memory, make_train_step
+from xltjax.training.trained import trained_parts
 from xltjax.training.validation import Validation
 
 log = logging.getLogger("xltjax")
@@ -132,8 +133,9 @@ def set_up(
             raise UserError("--sample-every works in runs of one process only")
         samples = Samples(config.sample_prompts, tokenizer, mesh, model.config.max_positions)
     prepare_model(config, model, mesh)
-    flops = model.flops_per_token(shape.length, passes=2 if config.lora_rank else 3)
-    start, frozen, rebuild = partition(model)
+    parts = trained_parts(config, model.config)
+    flops = model.flops_per_token(shape.length, parts=parts, adapters=bool(config.lora_rank))
+    start, frozen, rebuild = partition(model, parts)
     if len(config.runs()) > 1:
         start = jax.tree.map(in_host_memory, start)
     transform = adamw(
@@ -153,12 +155,6 @@ def set_up(
     )  # fmt: skip
 
 
-def stored_dtype(config: TrainConfig) -> Any:
-    """The dtype in which the model's weights are loaded: a frozen base is stored as it computes."""
-    stored, computed = DTYPES[config.precision]
-    return computed if config.lora_rank else stored
-
-
 def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
     """Merge the adapters that ``model`` has, and add new ones when LoRA is asked for."""
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
@@ -171,6 +167,7 @@ def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
             rank=config.lora_rank,
             alpha=config.lora_alpha,
             targets=config.lora_targets,
+            parts=trained_parts(config, model.config),
             dtype=DTYPES[config.precision][0],
         )
 

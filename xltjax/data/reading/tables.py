@@ -40,7 +40,8 @@ def delimited_rows(
 
     Args:
         path: the file, which may be gzipped.
-        delimiter: what stands between cells.
+        delimiter: what stands between cells; a header without a comma may have semicolons, as spreadsheets write
+            them where the comma stands in decimals.
         on_bad: called with the place of a row with too many or too few cells, and the reason.
 
     Raises:
@@ -48,7 +49,8 @@ def delimited_rows(
     """
     csv.field_size_limit(2**31 - 1)  # answers may be longer than the usual limit of 128 KiB
     with open_text(path, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader(file, delimiter=_delimiter(file.readline(), delimiter))
+        file.seek(0)
         try:
             header = next(reader, [])
             twice = sorted({name for name in header if header.count(name) > 1})
@@ -62,3 +64,7 @@ def delimited_rows(
                     on_bad(place, f"{len(cells)} cells, but the header names {len(header)} columns")
         except csv.Error as problem:
             raise UserError(f"{path}, line {reader.line_num}: {problem}") from None
+
+
+def _delimiter(header: str, given: str) -> str:
+    return ";" if given == "," and "," not in header and ";" in header else given

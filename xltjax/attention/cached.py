@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention import HEADS
+from xltjax.attention.packed import HEADS
 from xltjax.kv_cache import CACHE, LayerCache
 from xltjax.mesh import BATCH
 

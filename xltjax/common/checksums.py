@@ -15,13 +15,13 @@ def bit_sums(arrays: Mapping[str, Array]) -> dict[str, int]:
     """For each array, the sum of its elements' bit patterns modulo 2**32.
 
     Any single changed bit changes the sum, and rows of zeros, with which tables are padded, do not. Integer sums are
-    exact, so every layout on devices gives the same. The sums are computed where the arrays are, in parallel.
+    exact, so every layout on devices gives the same. The sums are computed where the arrays are.
 
     Args:
         arrays: arrays of elements of 1, 2 or 4 bytes, on devices or in host memory.
     """
-    sums = {key: _bit_sum(_on_device(array)) for key, array in arrays.items()}
-    return {key: int(total) for key, total in sums.items()}
+    # Each is awaited: on the CPU, sums over several devices that run at once can wait for each other for ever.
+    return {key: int(_bit_sum(_on_device(array))) for key, array in arrays.items()}
 
 
 @jax.jit

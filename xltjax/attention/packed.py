@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.cudnn_attention import cudnn_attention, suits_cudnn
+from xltjax.attention.cudnn import cudnn_attention, suits_cudnn
 from xltjax.mesh import BATCH
 
 HEADS = P(BATCH, None, "tensor", None)  # queries, keys, values: [B, T, N, H]

@@ -1,0 +1,95 @@
+"""``xltjax.evaluate``: the scores of responses from Python, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.settings import build
+from xltjax.data.responses import Response, read_responses, responses_of
+from xltjax.eval.modifiers import command as modifiers
+from xltjax.eval.scores import Score
+from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
+
+GROUPS: dict[str, Sequence[str]] = {"surface": METRICS, "modifiers": modifiers.METRICS}
+NAMES = (*GROUPS, *METRICS, *modifiers.METRICS)
+
+
+def evaluate(
+    responses: str | Path | Iterable[str | Path | Mapping[str, Any] | Response],
+    metrics: str | Sequence[str] = "surface",
+    *,
+    language: str = "",
+    **settings: Any,
+) -> list[Score]:
+    """Score responses with metrics that need no language model.
+
+    Args:
+        responses: a file or files of any format that ``python -m xltjax.eval surface`` reads, or rows of them, such
+            as ``{"id": "1", "language": "fr", "response": "Bonjour."}``.
+        metrics: ``"surface"`` (language and spelling), ``"modifiers"``, or names of single metrics, such as
+            ``"language_correct"``.
+        language: the expected language of responses that do not name one.
+        **settings: ``languages``, ``lid_model``, ``dictionaries``, ``word_list`` and ``english_words``, as in
+            ``python -m xltjax.eval surface --help``.
+
+    Returns:
+        The scores, in the order of the responses; ``score.row()`` is a dict. A score whose ``state`` is not ``ok``
+        has no value.
+
+    Raises:
+        UserError: naming what cannot be used.
+    """
+    wanted = _names(metrics)
+    found = _responses(responses, language)
+    config = build(SurfaceConfig, {key: _plain(value) for key, value in settings.items()})
+    scores: list[Score] = []
+    for response, each in _scored(found, wanted, config):
+        scores += [
+            replace(score, model=response.model, language=response.language)
+            for score in each
+            if score.metric in wanted
+        ]
+    return scores
+
+
+def _scored(
+    responses: Sequence[Response], wanted: frozenset[str], config: SurfaceConfig
+) -> Iterator[tuple[Response, list[Score]]]:
+    surface = SurfaceMetrics(config) if wanted & frozenset(METRICS) else None
+    checks = modifiers.Checks(responses, config.lid_model) if wanted & frozenset(modifiers.METRICS) else None
+    if surface and not any(response.language for response in responses):
+        raise UserError("the responses do not say which language is expected; give language=")
+    for response in responses:
+        yield response, surface(response) if surface else []
+        if checks and response.modifier is not None:
+            yield checks.asked(response), checks(response)
+
+
+def _names(metrics: str | Sequence[str]) -> frozenset[str]:
+    names: set[str] = set()
+    for name in [metrics] if isinstance(metrics, str) else metrics:
+        if name not in NAMES:
+            raise UserError(f"metrics: {name!r} is not known; {did_you_mean(str(name), NAMES)}")
+        names |= set(GROUPS.get(name, (name,)))
+    return frozenset(names)
+
+
+def _responses(given: Any, language: str) -> list[Response]:
+    items: list[Any] = [given] if isinstance(given, (str, Path, Mapping)) else list(given)
+    if not items:
+        raise UserError("responses is empty")
+    if all(isinstance(item, Response) for item in items):
+        return items
+    if all(isinstance(item, (str, Path)) for item in items):
+        return read_responses(items, language)
+    return responses_of(items, language)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,408 @@
+"""xltjax from Python: ``load`` a model, ``fit`` one, ``evaluate`` answers.
+
+The package exports the names of this module, which it imports when the first of them is used. Whatever a caller can
+correct is a ``UserError``: one line that names the argument.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.settings import build
+from xltjax.converters.export_hf import save_hf
+from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
+from xltjax.converters.peft import save_peft
+from xltjax.data.conversations import Message, half_surrogate
+from xltjax.data.model_files import end_ids
+from xltjax.data.templates import TEMPLATES
+from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
+from xltjax.inference.engine import Engine
+from xltjax.inference.logprobs import sequence_logprobs
+from xltjax.inference.sampling import SamplingParams
+from xltjax.llama import Llama
+from xltjax.lora import has_lora, merge
+from xltjax.mesh import batch_size, make_mesh
+from xltjax.miniature import model_path
+from xltjax.train import fit as train
+from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.run import Run
+
+PathLike = str | Path
+Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
+ROLES = ("system", "user", "assistant")
+KINDS = ("bfloat16", "float16", "float32")
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def _in_terms_of_arguments() -> Iterator[None]:
+    """Let messages name arguments of Python (``base=``) where those of commands name flags (``--base DIR``)."""
+    try:
+        yield
+    except UserError as problem:
+        said = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_") + "=", str(problem))
+        raise type(problem)(said) if said != str(problem) else problem from None
+
+
+@contextlib.contextmanager
+def _naming(argument: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as problem:
+        raise UserError(f"{argument}: {problem}") from None
+
+
+def _for_python(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    @functools.wraps(function)
+    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with _in_terms_of_arguments():
+            return function(*arguments, **named)
+
+    return called
+
+
+class Model:
+    """A language model with its tokenizer on a mesh of devices; ``load`` makes it.
+
+    Attributes:
+        llama: the ``flax.nnx`` module.
+        mesh: the devices that hold it.
+        tokenizer: the tokenizer together with the chat template.
+    """
+
+    def __init__(self, llama: Llama, mesh: Mesh, tokenizer: ChatTokenizer, source: Path, date: str):
+        """Take what ``load`` has loaded from the directory ``source``, and the date that its template writes."""
+        self.llama, self.mesh, self.tokenizer = llama, mesh, tokenizer
+        self._source, self._date = source, date
+
+    @_for_python
+    def generate(
+        self,
+        prompts: Sequence[str | Chat],
+        *,
+        max_new_tokens: int = 512,
+        repetition_penalty: float = 1.1,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> list[str]:
+        """The model's answers, in the order of the prompts; no answer depends on the others.
+
+        Args:
+            prompts: instructions, or chats as lists of ``{"role": ..., "content": ...}`` with the roles system, user
+                and assistant, which end with a turn of the user.
+            max_new_tokens: most tokens of an answer.
+            repetition_penalty: divides the logits of tokens that were already there (1: no penalty).
+            temperature: 0 is greedy decoding.
+            top_k: sample among so many tokens; 0 for all.
+            top_p: sample among the most probable tokens that have this probability together.
+            batch_size: most answers that are decoded at once, over the whole mesh.
+            seed: of sampling.
+
+        Raises:
+            UserError: naming the argument that cannot be used.
+        """
+        sampling = SamplingParams(
+            _number("repetition_penalty", repetition_penalty), _number("temperature", temperature),
+            _whole("top_k", top_k, 0), _number("top_p", top_p),
+        )  # fmt: skip
+        asked = _list("prompts", prompts)
+        rows = self._rows(batch_size, len(asked))
+        room = self.llama.config.max_positions - _whole("max_new_tokens", max_new_tokens, 1)
+        conversations = [
+            _conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))
+        ]
+        self._check("prompts", conversations)
+        encoded = self.tokenizer.prompts(conversations)
+        for index, ids in enumerate(encoded):
+            if len(ids) > room:
+                raise UserError(
+                    f"prompts[{index}] has {len(ids)} tokens, which with max_new_tokens {max_new_tokens} are "
+                    f"more than the model's {self.llama.config.max_positions} positions"
+                )
+        if not encoded:
+            return []
+        engine = Engine(
+            self.llama, self.mesh, slots=rows, max_new_tokens=max_new_tokens,
+            sampling=sampling, eos=end_ids(self.tokenizer), seed=seed,
+        )  # fmt: skip
+        answers = dict(engine.generate(enumerate(encoded)))
+        return [self.tokenizer.decode(answers[index].ids) for index in range(len(encoded))]
+
+    @_for_python
+    def logprobs(
+        self, prompts: Sequence[str | Chat], answers: Sequence[str], *, batch_size: int = 8
+    ) -> np.ndarray:
+        """log P(answer | prompt) in nats, the sum over all tokens that training would learn: the answer and its end.
+
+        Args:
+            prompts: as for ``generate``.
+            answers: one text for each prompt.
+            batch_size: rows of one forward pass, over the whole mesh.
+
+        Returns:
+            float64 [N], in the order of the prompts.
+
+        Raises:
+            UserError: naming the argument that cannot be used.
+        """
+        asked = [_conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))]
+        texts = _list("answers", answers)
+        for index, text in enumerate(texts):
+            _text(f"answers[{index}]", text)
+        if len(texts) != len(asked):
+            raise UserError(f"answers: {len(texts)} for {len(asked)} prompts; give one for each")
+        history = [tuple(dataclasses.replace(turn, learned=False) for turn in chat) for chat in asked]
+        whole = [(*chat, Message("assistant", text)) for chat, text in zip(history, texts, strict=True)]
+        self._check("prompts", whole)
+        examples = self.tokenizer.examples(whole)
+        most = self.llama.config.max_positions
+        for index, example in enumerate(examples):
+            if len(example.ids) > most:
+                raise UserError(
+                    f"prompts[{index}] and its answer have {len(example.ids)} tokens, and the model {most} positions"
+                )
+        starts = [int(np.argmax(example.loss_mask)) for example in examples]
+        return sequence_logprobs(
+            self.llama,
+            self.mesh,
+            [example.ids[:start].tolist() for example, start in zip(examples, starts, strict=True)],
+            [example.ids[start:].tolist() for example, start in zip(examples, starts, strict=True)],
+            batch_size=_whole("batch_size", batch_size, 1),
+        )
+
+    @_for_python
+    def save_hf(self, directory: PathLike, *, merge_lora: bool = False, overwrite: bool = False) -> Path:
+        """Write the model with its tokenizer and chat template as a Hugging Face directory.
+
+        Args:
+            directory: what to create.
+            merge_lora: merge the adapters into the weights, here too. A model without adapters has nothing to merge.
+            overwrite: replace a directory that is not empty.
+
+        Raises:
+            UserError: when the directory is taken, or ``merge_lora`` does not fit the model.
+        """
+        target = Path(_path("directory", directory))
+        if has_lora(self.llama) != merge_lora:
+            raise UserError(
+                "the model has no adapters, so there is nothing to merge; leave out merge_lora="
+                if merge_lora
+                else "the model has LoRA adapters; give merge_lora=True, or write them alone with save_peft"
+            )
+        if merge_lora:
+            merge(self.llama)
+        save_hf(
+            self.llama,
+            target,
+            base=config_directory(self._source),
+            template=self.tokenizer.template,
+            template_date=self._date,
+            overwrite=overwrite,
+        )
+        return target
+
+    @_for_python
+    def save_peft(self, directory: PathLike, *, base: PathLike = "", overwrite: bool = False) -> Path:
+        """Write the adapters as a directory that PEFT loads.
+
+        Args:
+            directory: what to create.
+            base: the path or id of the base model that the adapter names; where it was loaded from by default.
+            overwrite: replace a directory that is not empty.
+
+        Raises:
+            UserError: when the model has no adapters, the base is a run, or the directory is taken.
+        """
+        target = Path(_path("directory", directory))
+        run = Run.find(self._source)
+        name = str(base) or (run.base.location if run else str(self._source.resolve()))
+        if has_lora(self.llama) and Run.find(name):
+            raise UserError(
+                f"base: {name} is a run, which PEFT cannot load; save it with save_hf and name it here"
+            )
+        save_peft(self.llama, target, base_name=name, tokenizer=self.tokenizer, overwrite=overwrite)
+        return target
+
+    def _check(self, argument: str, conversations: Sequence[Sequence[Message]]) -> None:
+        """Refuse conversations that the chat template cannot write, by their place in the argument."""
+        for index, chat in enumerate(conversations):
+            with _naming(f"{argument}[{index}]"):
+                self.tokenizer.check(chat)
+
+    def _rows(self, most: int, wanted: int) -> int:
+        """At most ``most`` answers at once, no more than wanted, and a multiple of the mesh's data devices."""
+        parts = batch_size(self.mesh)
+        if _whole("batch_size", most, 1) % parts:
+            raise UserError(
+                f"batch_size {most} cannot be split over {parts} data devices; give a multiple of {parts}"
+            )
+        return min(most, math.ceil(max(wanted, 1) / parts) * parts)
+
+
+@_for_python
+def load(
+    model: PathLike,
+    *,
+    adapter: PathLike | None = None,
+    mesh: str = "1x1",
+    dtype: str | None = None,
+    template: str | None = None,
+    base: PathLike = "",
+) -> Model:
+    """Load a model with its tokenizer.
+
+    Args:
+        model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
+        adapter: a PEFT directory or LoRA run to put upon it.
+        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
+        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
+        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
+        base: where the base of a LoRA run lies now, if it was moved.
+
+    Raises:
+        UserError: naming what cannot be used.
+    """
+    place, upon = _path("model", model), None if adapter is None else Path(_path("adapter", adapter))
+    if not isinstance(mesh, str):
+        raise UserError(f'mesh is not a text such as "2x1" but {_kind(mesh)}')
+    if dtype is not None and dtype not in KINDS:
+        raise UserError(f"dtype {dtype!r} is not known; {did_you_mean(str(dtype), KINDS)}")
+    if template is not None and template not in TEMPLATES:
+        raise UserError(f"template {template!r} is not known; {did_you_mean(str(template), TEMPLATES)}")
+    devices = make_mesh(mesh)
+    if upon is not None and not upon.is_dir():
+        raise UserError(f"adapter: directory {upon} does not exist")
+    source = find_model(model_path(place))
+    kind = None if dtype is None else jnp.dtype(dtype)
+    run = Run.find(source)
+    stored = DTYPES[run.config.precision][0] if run else None  # in which a run computes here too
+    llama = load_model(
+        source, devices, dtype=kind, compute_dtype=kind or stored, base=str(base), require_finite=True
+    )
+    if upon is not None:
+        if has_lora(llama):
+            raise UserError(f"adapter: {place} is a LoRA run itself, with adapters of its own; load its base")
+        load_adapter(llama, upon, devices, base=source, dtype=kind, require_finite=True)
+    trained = next((run for each in (upon, source) if each and (run := Run.find(each))), None)
+    name = template or (template_of(upon) if upon else None) or template_of(source) or DEFAULT_TEMPLATE
+    files, day = config_directory(source), ""
+    if trained:  # which may have grown the vocabulary
+        files, day = trained.model_files, trained.config.template_date
+    size = llama_config(read_hf_config(files)).vocab_size
+    return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
+
+
+@_for_python
+def fit(
+    model: PathLike, data: PathLike | Sequence[PathLike], out: PathLike, **settings: Any
+) -> Run | list[Run]:
+    """Instruction-tune a model; a run that was interrupted goes on where it stopped.
+
+    Args:
+        model: a Hugging Face directory or id, a run of xltjax, or ``"miniature"``.
+        data: instruction data: files, directories, globs or dataset ids.
+        out: the directory of the run.
+        **settings: every setting of ``python -m xltjax.train --help``, with underscores:
+            ``learning_rate=1e-5, steps=1000, lora_rank=16, mesh="2x1"``.
+
+    Returns:
+        The run, whose ``metrics`` are a list of dicts; with ``learning_rates`` a list of runs.
+
+    Raises:
+        UserError: naming the setting that cannot be used.
+        KeyboardInterrupt: when a signal has stopped the run, after a checkpoint was saved.
+    """
+    sources = [data] if isinstance(data, (str, Path)) else _list("data", data)
+    given = {
+        "model": _path("model", model),
+        "data": [_path(f"data[{index}]", each) for index, each in enumerate(sources)],
+        "out": _path("out", out),
+        **{key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
+    }
+    config = build(TrainConfig, given)
+    complete = train(config)
+    if len(complete) < len(config.runs()):
+        raise KeyboardInterrupt
+    runs = [Run(path) for path in complete]
+    return runs if config.learning_rates else runs[0]
+
+
+def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
+    if isinstance(prompt, str):
+        return (Message("user", _text(name, prompt)),)
+    if not isinstance(prompt, (list, tuple)) or not prompt:
+        raise UserError(f"{name} is neither a text nor a list of turns but {_kind(prompt)}")
+    turns = []
+    for turn in prompt:
+        if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
+            raise UserError(f'{name}: a turn is not {{"role": ..., "content": ...}} but {_kind(turn)}')
+        if turn["role"] not in ROLES:
+            raise UserError(
+                f"{name}: role {turn['role']!r} is not known; {did_you_mean(str(turn['role']), ROLES)}"
+            )
+        turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
+    if turns[-1].role != "user":
+        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
+    return tuple(turns)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{name} is not a text but {_kind(value)}")
+    if near := half_surrogate(value):
+        raise UserError(f"{name} contains half of a surrogate pair, at {near!r}")
+    if not value.strip():
+        raise UserError(f"{name} is empty")
+    return value
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
+        raise UserError(f"{name} is not a list but {_kind(value)}; put it in a list")
+    return list(value)
+
+
+def _path(name: str, value: Any) -> str:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise UserError(f"{name} is not a path but {_kind(value)}")
+    return str(value)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise UserError(f"{name} is not a whole number of at least {least}: {value!r:.40}")
+    return int(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise UserError(f"{name} is not a number but {_kind(value)}")
+    return float(value)
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for a message: its type and, where short, the value."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = ""
+    return f"{type(value).__name__} {text}" if 0 < len(text) <= 30 else type(value).__name__
