@@ -11,10 +11,10 @@ _LEFT_OUT = {"metadata", "script", "style", "foreignObject", "image", "a", "anim
 _FONT = re.compile(r"^(?:(?P<style>italic|oblique)\s+)?(?:(?P<weight>\w+)\s+)?(?P<size>[\d.]+(?:px|pt)?)\s")
 # Properties that are attributes of SVG too. The page's own style chooses the family of fonts.
 _ATTRIBUTES = {
-    "fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-linecap", "stroke-linejoin",
-    "stroke-miterlimit", "stroke-dasharray", "stroke-dashoffset", "opacity", "font-size", "font-weight", "font-style",
-    "text-anchor", "dominant-baseline", "stop-color", "stop-opacity", "clip-path", "clip-rule", "mask", "display",
-    "visibility",
+    "fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-linecap",
+    "stroke-linejoin", "stroke-miterlimit", "stroke-dasharray", "stroke-dashoffset", "opacity", "font-size",
+    "font-weight", "font-style", "text-anchor", "dominant-baseline", "stop-color", "stop-opacity", "clip-path",
+    "clip-rule", "mask", "display", "visibility",
 }  # fmt: skip
 
 

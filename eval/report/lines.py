@@ -15,8 +15,8 @@ def line_languages(response: str, passages: Sequence[Passage]) -> list[str]:
     """The language of every line of ``response``; empty for blank lines and for those that no passage names.
 
     A passage is a long line, or short lines joined, and only its beginning is known. Lines and passages come in one
-    order, so each line is sought from the passage of the line before on. A short line after such a beginning
-    belongs to the same passage, unless it stands in a fence.
+    order, so each line is sought from the passage of the line before on. A short line after the beginning of joined
+    lines belongs to the same passage, unless it stands in a fence.
 
     Args:
         response: the whole answer.
@@ -25,15 +25,15 @@ def line_languages(response: str, passages: Sequence[Passage]) -> list[str]:
     read = [_plain(passage.text) for passage in passages]
     cut = [len(passage.text) >= EXCERPT for passage in passages]
     found: list[str] = []
-    place, started, fenced = 0, False, False
+    place, joined, fenced = 0, False, False
     for line in response.split("\n"):
         text = _plain(line)
         if line.lstrip().startswith(_FENCES):
             fenced, text = not fenced, ""
         match = _find(text, read, place) if text else None
         if match is not None:
-            place, started = match, True
-        elif not (text and started and cut[place] and not fenced and len(line.strip()) < EXCERPT):
+            place, joined = match, cut[match] and len(text) < len(read[match])
+        elif not (text and joined and not fenced and len(line.strip()) < EXCERPT):
             found.append("")
             continue
         found.append(passages[place].language)
@@ -41,7 +41,9 @@ def line_languages(response: str, passages: Sequence[Passage]) -> list[str]:
 
 
 def _find(line: str, passages: Sequence[str], place: int) -> int | None:
-    for number in range(place, len(passages)):
+    # A line of a few letters may stand anywhere, and must not lead past the passages between.
+    end = len(passages) if len(line) >= _SHORTEST else place + 1
+    for number in range(place, min(end, len(passages))):
         passage = passages[number]
         if line in passage or (len(passage) >= _SHORTEST and passage in line):
             return number

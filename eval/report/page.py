@@ -1,19 +1,21 @@
 """The report as one HTML file that opens by a double click: no server, no network, nothing beside it.
 
-Nothing that a model or a user wrote becomes markup: the template escapes all text, and the answers are compressed data
-that the page's script writes as text. A policy in the page forbids every request and every script and style but its own.
+Nothing that a model or a user wrote becomes markup: the template escapes all text, and the answers are compressed
+data that the page's script writes as text. A policy in the page forbids every request, and every script and style but
+its own.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from xltjax.common.files import atomic_write
 from xltjax.eval.report.content import Column, Figure, Report, Table
@@ -24,6 +26,7 @@ from xltjax.eval.table_files import printable
 _ASSETS = "xltjax.eval.report"
 SCRIPTS = ("data.js", "address.js", "filters.js", "answer.js", "browser.js")
 STYLES = ("page.css", "answers.css", "print.css")
+_COMMAND = re.compile(r"`([^`\n]+)`")
 OPEN_ROWS = 14  # a table with more rows is closed until a reader opens it
 
 
@@ -62,7 +65,8 @@ def page_html(report: Report) -> str:
         answers=pack(report.answers, report.model_colors, report.language_colors) if report.answers else "",
         drawing=_drawing,
         kind=_kind,
-        is_long=lambda table: len(table.rows) > OPEN_ROWS,
+        prose=_prose,
+        is_long=_is_long,
     )
 
 
@@ -93,10 +97,19 @@ def _visible(value: object) -> object:
     return "".join(kept)
 
 
+def _prose(text: str) -> Markup:
+    """Plain text in which `commands` stand between backticks."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(_visible(text)))))
+
+
 def _drawing(figure: Figure) -> Markup:
     return Markup(inline_svg(figure.svg, figure.name, figure.description or figure.caption or figure.title))
 
 
-def _kind(table: Table, column: Column) -> str:
+def _kind(column: Column) -> str:
     """The class of a column's cells."""
     return "number" if column.numeric else "text"
+
+
+def _is_long(table: Table) -> bool:
+    return len(table.rows) > OPEN_ROWS

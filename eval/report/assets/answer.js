@@ -20,7 +20,7 @@ function answerCard(answer, data, address) {
   else if (answer.finish) notes.push(answer.finish);
   if (answer.disagreement) notes.push(answer.disagreement);
   return element(
-    "section",
+    "article",
     { className: "answer", "aria-label": answer.model || "answer", tabindex: "-1" },
     element(
       "header",

@@ -16,6 +16,7 @@ class Browser {
     root.replaceChildren(
       this.form.node,
       this.status,
+      legend(),
       element(
         "div",
         { className: "split" },
@@ -86,7 +87,7 @@ class Browser {
       element(
         "a",
         { href: this.address(prompt) },
-        element("span", { className: "about" }, about || id, element("span", { className: "amount" }, matching === answers.length ? `${matching}` : `${matching} / ${answers.length}`)),
+        element("span", { className: "about" }, element("span", {}, about || id), element("span", { className: "amount" }, matching === answers.length ? `${matching}` : `${matching} / ${answers.length}`)),
         element("span", { className: "ask", dir: "auto" }, instruction.slice(0, 140) || id),
       ),
     );
@@ -228,6 +229,21 @@ class Browser {
   }
 }
 
+/** What the marks in the answers mean. */
+function legend() {
+  const word = (kind, says) => element("span", {}, element("mark", { className: kind }, says));
+  const line = (kind, says) => element("span", { className: `line ${kind}` }, says);
+  return element(
+    "p",
+    { className: "legend" },
+    word("foreign", "word of another language"),
+    word("nonword", "word of no dictionary"),
+    word("name", "name"),
+    line("other", "line in another language"),
+    line("unsure", "line in no language for sure"),
+  );
+}
+
 /** What another form of an instruction is beside this one. */
 function relation(prompt, other) {
   const parts = [];
@@ -245,11 +261,10 @@ function keepInView(item, list) {
 const contents = document.querySelector("body > .columns > nav details");
 if (matchMedia("(max-width: 68rem)").matches) contents.open = false;
 
-// Paper cannot be opened: what is folded is unfolded before printing, apart from the answers.
+// Paper cannot be opened: tables that are folded are unfolded before printing.
 const opened = [];
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("main details:not([open])")) {
-    if (details.closest("#browser")) continue;
+  for (const details of document.querySelectorAll(".table > details:not([open])")) {
     details.open = true;
     opened.push(details);
   }
