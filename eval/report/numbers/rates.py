@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from xltjax.eval.report.numbers.analysis import BOTH, Analysis
+from xltjax.eval.report.numbers.analysis import BOTH, Analysis, Cell
 from xltjax.eval.report.numbers.systems import System
 from xltjax.eval.stats.intervals import Interval
-
-Estimate = tuple[Interval, np.ndarray]
+from xltjax.eval.stats.selection import Setting, choose
 
 
 @dataclass(frozen=True)
@@ -138,47 +137,46 @@ def _choose_all(analysis: Analysis) -> dict[str, Choice]:
 
 
 def _choose(analysis: Analysis, configuration: str, metric: str) -> Choice | None:
-    systems = [each for each in analysis.of(configuration) if each.name in analysis.cells.get(metric, {})]
+    cells = analysis.cells.get(metric, {})
+    systems = [each for each in analysis.of(configuration) if each.name in cells]
     languages = analysis.others or analysis.languages
     shared = [
         language
         for language in languages
-        if all(language in analysis.cells[metric][each.name] for each in systems)
+        if all(_has_score(cells[each.name].get(language)) for each in systems)
     ]
     if not systems or not shared:
         return None
-    means, spellings = (_means(analysis, systems, name, shared) for name in (metric, "spelling"))
-    wins = _wins([draws for _, draws in means])
-    tried = [
-        Tried(system, mean[0], mean[1], spelling[0], None if wins is None else float(wins[number]))
-        for number, (system, mean, spelling) in enumerate(zip(systems, means, spellings, strict=True))
-    ]
-    tried.sort(key=lambda each: (-_value(each.mean), -_value(each.spelling)))
-    lead = None
-    if len(tried) > 1:
-        lead = analysis.difference((tried[0].mean, tried[0].draws), (tried[1].mean, tried[1].draws))
-    return Choice(configuration, metric, tuple(tried), lead)
-
-
-def _means(analysis: Analysis, systems: list[System], metric: str, languages: list[str]) -> list[Estimate]:
-    cells = analysis.cells.get(metric, {})
-    return analysis.language_mean(
-        [
-            [cells[each.name][language] for language in languages if language in cells.get(each.name, {})]
-            for each in systems
-        ]
+    means = analysis.language_mean([[cells[each.name][name] for name in shared] for each in systems])
+    spelled = analysis.cells.get("spelling", {})
+    has_ties = all(_has_score(spelled.get(each.name, {}).get(name)) for each in systems for name in shared)
+    ties = spelled if has_ties else cells
+    ranked = choose(
+        {
+            place: Setting(*([[of[each.name][name] for name in shared]] for of in (cells, ties)))
+            for place, each in enumerate(systems)
+        },
+        analysis.resamples,
+        cluster=analysis.clusters,
     )
+    nothing = Interval(None, None, None, 0, 0)
+    tried = [
+        Tried(
+            system,
+            *means[place],
+            Interval(ranked[place].tie, None, None, means[place][0].n, 0) if has_ties else nothing,
+            ranked[place].wins if len(systems) > 1 else None,
+        )
+        for place, system in enumerate(systems)
+    ]
+    order = sorted(range(len(systems)), key=lambda place: (not ranked[place].chosen, -_value(means[place][0])))
+    lead = ranked[order[1]].behind if len(order) > 1 else None
+    return Choice(configuration, metric, tuple(tried[place] for place in order), lead)
+
+
+def _has_score(cell: Cell | None) -> bool:
+    return cell is not None and any(value is not None for value in cell.values())
 
 
 def _value(interval: Interval) -> float:
     return -1.0 if interval.estimate is None else interval.estimate
-
-
-def _wins(draws: list[np.ndarray]) -> np.ndarray | None:
-    """The share of draws in which each mean is the highest; equal ones share a draw."""
-    if len(draws) < 2 or not all(each.size for each in draws):
-        return None
-    stacked = np.stack(draws)
-    defined = ~np.isnan(stacked).any(axis=0)
-    best = stacked[:, defined] == stacked[:, defined].max(axis=0)
-    return (best / best.sum(axis=0)).mean(axis=1)

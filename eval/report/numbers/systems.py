@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xltjax.common.errors import UserError
+from xltjax.eval.comparison.candidates import parse_name
 from xltjax.eval.report.numbers.sources import Key, Material
 
-# Where a model's name says its rate and seed: a study's ``llama2-7b/dolly-en/ft/lr-1e-05/seed-0``, or ``lr-1e-05``.
-_RATE = re.compile(
-    r"(?:(?P<configuration>.*?)[/_-])?lr[-=](?P<rate>\d[\d.]*(?:e[+-]?\d+)?)(?P<rest>.*)", re.I
-)
-_SEED = re.compile(r"(?P<before>.*?)[/_-]?seed[-=]?(?P<seed>\d+)(?P<after>.*)", re.I)
 ONE = "the model"  # the configuration of models whose names are rates alone
 
 
@@ -74,14 +69,10 @@ def find_systems(models: Iterable[str], rates: Mapping[str, float], sides: Mappi
 
 def _parts(model: str) -> tuple[str, float | None]:
     """The configuration and the rate that the name of a model says."""
-    rest, rate = model, None
-    found = _RATE.fullmatch(model)
-    if found:
-        rest, rate = (found["configuration"] or "") + found["rest"], float(found["rate"])
-    seed = _SEED.fullmatch(rest)
-    if seed:
-        rest = seed["before"] + seed["after"]
-    return rest.strip("/_- ") or (ONE if found or seed else model), rate
+    family, rate, seed = parse_name(model)
+    if rate is None and seed is None:
+        return model, None
+    return family or ONE, rate
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def choice_section(context: Context) -> Section:
             Column("rate", "learning rate", ".1e", numeric=True),
             count("n", "n answers"),
             Column("mean", title(metric).lower(), ".1%", numeric=True, low="low", high="high"),
-            share("spelling", "spelling", interval=True),
+            share("spelling", "spelling"),
             share("wins", "best in the draws"),
             Column("lead", "lead on the next", "+.1%", numeric=True, low="lead_low", high="lead_high"),
         ),
