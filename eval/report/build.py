@@ -66,13 +66,14 @@ def build_report(
         configuration_looks(analysis.configurations),
     )
     judged = Judged(analysis)
+    criteria = criterion_rows(context, judged)
     surface = surface_section(context)
     differences = comparison_section(context)
     changed = sides_section(context)
     sections = [
         surface,
         choice_section(context),
-        criteria_section(context, judged),
+        criteria_section(context, judged, criteria),
         tasks_section(context, judged),
         agreement_section(context, judged),
         modifiers_section(context, judged),
@@ -91,7 +92,7 @@ def build_report(
         changed = replace(changed, paragraphs=(*changed.paragraphs, *told), tables=tables)
         sections.insert(0, changed)
     sections.insert(0 if len(materials) == 2 and changed is None else len(sections), differences)
-    sections += [reported_section(context, criterion_rows(context, judged)), failures_section(context)]
+    sections += [reported_section(context, criteria), failures_section(context)]
     question, *answer = headline(context, judged)
     if changed is not None:
         answer.insert(
@@ -118,4 +119,5 @@ def _has_rate(settings: object) -> bool:
 
 
 def _text_numbers(table: Table) -> Section:
-    return Section("numbers", "Numbers in the text", (), (), (table,))
+    told = () if table.rows else ("No sentence of this report quotes a number.",)
+    return Section("numbers", "Numbers in the text", told, (), (table,))

@@ -100,8 +100,8 @@ def write_judge(
         for language, values in by_language.items():
             for number, value in enumerate(values):
                 row = {
-                    "id": f"q{number}-{language}{ending}", "model": model, "metric": f"judge/{criterion}", "value": value,
-                    "state": "ok" if value is not None else "failed:invalid_json",
+                    "id": f"q{number}-{language}{ending}", "model": model, "metric": f"judge/{criterion}",
+                    "value": value, "state": "ok" if value is not None else "failed:invalid_json",
                     "detail": {"judge": judge, "repeat": 0},
                 }  # fmt: skip
                 rows.append(row)

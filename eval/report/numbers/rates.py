@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ def choices(analysis: Analysis) -> dict[str, Choice]:
     found = _choose_all(analysis)
     for document in analysis.material.choices:
         for family, about in document.get("families", {}).items():
-            choice = _recorded(analysis, about)
+            choice = _recorded(analysis, family, about)
             if choice is None:
                 analysis.material.problems.append(
                     f"The rate that choice.json names for {family} is not among these models; its rates are "
@@ -84,22 +84,23 @@ def choices(analysis: Analysis) -> dict[str, Choice]:
     return found
 
 
-def _recorded(analysis: Analysis, about: Mapping[str, Any]) -> Choice | None:
+def _recorded(analysis: Analysis, family: str, about: Mapping[str, Any]) -> Choice | None:
     """The choice of a family as ``choice.json`` has it; None when its models are not here."""
     rows = sorted(about["rates"], key=lambda row: (not row["chosen"], -row["value"]))
+    systems = _systems_of(analysis, family, rows)
+    if systems is None:
+        return None
     n = about["answers"]
-    tried = []
-    for row in rows:
-        systems = {
-            analysis.system_of[model].name: analysis.system_of[model]
-            for model in row["models"]
-            if model in analysis.system_of
-        }
-        if len(systems) != 1:
-            return None
-        spelling = Interval(row["spelling"], None, None, n, n)
-        mean = Interval(row["value"], row["low"], row["high"], n, n)
-        tried.append(Tried(next(iter(systems.values())), mean, np.zeros(0), spelling, row["wins"]))
+    tried = [
+        Tried(
+            system,
+            Interval(row["value"], row["low"], row["high"], n, n),
+            np.zeros(0),
+            Interval(row["spelling"], None, None, n, n),
+            row["wins"],
+        )
+        for system, row in zip(systems, rows, strict=True)
+    ]
     lead = None
     if len(rows) > 1:
         behind = rows[1]
@@ -116,6 +117,24 @@ def _recorded(analysis: Analysis, about: Mapping[str, Any]) -> Choice | None:
         ),
         tuple(about["warnings"]),
     )
+
+
+def _systems_of(analysis: Analysis, family: str, rows: Sequence[Mapping[str, Any]]) -> list[System] | None:
+    """The system of each rate of a family; names of models tell, or the configuration that has the family's name.
+
+    ``eval choose`` leaves out of a family's name what all families have in common.
+    """
+    known = [{analysis.system_of.get(model) for model in row["models"]} for row in rows]
+    if all(len(found) == 1 and None not in found for found in known):
+        return [each for found in known for each in found if each is not None]
+    rates = {row["learning_rate"] for row in rows}
+    found = []
+    for configuration in analysis.configurations:
+        by_rate = {each.rate: each for each in analysis.of(configuration)}
+        named = f"/{configuration}".endswith(f"/{family}") or f"/{family}".endswith(f"/{configuration}")
+        if named and rates <= by_rate.keys():
+            found.append([by_rate[row["learning_rate"]] for row in rows])
+    return found[0] if len(found) == 1 else None
 
 
 def _choose_all(analysis: Analysis) -> dict[str, Choice]:
@@ -169,7 +188,9 @@ def _choose(analysis: Analysis, configuration: str, metric: str) -> Choice | Non
         )
         for place, system in enumerate(systems)
     ]
-    order = sorted(range(len(systems)), key=lambda place: (not ranked[place].chosen, -_value(means[place][0])))
+    order = sorted(
+        range(len(systems)), key=lambda place: (not ranked[place].chosen, -_value(means[place][0]))
+    )
     lead = ranked[order[1]].behind if len(order) > 1 else None
     return Choice(configuration, metric, tuple(tried[place] for place in order), lead)
 

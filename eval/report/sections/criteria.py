@@ -20,8 +20,8 @@ from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, liste
 OTHERS = "mean of the others"
 
 
-def criteria_section(context: Context, judged: Judged) -> Section:
-    """The section; without a judge and people it says so."""
+def criteria_section(context: Context, judged: Judged, rows: Sequence[dict[str, Any]]) -> Section:
+    """The section of the rows of ``criterion_rows``; without a judge and people it says so."""
     heading = "Judges and people: the criteria"
     judges = judged.judges
     absent = []
@@ -33,8 +33,12 @@ def criteria_section(context: Context, judged: Judged) -> Section:
         absent.append("No people have rated these answers: there is no ratings.jsonl.")
     if not judges:
         return Section("criteria", heading, tuple(absent))
-    rows = criterion_rows(context, judged)
     figures = [each for judge in judges for each in _figures(context, judge, rows)]
+    absent += [
+        f"No judgment of {judge} gave a score."
+        for judge in judges
+        if not present_criteria(judged.plain, judge)
+    ]
     outcomes = outcome_rows(judged.plain)
     tables = (_group_table(rows), _convention_table(context, judged.plain), _outcome_table(outcomes))
     failed = sum(row[name] for row in outcomes for name in OUTCOMES[1:])
@@ -91,6 +95,8 @@ def criterion_rows(context: Context, judged: Judged) -> list[dict[str, Any]]:
 
 def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> list[Figure]:
     own = [row for row in rows if row["judge"] == judge and row["mean"] is not None]
+    if not own:
+        return []
     best = {each.name for each in context.best()}
     systems = list(dict.fromkeys(row["system"] for row in own))
     if len(systems) > 8:

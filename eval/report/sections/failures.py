@@ -16,7 +16,9 @@ def failures_section(context: Context) -> Section:
     """How answers ended, what metrics did not score and why, and the stages that failed."""
     material, facts = context.analysis.material, context.facts
     told = list(material.problems)
-    tables = [_endings(context)]
+    tables = [_endings(context)] if material.responses else []
+    if not material.responses:
+        told.append("There are no answers.")
     reasons = _reasons(context)
     if reasons.rows:
         tables.append(reasons)
