@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from xltjax.common.files import atomic_write
-from xltjax.eval.report.content import Column, Figure, Report, Table
+from xltjax.eval.report.content import Figure, Report, Table
 from xltjax.eval.report.drawings import inline_svg
 from xltjax.eval.report.packing import pack
 from xltjax.eval.table_files import printable
@@ -64,7 +64,6 @@ def page_html(report: Report) -> str:
         script=Markup(script),
         answers=pack(report.answers, report.model_colors, report.language_colors) if report.answers else "",
         drawing=_drawing,
-        kind=_kind,
         prose=_prose,
         is_long=_is_long,
     )
@@ -104,11 +103,6 @@ def _prose(text: str) -> Markup:
 
 def _drawing(figure: Figure) -> Markup:
     return Markup(inline_svg(figure.svg, figure.name, figure.description or figure.caption or figure.title))
-
-
-def _kind(column: Column) -> str:
-    """The class of a column's cells."""
-    return "number" if column.numeric else "text"
 
 
 def _is_long(table: Table) -> bool:

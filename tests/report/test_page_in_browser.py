@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers.reports import EVIL, small_report
+from helpers.reports import EVIL, small_report, table
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from xltjax.eval.report.content import Report
@@ -173,6 +173,11 @@ def test_unknown_words_and_foreign_lines_are_marked(opening: Any, small: Path) -
     lines = card.locator(".line").evaluate_all("all => all.map(line => line.className)")
     assert lines == ["line", "line other", "line", "line"]
     assert card.locator(".line .tag").all_text_contents() == ["en"]
+    tag, bar = (
+        card.locator(".line.other" + part).evaluate(f"it => getComputedStyle(it).{look}")
+        for part, look in ((" .tag", "color"), ("", "borderInlineStartColor"))
+    )
+    assert tag == bar
     assert card.locator(".text").get_attribute("lang") == "fr"
     looks = card.locator("mark").evaluate_all(
         "all => all.map(mark => getComputedStyle(mark).textDecorationStyle)"
@@ -356,6 +361,28 @@ def test_nothing_is_wider_than_the_screen(opening: Any, small: Path) -> None:
     for width in (1440, 900, 390, 320):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_short_names_in_tables_do_not_break(opening: Any, tmp_path: Path) -> None:
+    name, wide = "llama2-7b-dolly-en-ft", table()
+    columns = tuple(replace(wide.columns[0], key=f"k{k}", heading="a model") for k in range(12))
+    broad = replace(wide, columns=columns, rows=[dict.fromkeys((c.key for c in columns), name)])
+    section = replace(small_report().sections[0], figures=(), tables=(broad,))
+    page = opening(written(replace(small_report(), sections=(section,)), tmp_path)).page
+    cells = page.locator("#table-surface td").evaluate_all(
+        "all => all.map(it => it.getClientRects()[0].height)"
+    )
+    assert max(cells) < 40
+    box = page.locator("#table-surface .scroll")
+    assert box.evaluate("it => it.scrollWidth > it.clientWidth")
+    box.evaluate("it => { it.scrollLeft = 500 }")  # what a row is about stays in sight
+    assert (
+        box.evaluate(
+            "it => it.querySelector('td').getBoundingClientRect().left - it.getBoundingClientRect().left"
+        )
+        >= 0
+    )
+    assert violations(page) == []
 
 
 def test_printing_unfolds_the_tables_and_leaves_the_answers_out(opening: Any, small: Path) -> None:
