@@ -7,10 +7,14 @@ BIN := $(VENV)/bin
 DICTIONARIES := hunspell-en-us hunspell-en-gb hunspell-fr hunspell-pt-br hunspell-pt-pt hunspell-ru hunspell-de-de
 TESTED := xltjax eval converters configs tests benchmarks
 
-.PHONY: quickstart test test-all lint types format clean
+.PHONY: quickstart study test test-all lint types format clean
 
 quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.miniature
+
+# The paper's questions on the toy world, several seeds: about ten minutes on two cores.
+study: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
+	$(BIN)/python -m xltjax.study study/miniature
 
 test: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

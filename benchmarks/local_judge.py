@@ -21,8 +21,8 @@ from xltjax.common.errors import UserError
 from xltjax.common.settings import setting
 from xltjax.data.prompt_sets import load_set
 from xltjax.data.responses import Response
-from xltjax.eval.judge.local import LocalJudge
-from xltjax.eval.judge.local_model import LocalOptions
+from xltjax.eval.judge.local.judge import LocalJudge
+from xltjax.eval.judge.local.model import LocalOptions
 from xltjax.eval.judge.questions import Question, judgment
 from xltjax.eval.judge.rubrics import load_rubric
 from xltjax.mesh import cache_compilations
@@ -39,7 +39,7 @@ class BenchmarkConfig:
     preset: str = setting("paper", "paper or xlt.")
     max_new_tokens: int = setting(128, "Most tokens of a verdict.")
     positions: int = setting(4096, "Positions that the model has room for at least.")
-    batch_size: int = setting(32, "Answers at once.")
+    batch_size: int = setting(8, "Answers at once.")
     mesh: str = setting("1x1", "Devices as DxT.")
     dtype: str = setting("float32", "Data type.")
 
@@ -77,7 +77,7 @@ def run(config: BenchmarkConfig) -> None:
             dtype=config.dtype,
         )
         judge = LocalJudge(str(model), options)
-        asked = [Question(each, rubric.messages(each), rubric.schema()) for each in responses]
+        asked = [Question(rubric, each) for each in responses]
         calls = [call for _, call in judge.answers(asked)]
         seconds = time.perf_counter() - began
     outcomes = Counter(judgment(rubric, call).outcome for call in calls)

@@ -1,1 +1,1 @@
-"""Configurations shipped with xltjax: the paper's seven models, the two protocols, the miniature."""
+"""Configurations shipped with xltjax: the paper's seven models, the two protocols, the miniature, studies."""

@@ -9,6 +9,7 @@ from xltjax.eval import agreement, relevance, sets_command, surface
 from xltjax.eval.comparison import choose
 from xltjax.eval.comparison import command as compare
 from xltjax.eval.judge import command as judge
+from xltjax.eval.judge.report import command as judge_report
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.report import command as report
 
@@ -16,9 +17,10 @@ COMMANDS = (
     surface.COMMAND,
     relevance.COMMAND,
     modifiers.COMMAND,
+    judge.COMMAND,
+    judge_report.COMMAND,
     compare.COMMAND,
     choose.COMMAND,
-    judge.COMMAND,
     agreement.COMMAND,
     report.COMMAND,
     sets_command.COMMAND,

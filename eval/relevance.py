@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xltjax.common.cli import command
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.data.responses import Response
-from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.eval.evaluator import EvaluatorConfig, score_missing
 from xltjax.eval.journal import Journal
-from xltjax.eval.judge.local_model import LocalModel, LocalOptions, reply_tokens
+from xltjax.eval.judge.local.model import LocalModel, LocalOptions, reply_tokens
 from xltjax.eval.judge.prompts import fill_prompt, load_prompt
 from xltjax.eval.scores import Score, failed, unanswered
 from xltjax.eval.summary import check_results, save_results
@@ -72,9 +71,14 @@ class RelevanceConfig(EvaluatorConfig):
         section="Judge",
     )
     mesh: str = setting(
-        "1x1", "Devices as DxT: answers are split over D, matrices over T.", section="Devices"
+        "1x1",
+        "Devices as DxT: answers are split over D, matrices over T.",
+        section="Devices",
+        affects_result=False,
     )
-    batch_size: int = setting(8, "Answers judged at once, over the whole mesh.", section="Devices")
+    batch_size: int = setting(
+        8, "Answers judged at once, over the whole mesh.", section="Devices", affects_result=False
+    )
     dtype: Literal["bfloat16", "float32"] = setting(
         "bfloat16", "Data type of weights and arithmetic; probabilities are float32.", section="Devices"
     )
@@ -191,15 +195,7 @@ class LlamaJudge:
     def __init__(self, config: RelevanceConfig) -> None:
         self._config = config
         self._template = load_prompt("paper-relevance.txt")
-        options = LocalOptions(
-            config.template,
-            config.template_date,
-            config.max_new_tokens,
-            config.mesh,
-            config.batch_size,
-            config.dtype,
-        )
-        self._model = LocalModel(config.judge_model, options, check=self._set_digits)
+        self._model = LocalModel(config.judge_model, _options(config), check=self._set_digits)
 
     def _set_digits(self, tokenizer: ChatTokenizer) -> None:
         self._digits = digit_tokens(tokenizer, self._template)
@@ -209,7 +205,7 @@ class LlamaJudge:
         questions = [question(self._template, response) for response in responses]
         prompts = self._model.prompts([text for text, _ in questions])
         log_p = self._model.log_probabilities(prompts, self._digits)
-        written = self._model.write(prompts) if self._config.preset == "paper" else {}
+        written = dict(self._model.write(prompts)) if self._config.preset == "paper" else {}
         return [
             Judgment(
                 len(prompt),
@@ -222,14 +218,14 @@ class LlamaJudge:
 
     def provenance(self) -> dict[str, Any]:
         """What the scores depend on besides the responses."""
-        config = self._config
+        config, template = self._config, self._model.tokenizer.template
         paper = {"max_new_tokens": config.max_new_tokens} if config.preset == "paper" else {}
-        dated = {"template_date": config.template_date} if config.template == "tokenizer" else {}
+        dated = {"template_date": config.template_date} if template == "tokenizer" else {}
         return {
             "judge": config.judge_model,
             "path": str(self._model.source.resolve()),
             "preset": config.preset,
-            "template": config.template,
+            "template": template,
             "dtype": config.dtype,
             "prompt_sha256": hashlib.sha256(self._template.encode()).hexdigest(),
             **dated,
@@ -304,15 +300,18 @@ def _check(config: RelevanceConfig) -> None:
     config.check_files("relevance")
     if not config.judge_model:
         raise UserError("give --judge-model, such as meta-llama/Llama-2-7b-chat-hf or a directory")
-    for key in ("max_new_tokens", "batch_size"):
-        if getattr(config, key) < 1:
-            raise UserError(f"{key} must be at least 1, not {getattr(config, key)}")
-    if config.template not in TEMPLATES:
-        raise UserError(
-            f"template {config.template!r} is unknown; {did_you_mean(config.template, TEMPLATES)}"
-        )
-    if parse_date(config.template_date) is None:
-        raise UserError("template_date is empty; give a date such as 2024-07-26")
+    _options(config).check()
+
+
+def _options(config: RelevanceConfig) -> LocalOptions:
+    return LocalOptions(
+        config.template,
+        config.template_date,
+        config.max_new_tokens,
+        config.mesh,
+        config.batch_size,
+        config.dtype,
+    )
 
 
 TABLES: dict[str, tuple[Column, ...]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import iterate_jsonl
+from xltjax.common.files import atomic_write, iterate_jsonl, json_line
 from xltjax.data.reading.answers import as_name
 from xltjax.data.reading.report import BadRowError
 from xltjax.data.responses import Response
@@ -154,3 +154,43 @@ def read_answers(path: Path) -> Iterator[dict[str, Any]]:
         ):
             raise UserError(f"{path}, line {line}: not a line about an answer, with id and model")
         yield row
+
+
+def rewrite_scores(
+    out: Path,
+    scored: Iterable[tuple[Response, Iterable[Score]]],
+    replaced: Callable[[Score], bool],
+) -> Iterator[tuple[Response | None, Score]]:
+    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, each completely or not at all.
+
+    Both are there when the stream has ended.
+
+    Args:
+        out: an existing directory.
+        scored: a stream of responses with their scores.
+        replaced: whether a score that is already there makes way; all others stay, with their answers.
+
+    Yields:
+        Every score that the file then holds, with its response where it is one of ``scored``.
+    """
+    scores_path, answers_path = out / "scores.jsonl", out / ANSWERS
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
+    kept: set[tuple[str, str]] = set()
+    with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
+        if scores_path.exists():
+            for score in read_scores(scores_path):
+                if not replaced(score):
+                    file.write(json_line(score.row()))
+                    kept.add((score.model, score.id))
+                    yield None, score
+        if answers_path.exists():
+            answers = {
+                key: row for row in read_answers(answers_path) if (key := (row["model"], row["id"])) in kept
+            }
+        for response, scores in scored:
+            answers[response.key] = answer_row(response)
+            for score in scores:
+                score = replace(score, language=response.language)
+                file.write(json_line(score.row()))
+                yield response, score
+        answers_file.writelines(map(json_line, answers.values()))

@@ -239,9 +239,22 @@ def _open(path: Path) -> Any:
     except ImportError:
         raise Unavailable("no module hunspell: pip install chunspell") from None
     _check_dictionary(path)
-    if hasattr(hunspell, "HunSpell"):  # pyhunspell
-        return hunspell.HunSpell(str(path), str(path.with_suffix(".aff")))
-    return hunspell.Hunspell(path.stem, hunspell_data_dir=str(path.parent))
+    stamp = tuple(each.stat().st_mtime_ns for each in (path, path.with_suffix(".aff")) if each.is_file())
+    return _read(getattr(hunspell, "HunSpell", None) or hunspell.Hunspell, path, stamp)
+
+
+@functools.lru_cache(maxsize=16)
+def _read(reader: type[Any], path: Path, stamp: tuple[int, ...]) -> Any:
+    """The Hunspell object of a dictionary, made once by a process that scores the answers of many models.
+
+    Args:
+        reader: the class of the module.
+        path: the ``.dic`` file.
+        stamp: what tells files that have changed from those before.
+    """
+    if reader.__name__ == "HunSpell":  # pyhunspell
+        return reader(str(path), str(path.with_suffix(".aff")))
+    return reader(path.stem, hunspell_data_dir=str(path.parent))
 
 
 def _check_dictionary(path: Path) -> None:

@@ -8,16 +8,16 @@ import statistics
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import atomic_write, json_line, read_text
+from xltjax.common.files import atomic_write, read_text
 from xltjax.data.responses import Response
-from xltjax.eval.scores import ANSWERS, ZERO_ONE, Score, answer_row, read_answers, read_scores
+from xltjax.eval.scores import ANSWERS, ZERO_ONE, Score, read_answers, read_scores, rewrite_scores
 from xltjax.eval.stats.intervals import Interval, mean_intervals, resample, wilson_interval
 from xltjax.eval.stats.power import detectable_between_clustered, detectable_between_models
 from xltjax.eval.table_files import printable, write_table
@@ -208,27 +208,12 @@ def save_results(
     Returns:
         The summary's rows for ``metrics``.
     """
-    scores_path, answers_path, summary_path = out / "scores.jsonl", out / ANSWERS, out / "summary.json"
+    summary_path = out / "summary.json"
     earlier = _read_summary(summary_path)
     summary = Summary()
-    answers: dict[tuple[str, str], dict[str, Any]] = {}
-    kept: set[tuple[str, str]] = set()
-    with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
-        if scores_path.exists():
-            for score in read_scores(scores_path):
-                if score.metric not in metrics:
-                    file.write(json_line(score.row()))
-                    kept.add((score.model, score.id))
-        if answers_path.exists():
-            answers = {
-                key: row for row in read_answers(answers_path) if (key := (row["model"], row["id"])) in kept
-            }
-        for response, scores in scored:
-            answers[response.key] = answer_row(response)
-            for score in scores:
-                file.write(json_line(replace(score, language=response.language).row()))
-                summary.add(response, score)
-        answers_file.writelines(map(json_line, answers.values()))
+    for response, score in rewrite_scores(out, scored, lambda score: score.metric in metrics):
+        if response is not None:
+            summary.add(response, score)
     rows = summary.rows()
     all_rows = [row for row in earlier["rows"] if row["metric"] not in metrics] + rows
     document = {

@@ -79,6 +79,7 @@ class SurfaceConfig(EvaluatorConfig):
         None,
         "Number of processes; 0 for all cores. Without it 1, or all cores for more than 2,000 responses.",
         section="Tools",
+        affects_result=False,
     )
 
 

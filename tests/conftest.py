@@ -119,6 +119,17 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_directory: Pa
 
 
 @pytest.fixture(scope="session")
+def finished_study(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the file of a small study, its data and prompts, and in ``out`` the study when it is done."""
+    from helpers.small_study import SmallStudy, write_study
+
+    folder = tmp_path_factory.mktemp("study")
+    study = SmallStudy(write_study(folder, chat_model), folder / "out")
+    assert [outcome.state for outcome in study.finish()] == ["done"] * 11
+    return folder
+
+
+@pytest.fixture(scope="session")
 def identify() -> Any:
     """The identifier of languages, read once."""
     from xltjax.eval.language import LanguageIdentifier

@@ -24,6 +24,8 @@ from xltjax.eval import __main__ as evaluators
 from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
 from xltjax.miniature import __main__ as miniature
+from xltjax.study import __main__ as study
+from xltjax.study import tables
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -33,6 +35,8 @@ COMMANDS = {
     "generate": generate.COMMAND,
     "doctor": doctor.COMMAND,
     "miniature": miniature.COMMAND,
+    "study": study.COMMAND,
+    "study.tables": tables.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
 }
@@ -149,7 +153,7 @@ def test_a_flag_that_does_not_exist_is_found() -> None:
 
 def test_the_guides_show_every_command() -> None:
     shown = {line[0] for name in DOCUMENTS for line in command_lines(text(name))}
-    assert shown >= {"train", "generate", "doctor", "converters", "eval"}
+    assert shown >= {"train", "generate", "doctor", "converters", "eval", "study"}
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ COMMANDS = {
     "generate": "answer prompts greedily with a repetition penalty",
     "converters": "to-flax, to-hf, to-peft, check: between Hugging Face, PEFT and our checkpoints",
     "eval": "score responses of any model: language, spelling, modifiers, agreement",
+    "study": "models x data x learning rates x seeds: train, generate and score every cell",
     "doctor": "what is installed and what is missing",
     "miniature": "build the four-language toy world used by default",
 }
-PACKAGES = {"converters", "eval", "miniature"}  # the commands that are folders with a __main__
+PACKAGES = {"converters", "eval", "miniature", "study"}  # the commands that are folders with a __main__
 
 
 def main() -> None:

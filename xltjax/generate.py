@@ -56,7 +56,9 @@ class GenerateConfig:
 
     model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
     base: str = setting(
-        "", "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved."
+        "",
+        "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
+        affects_result=False,
     )
     adapter: tuple[str, ...] = setting(
         (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
@@ -66,7 +68,9 @@ class GenerateConfig:
     )
     languages: tuple[str, ...] = setting((), "Languages of the set to answer; all when not given.")
     modifiers: bool = setting(False, "Also answer the set's instructions with task modifiers.")
-    out: str = setting("", "JSON Lines file of responses; an unfinished one is resumed.")
+    out: str = setting(
+        "", "JSON Lines file of responses; an unfinished one is resumed.", affects_result=False
+    )
     name: str = setting("", "Name of the model in the responses; that of its directory when not given.")
     max_new_tokens: int = setting(512, "Most tokens of an answer.")
     repetition_penalty: float = setting(
@@ -76,8 +80,8 @@ class GenerateConfig:
     top_k: int = setting(0, "Sample among the k most likely tokens; 0 is all.")
     top_p: float = setting(1.0, "Sample among the most likely tokens that hold this probability; 1 is all.")
     seed: int = setting(0, "Seed of the sampling; with it, the samples of a prompt follow from its id alone.")
-    batch_size: int = setting(32, "Answers generated at once, over the whole mesh.")
-    mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.")
+    batch_size: int = setting(32, "Answers generated at once, over the whole mesh.", affects_result=False)
+    mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.", affects_result=False)
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
     template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
     template_date: str = setting(

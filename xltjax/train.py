@@ -80,7 +80,6 @@ def fit(config: TrainConfig, stop: StopSignal | None = None) -> list[Path]:
 def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
     llama = known_architecture(str(source))
-    check_length(config, llama)
     config = with_plain_layers(config, llama)
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
@@ -92,6 +91,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     wait_for_all("the settings are checked")
     tokenizer = _tokenizer(config, files)
     examples = read_examples(config, config.data, tokenizer)
+    check_length(config, llama)
     for each, run in runs:
         check_disk(each, run, checkpoint_bytes(each, llama))
     model = load_model(

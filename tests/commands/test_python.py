@@ -141,7 +141,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "an unknown template": (
         lambda m, base, data, out: xltjax.load(base, template="chatm"), "template 'chatm' .* did you mean 'chatml'"),
     "a base for a model that has none": (
-        lambda m, base, data, out: xltjax.load(base, base=out), "so it has no base; leave out base="),
+        lambda m, base, data, out: xltjax.load(base, base=out), "which needs no base; leave out base="),
     "a string for a list": (lambda m, base, data, out: m.generate("Why?"), "prompts is not a list but str"),
     "a number among prompts": (lambda m, base, data, out: m.generate(["a", 3]), r"prompts\[1\] is neither a text"),
     "an empty prompt": (lambda m, base, data, out: m.generate([" "]), r"prompts\[0\] is empty"),

@@ -196,6 +196,11 @@ def test_directories_tell_rates_apart(rates: tuple[float, ...], texts: list[str]
     ]
 
 
+def test_out_can_say_where_the_rate_stands() -> None:
+    runs = TrainConfig(learning_rates=(1e-3, 1.0000001e-5), out="o/lr-{rate}/seed-0/train").runs()
+    assert [each.out for each in runs] == ["o/lr-0.001/seed-0/train", "o/lr-1.0000001e-05/seed-0/train"]
+
+
 # What can be checked in a second comes first
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, save_hf
-from xltjax.converters.load import _all_finite
+from xltjax.converters.load import all_finite
 from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import map_tensors
 from xltjax.llama import parameters
@@ -266,9 +266,9 @@ def test_nan_is_loaded_with_a_warning_that_names_the_tensor(
 def test_one_value_that_is_not_finite_is_found_among_many(bad: float, dtype: str) -> None:
     values = np.random.default_rng(0).normal(size=(30, 70)).astype(jnp.dtype(dtype))
     values[0, 0], values[1, 1] = jnp.finfo(dtype).max, jnp.finfo(dtype).min
-    assert _all_finite(values)
+    assert all_finite(values)
     values[17, 42] = bad
-    assert not _all_finite(values)
+    assert not all_finite(values)
 
 
 def test_a_cast_that_overflows_is_warned_of(

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from xltjax.eval import agreement, relevance, sets_command, surface
-from xltjax.eval.comparison import choose
-from xltjax.eval.comparison import command as compare
+from xltjax.eval import relevance, surface
+from xltjax.eval.__main__ import COMMANDS
 from xltjax.eval.comparison.rules import RULES
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
@@ -42,18 +41,11 @@ def test_the_power_in_the_guide_is_computed() -> None:
 
 def test_every_metric_modifier_and_command_stands_in_the_guide() -> None:
     names = {*RULES, *surface.METRICS, *relevance.METRICS, *modifiers.METRICS, *modifiers.MODIFIERS}
-    commands = {
-        c.COMMAND.name for c in (surface, relevance, modifiers, compare, choose, agreement, sets_command)
-    }
+    commands = {each.name for each in COMMANDS}
     assert {name for name in names if f"`{name}`" not in GUIDE} == set()
     assert {name for name in commands if f"xltjax.eval {name}" not in GUIDE} == set()
 
 
 def test_every_flag_in_the_guide_exists() -> None:
-    known = {
-        flag
-        for module in (surface, relevance, modifiers, compare, choose, agreement, sets_command)
-        for parameter in module.COMMAND.params
-        for flag in parameter.opts
-    }
+    known = {flag for each in COMMANDS for parameter in each.params for flag in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", GUIDE)) - known == {"--help"}

@@ -57,6 +57,7 @@ class JudgeServer(ThreadingHTTPServer):
         refuses: words of parameters that it refuses with a message, such as ``json_schema``.
         vaguely: whether it refuses them without naming them.
         delay: seconds before each answer.
+        close_each: whether a connection is closed after each answer.
         hook: called with each request before it is answered; it may return (status, body, headers).
     """
 
@@ -72,6 +73,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.vaguely = False
         self.delay = 0.0
         self.hang = 2.0
+        self.close_each = False
         self.hook: Callable[[dict[str, Any]], tuple[int, Any, Mapping[str, str]] | None] = lambda body: None
         self.lock = threading.Lock()
 
@@ -221,6 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
+        if self.server.close_each:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        if self.server.close_each:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         self.end_headers()
         self.wfile.write(data)
 

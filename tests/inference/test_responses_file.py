@@ -118,7 +118,7 @@ def test_a_line_that_a_kill_has_cut_is_dropped(out: Path) -> None:
             r"settings: weights \(changed\), step \(was 2, now 4\); choose",
         ),
         ({"tokenizer": {"tokenizer.json": "c"}}, ASKED, r"tokenizer \(tokenizer.json changed\)"),
-        ({"model": "n"}, ASKED, r"model \(was 'm', now 'n'\)"),
+        ({"model": "n", "weights": "c" * 64}, ASKED, r"model \(was 'm', now 'n'\), weights \(changed\)"),
         ({}, {"p1": "One more?", "p2": "Two?"}, "another instruction of 'p1', whose text has changed"),
         ({}, {"p2": "Two?"}, "answers 'p1', which is not among the prompts"),
     ],
@@ -130,6 +130,10 @@ def test_answers_of_other_weights_or_to_other_texts_are_refused_as_they_are(
     with pytest.raises(UserError, match=message):
         resume(out, {**SETTINGS, **changes}, asked)
     assert out.read_bytes() == before
+
+
+def test_a_model_that_was_moved_goes_on(out: Path) -> None:
+    assert list(resume(out, {**SETTINGS, "model": "/elsewhere/m"}, ASKED)) == ["p1"]
 
 
 def test_a_file_of_version_0_1_is_resumed_without_what_it_did_not_record(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from helpers.judge_command import KEY, judge, lines, scores, states
 from helpers.judge_server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
 
-ROOT = Path(__file__).parents[2]
+from xltjax.eval import __main__ as program
 
 
 @pytest.fixture
@@ -25,11 +25,12 @@ def server() -> Iterator[JudgeServer]:
         yield running
 
 
+QUICK = [kind for kind in OUTCOMES if kind not in HANGS]
+
+
 def mixed(count: int) -> list[dict[str, Any]]:
-    """Responses of all kinds; those that take the server's time are few."""
-    quick = [kind for kind in OUTCOMES if kind not in HANGS]
-    rows = [row(number, quick[number % len(quick)]) for number in range(count - 2 * len(HANGS))]
-    return rows + [row(len(rows) + place, kind) for place, kind in enumerate([*HANGS, *HANGS])]
+    """Responses of all kinds; those that wait for the timeout are few and come first, so that they wait together."""
+    return [row(n, HANGS[n] if n < len(HANGS) else QUICK[n % len(QUICK)]) for n in range(count)]
 
 
 def kind_of(line: dict[str, Any]) -> str:
@@ -51,23 +52,25 @@ def found(folder: Path) -> dict[tuple[str, str], tuple[float | None, str]]:
     return {key: (score["value"], score["state"]) for key, score in scores(folder).items()}
 
 
-FAST = ("--timeout", "1.5", "--retries", "1", "--concurrency", "64")
+FAST = ("--timeout", "3", "--retries", "1", "--concurrency", "64")
 
 
 def test_a_thousand_items_end_with_every_outcome_right(server: JudgeServer, tmp_path: Path) -> None:
     rows = mixed(1000)
+    server.hang = 4.0
     server.refuses = ("json_schema", "temperature", "max_tokens")
+    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url, *FAST) == 0
+    assert found(tmp_path) == expected(rows)
+
+
+def test_a_second_run_asks_only_about_what_has_no_scores(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(n, kind) for n, kind in enumerate(QUICK)]
     to = ("--judge", "openai:m", "--base-url", server.url)
     assert judge(tmp_path, rows, *to, *FAST) == 0
-    assert found(tmp_path) == expected(rows)
-    first = (tmp_path / "out" / "scores.jsonl").read_bytes()
-
-    # Again: answers with scores are there, and everything else is asked again.
-    before = dict(server.asked)
+    first, before = (tmp_path / "out" / "scores.jsonl").read_bytes(), dict(server.asked)
     assert judge(tmp_path, rows, *to, *FAST) == 0
     again = {text for text, count in server.asked.items() if count > before[text]}
-    failing = {line["response"][:-1] for line in rows if OUTCOMES[kind_of(line)] != "ok"}
-    assert again == failing
+    assert again == {line["response"][:-1] for line in rows if OUTCOMES[kind_of(line)] != "ok"}
     assert (tmp_path / "out" / "scores.jsonl").read_bytes() == first
 
 
@@ -117,12 +120,14 @@ def answers(calls: Path) -> int:
 
 
 def test_a_killed_run_asks_only_for_what_is_missing(server: JudgeServer, tmp_path: Path) -> None:
-    kill_and_resume(server, tmp_path, kills=2, count=120, seed=0)
+    kill_and_resume(server, tmp_path, kills=1, count=48, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_killed_ten_times_ends_with_the_same_file(server: JudgeServer, tmp_path: Path, seed: int) -> None:
+def test_a_run_killed_ten_times_ends_with_the_same_file(
+    server: JudgeServer, tmp_path: Path, seed: int
+) -> None:
     kill_and_resume(server, tmp_path, kills=10, count=1000, seed=seed)
 
 
@@ -163,7 +168,9 @@ def test_equal_responses_are_one_call_and_each_has_its_scores(server: JudgeServe
         ("--repeats", "2"),
     ],
 )
-def test_another_request_is_another_call(server: JudgeServer, tmp_path: Path, change: tuple[str, str]) -> None:
+def test_another_request_is_another_call(
+    server: JudgeServer, tmp_path: Path, change: tuple[str, str]
+) -> None:
     rows = [row(0, "good")]
     settings = {"--judge": "openai:m", "--base-url": server.url}
     for flags in (settings, settings, settings | dict([change])):
@@ -173,7 +180,16 @@ def test_another_request_is_another_call(server: JudgeServer, tmp_path: Path, ch
 
 def test_repeats_and_several_judges_have_scores_of_their_own(server: JudgeServer, tmp_path: Path) -> None:
     rows = [row(n, "good") for n in range(4)]
-    flags = ("--judge", "openai:a", "--judge", f"openai:b@{server.url}", "--base-url", server.url, "--repeats", "3")
+    flags = (
+        "--judge",
+        "openai:a",
+        "--judge",
+        f"openai:b@{server.url}",
+        "--base-url",
+        server.url,
+        "--repeats",
+        "3",
+    )
     assert judge(tmp_path, rows, *flags) == 0
     assert len(server.bodies) == 4 * 2 * 3
     got = [
@@ -195,7 +211,9 @@ def test_other_scores_of_the_folder_stay(server: JudgeServer, tmp_path: Path) ->
     language = [{**spelling, "id": f"r{n}", "metric": "language_correct", "value": 1.0} for n in range(2)]
     path.write_text("".join(json.dumps(line) + "\n" for line in (spelling, *language)) + path.read_text())
     assert judge(tmp_path, rows, "--judge", "openai:b", *to) == 0
-    assert judge(tmp_path, rows, "--judge", "openai:b", "--criteria", "relevance", "--preset", "paper", *to) == 0
+    assert (
+        judge(tmp_path, rows, "--judge", "openai:b", "--criteria", "relevance", "--preset", "paper", *to) == 0
+    )
     got = [(line["metric"], line["detail"].get("judge")) for line in lines(path)]
     assert got.count(("spelling", None)) == 1
     assert [got.count(("judge/fluency", name)) for name in ("openai:a", "openai:b")] == [2, 2]
@@ -207,6 +225,35 @@ def test_other_scores_of_the_folder_stay(server: JudgeServer, tmp_path: Path) ->
     fasttext = [line.split(",") for line in table if "correct_only,fasttext" in line]
     assert {cells[8] for cells in fasttext} == {"2"}
     assert set(json.loads((tmp_path / "out" / "judge.json").read_text())) == {"six", "relevance"}
+
+
+def test_scores_of_models_that_are_not_given_stay(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [{**row(n, "good"), "model": model} for n in range(2) for model in ("a", "b")]
+    to = ("--base-url", server.url, "--judge")
+    assert judge(tmp_path, rows, *to, "openai:x") == 0
+    path = tmp_path / "out" / "scores.jsonl"
+    before = set(path.read_text().splitlines())
+    for name, count in (("openai:x", len(before)), ("openai:y", len(before) * 3 // 2)):
+        assert judge(tmp_path, rows[::2], *to, name) == 0
+        after = path.read_text().splitlines()
+        assert before <= set(after)
+        assert len(after) == len(set(after)) == count
+    answers = [(line["model"], line["id"]) for line in lines(tmp_path / "out" / "answers.jsonl")]
+    assert sorted(answers) == sorted((line["model"], line["id"]) for line in rows)
+
+
+def test_the_scores_can_be_compared_between_models(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(2 * n + place, "good", model=model, id=f"q{n}", instruction_id=f"q{n}", instruction=f"Say {n}.")
+            for n in range(6) for place, model in enumerate("ab")]  # fmt: skip
+    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys, "argv", ["eval", "compare", str(tmp_path / "out"), "--out", str(tmp_path / "compared")]
+        )
+        with pytest.raises(SystemExit) as stop:
+            program.main()
+    assert stop.value.code == 0
+    assert "judge/helpfulness" in (tmp_path / "compared" / "compare.csv").read_text()
 
 
 def test_what_cannot_be_judged_is_not_sent(server: JudgeServer, tmp_path: Path) -> None:
@@ -235,7 +282,9 @@ def test_answers_can_be_read_again_without_a_key_or_a_call(server: JudgeServer, 
     assert judge(tmp_path, rows[:2], *to) == 0
     journal = tmp_path / "out" / "calls.jsonl"
     # As if the answer to r1 were one that is read differently now.
-    journal.write_text(journal.read_text().replace(json.dumps(json.dumps(scores_of("item 1"))), '"no scores"'))
+    journal.write_text(
+        journal.read_text().replace(json.dumps(json.dumps(scores_of("item 1"))), '"no scores"')
+    )
     assert judge(tmp_path, rows, *to, "--reparse", key=None) == 0
     assert states(tmp_path) == {"r0": "ok", "r1": "failed:invalid_json"}
     assert len(server.bodies) == 2
@@ -268,6 +317,9 @@ def test_a_sample_has_every_task_in_proportion_and_the_same_instructions_for_all
 
 def test_probes_are_asked_too_and_kept_apart(server: JudgeServer, tmp_path: Path) -> None:
     rows = [row(n, "good", language="fr") for n in range(3)]
-    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url, "--probe", "language,copy") == 0
+    assert (
+        judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url, "--probe", "language,copy")
+        == 0
+    )
     kinds = [score["detail"].get("probe") for score in lines(tmp_path / "out" / "scores.jsonl")]
     assert {kind: kinds.count(kind) for kind in kinds} == {None: 18, "language": 18, "copy": 18}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from helpers.judge_command import judge as command
+from helpers.judge_command import lines
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
-from xltjax.eval.judge.local import LocalJudge, probability_of_yes, replies_of
-from xltjax.eval.judge.local_model import LocalModel, LocalOptions, Written, locate
+from xltjax.eval.judge.local.judge import LocalJudge, replies_of
+from xltjax.eval.judge.local.model import LocalModel, LocalOptions, Written, locate
 from xltjax.eval.judge.questions import Call, Question, judgment
 from xltjax.eval.judge.rubrics import Rubric, load_rubric
 from xltjax.eval.judge.verdicts import read_verdict
@@ -45,7 +48,7 @@ def directory(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def questions(rubric: Rubric, repeat: int = 0) -> list[Question]:
-    return [Question(each, rubric.messages(each), rubric.schema(), repeat) for each in RESPONSES]
+    return [Question(rubric, each, repeat) for each in RESPONSES]
 
 
 def calls(judge: LocalJudge, asked: list[Question]) -> dict[str, Call]:
@@ -99,7 +102,7 @@ def test_relevance_is_weighed_by_log_probabilities(directory: Path, judge: Local
     model = AutoModelForCausalLM.from_pretrained(directory)
     body = calls(judge, questions(rubric)[:1])["r0"].body
     assert body is not None
-    replies = replies_of(rubric.schema())
+    replies = replies_of(rubric)
     start, *whole = (
         prompt_ids(tokenizer, rubric, RESPONSES[0], text) for text in ("", *(f" {r}" for r in replies))
     )
@@ -115,27 +118,32 @@ def test_relevance_is_weighed_by_log_probabilities(directory: Path, judge: Local
     assert body["choices"][0]["message"]["content"] == replies[int(yes > no)]
     assert (no, yes) == pytest.approx(log_p, abs=2e-4)
     assert judgment(rubric, calls(judge, questions(rubric)[:1])["r0"]).values == {"relevant": int(yes > no)}
-    assert probability_of_yes(body) == pytest.approx(1 / (1 + 2.718281828459045 ** (no - yes)))
 
 
-def test_a_repeat_is_the_same_call_and_costs_nothing(directory: Path) -> None:
-    asked: list[int] = []
+def test_a_repeat_is_the_same_request(judge: LocalJudge) -> None:
+    assert [judge.keys(each) for each in questions(SIX)] == [judge.keys(each) for each in questions(SIX, 1)]
+
+
+def test_answers_come_as_they_end_and_the_model_is_loaded_with_the_first(directory: Path) -> None:
+    loaded: list[str] = []
 
     class Stub:
         tokenizer = SimpleNamespace(prompts=lambda conversations: [[1]] * len(conversations))
 
-        def write(self, prompts: list[list[int]]) -> dict[int, Written]:
-            asked.append(len(prompts))
-            return {index: Written("{}", "stop", 1) for index in range(len(prompts))}
+        def __init__(self, name: str, options: LocalOptions) -> None:
+            loaded.append(name)
 
-    judge = LocalJudge(str(directory), OPTIONS, load=lambda name, options: cast(LocalModel, Stub()))
-    both = [*questions(SIX), *questions(SIX, repeat=1)]
-    given = list(judge.answers(both))
-    assert {(question.response.id, question.repeat) for question, _ in given} == {
-        (question.response.id, question.repeat) for question in both
-    }
-    assert asked == [len(RESPONSES)]
-    assert judge.keys(both[0]) == judge.keys(both[len(RESPONSES)])
+        def write(self, prompts: list[list[int]]) -> Iterator[tuple[int, Written]]:
+            yield 1, Written("{}", "stop", 1)
+            raise KeyboardInterrupt
+
+    judge = LocalJudge(str(directory), OPTIONS, load=lambda *given: cast(LocalModel, Stub(*given)))
+    answers = judge.answers(iter(questions(SIX)))
+    assert loaded == []
+    question, call = next(answers)
+    assert (question.response.id, loaded) == ("r1", [str(directory)])
+    assert call.key == judge.keys(question)[0]
+    assert list(judge.answers([])) == []
 
 
 def test_the_key_changes_with_what_the_answer_depends_on(directory: Path, tmp_path: Path) -> None:
@@ -169,3 +177,62 @@ def test_the_template_is_the_model_s_own_unless_another_is_asked_for(directory: 
 def test_a_model_that_is_not_there_is_one_line() -> None:
     with pytest.raises(UserError, match=r"model directory \./nowhere does not exist"):
         LocalJudge("./nowhere", OPTIONS)
+
+
+ROWS = [
+    {
+        "id": response.id,
+        "model": "m",
+        "language": "en",
+        "instruction": response.instruction,
+        "response": response.response,
+    }
+    for response in RESPONSES
+]
+
+
+def test_the_command_asks_a_local_judge_once_and_goes_on(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two repeats are one call; a second run asks only what is new; no key and no network."""
+    flags = ("--judge", f"jax:{directory}", "--dtype", "float32", "--max-tokens", "8", "--batch-size", "2")
+    flags = (*flags, "--preset", "paper", "--criteria", "relevance", "--repeats", "2")
+    environment = {"JAX_COMPILATION_CACHE_DIR": "", "HF_HUB_OFFLINE": "1"}
+    assert command(tmp_path, ROWS[:2], *flags, key=None, environment=environment) == 0
+    first = lines(tmp_path / "out" / "calls.jsonl")
+    assert len(first) == 2
+    assert command(tmp_path, ROWS, *flags, key=None, environment=environment) == 0
+    calls = lines(tmp_path / "out" / "calls.jsonl")
+    assert [call["id"] for call in calls] == ["r0", "r1", "r2", "r4", "r3"]
+    scores = [score for score in lines(tmp_path / "out" / "scores.jsonl") if score["id"] != LONG]
+    assert len(scores) == 8
+    assert {score["value"] for score in scores} <= {0.0, 1.0}
+    for call in calls[:4]:
+        zero, one = call["body"]["choices"][0]["log_p"].values()
+        assert {s["value"] for s in scores if s["id"] == call["id"]} == {float(one > zero)}
+    assert "is too long for the judge: 2 calls" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("--judge", "jax:./nowhere"), "model directory ./nowhere does not exist"),
+        (
+            ("--judge", "jax:x", "--template", "alpacca"),
+            "template 'alpacca' is unknown; did you mean 'alpaca'?",
+        ),
+        (("--judge", "jax:x", "--batch-size", "0"), "batch_size must be at least 1"),
+        (
+            ("--judge", "llama"),
+            "give openai:MODEL for a server of Chat Completions, or jax:DIR for a local model",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, flags: tuple[str, ...], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path, ROWS[:1], *flags, key=None) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,12 @@ def test_a_language_of_the_user_s_own_needs_a_frame(tmp_path: Path) -> None:
         'JSON: "tono"'
         in load_rubric(str(file), preset="xlt", language="it").messages(response())[0]["content"]
     )
+
+
+def test_the_file_in_the_guide_is_one(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "judging.md").read_text(encoding="utf-8")
+    (shown,) = (text for text in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "criteria:" in text)
+    file = tmp_path / "mine.yaml"
+    file.write_text(shown, encoding="utf-8")
+    assert read_rubric(str(file)).languages() == ["en", "fr"]
+    assert [each.highest for each in load_rubric(str(file), preset="xlt", language="fr").criteria] == [4, 1]

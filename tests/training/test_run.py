@@ -127,6 +127,20 @@ def test_the_data_are_the_files_with_their_contents(tmp_path: Path, data: Path) 
     run.check_resumable(dataclasses.replace(config, force=True), config.data, HASH)
 
 
+def test_several_files_that_were_moved_are_the_same_data(tmp_path: Path, data: Path) -> None:
+    second = data.with_name("second.jsonl")
+    second.write_text('{"instruction": "Say b.", "response": "b"}\n')
+    _, config = begin(tmp_path / "run", data)
+    config = dataclasses.replace(config, data=(str(data), str(second)))
+    run = Run(tmp_path / "run")
+    run.write_settings(config, Base(config.model, HASH), Path(config.model), config.data)
+    shutil.copytree(data.parent, tmp_path / "moved")
+    moved = tuple(str(tmp_path / "moved" / path.name) for path in (data, second))
+    run.check_resumable(dataclasses.replace(config, data=moved), moved, HASH)
+    with pytest.raises(UserError, match=r"data \(was"):
+        run.check_resumable(dataclasses.replace(config, data=moved[::-1]), moved[::-1], HASH)
+
+
 def test_a_file_where_a_run_should_be_is_refused(tmp_path: Path, data: Path) -> None:
     with pytest.raises(UserError, match="is a file, not a directory"):
         Run(data).check_resumable(TrainConfig(), (), HASH)

@@ -22,7 +22,7 @@ from xltjax import train
 from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
 from xltjax.converters.models import load_model
-from xltjax.data.corpora import Corpus, load_corpora, split_validation
+from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
 from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.lora import TARGETS, has_lora, merge
@@ -226,6 +226,22 @@ def test_validation_rows_are_set_aside_once_and_the_rest_is_learned() -> None:
     assert set(kept) < {name for each in names for name in each}
     with pytest.raises(UserError, match="leaves nothing to learn"):
         split_validation(corpora, 13, seed=1)
+
+
+def test_a_sample_of_the_rows_is_of_the_asked_size_and_follows_from_the_seed() -> None:
+    names = [[f"{file}:{row}" for row in range(1, n + 1)] for file, n in (("a", 60), ("b", 30))]
+    corpora = [Corpus([object()] * len(each), 2.0, each) for each in names]  # type: ignore[list-item]
+    drawn, again, other = (draw_rows(corpora, 45, seed, weighted=False) for seed in (0, 0, 1))
+    kept = [name for corpus in drawn for name in corpus.names]
+    assert len(kept) == len(set(kept)) == 45
+    assert [corpus.names for corpus in drawn] == [corpus.names for corpus in again]
+    assert [corpus.names for corpus in drawn] != [corpus.names for corpus in other]
+    assert [corpus.weight for corpus in drawn] == [len(corpus.examples) for corpus in drawn]
+    assert [corpus.weight for corpus in draw_rows(corpora, 45, 0, weighted=True)] == [2.0, 2.0]
+    with pytest.raises(UserError, match=r"rows: 91 are asked for, and the data have 90 usable rows"):
+        draw_rows(corpora, 91, 0, weighted=False)
+    with pytest.raises(UserError, match=r"rows: 1 of 90 rows leave one of the data sources without any"):
+        draw_rows(corpora, 1, 0, weighted=False)
 
 
 def test_the_checkpoint_of_the_lowest_validation_loss_is_kept(

@@ -118,3 +118,18 @@ def _is_still(file: Path, handle: int) -> bool:
         return os.path.samestat(os.stat(file), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def holder(file: Path) -> str:
+    """Which process holds the lock ``file``; empty when none does. The lock is only looked at."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as problem:
+        return "" if problem.errno in WITHOUT_LOCKS else _holder(handle).strip(" ()") or "another command"
+    finally:
+        os.close(handle)
+    return ""

@@ -197,17 +197,29 @@ def read_config_files(config_class: type[Any], names: Sequence[str]) -> dict[str
     """
     merged: dict[str, Any] = {}
     for name in names:
-        path = _find_config(name)
-        try:
-            values = yaml.safe_load(read_text(path))
-        except (yaml.YAMLError, ValueError, RecursionError) as problem:
-            raise UserError(f"{name} is not valid YAML: {problem}") from None
-        if values is None:
-            continue
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
-        merged.update(current_names(config_class, values))
+        merged.update(current_names(config_class, read_mapping(name)))
     return merged
+
+
+def read_mapping(name: str) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        name: a path, or the name of a shipped config.
+
+    Raises:
+        UserError: when the file is missing, is not YAML, or is not a mapping with text as its keys.
+    """
+    path = _find_config(name)
+    try:
+        values = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise UserError(f"{name} is not valid YAML: {problem}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
+    return values
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -139,6 +139,41 @@ def _learnable(
     return kept, too_long
 
 
+def draw_rows(corpora: Sequence[Corpus], count: int, seed: int, *, weighted: bool) -> list[Corpus]:
+    """``count`` examples, drawn uniformly from the examples of all corpora; of others with another seed.
+
+    Args:
+        corpora: the corpora.
+        count: how many examples are wanted.
+        seed: the seed of the draw.
+        weighted: whether the corpora keep their weights, which are otherwise the numbers of their examples.
+
+    Raises:
+        UserError: when there are fewer examples, or a corpus would have none left.
+    """
+    total = sum(len(corpus.examples) for corpus in corpora)
+    if count > total:
+        raise UserError(
+            f"rows: {count} are asked for, and the data have {total} usable rows; give at most {total}"
+        )
+    drawn = np.zeros(total, bool)
+    drawn[np.random.default_rng((seed, total, count)).permutation(total)[:count]] = True
+    found: list[Corpus] = []
+    start = 0
+    for corpus in corpora:
+        mine = drawn[start : start + len(corpus.examples)]
+        start += len(mine)
+        if not mine.any():
+            raise UserError(
+                f"rows: {count} of {total} rows leave one of the data sources without any; give more"
+            )
+        weight = corpus.weight if weighted else int(mine.sum())
+        found.append(
+            Corpus(list(compress(corpus.examples, mine)), weight, list(compress(corpus.names, mine)))
+        )
+    return found
+
+
 def split_validation(corpora: Sequence[Corpus], count: int, seed: int) -> tuple[list[Corpus], list[Tokens]]:
     """Set ``count`` examples aside for validation, drawn uniformly from the examples of all corpora.
 

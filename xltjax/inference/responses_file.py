@@ -16,6 +16,8 @@ log = logging.getLogger("xltjax")
 
 # What every line that we have written holds.
 FIELDS = ("id", "instruction", "response", "finish_reason")
+# The settings that say where something lies, which may have been moved, and those that say what it holds.
+PLACES = {"model": "weights", "adapter": "adapter_weights"}
 
 
 def write_settings(out: Path, settings: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -62,7 +64,9 @@ def resume(out: Path, settings: Mapping[str, Any], asked: Mapping[str, str]) -> 
     if not before:
         return {}
     # A file of an earlier version lacks what it did not record.
-    changed = [key for key in settings if key in before and before[key] != settings[key]]
+    same = {key for key in before if key in settings and before[key] == settings[key]}
+    moved = {place for place, content in PLACES.items() if content in same}
+    changed = [key for key in settings if key in before and key not in same | moved]
     if changed:
         raise UserError(
             f"{out} was made with other settings: "

@@ -34,6 +34,8 @@ DTYPES = {
     "float32": (jnp.float32, jnp.float32),
 }
 
+RATE = "{rate}"  # stands in --out for the rate of each run of a sweep
+
 # Settings by section of --help. Those of a run change its speed, place or record, never its result.
 model_setting = partial(setting, section="Model and devices")
 data_setting = partial(setting, section="Data")
@@ -52,6 +54,12 @@ def rate_texts(rates: Sequence[float]) -> dict[float, str]:
         digits = next(n for n in range(6, 18) if f"{rate:.{n}g}" not in {f"{o:.{n}g}" for o in others})
         texts[rate] = f"{rate:.{digits}g}"
     return texts
+
+
+def exact_text(rate: float) -> str:
+    """The shortest text that is exactly ``rate``, whatever other rates there are: ``1e-05``."""
+    short = f"{rate:g}"
+    return short if float(short) == rate else repr(rate)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class TrainConfig:
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
     data_weights: tuple[float, ...] = data_setting(
         (), "Relative sampling weight of each data source; by its number of rows when not given.")
+    rows: int = data_setting(
+        0, "Rows that are used, drawn at random by --seed from those of all sources; 0: all.")
     split: str = data_setting(
         "", "Split of folders and datasets that is read; their training split, or all without one, when not given.")
     bad_rows: BadRows = data_setting(
@@ -111,7 +121,8 @@ class TrainConfig:
     steps: int = optimization_setting(1000, "Updates.")
     learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
     learning_rates: tuple[float, ...] = optimization_setting(
-        (), "Several peak rates: one run after another in OUT/lr-RATE, the model loaded and compiled once.")
+        (), "Several peak rates: one run after another in OUT/lr-RATE, or where OUT says {rate}; the model is loaded "
+        "and compiled once.")
     schedule: Schedule = optimization_setting(
         "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
         "--end-learning-rate.")
@@ -169,6 +180,7 @@ class TrainConfig:
         self._require("lora_rank", self.lora_rank >= 0, "0 (full fine-tuning) or more")
         for name in (
             "rows_per_device",
+            "rows",
             "validation_rows",
             "validation_every",
             "sample_every",
@@ -194,9 +206,13 @@ class TrainConfig:
 
     def runs(self) -> list[TrainConfig]:
         """The runs that these settings ask for: one, or one for each of ``learning_rates``."""
+        if RATE in self.out:
+            places = {rate: self.out.replace(RATE, exact_text(rate)) for rate in self.learning_rates}
+        else:
+            places = {rate: f"{self.out}/lr-{text}" for rate, text in rate_texts(self.learning_rates).items()}
         return [
-            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=f"{self.out}/lr-{text}")
-            for rate, text in rate_texts(self.learning_rates).items()
+            dataclasses.replace(self, learning_rate=rate, learning_rates=(), out=out)
+            for rate, out in places.items()
         ] or [self]
 
     def batch_shape(self) -> BatchShape:

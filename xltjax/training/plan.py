@@ -16,7 +16,7 @@ from xltjax.attention.packed import SCORE_BYTES
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
 from xltjax.common.model_parts import lowest_layer, part_of
-from xltjax.data.corpora import load_corpora
+from xltjax.data.corpora import draw_rows, load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
@@ -161,6 +161,8 @@ def learned_epochs(
         config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong,
         split=config.split, report=RowReport(config.bad_rows),
     )  # fmt: skip
+    if config.rows:
+        corpora = draw_rows(corpora, config.rows, config.seed, weighted=bool(config.data_weights))
     tokens = [sum(len(example.ids) - 1 for example in corpus.examples) for corpus in corpora]
     # A source is chosen by its weight for each example, so that it gives rows in this proportion, and tokens by
     # their length.

@@ -283,7 +283,9 @@ class Run:
             else {}
         )
         if self.config.data != config.data:
-            moved = len(config.data) == len(self.config.data) == 1 and [*before.values()] == [*now.values()]
+            # A single source, or one file for each.
+            counts = {len(config.data), len(self.config.data), *([len(now)] if len(config.data) > 1 else [])}
+            moved = len(counts) == 1 and [*before.values()] == [*now.values()]
             return [] if moved and now else [f"data (was {self.config.data!r}, now {config.data!r})"]
         changed = [f"the rows of {path}" for path in now if path in before and now[path] != before[path]]
         changed += [f"{path} is new" for path in now if path not in before]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError
-from xltjax.data.corpora import Corpus, load_corpora, split_validation
+from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
 from xltjax.data.packing import PackedData
 from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
@@ -85,6 +85,8 @@ def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTo
     corpora, too_long = load_corpora(
         sources, config.data_weights, tokenizer, longest, config.overlong, split=config.split, report=report
     )
+    if config.rows:
+        corpora = draw_rows(corpora, config.rows, config.seed, weighted=bool(config.data_weights))
     held: list[Tokens] = []
     if config.validation_rows:
         corpora, held = split_validation(corpora, config.validation_rows, config.seed)

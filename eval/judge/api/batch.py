@@ -63,8 +63,8 @@ def _read(judge: ApiJudge, questions: Questions, calls: Calls, paths: Sequence[P
             if number is None:
                 other += 1
                 continue
-            call = judge.batch_call(key, reply)
-            before = calls.find(key)
+            call = judge.batch_call(key, questions[number], reply)
+            before = calls.find(call.key)
             if before is not None and before.body == call.body:
                 known += 1
             else:

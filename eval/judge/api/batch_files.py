@@ -6,6 +6,7 @@ A request is known by its key in the journal (``custom_id``), so results are rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,13 @@ def write_requests(path: Path, requests: Iterable[tuple[str, Mapping[str, Any]]]
         UserError: when a file is there that would be replaced.
     """
     written: list[tuple[Path, int]] = []
-    for part in _parts(requests):
-        place = path if not written else path.with_stem(f"{path.stem}-{len(written) + 1}")
-        if place.exists():
-            raise UserError(f"{place} is there already; choose another --batch-file")
-        with atomic_write(place) as file:
-            file.writelines(part)
-        written.append((place, len(part)))
+    with ExitStack() as stack:  # the files appear together, when all of them are whole
+        for part in _parts(requests):
+            place = path if not written else path.with_stem(f"{path.stem}-{len(written) + 1}")
+            if place.exists():
+                raise UserError(f"{place} is there already; choose another --batch-file")
+            stack.enter_context(atomic_write(place)).writelines(part)
+            written.append((place, len(part)))
     return written
 
 

@@ -114,10 +114,12 @@ class ApiJudge:
         self._remember = functools.partial(calls.remember, *server)
 
     def keys(self, question: Question) -> list[str]:
-        """One key for each dialect in which the question may have been asked, the current one first."""
-        return list(
-            dict.fromkeys(request_key(self.canonical(question, each)) for each in self._dialects.known())
-        )
+        """One key for each dialect in which the question may have been answered, and one for its failures.
+
+        The first one is that of the request as it would be put now, the last one that of failures.
+        """
+        requests = [self.canonical(question, each) for each in self._dialects.known()]
+        return [*dict.fromkeys(map(request_key, requests)), self._failure_key(question)]
 
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Call]]:
         """See ``Judge.answers``; a call that fails is retried with growing delays before it ends as a failure.
@@ -140,12 +142,14 @@ class ApiJudge:
             finally:
                 runner.run(stop())
 
-    def batch_call(self, key: str, reply: Reply) -> Call:
+    def batch_call(self, key: str, question: Question, reply: Reply) -> Call:
         """The call of a batch that ended with ``reply``; what the server does not accept is kept for the next one."""
         used = self._dialects.current
         sent = used.parameters({}, self._limits.max_tokens)
         if self._dialects.refuse(used, sent, reply.status, reply.parameter, reply.message):
             self._remember(asdict(self._dialects.current), self._said(reply))
+        if reply.body is None:
+            key = self._failure_key(question)
         return Call(key, reply.body, reply.problem, self._said(reply), batch=True)
 
     def request(self, question: Question, dialect: Dialect | None = None) -> dict[str, Any]:
@@ -154,6 +158,13 @@ class ApiJudge:
         parameters = dialect.parameters(question.rubric.schema(), self._limits.max_tokens)
         messages = [{key: printable(text) for key, text in message.items()} for message in question.messages]
         return {"model": self._endpoint.model, "messages": messages, **parameters}
+
+    def _failure_key(self, question: Question) -> str:
+        """The key of the question whatever the parameters: those that failed last may never be tried again."""
+        bare = self.canonical(question, Dialect("text", "none", "none"))
+        return request_key(
+            {**bare, "schema": question.rubric.schema(), "max_tokens": self._limits.max_tokens}
+        )
 
     def canonical(self, question: Question, dialect: Dialect | None = None) -> dict[str, Any]:
         """All that the answer depends on."""
@@ -179,7 +190,7 @@ class ApiJudge:
                         tasks[asyncio.create_task(self._call(client, question))] = question
                     if not tasks:
                         return
-                    waiting = set(tasks) | ({opened} if not opened.done() else set())
+                    waiting: set[asyncio.Task[Any]] = set(tasks) | ({opened} if not opened.done() else set())
                     done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     ended = [task for task in tasks if task in done]
                     problems = [problem for task in ended if (problem := task.exception()) is not None]
@@ -189,8 +200,8 @@ class ApiJudge:
                     for task in ended:
                         del tasks[task]
         finally:
-            for task in (opened, *tasks):
-                task.cancel()
+            for running in (opened, *tasks):
+                running.cancel()
             await asyncio.gather(opened, *tasks, return_exceptions=True)
 
     def _client(self) -> openai.AsyncOpenAI:
@@ -241,8 +252,9 @@ class ApiJudge:
             retries += 1
             await asyncio.sleep(delay)
         self._open.set()
+        answered_key = request_key(self.canonical(question, dialect))
         return Call(
-            request_key(self.canonical(question, dialect)),
+            self._failure_key(question) if reply.body is None else answered_key,
             reply.body,
             reply.problem,
             self._said(reply),
@@ -259,7 +271,7 @@ class ApiJudge:
         self._answered += 1
         if self._dialects.accept(dialect):
             self._remember(asdict(dialect), self._why)
-            if self._why:
+            if self._why and dialect != Dialect():
                 log.info(
                     "notice: %s is asked with %s, since it refused more (%s)", self.name, dialect, self._why
                 )
@@ -320,10 +332,13 @@ class ApiJudge:
     async def _attempt(self, client: openai.AsyncOpenAI, request: Mapping[str, Any]) -> Reply:
         import openai
 
+        # Parameters in `extra_body` are sent as they are: the client would walk through the schema in every call.
+        rest = {key: value for key, value in request.items() if key not in ("model", "messages")}
+        create = client.chat.completions.with_raw_response.create
         try:
             # The client's own timeout is for each read, and a server may drip.
             async with asyncio.timeout(self._limits.timeout):
-                raw = await client.chat.completions.with_raw_response.create(**request)
+                raw = await create(model=request["model"], messages=request["messages"], extra_body=rest)
         except openai.APIStatusError as problem:
             return read_response(problem.response)
         except (TimeoutError, openai.APITimeoutError):

@@ -107,6 +107,8 @@ def _base_url(url: str) -> str:
         raise UserError("--base-url must not have a user or a password; put the key into the environment")
     if parts.query or parts.fragment:
         raise UserError("--base-url must not have a part after ? or #, which would not be sent")
+    if re.fullmatch(r"[\d.]+", host or "") and not _is_address(host or ""):
+        raise UserError("--base-url has an address that is none; it has four numbers up to 255")
     plain = url.strip().isprintable() and " " not in url.strip()
     if parts.scheme.lower() not in ("http", "https") or not host or not plain:
         raise UserError("--base-url must be an http(s) URL, such as http://localhost:8000/v1")
@@ -115,8 +117,13 @@ def _base_url(url: str) -> str:
     return f"{parts.scheme.lower()}://{shown}{f':{port}' if port else ''}{path}"
 
 
-def _is_local(host: str) -> bool:
+def _is_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return False
+    return True
+
+
+def _is_local(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback if _is_address(host) else host == "localhost"

@@ -38,6 +38,7 @@ _NAMED = {
     ANSWERS,
 }
 _WORD_KINDS = {"spelling_name": NAME, "spelling_foreign": FOREIGN, "spelling_nonword": NONWORD}
+GENERATION = ".jsonl.provenance.json"  # the ending of the record beside responses
 LONGEST_WORDS = 4000  # characters of what a judge wrote that are kept
 
 
@@ -102,6 +103,7 @@ class Material:
         choices: what ``eval choose`` wrote.
         summaries: the provenance of the evaluators, by command.
         judges: what ``judge.json`` says of each judge.
+        generations: the provenance of files of responses.
         problems: files that could not be read, one sentence for each.
         files: how many files were read.
     """
@@ -119,6 +121,7 @@ class Material:
     choices: list[Mapping[str, Any]] = field(default_factory=list)
     summaries: dict[str, Any] = field(default_factory=dict)
     judges: dict[str, Any] = field(default_factory=dict)
+    generations: list[Mapping[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     files: int = 0
 
@@ -187,6 +190,8 @@ class _Reader:
             "summary.json": self._summary,
         }
         read = readers.get(path.name)
+        if read is None and path.name.endswith(GENERATION):
+            read = self._generation
         if read is None and (named or _holds_responses(path)):
             read = self.responses
         if read is None:
@@ -332,6 +337,9 @@ class _Reader:
     def _summary(self, path: Path) -> None:
         for command, provenance in (read_json_object(path).get("provenance") or {}).items():
             self.found.summaries.setdefault(command, provenance)
+
+    def _generation(self, path: Path) -> None:
+        self.found.generations.append(read_json_object(path))
 
     def _place(self, folder: Path) -> str:
         place = folder.relative_to(self._root).as_posix()

@@ -8,7 +8,15 @@ from typing import Any
 from xltjax.eval.report.content import Column, Table
 from xltjax.eval.report.numbers.sources import Material, short_json
 
-LEFT_OUT = ("path", "time", "command", "out", "usage", "fingerprints")  # what differs between any two runs
+LEFT_OUT = (
+    "path",
+    "time",
+    "command",
+    "out",
+    "usage",
+    "fingerprints",
+    "model",
+)  # what differs between any two runs
 
 
 def settings_changes(first: Material, second: Material) -> Table | None:
@@ -36,6 +44,9 @@ def _flat(material: Material) -> Iterator[tuple[str, str]]:
         yield from _leaves(
             f"run {run.path}", {key: run.provenance.get(key) for key in ("git", "versions", "data")}
         )
+    for number, generation in enumerate(material.generations):
+        of = "" if len(material.generations) == 1 else f" {number + 1}"
+        yield from _leaves(f"generation{of}", generation.get("settings", {}))
     for kind in (material.summaries, material.judges):
         for name, about in kind.items():
             yield from _leaves(name, about)

@@ -5,16 +5,19 @@ Only the functions that load and run the model import JAX.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError
+from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import read_json_object
 from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids
+from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
+
+LOCAL_PREFIX = "jax:"  # of the names of local judges
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,22 @@ class LocalOptions:
     mesh: str = "1x1"
     batch_size: int = 8
     dtype: str = "bfloat16"
+
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong before a model is loaded.
+
+        Raises:
+            UserError: for an unknown template, no date, or a batch or an answer without room.
+        """
+        if self.template and self.template not in TEMPLATES:
+            raise UserError(
+                f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
+            )
+        if parse_date(self.template_date) is None:
+            raise UserError("template_date is empty; give a date such as 2024-07-26")
+        for key in ("max_new_tokens", "batch_size"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
 
 
 @dataclass(frozen=True)
@@ -94,17 +113,16 @@ class LocalModel:
         longest = self._model.config.max_positions - room
         return [index for index, prompt in enumerate(prompts) if len(prompt) <= longest]
 
-    def write(self, prompts: Sequence[Sequence[int]]) -> dict[int, Written]:
-        """What the model writes after each prompt that leaves room for it, by the index of the prompt.
+    def write(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Written]]:
+        """What the model writes after each prompt that leaves room for it, with the index of the prompt.
 
-        Greedy and without a repetition penalty, which would lower whatever stands in the question.
+        Greedy and without a repetition penalty, which would lower whatever stands in the question. The answers come
+        as they end.
         """
         fitting = self.fitting(prompts, self._options.max_new_tokens)
-        answers = self._decoder().generate((index, prompts[index]) for index in fitting)
-        return {
-            index: Written(self.tokenizer.decode(answer.ids), answer.finish_reason, len(answer.ids))
-            for index, answer in answers
-        }
+        for index, answer in self._decoder().generate((index, prompts[index]) for index in fitting):
+            text = self.tokenizer.decode(answer.ids)
+            yield index, Written(text, answer.finish_reason, len(answer.ids))
 
     def _decoder(self) -> Any:
         if self._engine is None:

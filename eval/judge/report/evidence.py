@@ -33,7 +33,8 @@ class Evidence:
             or ``scored``.
         other: with whom the judge is compared: another judge, or ``people``.
         n: the answers that the check is about.
-        agreement: of repeats, with the other judge, with people, or of both rubrics (the second minus the first).
+        agreement: of repeats, with the other judge, with people, or of both rubrics; its mean difference is this
+            judge minus the other, or the rubric in the response's language minus the rubric of the run.
         tau: how far both rank the models in the same way.
         correlation: Spearman's with the length of the answers.
         mean: of the copies (``copy_probe``), or the share of answers with a score (``scored``).
@@ -154,7 +155,7 @@ class Witness:
         for other in self.judges:
             theirs = self._values.get(("", other, name))
             if other != judge and theirs is not None:
-                yield self._compared("judges", place, mine, self._within(theirs.middle, language), other)
+                yield self._compared("judges", place, self._within(theirs.middle, language), mine, other)
         people: Cell = {item: value for item, value in self._people.get(name, {}).items() if item in mine}
         if people:
             yield self._compared("people", place, people, mine, "people")

@@ -1,0 +1,1 @@
+"""How good a judge is, from its scores, its repeats, its probes, other judges and people."""

@@ -1,0 +1,100 @@
+"""``python -m xltjax.study``: models x data x adaptations x rates x seeds, each trained, asked and scored."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import jax
+
+from xltjax.common import cli
+from xltjax.common.errors import UserError
+from xltjax.common.files import check_output_directory
+from xltjax.common.locks import lock_directory
+from xltjax.common.settings import setting
+from xltjax.common.signals import StopSignal
+from xltjax.study.contents import Contents
+from xltjax.study.display import Teller
+from xltjax.study.grid import cells
+from xltjax.study.launch.local import launch
+from xltjax.study.launch.runner import wait_for
+from xltjax.study.settings import read_study
+from xltjax.study.stages import prepare, stages
+from xltjax.study.state import states
+from xltjax.study.status import print_plan, print_status
+
+log = logging.getLogger("xltjax")
+
+PATIENCE = 1.0  # seconds for which a lock is tried that --status may be looking at
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Settings of the command."""
+
+    study: str = setting("", "YAML file of the study, or a shipped one such as study/paper.", positional=True)
+    out: str = setting("", "Folder of the study; runs/NAME when not given.")
+    launcher: Literal["local"] = setting("local", "Where the stages run: local is this machine.")
+    dry_run: bool = setting(False, "Print every stage with its state, memory and time, and stop.")
+    status: bool = setting(
+        False, "Print what is done, running and failed, and stop; also while the study runs."
+    )
+
+
+def study(config: StudyConfig) -> None:
+    """Run what is not done of a study, or print how it stands.
+
+    Raises:
+        UserError: for any mistake that the user can correct.
+    """
+    if not config.study:
+        raise UserError(
+            "call: python -m xltjax.study STUDY.yaml; shipped: study/miniature, study/paper-7b, study/paper"
+        )
+    jax.config.update(
+        "jax_platforms", "cpu"
+    )  # the accelerators are for the stages, which are other processes
+    described = read_study(config.study)
+    root = Path(config.out or f"runs/{described.name}")
+    check_output_directory(root)
+    grid = cells(described)
+    every = stages(described, grid, root)
+    contents = Contents(fetch=False)
+    if config.dry_run:
+        print_plan(described, grid, every, states(every, root, contents), contents)
+        return
+    if config.status:
+        print_status(described, grid, every, states(every, root, contents), contents, root)
+        return
+    with wait_for(lambda: lock_directory(root), PATIENCE), StopSignal() as stop:
+        prepare(described, grid, root)
+        found = states(every, root, contents)
+        teller = Teller(every, root, found)
+        failed = launch(every, root, os.environ, teller, stop)
+        left = states(every, root, contents)
+    teller.conclude(left, failed, stopped=stop.asked)
+    if stop.asked:
+        sys.exit(128 + stop.number)
+    if any(state.kind != "done" for state in left.values()):
+        sys.exit(1)
+
+
+COMMAND = cli.command(
+    StudyConfig,
+    study,
+    name="study",
+    help="Models x data x adaptations x learning rates x seeds: train, answer, score, and compare.",
+)
+
+
+def main() -> NoReturn:
+    """Entry point of ``python -m xltjax.study``."""
+    cli.execute(COMMAND, program="python -m xltjax.study")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""What the inputs and outputs of stages contain: hashes that know neither path nor host."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from xltjax import miniature
+from xltjax.common.errors import UserError
+from xltjax.common.fingerprint import fingerprint
+from xltjax.common.provenance import sha256
+from xltjax.converters.models import config_directory, find_model, weights_directory
+from xltjax.data.model_files import tokenizer_hashes
+from xltjax.data.prompt_sets import Instruction, load_set
+from xltjax.data.reading.files import find_files
+from xltjax.training.run import Run
+
+WEIGHTS = "weights"  # the output of a training
+MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a stage reads from outside of the study.
+
+    Attributes:
+        name: what messages call it.
+        kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
+        where: names or paths, as the command gets them.
+        options: the split of data; the languages of prompts, and ``MODIFIED``.
+    """
+
+    name: str
+    kind: Literal["model", "data", "prompts", "file"]
+    where: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+class Contents:
+    """Reads each input once.
+
+    Args:
+        fetch: whether what can be downloaded or built is, when it is not here.
+    """
+
+    def __init__(self, *, fetch: bool) -> None:
+        self._fetch = fetch
+        self._found: dict[Input, Any] = {}
+
+    def of(self, each: Input) -> Any:
+        """The content of an input, ready for JSON; None when it is not here and can be fetched later.
+
+        Raises:
+            UserError: when it is not there.
+        """
+        if self._found.get(each) is None:
+            self._found[each] = self._read(each)
+        return self._found[each]
+
+    def count(self, each: Input) -> int | None:
+        """How many prompts an input of prompts has; None when they are not here yet."""
+        content = self.of(each)
+        return content["prompts"] if content else None
+
+    def _read(self, each: Input) -> Any:
+        read: Callable[[Input], Any] = {
+            "model": self._model, "data": self._data, "prompts": self._prompts, "file": self._file
+        }[each.kind]  # fmt: skip
+        try:
+            return read(each)
+        except OSError as problem:
+            raise UserError(
+                f"{problem.filename or each.where[0]} cannot be read: {problem.strerror}"
+            ) from None
+
+    def _model(self, each: Input) -> Any:
+        (name,) = each.where
+        if name == miniature.NAME:
+            if not self._fetch and not miniature.is_built():
+                return None
+            path = Path(miniature.model_path(name))
+        elif Path(name).is_dir() or self._fetch:
+            path = find_model(name)
+        else:
+            snapshot = _downloaded(name, "model", functools.partial(find_model, name))
+            if snapshot is None:
+                return None
+            path = snapshot
+        return {
+            "weights": fingerprint(weights_directory(path)),
+            "tokenizer": _digest(tokenizer_hashes(config_directory(path))),
+        }
+
+    def _data(self, each: Input) -> Any:
+        (split,) = each.options
+        hashes = []
+        for source in each.where:
+            if miniature.is_data(source):
+                if not self._fetch and not miniature.is_built():
+                    return None
+                source = miniature.data_path(source)
+            elif not self._fetch and not Path(source).exists() and not _is_pattern(source):
+                snapshot = _downloaded(source, "dataset", functools.partial(find_files, source, split))
+                if snapshot is None:
+                    return None
+                source = str(snapshot)
+            hashes.append([sha256(path) for path in find_files(source, split)])
+        return hashes
+
+    def _prompts(self, each: Input) -> Any:
+        (name,) = each.where
+        if name == miniature.NAME and not self._fetch and not miniature.is_built():
+            return None
+        languages = [option for option in each.options if option != MODIFIED]
+        chosen = prompts(name, languages, modified=MODIFIED in each.options)
+        rows = [dataclasses.asdict(row) for row in chosen]
+        return {"prompts": len(rows), "sha256": _digest(rows)}
+
+    def _file(self, each: Input) -> Any:
+        hashes: dict[str, str] = {}
+        for place in map(Path, each.where):
+            files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+            hashes |= {path.name: sha256(path) for path in files}
+        return hashes
+
+
+def prompts(name: str, languages: Sequence[str], *, modified: bool) -> list[Instruction]:
+    """The instructions of a prompt set as they are, or those with modifiers; the miniature is built when it is meant.
+
+    Raises:
+        UserError: as ``load_set`` does, and when there is no instruction with a modifier.
+    """
+    found = load_set(miniature.prompts_path(name), languages or None, modified)
+    if not modified:
+        return found
+    chosen = [each for each in found if each.modifier is not None]
+    if not chosen:
+        raise UserError(f"{name} has no instructions with modifiers; leave out modifiers: true")
+    return chosen
+
+
+def output(directory: Path, name: str) -> str | None:
+    """The hash of an output of a stage; None when it is not there."""
+    if name == WEIGHTS:
+        run = Run.find(directory)
+        return fingerprint(run.checkpoint) if run and run.steps else None
+    path = directory / name
+    return _file_hash(path, *_stamp(path)) if path.is_file() else None
+
+
+def trained(directory: Path, steps: int) -> bool:
+    """Whether a training has come to its end in ``directory``."""
+    run = Run.find(directory)
+    return run is not None and bool(run.steps) and run.steps[-1] >= steps
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_hash(path: Path, size: int, modified: int) -> str:
+    return sha256(path)
+
+
+def _downloaded(name: str, kind: str, complain: Callable[[], Any]) -> Path | None:
+    """The directory of a model or dataset of the hub in the hub's cache; None when it is not there.
+
+    Raises:
+        UserError: when ``name`` cannot be an id of the hub: what ``complain`` says.
+    """
+    if (
+        name.count("/") != 1
+        or name.startswith((".", "/", "~"))
+        or Path(name).suffix in (".jsonl", ".json", ".gz")
+    ):
+        complain()
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, repo_type=kind, local_files_only=True))
+    except Exception:  # an error of the hub's, of one of several types
+        return None
+
+
+def _is_pattern(source: str) -> bool:
+    return any(sign in source for sign in "*?[")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

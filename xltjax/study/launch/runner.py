@@ -1,0 +1,219 @@
+"""Running a job in this process: its stages are identified, begun, run and written down.
+
+Every launcher comes through here. A stage that was interrupted goes on, since every command resumes its files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from xltjax.__main__ import PACKAGES
+from xltjax.common.errors import UserError
+from xltjax.common.locks import lock_file
+from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.identity import Record, set_aside
+from xltjax.study.launch.jobs import Job, shown
+from xltjax.study.stages import Stage
+from xltjax.study.state import identity_of
+
+PATIENCE = 30.0  # seconds for which we wait for a process that is just dying to let a stage go
+INTERRUPTED = (130, 143)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage of a job ended.
+
+    Attributes:
+        path: the stage.
+        state: done, failed, or left as it is because another stage of the job failed or a signal came.
+        reason: why it failed, in one line.
+        seconds: how long it took.
+        note: what was set aside.
+    """
+
+    path: str
+    state: Literal["done", "failed", "left"]
+    reason: str = ""
+    seconds: float = 0.0
+    note: str = ""
+
+
+def run(job: Job) -> list[Outcome]:
+    """Run the stages of a job that can be begun, and write down how each ended."""
+    root, began = Path(job.root), time.monotonic()
+    outcomes: list[Outcome] = []
+    notes: dict[str, str] = {}
+    begun: list[Stage] = []
+    contents = Contents(fetch=True)
+    with contextlib.ExitStack() as held, printing_to(job.log):
+        for stage in job.stages:
+            try:
+                held.enter_context(wait_for(partial(lock_file, root / stage.path), PATIENCE))
+                notes[stage.path] = _begin(stage, root, job, contents)
+                begun.append(stage)
+            except (UserError, OSError) as problem:
+                print(f"error: {problem}", file=sys.stderr)
+                outcomes.append(Outcome(stage.path, "failed", _one_line(str(problem))))
+        if begun:
+            start, words = _size(job.log), job.command(begun)
+            print(f"\n$ {shown(words)}", flush=True)
+            code = call(words)
+            seconds = (time.monotonic() - began) / len(begun)
+            outcomes += _end(begun, root, code, seconds, _complaint(job.log, start, code), notes)
+        gc.collect()  # the arrays of a model are on circles of references
+    return outcomes
+
+
+def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str:
+    """Write down that a stage begins; another result in its folder is set aside, and what is returned says so.
+
+    Raises:
+        UserError: for an input that is not there.
+    """
+    directory, note = root / stage.path, ""
+    now = identity_of(stage, root, contents)
+    before = Record.read(directory)
+    if before is not None:
+        changes = now.changes(before.identity, stage.defaults)
+        # A result that was changed by hand, or of which a part is gone, must not be mixed with a new one.
+        if not changes and before.state == "done":
+            changes = _spoiled(stage, directory, before)
+        if changes:
+            place = set_aside(directory)
+            note = f"{', '.join(changes)}; the old result is kept in {place}"
+    Record(now, command=shown(job.command([stage]))).write(directory)
+    return note
+
+
+def _spoiled(stage: Stage, directory: Path, before: Record) -> list[str]:
+    changed = []
+    for name in stage.outputs:
+        now = output(directory, name)
+        if now is not None and name != WEIGHTS and now != before.outputs.get(name):
+            changed.append(f"{name} was changed")
+    return changed
+
+
+def _end(
+    stages: Sequence[Stage], root: Path, code: int, seconds: float, complaint: str, notes: dict[str, str]
+) -> list[Outcome]:
+    """Write down how the stages of a command ended. The first of a sweep that is not complete has failed."""
+    outcomes, stopped = [], False
+    for stage in stages:
+        directory = root / stage.path
+        record = Record.read(directory)
+        assert record is not None
+        if finished(stage, directory, code):
+            outputs = {name: str(output(directory, name)) for name in stage.outputs}
+            record.ended(outputs=outputs, seconds=seconds).write(directory)
+            outcomes.append(Outcome(stage.path, "done", "", seconds, notes[stage.path]))
+        elif stopped or code in INTERRUPTED:
+            outcomes.append(Outcome(stage.path, "left", "", seconds, notes[stage.path]))
+        else:
+            record.ended(reason=complaint, seconds=seconds).write(directory)
+            outcomes.append(Outcome(stage.path, "failed", complaint, seconds, notes[stage.path]))
+            stopped = True
+    return outcomes
+
+
+def finished(stage: Stage, directory: Path, code: int = 0) -> bool:
+    """Whether a stage is complete, after its command has ended with ``code``."""
+    if WEIGHTS in stage.outputs:
+        return trained(directory, stage.settings["steps"])
+    return code == 0 and all((directory / name).is_file() for name in stage.outputs)
+
+
+def call(words: Sequence[str]) -> int:
+    """Run a command of xltjax in this process, as ``python -m xltjax.<words>`` would; returns its exit code."""
+    name = words[0]
+    module = importlib.import_module(f"xltjax.{name}.__main__" if name in PACKAGES else f"xltjax.{name}")
+    before, sys.argv = sys.argv, [f"python -m xltjax.{name}", *words[1:]]
+    try:
+        module.main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.argv = before
+    return 0
+
+
+@contextlib.contextmanager
+def printing_to(path: Path) -> Iterator[None]:
+    """Add to the end of a file what this process and those it starts print meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+        _flush()
+        before = [os.dup(number) for number in (1, 2)]
+        try:
+            for number in (1, 2):  # for libraries in C and for other processes
+                os.dup2(log.fileno(), number)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield
+        finally:
+            for number, handle in zip((1, 2), before, strict=True):
+                os.dup2(handle, number)
+                os.close(handle)
+
+
+@contextlib.contextmanager
+def wait_for(lock: Callable[[], Any], patience: float) -> Iterator[None]:
+    """Hold a lock, which a process that was just killed may still have for a moment.
+
+    Args:
+        lock: makes the context manager that holds the lock, or raises ``UserError``.
+        patience: for how many seconds to try.
+
+    Raises:
+        UserError: when another process still has it then.
+    """
+    deadline = time.monotonic() + patience
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lock())
+                break
+            except UserError as problem:
+                if "another command" not in str(problem) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        yield
+
+
+def _complaint(log: Path, start: int, code: int) -> str:
+    """What a command that failed said, in one line: its error, or else the last thing that it printed."""
+    _flush()
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = errors or lines[1:]  # the first line is the command
+    return _one_line(said[-1]) if said else f"the command ended with exit code {code}"
+
+
+def _size(log: Path) -> int:
+    _flush()
+    return log.stat().st_size
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:400]

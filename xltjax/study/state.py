@@ -1,0 +1,147 @@
+"""How the stages of a study stand: done, to do because of something, or blocked by something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from xltjax.common.errors import UserError
+from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.identity import Identity, Record
+from xltjax.study.stages import Stage
+
+
+@dataclass(frozen=True)
+class State:
+    """How one stage stands.
+
+    Attributes:
+        kind: done, to do, or blocked by another stage or by an input that is not there.
+        reason: why it is to do, or what blocks it; empty when it is done.
+        waiting: whether another stage blocks it.
+    """
+
+    kind: Literal["done", "to do", "blocked"]
+    reason: str = ""
+    waiting: bool = False
+
+    def __str__(self) -> str:
+        joint = {"done": "", "to do": " because ", "blocked": " by "}[self.kind]
+        return f"{self.kind}{joint}{self.reason}"
+
+
+DONE = State("done")
+
+
+def identity_of(
+    stage: Stage, root: Path, contents: Contents, done: Mapping[str, State] | None = None
+) -> Identity:
+    """The identity that the result of a stage would have now.
+
+    Args:
+        stage: the stage.
+        root: the folder of the study.
+        contents: reads the inputs.
+        done: how the other stages stand; of a partial stage, only those that are done count. When it is not given,
+            what their records say counts.
+
+    Raises:
+        UserError: for an input that is not there, or another stage that is not done.
+    """
+    inputs = {each.name: contents.of(each) for each in stage.inputs}
+    for each in stage.upstream:
+        record = Record.read(root / each.stage)
+        is_done = record is not None and record.state == "done"
+        if done is not None:
+            is_done = is_done and done[each.stage].kind == "done"
+        if is_done:
+            assert record is not None
+            inputs[each.name] = record.outputs.get(each.file)
+        elif not stage.partial:
+            raise UserError(f"{each.stage} is not done")
+    return Identity(stage.kind, stage.version, stage.settings, inputs)
+
+
+def states(stages: Sequence[Stage], root: Path, contents: Contents) -> dict[str, State]:
+    """How every stage stands, by its path.
+
+    The weights of a training may be removed once everything that is made of them is done.
+
+    Args:
+        stages: all stages, those that one needs before it.
+        root: the folder of the study.
+        contents: reads the inputs.
+    """
+    found = _states(stages, root, contents, frozenset())
+    readers = {stage.path: stage for stage in stages}
+    needed = frozenset(
+        each.stage
+        for path, stage in readers.items()
+        if found[path].kind != "done"
+        for each in stage.upstream
+        if each.file == WEIGHTS
+        and found[each.stage].kind == "done"
+        and not _trained(readers[each.stage], root)
+    )
+    return _states(stages, root, contents, needed) if needed else found
+
+
+def _states(
+    stages: Sequence[Stage], root: Path, contents: Contents, needed: frozenset[str]
+) -> dict[str, State]:
+    found: dict[str, State] = {}
+    for stage in stages:
+        try:
+            found[stage.path] = _state(stage, root, contents, found, stage.path in needed)
+        except UserError as problem:
+            found[stage.path] = State("blocked", str(problem))
+    return found
+
+
+def _state(
+    stage: Stage, root: Path, contents: Contents, others: Mapping[str, State], weights_needed: bool
+) -> State:
+    waiting = [each.stage for each in stage.upstream if others[each.stage].kind != "done"]
+    if waiting and not stage.partial:
+        return State("blocked", _name(waiting[0], stage), waiting=True)
+    if waiting and len(waiting) == len(stage.upstream):
+        return State("blocked", f"{len(waiting)} stages", waiting=True)
+    record = Record.read(root / stage.path)
+    now = identity_of(stage, root, contents, others)
+    if record is None:
+        return State("to do", "it has not run yet")
+    changes = now.changes(record.identity, stage.defaults)
+    if changes:
+        return State("to do", ", ".join(changes[:3]))
+    if record.state == "failed":
+        return State("to do", f"it failed: {record.reason}")
+    if record.state == "begun":
+        return State("to do", "it has not ended yet")
+    return _checked(stage, root, record, weights_needed)
+
+
+def _checked(stage: Stage, root: Path, record: Record, weights_needed: bool) -> State:
+    """How a stage stands whose record says that it is done."""
+    for name in stage.outputs:
+        if name == WEIGHTS:
+            if weights_needed and not _trained(stage, root):
+                return State("to do", "its weights are gone")
+            continue
+        now = output(root / stage.path, name)
+        if now is None:
+            return State("to do", f"its {name} is gone")
+        if now != record.outputs.get(name):
+            return State("to do", f"its {name} was changed")
+    return DONE
+
+
+def _trained(stage: Stage, root: Path) -> bool:
+    return trained(root / stage.path, stage.settings["steps"])
+
+
+def _name(path: str, stage: Stage) -> str:
+    """A stage's path, or its last part for one of the same cell."""
+    cell, _, kind = path.rpartition("/")
+    return kind if cell == stage.cell else path
