@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xltjax.eval.judge.judgments import PREFIX
-from xltjax.eval.judge.program import find_disagreements
+from xltjax.eval.judge.report.program import find_disagreements
 from xltjax.eval.report.content import Answer, Judgment
 from xltjax.eval.report.numbers.sources import PEOPLE, Evidence, Key, Material, Said
 

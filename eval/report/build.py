@@ -91,7 +91,8 @@ def build_report(
         tables = (*((settings,) if settings else ()), *changed.tables)
         changed = replace(changed, paragraphs=(*changed.paragraphs, *told), tables=tables)
         sections.insert(0, changed)
-    sections.insert(0 if len(materials) == 2 and changed is None else len(sections), differences)
+    scored = sum(bool(each.scores or each.judged) for each in materials)
+    sections.insert(0 if scored == 2 and changed is None else len(sections), differences)
     sections += [reported_section(context, criteria), failures_section(context)]
     question, *answer = headline(context, judged)
     if changed is not None:

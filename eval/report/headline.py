@@ -8,6 +8,7 @@ from xltjax.eval.report.numbers.judged import Judged
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
 from xltjax.eval.report.numbers.systems import rate_text
+from xltjax.eval.report.sections.choice import NO_RELEVANCE
 from xltjax.eval.report.sections.comparisons import ALPHA, matched
 from xltjax.eval.report.sections.context import Context, listed
 from xltjax.eval.report.sections.surface import transfer_rows
@@ -56,7 +57,8 @@ def _best(context: Context) -> str:
         told.append(f"{choice.configuration} at {rate_text(best.system.rate or 0.0)} with {mean} ({sure})")
     more = len(several) - MOST_NAMED
     ending = f"; section rates has the other {more}" if more > 0 else ""
-    return f"The best rate by {title(several[0].metric).lower()} is {'; '.join(told)}{ending}."
+    warning = f" {NO_RELEVANCE}" if several[0].metric == "language_correct" else ""
+    return f"The best rate by {title(several[0].metric).lower()} is {'; '.join(told)}{ending}.{warning}"
 
 
 def _best_model(context: Context) -> str:

@@ -365,6 +365,35 @@ def test_two_directories_of_one_model_with_different_scores_are_one_report(tmp_p
     assert set(report.model_colors) == {"a-model"}
 
 
+def test_scores_and_a_file_of_responses_are_one_report(tmp_path: Path) -> None:
+    surface_alone(tmp_path / "scores")
+    answers = (tmp_path / "scores" / "responses.jsonl").rename(tmp_path / "mine.jsonl")
+    report = built(tmp_path / "scores", answers)
+    assert len(report.answers) == 8
+    assert report.sections[0].id == "surface"
+    assert report.answers[0].scores == {"language_correct": 1.0}
+
+
+def test_two_directories_of_two_models_begin_with_their_differences(tmp_path: Path) -> None:
+    for name, french in (("a", [1, 1, 1, 1]), ("b", [0, 0, 0, 1])):
+        write_model(tmp_path / name, name, {"language_correct": {"en": [1] * 4, "fr": french}})
+    report = built(tmp_path / "a", tmp_path / "b")
+    assert report.sections[0].id == "differences"
+    rows = {row["language"]: row for row in report.sections[0].tables[0].rows}
+    assert (rows["fr"]["difference"], rows["fr"]["p"]) == (pytest.approx(0.75), pytest.approx(0.25))
+
+
+def test_seeds_are_one_system_and_the_report_says_so(tmp_path: Path) -> None:
+    for seed, french in ((0, [1, 1, 0, 0]), (1, [1, 0, 0, 0])):
+        model = f"m/ft/lr-1e-05/seed-{seed}"
+        write_model(tmp_path / model, model, {"language_correct": {"en": [1] * 4, "fr": french}})
+    report = built(tmp_path)
+    (table,) = (each for each in all_tables(report.sections) if each.name == "all-metrics")
+    (row,) = (row for row in table.rows if row["language"] == "fr")
+    assert (row["mean"], row["n"], row["answers"]) == (pytest.approx(3 / 8), 4, 8)
+    assert "Answers of 2 seeds are taken together" in text_of(report, "surface")
+
+
 def test_three_directories_of_the_same_answers_are_refused(tmp_path: Path) -> None:
     for name in "abc":
         write_model(tmp_path / name, "m", {"language_correct": {"en": [1, 0 if name == "a" else 1]}})

@@ -64,7 +64,8 @@ def rate_panels(
             panel.set_ylim(-4, 104)
         line[0].set_ylabel("\n".join(textwrap.wrap(axis_label, 22)))
     for panel, configuration in zip(axes[0], configurations, strict=True):
-        panel.set_title("\n".join(textwrap.wrap(label(configuration, 44), 20)))
+        if len(configurations) > 1:
+            panel.set_title("\n".join(textwrap.wrap(label(configuration, 44), 20)))
     axes[-1][len(configurations) // 2].set_xlabel("peak learning rate")
     _legend(figure, axes[0][0], looks)
     footnote(figure, note)

@@ -289,20 +289,18 @@ class _Reader:
         numbers: dict[str, int] = {}
         for line, row in iterate_jsonl(path):
             try:
-                rater, criterion = str(row["rater"]), str(row.get("criterion") or row["metric"])
+                rater = str(row.get("rater") or "a rater")
+                criterion = str(row.get("criterion") or row["metric"]).rpartition("/")[2]
                 value, key = row.get("value"), (str(row.get("model", "")), str(row["id"]))
                 state = "ok" if value is not None else "abstain"
                 value = None if value is None else float(value)
             except (KeyError, TypeError, ValueError, AttributeError):
-                raise UserError(
-                    f"{path}, line {line}: not a rating (rater, id, model, criterion, value)"
-                ) from None
+                raise UserError(f"{path}, line {line}: not a rating (id, criterion, value)") from None
             number = numbers.setdefault(rater, len(numbers))
             detail = {"judge": PEOPLE, "repeat": number, "rater": rater}
             if state == "abstain":
                 detail["reason"] = "cannot judge"
-            name = PREFIX + criterion.removeprefix(PREFIX)
-            self.found.judged.append(Score(key[1], name, value, state, detail, key[0]))
+            self.found.judged.append(Score(key[1], PREFIX + criterion, value, state, detail, key[0]))
             if row.get("comment"):
                 said = Said(PEOPLE, rater, str(row["comment"])[:LONGEST_WORDS])
                 self.found.said.setdefault(key, []).append(said)

@@ -10,6 +10,10 @@ from xltjax.eval.report.numbers.metrics import axis, title
 from xltjax.eval.report.numbers.systems import rate_text
 from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
 
+NO_RELEVANCE = (
+    "Relevance was not scored, and language alone cannot tell an answer from a fluent text about something else: it "
+    "favors rates that are too low."
+)
 _OWN_RULE = (
     "Rule: the highest mean over the languages besides English of the share of answers that are in the "
     "right language and, where relevance was scored, relevant; spelling decides between equal rates. The "
@@ -105,6 +109,8 @@ def _sentences(context: Context) -> tuple[str, ...]:
     told = []
     if any(not choice.instructions for choice in context.choices.values()):
         told.append(_OWN_RULE)
+        if any(choice.metric == "language_correct" for choice in context.choices.values()):
+            told.append(NO_RELEVANCE)
     for choice in context.choices.values():
         if choice.instructions:
             number = context.facts.count(

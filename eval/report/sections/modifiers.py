@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from xltjax.data.responses import Response
-from xltjax.eval.judge.program import FULFILLED, TABLE_COLUMNS, find_disagreements
+from xltjax.eval.judge.report.program import FULFILLED, TABLE_COLUMNS, find_disagreements
 from xltjax.eval.modifiers.catalog import MODIFIERS
 from xltjax.eval.modifiers.table import table_rows
 from xltjax.eval.report.content import Column, Figure, Section, Table
