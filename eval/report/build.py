@@ -68,10 +68,11 @@ def build_report(
     judged = Judged(analysis)
     criteria = criterion_rows(context, judged)
     surface = surface_section(context)
+    lead = surface.figures[0] if surface.figures else None
     differences = comparison_section(context)
     changed = sides_section(context)
     sections = [
-        surface,
+        replace(surface, figures=()),  # the first screen shows it
         choice_section(context),
         criteria_section(context, judged, criteria),
         tasks_section(context, judged),
@@ -103,7 +104,7 @@ def build_report(
     return Report(
         title=title or f"Report of {material.label}",
         headline=(question, *answer),
-        lead=surface.figures[0] if surface.figures else None,
+        lead=lead,
         sections=tuple(sections),
         provenance=provenance_rows(material, sources),
         answers=browser_answers(material),

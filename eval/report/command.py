@@ -82,7 +82,7 @@ def run(config: ReportSettings) -> None:
             make_output_directory(folder / name)
         figures = FigureFiles(folder / FIGURES)
         report = build_report(materials, config.sources, figures, title=config.title, draws=config.draws)
-        tables = write_tables(folder / TABLES, all_tables(report.sections))
+        tables = write_tables(folder / TABLES, all_tables(report))
         summary = summary_text(report)
         with atomic_write(folder / SUMMARY) as file:
             file.write(summary)

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.files import atomic_write
-from xltjax.eval.report.content import Column, Section, Table
+from xltjax.eval.report.content import Column, Report, Table
 from xltjax.eval.report.figures.drawing import columns_of
 from xltjax.eval.table_files import latex_text, write_csv, write_markdown
 
 LONG = 40  # rows; a longer table breaks over pages in LaTeX
 
 
-def all_tables(sections: tuple[Section, ...]) -> Iterator[Table]:
-    """The tables of the sections, and the data of their figures."""
-    for section in sections:
+def all_tables(report: Report) -> Iterator[Table]:
+    """The tables of the sections, and the data of all figures."""
+    if report.lead is not None:
+        yield report.lead.data
+    for section in report.sections:
         yield from section.tables
         yield from (figure.data for figure in section.figures)
 

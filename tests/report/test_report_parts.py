@@ -145,7 +145,7 @@ def test_a_missing_part_leaves_a_sentence(
     assert len(report.headline) == 4
     assert all(line.strip() for line in report.headline)
     assert max(map(len, summary_text(report).splitlines())) <= WIDTH
-    names = [table.name for table in all_tables(report.sections)]
+    names = [table.name for table in all_tables(report)]
     assert len(names) == len(set(names))
 
 
@@ -183,7 +183,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
 
 def test_every_figure_says_n_and_what_its_axes_are(whole: tuple[Path, Report]) -> None:
     _, report = whole
-    figures = [figure for section in report.sections for figure in section.figures]
+    assert report.lead is not None
+    figures = [report.lead, *(figure for section in report.sections for figure in section.figures)]
     units = ("%", "score", "points", "nats", "rating", "language", "update", "learning rate")
     assert len(figures) >= 9
     for figure in figures:
@@ -205,7 +206,7 @@ def numbers_in(text: str) -> set[str]:
 def test_every_number_of_a_sentence_is_in_a_table(whole: tuple[Path, Report]) -> None:
     _, report = whole
     written = set()
-    for table in all_tables(report.sections):
+    for table in all_tables(report):
         for row in table.rows:
             for column in table.columns:
                 for key in filter(None, (column.key, column.low, column.high)):
@@ -236,7 +237,7 @@ def test_the_page_shows_what_the_table_files_hold(whole: tuple[Path, Report], tm
     from xltjax.eval.report.page import page_html
 
     _, report = whole
-    write_tables(tmp_path, all_tables(report.sections))
+    write_tables(tmp_path, all_tables(report))
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page_html(report)))
     for section in report.sections:
         for table in section.tables:
@@ -388,7 +389,7 @@ def test_seeds_are_one_system_and_the_report_says_so(tmp_path: Path) -> None:
         model = f"m/ft/lr-1e-05/seed-{seed}"
         write_model(tmp_path / model, model, {"language_correct": {"en": [1] * 4, "fr": french}})
     report = built(tmp_path)
-    (table,) = (each for each in all_tables(report.sections) if each.name == "all-metrics")
+    (table,) = (each for each in all_tables(report) if each.name == "all-metrics")
     (row,) = (row for row in table.rows if row["language"] == "fr")
     assert (row["mean"], row["n"], row["answers"]) == (pytest.approx(3 / 8), 4, 8)
     assert "Answers of 2 seeds are taken together" in text_of(report, "surface")
@@ -422,9 +423,9 @@ def test_the_instructions_of_the_choice_are_left_out_of_the_other_numbers(tmp_pa
     report = built(tmp_path)
     assert "chosen by eval choose on 4 instructions" in text_of(report, "rates")
     assert "The 4 instructions on which the rates were chosen are left out" in text_of(report, "surface")
-    (table,) = (table for table in all_tables(report.sections) if table.name == "all-metrics")
+    (table,) = (table for table in all_tables(report) if table.name == "all-metrics")
     assert {row["n"] for row in table.rows} == {len(document["evaluation"])}
-    (rates,) = (table for table in all_tables(report.sections) if table.name == "rates")
+    (rates,) = (table for table in all_tables(report) if table.name == "rates")
     (family,) = document["families"].values()
     assert [row["mean"] for row in rates.rows] == [
         row["value"] for row in family["rates"] if row["chosen"]
@@ -436,12 +437,12 @@ def test_the_instructions_of_the_choice_are_left_out_of_the_other_numbers(tmp_pa
 
 def test_numbers_of_latex_tables_align_and_captions_say_n(whole: tuple[Path, Report]) -> None:
     _, report = whole
-    for table in all_tables(report.sections):
+    for table in all_tables(report):
         text = "".join(latex_lines(table))
         body = [line for line in text.splitlines() if line.endswith("\\\\") and "&" in line]
         assert len({line.replace("\\&", "").count("&") for line in body}) <= 1, table.name
         assert all(part in text for part in ("\\toprule", "\\bottomrule", "\\caption{")), table.name
-    (rates,) = (table for table in all_tables(report.sections) if table.name == "transfer")
+    (rates,) = (table for table in all_tables(report) if table.name == "transfer")
     text = "".join(latex_lines(rates))
     assert "S[table-format=" in text
     assert "n: scored answers" in text
@@ -450,7 +451,7 @@ def test_numbers_of_latex_tables_align_and_captions_say_n(whole: tuple[Path, Rep
 
 def test_markdown_cells_hold_the_interval(whole: tuple[Path, Report]) -> None:
     _, report = whole
-    (table,) = (each for each in all_tables(report.sections) if each.name == "surface")
+    (table,) = (each for each in all_tables(report) if each.name == "surface")
     column = next(column for column in table.columns if column.key == "language_correct")
     assert re.fullmatch(r"\d+\.\d% \[\d+\.\d%, \d+\.\d%\]", cell(column, table.rows[0]))
 
@@ -463,7 +464,7 @@ def test_every_latex_table_compiles(whole: tuple[Path, Report], tmp_path: Path) 
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed: texlive-latex-base texlive-latex-recommended texlive-science")
     _, report = whole
-    tables: list[Table] = list(all_tables(report.sections))
+    tables: list[Table] = list(all_tables(report))
     odd = Table(
         "odd",
         "Odd & names_100%",
