@@ -30,7 +30,8 @@ QUICK = [kind for kind in OUTCOMES if kind not in HANGS]
 
 def mixed(count: int) -> list[dict[str, Any]]:
     """Responses of all kinds; those that wait for the timeout are few and come first, so that they wait together."""
-    return [row(n, HANGS[n] if n < len(HANGS) else QUICK[n % len(QUICK)]) for n in range(count)]
+    first = ("hang", "drip")
+    return [row(n, first[n] if n < len(first) else QUICK[n % len(QUICK)]) for n in range(count)]
 
 
 def kind_of(line: dict[str, Any]) -> str:
@@ -52,15 +53,25 @@ def found(folder: Path) -> dict[tuple[str, str], tuple[float | None, str]]:
     return {key: (score["value"], score["state"]) for key, score in scores(folder).items()}
 
 
-FAST = ("--timeout", "3", "--retries", "1", "--concurrency", "64")
+FAST = ("--timeout", "60", "--retries", "2", "--concurrency", "64")
 
 
 def test_a_thousand_items_end_with_every_outcome_right(server: JudgeServer, tmp_path: Path) -> None:
     rows = mixed(1000)
-    server.hang = 4.0
+    server.hang = 7.0
     server.refuses = ("json_schema", "temperature", "max_tokens")
-    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url, *FAST) == 0
+    flags = ("--judge", "openai:m", "--base-url", server.url, *FAST, "--timeout", "5")
+    assert judge(tmp_path, rows, *flags) == 0
     assert found(tmp_path) == expected(rows)
+
+
+def test_a_server_that_never_answers_is_given_up(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(n, "hang_forever") for n in range(3)]
+    flags = ("--judge", "openai:m", "--base-url", server.url, "--timeout", "0.5", "--retries", "1")
+    assert judge(tmp_path, rows, *flags) == 0
+    assert found(tmp_path) == expected(rows)
+    assert {score["detail"]["reason"] for score in scores(tmp_path).values()} == {"no answer in time"}
+    assert set(server.asked.values()) == {2}
 
 
 def test_a_second_run_asks_only_about_what_has_no_scores(server: JudgeServer, tmp_path: Path) -> None:
