@@ -44,7 +44,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/quickstart.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[eval]'
+	$(BIN)/python -m pip install --quiet -e '.[eval,report]'
 	touch $@
 
 $(VENV)/test.installed: pyproject.toml | $(BIN)/python
