@@ -69,6 +69,9 @@ class Teller:
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
         for line in _chosen(self._root):
             print(line, flush=True)
+        page = self._root / "report" / "report.html"
+        if page.is_file():
+            print(f"report: {page}", flush=True)
         for path, reason in failed.items():
             print(f"failed: {path}: {reason}", flush=True)
         for line in blocked(found):

@@ -25,6 +25,7 @@ from xltjax.study.stage import RESPONSES, SCORES, Output, Stage, devices_of, set
 JUDGE_VERSION = 1
 CHOOSE_VERSION = 1
 TABLES_VERSION = 1
+REPORT_VERSION = 1
 
 
 def surface(study: Study, cell: Cell, root: Path) -> Stage:
@@ -185,6 +186,36 @@ def tables(study: Study, cells: Sequence[Stage], root: Path) -> Stage:
             *(str(root / stage.path) for stage in scored),
             "--out",
             str(root / "tables"),
+        ),
+        partial=True,
+    )
+
+
+def report(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
+    """The page with figures, tables and answers, unless the study wants none."""
+    if study.report is None:
+        return None
+    scored = [stage for stage in cells if SCORES in stage.outputs]
+    upstream = [Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored]
+    if chosen := choose(study, cells, root):
+        upstream.append(Output("choice of the learning rate", chosen.path, chosen.outputs[0]))
+    settings, defaults = settings_of(study.report, {"sources", "out", "responses"})
+    return Stage(
+        path="report",
+        kind="report",
+        version=str(REPORT_VERSION),
+        settings=settings,
+        defaults=defaults,
+        inputs=(),
+        upstream=tuple(upstream),
+        outputs=("report.html",),
+        arguments=(
+            "eval",
+            "report",
+            str(root),
+            *flags(study.report),
+            "--out",
+            str(root / "report" / "report.html"),
         ),
         partial=True,
     )
