@@ -51,23 +51,13 @@ def tables(config: TablesConfig) -> None:
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of the summary of a stage that is done, with the cell that its path names."""
-    if not is_done(folder):
-        return
-    for row in read_json_object(folder / "summary.json")["rows"]:
-        yield {**row, **cell_of(folder)}
-
-
-def is_done(folder: Path) -> bool:
-    """Whether the stage in ``folder`` is done."""
     record = Record.read(folder)
-    return record is not None and record.state == "done"
-
-
-def cell_of(folder: Path) -> dict[str, str]:
-    """The cell that the path of a stage names: its model, data, adaptation, learning rate and seed."""
+    if record is None or record.state != "done":
+        return
     *_, model, data, adaptation, rate, seed, _ = folder.parts
     cell = (model, data, adaptation, rate.removeprefix("lr-"), seed.removeprefix("seed-"))
-    return dict(zip(AXES, cell, strict=True))
+    for row in read_json_object(folder / "summary.json")["rows"]:
+        yield {**row, **dict(zip(AXES, cell, strict=True))}
 
 
 COMMAND = command(
