@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
+NARROW = 576.0  # pixels; wider drawings keep at least this width on a phone, where they can be moved
 _LEFT_OUT = {"metadata", "script", "style", "foreignObject", "image", "a", "animate", "set", "title", "desc"}
 _FONT = re.compile(r"^(?:(?P<style>italic|oblique)\s+)?(?:(?P<weight>\w+)\s+)?(?P<size>[\d.]+(?:px|pt)?)\s")
 # Properties that are attributes of SVG too. The page's own style chooses the family of fonts.
@@ -44,7 +45,10 @@ def inline_svg(svg: str, name: str, description: str) -> str:
     root.set("stroke-linecap", root.get("stroke-linecap", "butt"))
     root.set("role", "img")
     root.set("aria-label", description)
-    root.set("width", _pixels(root.get("width", "")))
+    width = _pixels(root.get("width", ""))
+    root.set("width", f"{width:.0f}")
+    if width > NARROW:
+        root.set("class", "wide")
     root.attrib.pop("height", None)  # follows from the width and the box
     return ET.tostring(root, encoding="unicode")
 
@@ -89,8 +93,8 @@ def _attributes(style: str) -> dict[str, str]:
     return found
 
 
-def _pixels(length: str) -> str:
+def _pixels(length: str) -> float:
     match = re.fullmatch(r"([\d.]+)(pt|px)?", length.strip())
     if not match:
-        return "720"
-    return f"{float(match[1]) * (4 / 3 if match[2] == 'pt' else 1):.0f}"
+        return NARROW
+    return float(match[1]) * (4 / 3 if match[2] == "pt" else 1)

@@ -169,6 +169,8 @@ def test_a_drawing_loses_scripts_and_styles_but_not_its_look() -> None:
     root = ET.fromstring(inline_svg(SVG, "fig", 'a "line" & <more>'))
     assert (root.get("role"), root.get("aria-label")) == ("img", 'a "line" & <more>')
     assert (root.get("width"), root.get("viewBox"), root.get("height")) == ("480", "0 0 360 120", None)
+    assert root.get("class") is None
+    assert ET.fromstring(inline_svg(SVG.replace("360pt", "440pt"), "fig", "")).get("class") == "wide"
     assert {element.tag for element in root.iter()} == {"svg", "defs", "path", "g", "use", "text"}
     path = root.find("defs/path")
     assert path is not None

@@ -363,6 +363,18 @@ def test_nothing_is_wider_than_the_screen(opening: Any, small: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_the_first_screen_has_the_sentences_and_the_figure(opening: Any, small: Path) -> None:
+    page = opening(small).page
+    sentences, drawing = page.locator(".findings"), page.locator(".headline svg")
+    for part in (page.locator("h1"), sentences, drawing):
+        expect(part).to_be_in_viewport(ratio=1)
+    width = sentences.bounding_box()["width"]
+    page.locator(".headline details summary").click()
+    assert sentences.bounding_box()["width"] == width
+    page.set_viewport_size(PHONE)  # one below the other
+    assert drawing.bounding_box()["y"] > sentences.bounding_box()["y"] + sentences.bounding_box()["height"]
+
+
 def test_short_names_in_tables_do_not_break(opening: Any, tmp_path: Path) -> None:
     name, wide = "llama2-7b-dolly-en-ft", table()
     columns = tuple(replace(wide.columns[0], key=f"k{k}", heading="a model") for k in range(12))
