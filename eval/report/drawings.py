@@ -60,7 +60,7 @@ def _clean(element: ET.Element, name: str) -> None:
             element.remove(child)
             continue
         _clean(child, name)
-    attributes = {}
+    attributes: dict[str, str] = {}
     for key, value in element.attrib.items():
         local = key.rpartition("}")[2].lower()
         if local == "style":
