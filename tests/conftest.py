@@ -125,7 +125,7 @@ def finished_study(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     folder = tmp_path_factory.mktemp("study")
     study = SmallStudy(write_study(folder, chat_model), folder / "out")
-    assert [outcome.state for outcome in study.finish()] == ["done"] * 11
+    assert [outcome.state for outcome in study.finish()] == ["done"] * 12
     return folder
 
 

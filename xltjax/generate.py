@@ -299,7 +299,7 @@ def _generate(
 ) -> Iterator[tuple[Response, str]]:
     """The responses of the model, or of each adapter in turn, with a note on the throughput so far."""
     dtype = jnp.dtype(config.dtype)
-    model = load_model(source, mesh, dtype=dtype, base=config.base, require_finite=True)
+    model = load_model(source, mesh, dtype=dtype, base=model_path(config.base), require_finite=True)
     restore = base_restorer(model)
     for answerer in dict.fromkeys(prompt.request.answerer for prompt in prompts):
         if answerer.adapter is not None:

@@ -19,7 +19,8 @@ from xltjax.study.grid import Cell, cells
 from xltjax.study.launch.jobs import next_jobs
 from xltjax.study.launch.runner import Outcome, run
 from xltjax.study.settings import Study, read_study
-from xltjax.study.stages import Stage, prepare, stages
+from xltjax.study.stage import Stage
+from xltjax.study.stages import prepare, stages
 from xltjax.study.state import State, states
 
 QUESTIONS = {"en": ("Name a thing.", "What is blue?"), "fr": ("Nomme une chose.", "Qu'est-ce qui est bleu ?")}
@@ -56,6 +57,7 @@ def write_study(folder: Path, model: Path, **changes: Any) -> Path:
         "generate": {
             "prompts": str(prompts), "max_new_tokens": 4, "batch_size": 4, "dtype": "float32", "modifiers": True,
         },
+        "report": False,  # which takes longer than all the rest
         **changes,
     }  # fmt: skip
     path = folder / "small.yaml"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,11 @@ def test_ten_kills_at_random_instants_change_no_bit(finished_study: Path, tmp_pa
     while kills < 10:
         root = tmp_path / str(studies)
         process = command(file, root)
-        time.sleep(draw.uniform(0.1, 1.0) * takes)
-        target = worker_of(root) if kills % 2 else process.pid
+        of_worker = kills % 2 == 1
+        if of_worker:
+            wait_until(partial(worker_of, root), process)
+        time.sleep(draw.uniform(0, 0.3 if of_worker else 0.8) * takes)
+        target = worker_of(root) if of_worker else process.pid
         if target and process.poll() is None:
             kill(target)
             kills += 1

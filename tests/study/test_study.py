@@ -37,7 +37,7 @@ def change(folder: Path, section: str, **settings: object) -> None:
 def test_every_cell_has_readable_folders_with_an_identity_inside(finished_study: Path) -> None:
     study = open_study(finished_study)
     assert [stage.path for stage in study.stages] == [
-        *(f"{cell}/{kind}" for cell in CELLS for kind in KINDS), "tables"
+        *(f"{cell}/{kind}" for cell in CELLS for kind in KINDS), "choose", "tables"
     ]  # fmt: skip
     for stage in study.stages:
         record = json.loads((study.root / stage.path / "identity.json").read_text())
@@ -50,6 +50,18 @@ def test_every_cell_has_readable_folders_with_an_identity_inside(finished_study:
     }
 
 
+def test_a_study_ends_with_a_report(folder: Path) -> None:
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "report": {"draws": 50}}))
+    study = open_study(folder)
+    states = study.states()
+    assert [path for path, state in states.items() if state.kind != "done"] == ["report"]
+    assert study.finish() == []
+    page = (study.root / "report" / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "tiny/dolly/ft" in page
+
+
 def test_a_study_in_another_folder_is_as_done_as_before(folder: Path) -> None:
     before = results(folder / "out")
     study = open_study(folder)
@@ -59,20 +71,24 @@ def test_a_study_in_another_folder_is_as_done_as_before(folder: Path) -> None:
 
 
 def test_a_changed_setting_is_named_and_the_old_result_is_kept(folder: Path) -> None:
-    change(folder, "generate", max_new_tokens=5)
+    change(folder, "generate", seed=1)  # of sampling, so that greedy answers are the same
+    file = folder / "small.yaml"
+    file.write_text(file.read_text() + "surface: {languages: [en, fr]}\n")
     study, before = open_study(folder), results(folder / "out")
     states = study.states()
     for cell in CELLS:
         assert str(states[f"{cell}/train"]) == "done"
-        assert str(states[f"{cell}/generate"]) == "to do because max_new_tokens was 4, now 5"
+        assert str(states[f"{cell}/generate"]) == "to do because seed was 0, now 1"
         assert str(states[f"{cell}/surface"]) == "blocked by generate"
     outcomes = {outcome.path: outcome for outcome in study.finish()}
     path = f"{CELLS[0]}/generate"
     old = study.root / f"{path}.old-1"
-    assert outcomes[path].note == f"max_new_tokens was 4, now 5; the old result is kept in {old}"
+    assert outcomes[path].note == f"seed was 0, now 1; the old result is kept in {old}"
     assert (old / "responses.jsonl").read_bytes() == before[f"{path}/responses.jsonl"]
     assert len((study.root / path / "responses.jsonl").read_text().splitlines()) == 4
-    assert outcomes[f"{CELLS[0]}/surface"].note.startswith("the responses changed; the old result")
+    languages = 'languages was ["en", "fr", "pt", "ru"], now ["en", "fr"]; the old result'
+    assert outcomes[f"{CELLS[0]}/surface"].note.startswith(languages)
+    assert f"{CELLS[0]}/modifiers" not in outcomes  # its inputs were made anew, and are the same
     assert {str(state) for state in study.states().values()} == {"done"}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from xltjax.common.files import read_json_object
 from xltjax.study.contents import Contents
+from xltjax.study.identity import Record
 from xltjax.study.launch.jobs import Job
 from xltjax.study.launch.runner import Outcome
-from xltjax.study.stages import RESPONSES, Stage
+from xltjax.study.stage import RESPONSES, Stage
 from xltjax.study.state import State
 
 INTERVAL = 10.0  # seconds between two lines about what is running
@@ -65,6 +67,11 @@ class Teller:
             print(f"stopped: {done} of {self._total} stages are done; the same command goes on", flush=True)
             return
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
+        for line in _chosen(self._root):
+            print(line, flush=True)
+        page = self._root / "report" / "report.html"
+        if page.is_file():
+            print(f"report: {page}", flush=True)
         for path, reason in failed.items():
             print(f"failed: {path}: {reason}", flush=True)
         for line in blocked(found):
@@ -87,6 +94,20 @@ def progress(stage: Stage, root: Path, contents: Contents | None = None) -> str:
         total = contents.count(stage.inputs[0]) if contents else None
         return f"{count}{f' of {total}' if total else ''} answers" if count else "starting"
     return "running"
+
+
+def _chosen(root: Path) -> Iterator[str]:
+    """A line for the learning rate that was chosen for each family."""
+    record = Record.read(root / "choose")
+    if record is None or record.state != "done":
+        return
+    for family, found in read_json_object(root / "choose" / "choice.json")["families"].items():
+        if len(found["rates"]) < 2:
+            continue
+        wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
+        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
+        yield f"learning rate of {family}: {value}"
+    yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
 
 
 def blocked(found: Mapping[str, State]) -> list[str]:

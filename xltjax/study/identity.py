@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -135,6 +135,12 @@ def set_aside(directory: Path) -> Path:
         number += 1
     directory.rename(place)
     return place
+
+
+def told(changes: Sequence[str]) -> str:
+    """Some changes in words: the first three, and how many more there are."""
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return f"{', '.join(changes[:3])}{more}"
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ from xltjax.mesh import parse_mesh
 from xltjax.study.contents import Contents
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study
-from xltjax.study.stages import Stage
+from xltjax.study.stage import Stage
 from xltjax.training.config import TrainConfig
 from xltjax.training.plan import ASSUMED_MFU, USABLE_MEMORY, make_plan
 

@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.hardware import ACCELERATORS
 from xltjax.common.settings import build, current_names, read_config_files, read_mapping, setting
+from xltjax.eval.comparison.choose import ChooseSettings
+from xltjax.eval.judge.command import JudgeConfig
 from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
+from xltjax.eval.report.command import ReportSettings
 from xltjax.eval.surface import SurfaceConfig
 from xltjax.generate import GenerateConfig
 from xltjax.training.config import TrainConfig
@@ -28,12 +31,15 @@ OF_THE_STUDY = {
     SurfaceConfig: {"responses", "out"},
     ModifiersConfig: {"responses", "out"},
     RelevanceConfig: {"responses", "out"},
+    JudgeConfig: {"responses", "out", "dry_run", "batch_file", "reparse"},
+    ChooseSettings: {"scores", "out", "runs", "responses"},
+    ReportSettings: {"sources", "out", "responses"},
 }  # fmt: skip
 AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 ASIDE = re.compile(r".*\.old-\d+")
-RESERVED = ("logs", "prompts", "tables")
+RESERVED = ("choose", "logs", "prompts", "report", "slurm", "tables")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,10 @@ class Study:
         generate_by_model: what differs from them for a model.
         surface: settings of the evaluator; ``modifiers`` and ``relevance`` alike.
         modifiers: see ``surface``.
-        relevance: see ``surface``; None when no judge is configured.
+        relevance: see ``surface``; None when no judge of relevance is configured.
+        judge: the same of the judge by a rubric.
+        choose: settings of the choice of the learning rate.
+        report: settings of the report; None when none is wanted.
         grid: the blocks, each with all of its axes filled in.
         accelerator: for which the plan is made.
     """
@@ -77,13 +86,16 @@ class Study:
     surface: SurfaceConfig
     modifiers: ModifiersConfig
     relevance: RelevanceConfig | None
+    judge: JudgeConfig | None
+    choose: ChooseSettings
+    report: ReportSettings | None
     grid: tuple[Block, ...]
     accelerator: str
 
 
 KEYS = (
     "models", "data", "adaptations", "learning_rates", "seeds", "grid", "train", "generate", "surface",
-    "modifiers", "relevance", "accelerator",
+    "modifiers", "relevance", "judge", "choose", "report", "accelerator",
 )  # fmt: skip
 
 
@@ -118,6 +130,9 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
     relevance = _config(values, "relevance", RelevanceConfig)
     if "relevance" in values and not relevance.judge_model:
         raise UserError("relevance: judge_model is missing: the directory or id of a chat model")
+    judge = _config(values, "judge", JudgeConfig)
+    if "judge" in values and not judge.judge:
+        raise UserError("judge: judge is missing, such as openai:MODEL or jax:DIR")
     accelerator = str(values.get("accelerator", "a100-80g"))
     if accelerator not in ACCELERATORS:
         raise UserError(f"accelerator {accelerator!r} is unknown; {did_you_mean(accelerator, ACCELERATORS)}")
@@ -134,6 +149,9 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         surface=_config(values, "surface", SurfaceConfig),
         modifiers=_config(values, "modifiers", ModifiersConfig),
         relevance=relevance if "relevance" in values else None,
+        judge=judge if "judge" in values else None,
+        choose=_config(values, "choose", ChooseSettings),
+        report=None if values.get("report") is False else _config(values, "report", ReportSettings),
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
         accelerator=accelerator,
     )
@@ -182,7 +200,7 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
         values = {key: value for key, value in values.items() if key not in OF_THE_STUDY[config_class]}
         given = current_names(config_class, given)
         for key in given:
-            if key in AXES:
+            if config_class is TrainConfig and key in AXES:
                 raise UserError(f"{key} is an axis of the grid; give {AXES[key]} in the grid or beside it")
             if key in OF_THE_STUDY[config_class]:
                 raise UserError(f"{key} is given by the study")

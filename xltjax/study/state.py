@@ -9,8 +9,8 @@ from typing import Literal
 
 from xltjax.common.errors import UserError
 from xltjax.study.contents import WEIGHTS, Contents, output, trained
-from xltjax.study.identity import Identity, Record
-from xltjax.study.stages import Stage
+from xltjax.study.identity import Identity, Record, told
+from xltjax.study.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _state(
         return State("to do", "it has not run yet")
     changes = now.changes(record.identity, stage.defaults)
     if changes:
-        return State("to do", ", ".join(changes[:3]))
+        return State("to do", told(changes))
     if record.state == "failed":
         return State("to do", f"it failed: {record.reason}")
     if record.state == "begun":

@@ -18,7 +18,7 @@ from xltjax.study.grid import Cell
 from xltjax.study.identity import Record
 from xltjax.study.plan import Need, Planner
 from xltjax.study.settings import Study
-from xltjax.study.stages import Stage
+from xltjax.study.stage import Stage
 from xltjax.study.state import State
 
 WIDE = 160  # columns of a table where the output is no terminal

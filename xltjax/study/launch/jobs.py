@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xltjax.study.stages import Stage
+from xltjax.study.stage import Stage
 from xltjax.study.state import State
 from xltjax.training.config import RATE
 

@@ -23,7 +23,7 @@ from xltjax.study.identity import Record
 from xltjax.study.launch.devices import gpus, has_tpu
 from xltjax.study.launch.jobs import Job, next_jobs
 from xltjax.study.launch.runner import Outcome, finished
-from xltjax.study.stages import Stage
+from xltjax.study.stage import Stage
 from xltjax.study.state import State, states
 
 TICK = 1.0  # seconds between two looks at what is running

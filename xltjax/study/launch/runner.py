@@ -22,9 +22,9 @@ from xltjax.__main__ import PACKAGES
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_file
 from xltjax.study.contents import WEIGHTS, Contents, output, trained
-from xltjax.study.identity import Record, set_aside
+from xltjax.study.identity import Record, set_aside, told
 from xltjax.study.launch.jobs import Job, shown
-from xltjax.study.stages import Stage
+from xltjax.study.stage import Stage
 from xltjax.study.state import identity_of
 
 PATIENCE = 30.0  # seconds for which we wait for a process that is just dying to let a stage go
@@ -67,13 +67,23 @@ def run(job: Job) -> list[Outcome]:
                 print(f"error: {problem}", file=sys.stderr)
                 outcomes.append(Outcome(stage.path, "failed", _one_line(str(problem))))
         if begun:
-            start, words = _size(job.log), job.command(begun)
+            start, words = _size(job.log), _words(job, begun, root)
             print(f"\n$ {shown(words)}", flush=True)
             code = call(words)
             seconds = (time.monotonic() - began) / len(begun)
             outcomes += _end(begun, root, code, seconds, _complaint(job.log, start, code), notes)
         gc.collect()  # the arrays of a model are on circles of references
     return outcomes
+
+
+def _words(job: Job, stages: Sequence[Stage], root: Path) -> list[str]:
+    """The command for those stages that could begin, without the folders of cells that are not done."""
+    lost = set()
+    for each in (each for stage in stages if stage.partial for each in stage.upstream):
+        record = Record.read(root / each.stage)
+        if record is None or record.state != "done":
+            lost.add(str(root / each.stage))
+    return [word for word in job.command(stages) if word not in lost]
 
 
 def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str:
@@ -92,7 +102,7 @@ def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str:
             changes = _spoiled(stage, directory, before)
         if changes:
             place = set_aside(directory)
-            note = f"{', '.join(changes)}; the old result is kept in {place}"
+            note = f"{told(changes)}; the old result is kept in {place}"
     Record(now, command=shown(job.command([stage]))).write(directory)
     return note
 
