@@ -21,7 +21,6 @@ from helpers.judge_server import row
 
 from xltjax.eval.judge.verdicts import OUTCOMES
 
-pytestmark = pytest.mark.slow  # the server takes as long to start as all other tests of judges take
 TEMPLATE = "{% for message in messages %}[INST] {{ message['content'] }} [/INST]{% endfor %}"
 
 
