@@ -16,10 +16,10 @@ quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 study: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.study study/miniature
 
-test: $(VENV)/test.installed $(VENV)/dictionaries.done lint types
+test: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-all: $(VENV)/test.installed $(VENV)/dictionaries.done lint types
+test-all: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/test.installed
@@ -44,7 +44,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/quickstart.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[eval]'
+	$(BIN)/python -m pip install --quiet -e '.[eval,report]'
 	touch $@
 
 $(VENV)/test.installed: pyproject.toml | $(BIN)/python
@@ -58,6 +58,14 @@ $(VENV)/dictionaries.done: | $(BIN)/python
 	if [ -n "$$missing" ]; then \
 	  $(call apt,$(DICTIONARIES)) && touch $@ \
 	  || echo "spelling will abstain; for it install: $(DICTIONARIES)"; \
+	else touch $@; fi
+
+# Without Chromium the tests that look at the report's page are skipped; the report itself needs no browser.
+$(VENV)/chromium.done: | $(BIN)/python
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && found=yes; done; \
+	if [ -z "$$found" ]; then \
+	  $(call apt,chromium) && touch $@ \
+	  || echo "the tests of the report's page will be SKIPPED; for them install: chromium"; \
 	else touch $@; fi
 
 # Install packages through apt when it is there and allowed, without asking.

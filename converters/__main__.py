@@ -123,7 +123,7 @@ def to_hf(config: ToHf) -> None:
     source = find_model(model_path(config.src))
     if run := Run.find(source):
         run.notice_unfinished()
-    model = load_model(source, mesh, dtype=None, base=config.base)
+    model = load_model(source, mesh, dtype=None, base=model_path(config.base))
     if config.adapter:
         load_peft(model, config.adapter)
     if has_lora(model):
@@ -155,7 +155,7 @@ def to_peft(config: ToPeft) -> None:
     run = Run.open(source)
     run.notice_unfinished()
     base_name = _base_name(run, config) if run.lora else ""
-    model = load_model(source, mesh, dtype=None, base=config.base)
+    model = load_model(source, mesh, dtype=None, base=model_path(config.base))
     save_peft(
         model,
         config.dst,
@@ -172,7 +172,7 @@ def _base_name(run: Run, config: ToPeft) -> str:
     Raises:
         UserError: for a base that PEFT cannot load: another run, or one that lacks tokens of the run.
     """
-    base = find_base(run, config.base)
+    base = find_base(run, model_path(config.base))
     tokens = [read_hf_config(config_directory(each)).get("vocab_size") for each in (base, run.path)]
     if tokens[0] != tokens[1]:
         raise UserError(

@@ -24,6 +24,7 @@ from xltjax.eval import __main__ as evaluators
 from xltjax.lora import add_lora
 from xltjax.mesh import make_mesh
 from xltjax.miniature import __main__ as miniature
+from xltjax.miniature import known
 from xltjax.study import __main__ as study
 from xltjax.study import tables
 
@@ -35,6 +36,7 @@ COMMANDS = {
     "generate": generate.COMMAND,
     "doctor": doctor.COMMAND,
     "miniature": miniature.COMMAND,
+    "miniature.known": known.COMMAND,
     "study": study.COMMAND,
     "study.tables": tables.COMMAND,
     "converters": converters.GROUP,

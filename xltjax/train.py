@@ -99,7 +99,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
         mesh,
         dtype=stored_dtypes(config, llama),
         compute_dtype=DTYPES[config.precision][1],
-        base=config.base,
+        base=miniature.model_path(config.base),
         require_finite=True,
     )
     if config.resize_vocabulary:

@@ -300,7 +300,7 @@ def _ask(judge: Judge, questions: Questions, calls: Calls, price: Price | None, 
                 advance(
                     note=f"cost {price.cost(bill):.4f}"
                     if price
-                    else f"{bill.input + bill.output:,.0f} tokens"
+                    else f"{bill.tokens.input + bill.tokens.output:,.0f} tokens"
                 )
         except Hopeless as problem:
             if not made:

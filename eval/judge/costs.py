@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import yaml
 
@@ -39,46 +39,59 @@ class Price:
     cached_input: float
 
     def cost(self, bill: Bill) -> float:
-        """What the tokens of ``bill`` cost."""
-        tokens = (
-            (bill.input - bill.cached) * self.input
-            + bill.cached * self.cached_input
-            + bill.output * self.output
-        )
-        return tokens / MILLION
+        """What the tokens of ``bill`` cost, those of batch files at ``BATCH_DISCOUNT`` of the price."""
+        return self._full(bill.tokens) - (1 - BATCH_DISCOUNT) * self._full(bill.in_batches)
+
+    def _full(self, tokens: Tokens) -> float:
+        fresh = tokens.input - tokens.cached
+        costs = fresh * self.input + tokens.cached * self.cached_input + tokens.output * self.output
+        return costs / MILLION
 
 
 @dataclass
-class Bill:
-    """The tokens of some calls; those of batch files count at ``BATCH_DISCOUNT``, so they may be fractions.
+class Tokens:
+    """Numbers of tokens, which are fractions where they are estimated.
 
     Attributes:
-        calls: how many calls were answered.
-        uncounted: how many of them came without a count of their tokens.
-        input: tokens of the prompts, the cached ones included.
-        cached: tokens of the prompts that the server had cached.
-        output: tokens of the answers.
+        input: of the prompts, the cached ones included.
+        cached: of the prompts, as far as the server had them cached.
+        output: of the answers.
     """
 
-    calls: int = 0
-    uncounted: int = 0
     input: float = 0
     cached: float = 0
     output: float = 0
 
+
+@dataclass
+class Bill:
+    """What some calls took.
+
+    Attributes:
+        calls: how many calls were answered.
+        uncounted: how many of them came without a count of their tokens.
+        tokens: of all calls.
+        in_batches: of those that came from batch files.
+    """
+
+    calls: int = 0
+    uncounted: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    in_batches: Tokens = field(default_factory=Tokens)
+
     def add(self, usage: Mapping[str, Any], *, batch: bool = False) -> None:
         """Add one answered call, by the ``usage`` of Chat Completions."""
         self.calls += 1
-        details = usage.get("prompt_tokens_details")
-        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if not (_is_count(read) and _is_count(written)):
+        prompt, answer = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        if prompt is None or answer is None:
             self.uncounted += 1
             return
-        cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-        share = BATCH_DISCOUNT if batch else 1
-        self.input += share * read
-        self.output += share * written
-        self.cached += share * (min(cached, read) if _is_count(cached) else 0)
+        details = usage.get("prompt_tokens_details")
+        cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+        for tokens in (self.tokens, self.in_batches) if batch else (self.tokens,):
+            tokens.input += prompt
+            tokens.output += answer
+            tokens.cached += min(cached or 0, prompt)
 
 
 def total(calls: Iterable[Call]) -> Bill:
@@ -118,8 +131,8 @@ def _price(path: Path, model: str, values: Any) -> Price:
     for key in KINDS[:2]:
         if key not in values:
             raise UserError(f"{path}: {model}: {key} is missing")
-    cached = values["cached_input" if "cached_input" in values else "input"]
-    return Price(values["input"], values["output"], cached)
+    prices = {key: float(value) for key, value in values.items()}
+    return Price(prices["input"], prices["output"], prices.get("cached_input", prices["input"]))
 
 
 def find_price(prices: Mapping[str, Price], path: str, judge: str, model: str) -> Price | None:
@@ -142,16 +155,16 @@ def estimated_tokens(text: str) -> int:
     return math.ceil(ascii_characters / 4 + (len(text) - ascii_characters) / 2)
 
 
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def report(name: str, bill: Bill, price: Price | None) -> str:
     """One line about all calls of a judge."""
-    cached = f" ({bill.cached:,.0f} of them cached)" if bill.cached else ""
-    line = (
-        f"{name}: {bill.calls:,} answers in all, {bill.input:,.0f} tokens in{cached}, {bill.output:,.0f} out"
-    )
+    tokens = bill.tokens
+    cached = f" ({tokens.cached:,.0f} of them cached)" if tokens.cached else ""
+    line = f"{name}: {bill.calls:,} answers in all"
+    line += f", {tokens.input:,.0f} tokens in{cached}, {tokens.output:,.0f} out"
     if bill.uncounted:
         line += f"; {bill.uncounted:,} answers came without a count"
     return line + (f"; cost {price.cost(bill):.4f}" if price else "")
@@ -190,9 +203,9 @@ def estimate(
         else:
             expected.add(tokens)
     if known.calls:
-        expected.input *= counted.input / known.input
-        expected.output *= counted.output / known.output
-    most = replace(expected, output=expected.calls * max_tokens)
+        expected.tokens.input *= counted.tokens.input / known.tokens.input
+        expected.tokens.output *= counted.tokens.output / known.tokens.output
+    most = Bill(expected.calls, tokens=Tokens(expected.tokens.input, 0, expected.calls * max_tokens))
     return counted.calls, expected, most
 
 
@@ -203,7 +216,8 @@ def dry_run(
     answered, expected, most = estimate(judge, questions, calls, max_tokens)
     print(
         f"{judge.name}: {expected.calls:,} calls to make, {answered:,} answered before; about "
-        f"{expected.input:,.0f} tokens in and {expected.output:,.0f} out (at most {most.output:,.0f})"
+        f"{expected.tokens.input:,.0f} tokens in and {expected.tokens.output:,.0f} out "
+        f"(at most {most.tokens.output:,.0f})"
     )
     if price is None:
         print("  cost: unknown; give --prices FILE")

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from xltjax.eval.stats.intervals import (
     Cell,
@@ -329,6 +328,8 @@ def mcnemar(a: Cell, b: Cell) -> McNemar:
 
 @functools.cache
 def _mcnemar_p(only_a: int, only_b: int) -> float:
+    from scipy import stats  # which takes a second to import
+
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import stats
-
 from xltjax.eval.stats.intervals import Interval
 
 SMALLEST = 10  # pairs; with fewer there is no interval
@@ -26,6 +24,8 @@ def spearman(x: Sequence[float], y: Sequence[float], *, level: float = 0.95) -> 
     n = len(x)
     if len(set(x)) < 2 or len(set(y)) < 2:
         return Interval(None, None, None, n, n, "all values are equal" if n else "no scored answers")
+    from scipy import stats  # which takes a second to import
+
     rho = float(stats.spearmanr(x, y).statistic)
     if n < SMALLEST:
         return Interval(rho, None, None, n, n, f"fewer than {SMALLEST} answers: no interval")

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy import stats
 
 Item = Any  # anything hashable; a Mapping[str, float | None] is not a Mapping[Hashable, float | None]
 Cell = Mapping[Item, float | None]
@@ -67,6 +66,8 @@ def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[floa
         raise ValueError(f"no proportion: {successes} successes of {n} at level {level}")
     if n == 0:
         return 0.0, 1.0
+    from scipy import stats  # which takes a second to import
+
     z = float(stats.norm.ppf((1 + level) / 2))
     p = successes / n
     center = (p + z * z / (2 * n)) / (1 + z * z / n)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import optimize, stats
 
 
 def minimal_detectable_difference(
@@ -96,6 +95,8 @@ def _linearized_sd(sums: np.ndarray, counts: np.ndarray) -> float:
 
 @functools.cache
 def _noncentrality(n: int, level: float, power: float) -> float:
+    from scipy import optimize, stats  # which takes a second to import
+
     critical = float(stats.t.ppf((1 + level) / 2, n - 1))
 
     def excess(delta: float) -> float:

@@ -57,6 +57,7 @@ def write_study(folder: Path, model: Path, **changes: Any) -> Path:
         "generate": {
             "prompts": str(prompts), "max_new_tokens": 4, "batch_size": 4, "dtype": "float32", "modifiers": True,
         },
+        "report": False,  # which takes longer than all the rest
         **changes,
     }  # fmt: skip
     path = folder / "small.yaml"

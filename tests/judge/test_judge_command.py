@@ -16,7 +16,7 @@ import pytest
 from helpers.judge_command import KEY, judge, lines, scores, states
 from helpers.judge_server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
 
-ROOT = Path(__file__).parents[2]
+from xltjax.eval import __main__ as program
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ QUICK = [kind for kind in OUTCOMES if kind not in HANGS]
 
 def mixed(count: int) -> list[dict[str, Any]]:
     """Responses of all kinds; those that wait for the timeout are few and come first, so that they wait together."""
-    return [row(n, HANGS[n] if n < len(HANGS) else QUICK[n % len(QUICK)]) for n in range(count)]
+    first = ("hang", "drip")
+    return [row(n, first[n] if n < len(first) else QUICK[n % len(QUICK)]) for n in range(count)]
 
 
 def kind_of(line: dict[str, Any]) -> str:
@@ -52,15 +53,25 @@ def found(folder: Path) -> dict[tuple[str, str], tuple[float | None, str]]:
     return {key: (score["value"], score["state"]) for key, score in scores(folder).items()}
 
 
-FAST = ("--timeout", "3", "--retries", "1", "--concurrency", "64")
+FAST = ("--timeout", "60", "--retries", "2", "--concurrency", "64")
 
 
 def test_a_thousand_items_end_with_every_outcome_right(server: JudgeServer, tmp_path: Path) -> None:
     rows = mixed(1000)
-    server.hang = 4.0
+    server.hang = 7.0
     server.refuses = ("json_schema", "temperature", "max_tokens")
-    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url, *FAST) == 0
+    flags = ("--judge", "openai:m", "--base-url", server.url, *FAST, "--timeout", "5")
+    assert judge(tmp_path, rows, *flags) == 0
     assert found(tmp_path) == expected(rows)
+
+
+def test_a_server_that_never_answers_is_given_up(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(n, "hang_forever") for n in range(3)]
+    flags = ("--judge", "openai:m", "--base-url", server.url, "--timeout", "0.5", "--retries", "1")
+    assert judge(tmp_path, rows, *flags) == 0
+    assert found(tmp_path) == expected(rows)
+    assert {score["detail"]["reason"] for score in scores(tmp_path).values()} == {"no answer in time"}
+    assert set(server.asked.values()) == {2}
 
 
 def test_a_second_run_asks_only_about_what_has_no_scores(server: JudgeServer, tmp_path: Path) -> None:
@@ -120,7 +131,7 @@ def answers(calls: Path) -> int:
 
 
 def test_a_killed_run_asks_only_for_what_is_missing(server: JudgeServer, tmp_path: Path) -> None:
-    kill_and_resume(server, tmp_path, kills=1, count=60, seed=0)
+    kill_and_resume(server, tmp_path, kills=1, count=48, seed=0)
 
 
 @pytest.mark.slow
@@ -225,6 +236,35 @@ def test_other_scores_of_the_folder_stay(server: JudgeServer, tmp_path: Path) ->
     fasttext = [line.split(",") for line in table if "correct_only,fasttext" in line]
     assert {cells[8] for cells in fasttext} == {"2"}
     assert set(json.loads((tmp_path / "out" / "judge.json").read_text())) == {"six", "relevance"}
+
+
+def test_scores_of_models_that_are_not_given_stay(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [{**row(n, "good"), "model": model} for n in range(2) for model in ("a", "b")]
+    to = ("--base-url", server.url, "--judge")
+    assert judge(tmp_path, rows, *to, "openai:x") == 0
+    path = tmp_path / "out" / "scores.jsonl"
+    before = set(path.read_text().splitlines())
+    for name, count in (("openai:x", len(before)), ("openai:y", len(before) * 3 // 2)):
+        assert judge(tmp_path, rows[::2], *to, name) == 0
+        after = path.read_text().splitlines()
+        assert before <= set(after)
+        assert len(after) == len(set(after)) == count
+    answers = [(line["model"], line["id"]) for line in lines(tmp_path / "out" / "answers.jsonl")]
+    assert sorted(answers) == sorted((line["model"], line["id"]) for line in rows)
+
+
+def test_the_scores_can_be_compared_between_models(server: JudgeServer, tmp_path: Path) -> None:
+    rows = [row(2 * n + place, "good", model=model, id=f"q{n}", instruction_id=f"q{n}", instruction=f"Say {n}.")
+            for n in range(6) for place, model in enumerate("ab")]  # fmt: skip
+    assert judge(tmp_path, rows, "--judge", "openai:m", "--base-url", server.url) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys, "argv", ["eval", "compare", str(tmp_path / "out"), "--out", str(tmp_path / "compared")]
+        )
+        with pytest.raises(SystemExit) as stop:
+            program.main()
+    assert stop.value.code == 0
+    assert "judge/helpfulness" in (tmp_path / "compared" / "compare.csv").read_text()
 
 
 def test_what_cannot_be_judged_is_not_sent(server: JudgeServer, tmp_path: Path) -> None:

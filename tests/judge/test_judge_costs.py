@@ -55,7 +55,10 @@ def test_the_cost_of_a_journal_is_that_computed_by_hand(
     assert f"cost {cost:.4f}" in capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "judge.json").read_text())["six"]["judges"]["openai:m"]
     assert record["cost"] == pytest.approx(cost)
-    assert record["usage"] == {"calls": 4, "uncounted": 2, "input": 3000, "cached": 1500, "output": 150}
+    tokens = {"input": 3000, "cached": 1500, "output": 150}
+    assert record["usage"] == {
+        "calls": 4, "uncounted": 2, "tokens": tokens, "in_batches": dict.fromkeys(tokens, 0)
+    }  # fmt: skip
     # The answer without scores was paid for too, and is paid for again.
     assert judge(tmp_path, ROWS[:4], *flags) == 0
     again = cost + (500 * 2 + 1500 * 0.5 + 100 * 8) / 1e6

@@ -1,4 +1,4 @@
-"""Where jobs run: on devices of their own, in one process for all on a CPU, and in a job of SLURM that comes again."""
+"""Where jobs run: on devices of their own, in one process on a CPU, and in jobs of SLURM that come again."""
 
 from __future__ import annotations
 

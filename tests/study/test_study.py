@@ -50,6 +50,18 @@ def test_every_cell_has_readable_folders_with_an_identity_inside(finished_study:
     }
 
 
+def test_a_study_ends_with_a_report(folder: Path) -> None:
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "report": {"draws": 50}}))
+    study = open_study(folder)
+    states = study.states()
+    assert [path for path, state in states.items() if state.kind != "done"] == ["report"]
+    assert [outcome.path for outcome in study.finish()] == ["report"]
+    page = (study.root / "report" / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "tiny/dolly/ft" in page
+
+
 def test_a_study_in_another_folder_is_as_done_as_before(folder: Path) -> None:
     before = results(folder / "out")
     study = open_study(folder)

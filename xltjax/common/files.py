@@ -44,6 +44,16 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
         raise
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file of ``data``, completely or not at all.
+
+    Raises:
+        UserError: as ``atomic_write``.
+    """
+    with atomic_write(path) as file:
+        file.buffer.write(data)
+
+
 def append(path: Path, text: str) -> None:
     """Add ``text`` to the end of a file: all of it or nothing.
 

@@ -69,6 +69,9 @@ class Teller:
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
         for line in _chosen(self._root):
             print(line, flush=True)
+        page = self._root / "report" / "report.html"
+        if page.is_file():
+            print(f"report: {page}", flush=True)
         for path, reason in failed.items():
             print(f"failed: {path}: {reason}", flush=True)
         for line in blocked(found):
@@ -99,6 +102,8 @@ def _chosen(root: Path) -> Iterator[str]:
     if record is None or record.state != "done":
         return
     for family, found in read_json_object(root / "choose" / "choice.json")["families"].items():
+        if len(found["rates"]) < 2:
+            continue
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
         value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
         yield f"learning rate of {family}: {value}"

@@ -13,6 +13,8 @@ from xltjax.eval.language import LANGUAGE_VERSION
 from xltjax.eval.modifiers.catalog import MODIFIERS_VERSION
 from xltjax.eval.relevance import RELEVANCE_VERSION
 from xltjax.eval.spelling import SPELLING_VERSION
+from xltjax.miniature import NAME as MINIATURE
+from xltjax.miniature.known import KNOWN_VERSION, KnownConfig
 from xltjax.study.arguments import flags
 from xltjax.study.contents import Input
 from xltjax.study.grid import Cell
@@ -23,6 +25,7 @@ from xltjax.study.stage import RESPONSES, SCORES, Output, Stage, devices_of, set
 JUDGE_VERSION = 1
 CHOOSE_VERSION = 1
 TABLES_VERSION = 1
+REPORT_VERSION = 1
 
 
 def surface(study: Study, cell: Cell, root: Path) -> Stage:
@@ -44,10 +47,13 @@ def modifiers(study: Study, cell: Cell, root: Path) -> Stage | None:
 
 
 def relevance(study: Study, cell: Cell, root: Path) -> Stage | None:
-    """The relevance, where a judge is configured."""
+    """The relevance, where a judge is configured, or the questions are the miniature's, whose answers are known."""
     config = study.relevance
     if config is None:
-        return None
+        if cell.generation(study).prompts != MINIATURE:
+            return None
+        stage = _evaluation(KnownConfig(), cell, root, "relevance", f"known {KNOWN_VERSION}", {})
+        return dataclasses.replace(stage, arguments=("miniature.known", *stage.arguments[2:]))
     stage = _evaluation(config, cell, root, "relevance", str(RELEVANCE_VERSION), {"judge_model": ""})
     judge = Input("judge", "model", (config.judge_model,))
     return dataclasses.replace(stage, inputs=(judge,), devices=devices_of(config.mesh))
@@ -180,6 +186,36 @@ def tables(study: Study, cells: Sequence[Stage], root: Path) -> Stage:
             *(str(root / stage.path) for stage in scored),
             "--out",
             str(root / "tables"),
+        ),
+        partial=True,
+    )
+
+
+def report(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
+    """The page with figures, tables and answers, unless the study wants none."""
+    if study.report is None:
+        return None
+    scored = [stage for stage in cells if SCORES in stage.outputs]
+    upstream = [Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored]
+    if chosen := choose(study, cells, root):
+        upstream.append(Output("choice of the learning rate", chosen.path, chosen.outputs[0]))
+    settings, defaults = settings_of(study.report, {"sources", "out", "responses"})
+    return Stage(
+        path="report",
+        kind="report",
+        version=str(REPORT_VERSION),
+        settings=settings,
+        defaults=defaults,
+        inputs=(),
+        upstream=tuple(upstream),
+        outputs=("report.html",),
+        arguments=(
+            "eval",
+            "report",
+            str(root),
+            *flags(study.report),
+            "--out",
+            str(root / "report" / "report.html"),
         ),
         partial=True,
     )

@@ -14,6 +14,7 @@ from xltjax.eval.comparison.choose import ChooseSettings
 from xltjax.eval.judge.command import JudgeConfig
 from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
+from xltjax.eval.report.command import ReportSettings
 from xltjax.eval.surface import SurfaceConfig
 from xltjax.generate import GenerateConfig
 from xltjax.training.config import TrainConfig
@@ -32,12 +33,13 @@ OF_THE_STUDY = {
     RelevanceConfig: {"responses", "out"},
     JudgeConfig: {"responses", "out", "dry_run", "batch_file", "reparse"},
     ChooseSettings: {"scores", "out", "runs", "responses"},
+    ReportSettings: {"sources", "out", "responses"},
 }  # fmt: skip
 AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 ASIDE = re.compile(r".*\.old-\d+")
-RESERVED = ("choose", "logs", "prompts", "slurm", "tables")
+RESERVED = ("choose", "logs", "prompts", "report", "slurm", "tables")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Study:
         relevance: see ``surface``; None when no judge of relevance is configured.
         judge: the same of the judge by a rubric.
         choose: settings of the choice of the learning rate.
+        report: settings of the report; None when none is wanted.
         grid: the blocks, each with all of its axes filled in.
         accelerator: for which the plan is made.
     """
@@ -85,13 +88,14 @@ class Study:
     relevance: RelevanceConfig | None
     judge: JudgeConfig | None
     choose: ChooseSettings
+    report: ReportSettings | None
     grid: tuple[Block, ...]
     accelerator: str
 
 
 KEYS = (
     "models", "data", "adaptations", "learning_rates", "seeds", "grid", "train", "generate", "surface",
-    "modifiers", "relevance", "judge", "choose", "accelerator",
+    "modifiers", "relevance", "judge", "choose", "report", "accelerator",
 )  # fmt: skip
 
 
@@ -147,6 +151,7 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         relevance=relevance if "relevance" in values else None,
         judge=judge if "judge" in values else None,
         choose=_config(values, "choose", ChooseSettings),
+        report=None if values.get("report") is False else _config(values, "report", ReportSettings),
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
         accelerator=accelerator,
     )

@@ -128,5 +128,5 @@ CELL_STAGES: tuple[Callable[[Study, Cell, Path], Stage | None], ...] = (
     evaluations.judge,
 )  # fmt: skip
 STUDY_STAGES: tuple[Callable[[Study, Sequence[Stage], Path], Stage | None], ...] = (
-    evaluations.choose, evaluations.tables,
+    evaluations.choose, evaluations.tables, evaluations.report,
 )  # fmt: skip

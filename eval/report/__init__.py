@@ -1,0 +1,1 @@
+"""The report of a study or of any scores: one HTML file, figures and tables for a paper."""

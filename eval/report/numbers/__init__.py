@@ -1,0 +1,1 @@
+"""The numbers of a report: what was found, what is compared, and every estimate."""

@@ -1,0 +1,193 @@
+"""How far people and judges agree: Figure 5 of the paper."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from xltjax.eval.judge.judgments import Judgments
+from xltjax.eval.report.content import Column, Figure, Section, Table
+from xltjax.eval.report.figures.plots import matrices
+from xltjax.eval.report.numbers.judged import Judged
+from xltjax.eval.report.numbers.metrics import title
+from xltjax.eval.report.numbers.sources import PEOPLE
+from xltjax.eval.report.sections.context import Context, count, share
+from xltjax.eval.stats.coefficients import Agreement, agreement
+from xltjax.eval.stats.intervals import Interval, resample
+
+HEADING = "Agreement of people and judges"
+ALL = "all"
+
+
+def agreement_section(context: Context, judged: Judged) -> Section:
+    """The coefficients of each pair of raters, and the confusion of people with a judge."""
+    judges = judged.judges
+    if len(judges) < 2:
+        missing = "people" if PEOPLE not in judges else "a judge"
+        told = (
+            "There are no judgments of anyone."
+            if not judges
+            else f"There is one rater alone: {missing} is missing."
+        )
+        return Section("agreement", HEADING, (told,))
+    rows, confusions = _rows(context, judged.plain, judges)
+    if not rows:
+        return Section("agreement", HEADING, ("No answer was rated by two raters on the same criterion.",))
+    table = Table(
+        "agreement",
+        "Agreement of each pair of raters",
+        (
+            Column("first", "first rater"),
+            Column("second", "second rater"),
+            Column("criterion", "criterion"),
+            Column("language", "language"),
+            count("n", "n answers"),
+            share("exact", "equal ratings", interval=True),
+            *(
+                _coefficient(name, heading)
+                for name, heading in (("kappa", "kappa"), ("alpha", "alpha"), ("ac2", "AC2"))
+            ),
+            Column(
+                "difference",
+                "second minus first",
+                "+.2f",
+                numeric=True,
+                low="difference_low",
+                high="difference_high",
+            ),
+        ),
+        rows,
+        "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
+        "weights. Repeated ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap "
+        "over instructions.",
+    )
+    figures: tuple[Figure, ...] = ()
+    if confusions:
+        data = Table(
+            "agreement-confusion",
+            "Ratings of people against those of the judge",
+            (
+                Column("panel", "raters and criterion"),
+                Column("first", "first rating", "g", numeric=True),
+                Column("second", "second rating", "g", numeric=True),
+                count("count", "answers"),
+                share("share", "share"),
+            ),
+            [
+                {
+                    "panel": name,
+                    "first": scale[i],
+                    "second": scale[j],
+                    "count": counts[i][j],
+                    "share": counts[i][j] / total,
+                }
+                for name, (scale, counts) in confusions.items()
+                for total in [sum(map(sum, counts))]
+                for i, j in itertools.product(range(len(scale)), repeat=2)
+            ],
+            "Shares of all answers with both ratings.",
+        )
+        figures = (_figure(context, data, confusions),)
+    return Section("agreement", HEADING, (), figures, (table,))
+
+
+def _coefficient(name: str, heading: str) -> Column:
+    return Column(name, heading, ".2f", numeric=True, low=f"{name}_low", high=f"{name}_high")
+
+
+Confusions = dict[str, tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]]
+
+
+def _rows(
+    context: Context, judgments: Judgments, judges: list[str]
+) -> tuple[list[dict[str, Any]], Confusions]:
+    rows: list[dict[str, Any]] = []
+    confusions: Confusions = {}
+    items = range(len(judgments.responses))
+    cluster = {item: judgments.unit(item) for item in items}
+    languages = {item: judgments.responses[item].language for item in items}
+    for first, second in itertools.combinations(judges, 2):
+        for criterion in judgments.criteria.values():
+            cells = [
+                {
+                    item: None if value is None else float(round(value))
+                    for item, value in judgments.cell(judge, criterion.name, judgments.asked(judge)).items()
+                }
+                for judge in (first, second)
+            ]
+            scale = [float(value) for value in range(criterion.lowest, criterion.highest + 1)]
+            for language in (ALL, *sorted(set(languages.values()))):
+                own = [
+                    {item: v for item, v in cell.items() if language in (ALL, languages[item])}
+                    for cell in cells
+                ]
+                common = [
+                    item for item in own[0] if own[0][item] is not None and own[1].get(item) is not None
+                ]
+                if not common:
+                    continue
+                resamples = resample(
+                    {cluster[item] for cell in own for item in cell}, draws=context.analysis.draws
+                )
+                found = agreement(own, resamples, scale=scale, cluster=cluster)
+                rows.append(_row(first, second, criterion.name, language, found))
+                if language == ALL and found.confusion is not None:
+                    name = f"{first} / {second}: {title(criterion.name).lower()} (n = {found.n})"
+                    confusions[name] = found.scale, found.confusion
+    people = {name: each for name, each in confusions.items() if name.startswith(f"{PEOPLE} / ")}
+    return rows, people or confusions
+
+
+def _row(first: str, second: str, criterion: str, language: str, found: Agreement) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "first": first,
+        "second": second,
+        "criterion": criterion,
+        "language": language,
+        "n": found.n,
+    }
+    named: dict[str, Interval | None] = {
+        "exact": found.exact,
+        "kappa": found.kappa,
+        "alpha": found.alpha,
+        "ac2": found.ac2,
+        "difference": found.mean_difference,
+    }
+    for name, interval in named.items():
+        if interval is not None:
+            row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return row
+
+
+def _figure(context: Context, data: Table, confusions: Confusions) -> Figure:
+    shown = dict(list(confusions.items())[:12])
+    scale = max((scale for scale, _ in shown.values()), key=len)
+    panels = {}
+    for name, (own, counts) in shown.items():
+        shares = np.zeros((len(scale), len(scale)))
+        total = sum(map(sum, counts))
+        for i, j in itertools.product(range(len(own)), repeat=2):
+            shares[scale.index(own[i]), scale.index(own[j])] = counts[i][j] / total
+        panels[name] = shares
+    names = [f"{value:g}" for value in scale]
+    caption = (
+        "Percentages of the answers by the first rater's rating (lines) and the second's (columns), for "
+        "each criterion; n stands above each panel (Figure 5 of the paper)."
+    )
+
+    def plot(figure: Any) -> None:
+        matrices(
+            figure,
+            panels,
+            down=names,
+            across=names,
+            down_label="first rating",
+            across_label="second rating",
+            note="percentages of the answers that both have rated; n above each panel",
+        )
+
+    lines = -(-len(panels) // 4)
+    size = (1.0 + 1.9 * min(4, len(panels)), 0.8 + 1.9 * lines)
+    return context.figures.draw(data, plot, size=size, caption=caption, description=caption)

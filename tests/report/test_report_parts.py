@@ -1,0 +1,496 @@
+"""A part that is missing leaves a sentence; nothing of the user's is overwritten; numbers stand in table files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.scored import (
+    answer,
+    score,
+    write_judge,
+    write_lines,
+    write_model,
+    write_modifiers,
+    write_ratings,
+    write_run,
+    write_stage,
+)
+
+from xltjax.common.errors import UserError
+from xltjax.eval.report.build import build_report
+from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.content import Report, Table
+from xltjax.eval.report.figures.drawing import FigureFiles
+from xltjax.eval.report.files import all_tables, cell, latex_lines
+from xltjax.eval.report.numbers.sources import read_source
+from xltjax.eval.report.terminal import WIDTH, summary_text
+
+CRITERIA = ("language", "fluency", "helpfulness", "accuracy", "coherence", "harmlessness")
+CORRECT = {"en": [1, 1, 1, 0], "fr": [1, 0, 1, 1]}
+
+
+def built(*folders: Path, responses: tuple[str, ...] = ()) -> Report:
+    materials = [read_source(str(folder), responses) for folder in folders]
+    return build_report(materials, [str(folder) for folder in folders], FigureFiles(None), draws=50)
+
+
+def text_of(report: Report, section: str) -> str:
+    (found,) = (each for each in report.sections if each.id == section)
+    return " ".join(found.paragraphs)
+
+
+def surface_alone(root: Path) -> None:
+    write_model(root, "a-model", {"language_correct": CORRECT})
+
+
+def people_alone(root: Path) -> None:
+    write_lines(root / "responses.jsonl", [answer("m", n, "fr") for n in range(3)])
+    write_ratings(root, "m", "anna", {name: {"fr": [2, 1, None]} for name in CRITERIA})
+
+
+def judge_without_a_score(root: Path) -> None:
+    write_lines(root / "responses.jsonl", [answer("m", n, "en") for n in range(3)])
+    write_judge(root / "judge", "m", "openai:x", {name: {"en": [None] * 3} for name in CRITERIA})
+
+
+def scores_alone(root: Path) -> None:
+    surface_alone(root)
+    (root / "responses.jsonl").unlink()
+
+
+def responses_alone(root: Path) -> None:
+    write_lines(root / "responses.jsonl", [answer("m", n, "fr") for n in range(3)])
+
+
+def no_english(root: Path) -> None:
+    write_model(root, "m", {"language_correct": {"fr": [1, 0, 1]}, "spelling": {"fr": [0.5, None, 1.0]}})
+
+
+def one_answer(root: Path) -> None:
+    write_model(root, "m", {"language_correct": {"en": [1]}})
+
+
+def everything_abstains(root: Path) -> None:
+    write_model(root, "m", {"language_correct": {"en": [None] * 3}, "spelling": {"en": [None] * 3}})
+
+
+def one_rate_lacks_a_language(root: Path) -> None:
+    write_model(root / "a", "x/lr-1e-05", {"language_correct": CORRECT})
+    write_model(root / "b", "x/lr-1e-04", {"language_correct": {"en": [1, 1, 0, 1]}})
+
+
+def runs_alone(root: Path) -> None:
+    write_run(root / "run", [2.0, 1.0], 1e-5)
+
+
+def failed_cells_alone(root: Path) -> None:
+    write_stage(root / "m/d/ft/lr-1e-05/seed-0/train", "train", "failed", "no memory")
+
+
+def a_study_that_writes_its_report(root: Path) -> None:
+    surface_alone(root / "m")
+    write_stage(root / "m/d/ft/lr-1e-05/seed-0/train", "train", "done")
+    write_stage(root / "report", "report", "begun")
+
+
+def modifiers_alone(root: Path) -> None:
+    write_modifiers(root, "m", {"briefly": [1, 0, None], "own_modifier": [1, 1, 1]}, [0, 0, 0])
+
+
+def odd_files_beside(root: Path) -> None:
+    surface_alone(root)
+    (root / "judge.json").write_text("no JSON")
+    (root / "broken").mkdir()
+    (root / "broken" / "scores.jsonl").write_text('{"id": 1}\n')
+    (root / "notes.jsonl").write_text("\n")
+
+
+CASES = [
+    (surface_alone, "criteria", "No judge has scored these answers"),
+    (surface_alone, "criteria", "No people have rated"),
+    (surface_alone, "rates", "No configuration was tried with several learning rates"),
+    (surface_alone, "differences", "There is one configuration"),
+    (surface_alone, "modifiers", "No answer is to an instruction with a task modifier"),
+    (surface_alone, "spelling", "There are no scores of spelling"),
+    (surface_alone, "training", "There is no run directory"),
+    (surface_alone, "surface", "Not scored: spelling and relevance"),
+    (people_alone, "agreement", "There is one rater alone: a judge is missing"),
+    (people_alone, "surface", "There are no scores of language"),
+    (judge_without_a_score, "tasks", "There are no scores to break down"),
+    (scores_alone, "failures", "The texts of 8 scored answers are not given"),
+    (responses_alone, "confusion", "The language of the answers was not identified"),
+    (no_english, "surface", "What transfer costs against English cannot be said"),
+    (one_answer, "surface", "What transfer costs against English cannot be said"),
+    (everything_abstains, "failures", ""),
+    (one_rate_lacks_a_language, "rates", ""),
+    (runs_alone, "surface", "There are no scores of language"),
+    (failed_cells_alone, "failures", "train failed: no memory"),
+    (a_study_that_writes_its_report, "failures", "1 of 1 stages of the study that have begun are done."),
+    (modifiers_alone, "modifiers", "No judge has scored the helpfulness"),
+    (odd_files_beside, "failures", "broken/scores.jsonl could not be read"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "section", "sentence"), CASES, ids=[f"{c[0].__name__}-{c[1]}" for c in CASES]
+)
+def test_a_missing_part_leaves_a_sentence(
+    tmp_path: Path, make: Callable[[Path], None], section: str, sentence: str
+) -> None:
+    make(tmp_path)
+    report = built(tmp_path)
+    assert sentence in text_of(report, section)
+    for each in report.sections:
+        assert each.paragraphs or each.figures or any(table.rows for table in each.tables), each.id
+    assert len(report.headline) == 4
+    assert all(line.strip() for line in report.headline)
+    assert max(map(len, summary_text(report).splitlines())) <= WIDTH
+    names = [table.name for table in all_tables(report)]
+    assert len(names) == len(set(names))
+
+
+def write_everything(root: Path) -> None:
+    for rate, values in (("1e-06", [1, 1, 0, 1]), ("1e-05", [0, 1, 0, 0])):
+        model = f"m/dolly/ft/lr-{rate}/seed-0"
+        write_model(
+            root / model,
+            model,
+            {
+                "language_correct": {"en": [1, 1, 1, 1], "fr": values},
+                "relevance": {"en": [1, 1, 0, 1], "fr": [1, 1, 1, 0]},
+                "spelling": {"en": [0.9, 0.8, 1.0, 1.0], "fr": [0.7, None, 0.5, 0.6]},
+                "spelling_name": {"en": [0.1, 0, 0, 0], "fr": [0.1, None, 0.2, 0]},
+                "spelling_foreign": {"en": [0, 0.1, 0, 0], "fr": [0.1, None, 0.2, 0.2]},
+                "spelling_nonword": {"en": [0, 0.1, 0, 0], "fr": [0.1, None, 0.1, 0.2]},
+                "lpr": {"en": [1, 1, 1, 1], "fr": values},
+            },
+        )
+    write_run(root / model / "train", [3.0, 2.5], 1e-5)
+    write_modifiers(root / model, model, {"briefly": [1, 1, 0, 1], "arrow": [0, 0, 1, 0]}, [0, 1, 0, 0])
+    judged = {name: {"en": [2.0, 1.0, 2.0, 2.0], "fr": [1.0, 0.0, 2.0, 1.0]} for name in CRITERIA}
+    write_judge(root / model / "judge", model, "openai:x", judged)
+    write_ratings(
+        root / model, model, "anna", {name: {"en": [2, 2, 1, 2], "fr": [1, 1, 1, 0]} for name in CRITERIA}
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    root = tmp_path_factory.mktemp("whole")
+    write_everything(root)
+    return root, built(root)
+
+
+def test_every_figure_says_n_and_what_its_axes_are(whole: tuple[Path, Report]) -> None:
+    _, report = whole
+    assert report.lead is not None
+    figures = [report.lead, *(figure for section in report.sections for figure in section.figures)]
+    units = ("%", "score", "points", "nats", "rating", "language", "update", "learning rate")
+    assert len(figures) >= 9
+    for figure in figures:
+        words = " ".join(re.findall(r">([^<>]+)</text>", figure.svg))
+        assert re.search(r"\bn = \d", words), figure.name
+        assert any(unit in words for unit in units), figure.name
+        assert re.search(r"\bn\b", figure.caption), figure.name
+        assert figure.data.rows, figure.name
+
+
+def numbers_in(text: str) -> set[str]:
+    """The numbers of a text as they are written, without those that are part of a name."""
+    return {
+        found.rstrip(".,").lstrip("+−-")
+        for found in re.findall(r"(?<![\w.\-/])[+−-]?\d[\d.,]*(?:e-?\d+)?", text)
+    }
+
+
+def test_every_number_of_a_sentence_is_in_a_table(whole: tuple[Path, Report]) -> None:
+    _, report = whole
+    written = set()
+    for table in all_tables(report):
+        for row in table.rows:
+            for column in table.columns:
+                for key in filter(None, (column.key, column.low, column.high)):
+                    value = row.get(key)
+                    if isinstance(value, (int, float)):
+                        for number in (value, 100 * value):
+                            written |= {f"{abs(number):,.{digits}f}" for digits in (0, 1, 2, 3)}
+                        written |= {f"{value:g}", f"{value:.0e}".replace("e-0", "e-")}
+    # The level of intervals, limits of the rules, and figures and tables of the paper.
+    known = {"95", ".05", "2", "98", "0", "1", "3", "4", "5"}
+    sentences = [*report.headline, *(text for section in report.sections for text in section.paragraphs)]
+    systems = {
+        row["system"]
+        for section in report.sections
+        for table in section.tables
+        for row in table.rows
+        if "system" in row
+    }
+    names = sorted({*report.model_colors, *systems}, key=len, reverse=True)
+    for sentence in sentences:
+        for name in names:
+            sentence = sentence.replace(name, "")
+        assert numbers_in(sentence) - written - known == set(), sentence
+
+
+def test_the_page_shows_what_the_table_files_hold(whole: tuple[Path, Report], tmp_path: Path) -> None:
+    from xltjax.eval.report.files import write_tables
+    from xltjax.eval.report.page import page_html
+
+    _, report = whole
+    write_tables(tmp_path, all_tables(report))
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page_html(report)))
+    for section in report.sections:
+        for table in section.tables:
+            with (tmp_path / f"{table.name}.csv").open(encoding="utf-8", newline="") as file:
+                saved = list(csv.DictReader(file))
+            assert len(saved) == len(table.rows)
+            for row, text in zip(table.rows, saved, strict=True):
+                for column in table.columns:
+                    value = row.get(column.key)
+                    if isinstance(value, float):
+                        assert float(text[column.key]) == pytest.approx(value, rel=1e-9)
+                        assert column.text(row) in page
+
+
+def test_a_report_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
+    surface_alone(tmp_path / "scores")
+    settings = ReportSettings(
+        sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50
+    )
+    run(settings)
+    folder = tmp_path / "report"
+    first = {
+        path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"
+    }
+    run(settings)
+    assert {path: path.read_bytes() for path in first} == first
+    assert any(path.suffix == ".pdf" for path in first)
+
+
+def test_a_figure_that_is_gone_leaves_no_file(tmp_path: Path) -> None:
+    surface_alone(tmp_path / "scores")
+    settings = ReportSettings(
+        sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50
+    )
+    run(settings)
+    old = tmp_path / "report" / "tables" / "old.csv"
+    old.write_text("x")
+    mine = tmp_path / "report" / "tables" / "mine.csv"
+    mine.write_text("of the user")
+    record = tmp_path / "report" / "report.json"
+    document = json.loads(record.read_text())
+    document["files"].append("tables/old.csv")
+    record.write_text(json.dumps(document))
+    run(settings)
+    assert not old.exists()
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("there", ["page", "folder", "record"])
+def test_what_is_not_a_report_of_ours_is_never_overwritten(tmp_path: Path, there: str) -> None:
+    surface_alone(tmp_path / "scores")
+    place = {"page": "report.html", "folder": "report/thesis.tex", "record": "report/report.json"}[there]
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="choose another --out"):
+        run(ReportSettings(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html")))
+    assert path.read_text() == "{}"
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted({"scores", place.split("/")[0]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sources": ()}, "no sources given"),
+        ({"out": ""}, "--out is missing"),
+        ({"out": "report"}, "must be the name of a page"),
+        ({"sources": ("nothing-here",)}, "does not exist"),
+        ({"draws": 0}, "--draws"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    surface_alone(tmp_path)
+    given = {"sources": (str(tmp_path),), "out": str(tmp_path / "report.html"), **settings}
+    with pytest.raises(UserError, match=message) as caught:
+        run(ReportSettings(**given))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="neither responses nor scores nor runs"):
+        read_source(str(tmp_path))
+
+
+def test_two_answers_under_one_name_are_refused(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a" / "responses.jsonl", [answer("m", 0, "en")])
+    write_lines(tmp_path / "b" / "responses.jsonl", [answer("m", 0, "en", response="Another one.")])
+    with pytest.raises(UserError, match="two answers under the id 'q0-en'"):
+        read_source(str(tmp_path))
+
+
+def test_scores_without_texts_take_them_from_the_responses_that_are_named(tmp_path: Path) -> None:
+    surface_alone(tmp_path / "made")
+    responses = tmp_path / "made" / "responses.jsonl"
+    other = responses.rename(tmp_path / "answers.jsonl.txt").rename(tmp_path / "mine.jsonl")
+    report = built(tmp_path / "made", responses=(str(other),))
+    assert len(report.answers) == 8
+
+
+# --- two sources ---
+
+
+def test_two_reports_of_the_same_models_show_what_changed_first(tmp_path: Path) -> None:
+    for name, french in (("before", [0, 0, 0, 0, 0, 0, 0, 1]), ("after", [1, 1, 1, 1, 1, 1, 1, 1])):
+        write_model(tmp_path / name, "m", {"language_correct": {"en": [1] * 8, "fr": french}})
+        write_run(tmp_path / name / "run", [1.0], 1e-5 if name == "after" else 1e-6)
+    report = built(tmp_path / "after", tmp_path / "before")
+    changed = report.sections[0]
+    assert changed.id == "changed"
+    assert report.headline[1].startswith("2 differences are significant; the largest is +87.5 points")
+    rows = {row["language"]: row for row in changed.tables[-1].rows}
+    assert rows["fr"]["difference"] == pytest.approx(7 / 8)
+    assert (rows["fr"]["a"], rows["fr"]["b"]) == ("after: m", "before: m")
+    assert rows["fr"]["p"] == pytest.approx(2 * 0.5**7)  # McNemar: seven pairs, all in one direction
+    assert rows["fr"]["p_holm"] == pytest.approx(2 * 2 * 0.5**7)  # of two languages
+    (settings,) = (table for table in changed.tables if table.name == "changed-settings")
+    assert {"what": "run run: learning_rate", "first": "1e-05", "second": "1e-06"} in settings.rows
+
+
+def test_two_directories_of_one_model_with_different_scores_are_one_report(tmp_path: Path) -> None:
+    surface_alone(tmp_path / "surface")
+    of = [answer("a-model", n, "fr") for n in range(4)]
+    write_lines(tmp_path / "relevance" / "scores.jsonl", [score(each, "relevance", 1.0) for each in of])
+    report = built(tmp_path / "surface", tmp_path / "relevance")
+    assert [section.id for section in report.sections if section.id == "changed"] == []
+    assert set(report.model_colors) == {"a-model"}
+
+
+def test_scores_and_a_file_of_responses_are_one_report(tmp_path: Path) -> None:
+    surface_alone(tmp_path / "scores")
+    answers = (tmp_path / "scores" / "responses.jsonl").rename(tmp_path / "mine.jsonl")
+    report = built(tmp_path / "scores", answers)
+    assert len(report.answers) == 8
+    assert report.sections[0].id == "surface"
+    assert report.answers[0].scores == {"language_correct": 1.0}
+
+
+def test_two_directories_of_two_models_begin_with_their_differences(tmp_path: Path) -> None:
+    for name, french in (("a", [1, 1, 1, 1]), ("b", [0, 0, 0, 1])):
+        write_model(tmp_path / name, name, {"language_correct": {"en": [1] * 4, "fr": french}})
+    report = built(tmp_path / "a", tmp_path / "b")
+    assert report.sections[0].id == "differences"
+    rows = {row["language"]: row for row in report.sections[0].tables[0].rows}
+    assert (rows["fr"]["difference"], rows["fr"]["p"]) == (pytest.approx(0.75), pytest.approx(0.25))
+
+
+def test_seeds_are_one_system_and_the_report_says_so(tmp_path: Path) -> None:
+    for seed, french in ((0, [1, 1, 0, 0]), (1, [1, 0, 0, 0])):
+        model = f"m/ft/lr-1e-05/seed-{seed}"
+        write_model(tmp_path / model, model, {"language_correct": {"en": [1] * 4, "fr": french}})
+    report = built(tmp_path)
+    (table,) = (each for each in all_tables(report) if each.name == "all-metrics")
+    (row,) = (row for row in table.rows if row["language"] == "fr")
+    assert (row["mean"], row["n"], row["answers"]) == (pytest.approx(3 / 8), 4, 8)
+    assert "Answers of 2 seeds are taken together" in text_of(report, "surface")
+
+
+def test_three_directories_of_the_same_answers_are_refused(tmp_path: Path) -> None:
+    for name in "abc":
+        write_model(tmp_path / name, "m", {"language_correct": {"en": [1, 0 if name == "a" else 1]}})
+    with pytest.raises(UserError, match="a report compares two of them"):
+        built(*(tmp_path / name for name in "abc"))
+
+
+# --- the choice of eval choose ---
+
+
+def test_the_instructions_of_the_choice_are_left_out_of_the_other_numbers(tmp_path: Path) -> None:
+    from xltjax.eval.comparison.choose import ChooseSettings
+    from xltjax.eval.comparison.choose import run as choose
+
+    for rate, french in (("1e-06", [1] * 8), ("1e-05", [1, 0] * 4)):
+        model = f"m/lr-{rate}"
+        write_model(tmp_path / model, model, {"language_correct": {"en": [1] * 8, "fr": french}})
+    scores = tuple(str(tmp_path / f"m/lr-{rate}") for rate in ("1e-06", "1e-05"))
+    responses = tuple(f"{each}/responses.jsonl" for each in scores)
+    choose(
+        ChooseSettings(
+            scores=scores, out=str(tmp_path / "choice"), responses=responses, draws=50, select_share=0.5
+        )
+    )
+    document = json.loads((tmp_path / "choice" / "choice.json").read_text())
+    report = built(tmp_path)
+    assert "chosen by eval choose on 4 instructions" in text_of(report, "rates")
+    assert "The 4 instructions on which the rates were chosen are left out" in text_of(report, "surface")
+    (table,) = (table for table in all_tables(report) if table.name == "all-metrics")
+    assert {row["n"] for row in table.rows} == {len(document["evaluation"])}
+    (rates,) = (table for table in all_tables(report) if table.name == "rates")
+    (family,) = document["families"].values()
+    assert [row["mean"] for row in rates.rows] == [
+        row["value"] for row in family["rates"] if row["chosen"]
+    ] + [row["value"] for row in family["rates"] if not row["chosen"]]
+
+
+# --- files for a paper ---
+
+
+def test_numbers_of_latex_tables_align_and_captions_say_n(whole: tuple[Path, Report]) -> None:
+    _, report = whole
+    for table in all_tables(report):
+        text = "".join(latex_lines(table))
+        body = [line for line in text.splitlines() if line.endswith("\\\\") and "&" in line]
+        assert len({line.replace("\\&", "").count("&") for line in body}) <= 1, table.name
+        assert all(part in text for part in ("\\toprule", "\\bottomrule", "\\caption{")), table.name
+    (rates,) = (table for table in all_tables(report) if table.name == "transfer")
+    text = "".join(latex_lines(rates))
+    assert "S[table-format=" in text
+    assert "n: scored answers" in text
+    assert "{[}$" in text  # intervals
+
+
+def test_markdown_cells_hold_the_interval(whole: tuple[Path, Report]) -> None:
+    _, report = whole
+    (table,) = (each for each in all_tables(report) if each.name == "surface")
+    column = next(column for column in table.columns if column.key == "language_correct")
+    assert re.fullmatch(r"\d+\.\d% \[\d+\.\d%, \d+\.\d%\]", cell(column, table.rows[0]))
+
+
+@pytest.mark.slow
+def test_every_latex_table_compiles(whole: tuple[Path, Report], tmp_path: Path) -> None:
+    """Debian's texlive-latex-base, with texlive-latex-recommended for booktabs and texlive-science for siunitx."""
+    import shutil
+
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed: texlive-latex-base texlive-latex-recommended texlive-science")
+    _, report = whole
+    tables: list[Table] = list(all_tables(report))
+    odd = Table(
+        "odd",
+        "Odd & names_100%",
+        tables[0].columns,
+        [{tables[0].columns[0].key: "a_b & c% \\x {y} ~ ^ #"}],
+        "50 %",
+    )
+    lines = ["\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage[utf8]{inputenc}"]
+    lines += [
+        "\\usepackage{booktabs,siunitx,longtable}\\usepackage[paperwidth=200cm,paperheight=200cm]{geometry}\\begin{document}"
+    ]
+    lines += ["".join(latex_lines(table)) + "\\clearpage" for table in (*tables, odd)]
+    (tmp_path / "all.tex").write_text("\n".join([*lines, "\\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_command_imports_neither_matplotlib_nor_jax() -> None:
+    code = "import sys, xltjax.eval.__main__; print([name for name in ('matplotlib', 'jax') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
