@@ -24,7 +24,7 @@ from xltjax.study.launch.devices import gpus, has_tpu
 from xltjax.study.launch.jobs import Job, next_jobs
 from xltjax.study.launch.runner import Outcome, finished
 from xltjax.study.stage import Stage
-from xltjax.study.state import State, states
+from xltjax.study.state import states
 
 TICK = 1.0  # seconds between two looks at what is running
 
@@ -149,8 +149,8 @@ class Watcher(Protocol):
     def begun(self, job: Job) -> None:
         """A job has begun."""
 
-    def ended(self, outcome: Outcome, found: Mapping[str, State]) -> None:
-        """A stage has ended; ``found`` says how all of them stood before."""
+    def ended(self, outcome: Outcome) -> None:
+        """A stage has ended."""
 
     def waiting(self, jobs: Sequence[Job]) -> None:
         """Some time has passed with these jobs."""
@@ -195,7 +195,7 @@ def launch(
                 for outcome in outcomes_of(outcomes, worker, root, stopping=stop.asked):
                     if outcome.state == "failed":
                         failed[outcome.path] = outcome.reason
-                    watcher.ended(outcome, found)
+                    watcher.ended(outcome)
                 pool.ended(worker, alive=outcomes is not None)
 
 
