@@ -51,8 +51,9 @@ def test_tables_are_read_with_the_types_of_our_fields(tmp_path, name, delimiter)
 
 
 def test_parquet_is_read_and_whole_numbers_are_names(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     columns = {"id": [1.0, 2.0], "model": [7, 7], "response": ["a", None], "instruction_id": [3, 3]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "r.parquet")
     responses = read_responses([tmp_path / "r.parquet"])

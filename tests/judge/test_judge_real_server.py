@@ -27,8 +27,6 @@ TEMPLATE = "{% for message in messages %}[INST] {{ message['content'] }} [/INST]
 @pytest.fixture(scope="module")
 def served(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The base URL of the server and the name of its model."""
-    pytest.importorskip("fastapi")
-    pytest.importorskip("uvicorn")
     model = tmp_path_factory.mktemp("served") / "random-llama"
     shutil.copytree(chat_model, model)
     (model / "chat_template.jinja").write_text(TEMPLATE)

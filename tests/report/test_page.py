@@ -262,8 +262,9 @@ def test_lines_of_real_answers_get_the_language_that_the_metric_found(identify: 
 
 
 def test_matplotlib_draws_what_the_page_can_hold() -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
     from io import StringIO
+
+    from matplotlib import pyplot
 
     drawn, axes = pyplot.subplots()
     axes.errorbar([1, 2], [3, 4], yerr=[1, 1], label="<i>a</i> & b")
