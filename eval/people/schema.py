@@ -164,7 +164,7 @@ def read_json_export(document: Mapping[str, Any], path: Path, scales: Mapping[st
 
 
 def read_csv_export(text: str, path: Path, scales: Mapping[str, Sequence[int]]) -> Export:
-    """The records of a CSV export, from commas, semicolons or tabs (spreadsheets choose); raises as the JSON form does."""
+    """The records of a CSV export with commas, semicolons or tabs; raises as the JSON form does."""
     text = text.removeprefix("\ufeff")
     heading = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=heading.count)
@@ -223,7 +223,7 @@ def _check_schema(schema: Any, path: Path) -> None:
     if isinstance(schema, int) and schema > SCHEMA:
         raise UserError(f"{path}: schema {schema} is newer than {SCHEMA}; update xltjax")
     raise UserError(
-        f"{path}: schema {json.dumps(schema)} is not {SCHEMA}; open the file in the sheet of today and export it again"
+        f"{path}: schema {json.dumps(schema)} is not {SCHEMA}; import the file in the sheet and export it again"
     )
 
 
