@@ -10,8 +10,10 @@ JSON::
 
 A criterion that is not in ``scores`` has not been rated. Positions of spans count UTF-16 code units, as browsers do,
 and ``order`` is the place in which the sheet shows the item. CSV has one row per item: the columns ``schema``,
-``sheet``, ``language``, ``annotator``, ``item``, ``order``, one per criterion (empty: not rated), ``comment``,
-``spans`` (JSON), ``seconds`` and ``check``.
+``sheet``, ``language``, ``annotator``, ``item``, ``order``, one per criterion, such as
+``score_fluency`` (empty: not rated), ``comment``,
+``spans`` (JSON), ``seconds`` and ``check``; columns ``instruction`` and ``answer`` are for the reader. A table that
+was filled in by hand has no column ``check``.
 
 ``check`` tells a record that was changed after the export: it is the CRC-32, as eight hexadecimal digits, of the
 UTF-8 text of ``JSON.stringify([sheet, item, order, [score of each criterion, null where not rated], comment,
@@ -31,14 +33,17 @@ from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import read_text
+from xltjax.common.files import open_text
 
 FORMAT = "xltjax-ratings"
 SCHEMA = 1
 CANNOT_JUDGE = "cannot_judge"
 SEVERITIES = ("minor", "major")
 HEAD = ("schema", "sheet", "language", "annotator", "item", "order")
-TAIL = ("comment", "spans", "seconds", "check")
+TAIL = ("comment", "spans", "seconds")
+CHECK = "check"
+SCORE = "score_"  # before the name of a criterion, since "language" is a column too
+SHOWN = ("instruction", "answer")  # columns of a table to fill in
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _AGAIN = "open the sheet, import the last good export there, make the change and export it again"
 
@@ -127,7 +132,7 @@ def csv_export(records: Sequence[Record], criteria: Sequence[str]) -> str:
     """The CSV form of the records of one sheet."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*HEAD, *criteria, *TAIL])
+    writer.writerow([*HEAD, *(SCORE + name for name in criteria), *TAIL, CHECK])
     for record in records:
         spans = json.dumps([vars(span) for span in record.spans], ensure_ascii=False) if record.spans else ""
         scores = [record.scores.get(name, "") for name in criteria]
@@ -160,7 +165,7 @@ def read_json_export(document: Mapping[str, Any], path: Path, scales: Mapping[st
         if not isinstance(row, dict):
             raise UserError(f"{path}: items[{number}] is not an object; export the sheet again")
         records.append(_record(row, f"items[{number}]", head, annotator, criteria, scales, path))
-    return Export(path, "sheet", _unique(records, path))
+    return Export(path, "sheet", unique(records, path))
 
 
 def read_csv_export(text: str, path: Path, scales: Mapping[str, Sequence[int]]) -> Export:
@@ -177,7 +182,11 @@ def read_csv_export(text: str, path: Path, scales: Mapping[str, Sequence[int]]) 
     for name in (*HEAD, *TAIL):
         if name not in names:
             raise UserError(f"{path}: the column {name!r} is missing; export the sheet again")
-    criteria = _criteria([name for name in names if name not in (*HEAD, *TAIL)], scales, path)
+    scored = [name.removeprefix(SCORE) for name in names if name.startswith(SCORE)]
+    criteria = _criteria(scored, scales, path)
+    for name in names:
+        if names.count(name) > 1 or not (name in (*HEAD, *SHOWN, *TAIL, CHECK) or name.startswith(SCORE)):
+            raise UserError(f"{path}: the column {name!r} is unknown or there twice; export the sheet again")
     records = []
     for line, cells in lines:
         where = f"line {line}"
@@ -185,7 +194,7 @@ def read_csv_export(text: str, path: Path, scales: Mapping[str, Sequence[int]]) 
             raise UserError(f"{path}, {where}: {len(cells)} cells for {len(names)} columns; {_AGAIN}")
         row = dict(zip(names, cells, strict=True))
         _check_schema(_number(row["schema"]), path)
-        scores = {name: _number(row[name]) for name in criteria if row[name] != ""}
+        scores = {name: _number(row[SCORE + name]) for name in criteria if row[SCORE + name] != ""}
         try:
             spans = json.loads(row["spans"] or "[]")
         except ValueError:
@@ -197,17 +206,20 @@ def read_csv_export(text: str, path: Path, scales: Mapping[str, Sequence[int]]) 
             "comment": row["comment"],
             "spans": spans,
             "seconds": _number(row["seconds"]) if row["seconds"] else None,
-            "check": row["check"],
+            "check": row.get(CHECK),
         }
         head = {"sheet": row["sheet"], "language": row["language"]}
         annotator = str(_whole(_number(row["annotator"]), "annotator", path))
-        records.append(_record(nested, where, head, annotator, criteria, scales, path))
-    return Export(path, "sheet", _unique(records, path))
+        records.append(
+            _record(nested, where, head, annotator, criteria, scales, path, checked=CHECK in names)
+        )
+    return Export(path, "sheet", unique(records, path))
 
 
 def read_sheet_export(path: Path, scales: Mapping[str, Sequence[int]]) -> Export:
     """The records of an export in either form, by what the file holds."""
-    text = read_text(path)
+    with open_text(path, newline="") as file:  # a comment keeps its line ends
+        text = file.read()
     if text.lstrip("\ufeff \r\n\t").startswith("{"):
         try:
             document = json.loads(text.removeprefix("\ufeff"))
@@ -244,6 +256,8 @@ def _record(
     criteria: Sequence[str],
     scales: Mapping[str, Sequence[int]],
     path: Path,
+    *,
+    checked: bool = True,
 ) -> Record:
     item = _text(row.get("item"), f"{where}.item", path)
     where = f"{where} ({item})"
@@ -265,7 +279,7 @@ def _record(
     order = _whole(row.get("order"), f"{where}.order", path)
     spans = tuple(read_span(span, criteria, f"{where}.spans", path) for span in row.get("spans") or ())
     record = Record(head["sheet"], head["language"], annotator, item, order, scores, comment, spans, seconds)
-    if row.get("check") != check_of(record, criteria):
+    if checked and row.get("check") != check_of(record, criteria):
         raise UserError(f"{path}: {where} was changed after the export (its check does not fit); {_AGAIN}")
     return record
 
@@ -302,7 +316,7 @@ def read_span(row: Any, criteria: Sequence[str], where: str, path: Path) -> Span
     return Span(start, end, fields["severity"], fields["criterion"])
 
 
-def _unique(records: Sequence[Record], path: Path) -> tuple[Record, ...]:
+def unique(records: Sequence[Record], path: Path) -> tuple[Record, ...]:
     seen: set[tuple[str, str]] = set()
     for record in records:
         if (record.sheet, record.item) in seen:
