@@ -139,7 +139,7 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
     key, files = write_sheets(tmp_path)
     other = [Record(**{**vars(each), "sheet": "elsewhere"}) for each in records(key_rows(), "sheeten1")]
     (tmp_path / "other.json").write_text(json_export(other, CRITERIA), encoding="utf-8")
-    with pytest.raises(UserError, match=r"other.json: the sheet elsewhere is not in the key"):
+    with pytest.raises(UserError, match=r"other.json: it is of the sheet elsewhere, which is not in the key"):
         collect(tmp_path / "other.json", "--key", key, "--out", tmp_path / "out")
     first = next(records(key_rows(), "sheeten1"))
     changed = Record(**{**vars(first), "scores": {**first.scores, "fluency": 0}})
