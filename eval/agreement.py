@@ -293,7 +293,7 @@ CONFUSION_NOTE = (
 
 
 def _confusion_rows(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """The confusion matrices of all pairs of raters, a row per cell (Figure 5 of the paper, for a person and a judge)."""
+    """The confusion matrices of all pairs of raters, a row per cell: Figure 5 of the paper."""
     for row in rows:
         counts, scale = row.agreement.confusion, row.agreement.scale
         if counts is None or len(row.raters) != 2:
