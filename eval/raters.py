@@ -73,6 +73,9 @@ def read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> Raters
             if rater in found.again:
                 again[name] = found.again[rater]
         about |= found.about
+    files = dict(
+        sorted(files.items(), key=lambda pair: paths.index(origin[pair[0]]))
+    )  # the first is the reference
     models: dict[str, set[str]] = {}
     for model, id in (
         *(each.key for each in responses),
@@ -127,7 +130,9 @@ def scores_file(path: Path) -> Path:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """A name for each rater: that of its file, or of its directory when all are called ``scores.jsonl``."""
-    for names in ([path.stem for path in paths], [path.absolute().parent.name for path in paths]):
+    plain = {"scores", "ratings"}
+    folders = [path.absolute().parent.name if path.stem in plain else path.stem for path in paths]
+    for names in (folders, [path.absolute().parent.name for path in paths]):
         if len(set(names)) == len(names):
             return names
     return [f"{number}:{name}" for number, name in enumerate(names, start=1)]

@@ -100,8 +100,8 @@ def pearmut_campaign(
 ) -> dict[str, Any]:
     """A campaign of one language: each sheet, given by its hash, is the task of one user.
 
-    Pearmut shows tags as HTML, so that ``<`` stands as the fullwidth sign of the same length, and has no way to skip a
-    slider, so that the place -1 means "cannot judge". Its order is ours: nothing is shuffled.
+    Pearmut shows tags as HTML, so that ``<`` stands as the fullwidth sign of the same length, and has no way to
+    skip a slider, so that the place -1 means "cannot judge". Its order is ours: nothing is shuffled.
     """
     note = "-1: cannot judge."
     return {
