@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,16 +169,21 @@ def rewrite_scores(
 
     Args:
         out: an existing directory.
-        scored: a stream of responses with their scores.
+        scored: a stream of responses with their scores; a response may come more than once.
         replaced: whether a score that is already there makes way; all others stay, with their answers.
 
     Yields:
         Every score that the file then holds, with its response where it is one of ``scored``.
     """
     scores_path, answers_path = out / "scores.jsonl", out / ANSWERS
-    answers: dict[tuple[str, str], dict[str, Any]] = {}
+    answers: dict[tuple[str, str], dict[str, Any]] = {}  # those that are there already, in their order
     kept: set[tuple[str, str]] = set()
-    with atomic_write(answers_path) as answers_file, atomic_write(scores_path) as file:
+    written: set[tuple[str, str]] = set()
+    with (
+        tempfile.TemporaryFile("w+", dir=out, encoding="utf-8", newline="\n") as new,
+        atomic_write(answers_path) as answers_file,
+        atomic_write(scores_path) as file,
+    ):
         if scores_path.exists():
             for score in read_scores(scores_path):
                 if not replaced(score):
@@ -188,9 +195,15 @@ def rewrite_scores(
                 key: row for row in read_answers(answers_path) if (key := (row["model"], row["id"])) in kept
             }
         for response, scores in scored:
-            answers[response.key] = answer_row(response)
+            if response.key in answers:
+                answers[response.key] = answer_row(response)
+            elif response.key not in written:
+                written.add(response.key)
+                new.write(json_line(answer_row(response)))
             for score in scores:
                 score = replace(score, language=response.language)
                 file.write(json_line(score.row()))
                 yield response, score
         answers_file.writelines(map(json_line, answers.values()))
+        new.seek(0)
+        shutil.copyfileobj(new, answers_file)

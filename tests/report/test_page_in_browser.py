@@ -12,8 +12,10 @@ from urllib.parse import quote
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers.reports import EVIL, small_report, table
+from helpers.scored import answer, score, write_lines
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from xltjax.eval.report.command import ReportSettings, run
 from xltjax.eval.report.content import Report
 from xltjax.eval.report.page import write_page
 
@@ -472,3 +474,37 @@ def test_a_long_list_grows_to_the_answer_that_is_asked_for(opening: Any, tmp_pat
     opened.page.get_by_role("button", name="Show more").click()
     assert opened.page.locator(".prompts li").count() == 800
     assert opening(path, "#n950").page.locator(".prompts a[aria-current] .ask").inner_text() == "Question 950"
+
+
+def test_the_command_makes_a_page_that_holds_all_this(opening: Any, tmp_path: Path) -> None:
+    rows = [
+        answer(
+            f"model-{EVIL[:9]}",
+            number,
+            language,
+            response=EVIL,
+            instruction=f"{number} {EVIL}",
+            task=EVIL[:8],
+        )
+        for language in ("en", "fr")
+        for number in range(4)
+    ]
+    write_lines(tmp_path / "run" / "responses.jsonl", rows)
+    write_lines(
+        tmp_path / "run" / "scores.jsonl",
+        (score(row, "language_correct", k % 2) for k, row in enumerate(rows)),
+    )
+    run(
+        ReportSettings(
+            sources=(str(tmp_path / "run"),), out=str(tmp_path / "report.html"), title=EVIL, draws=50
+        )
+    )
+    opened = opening(tmp_path / "report.html", "#q1-fr")
+    assert opened.status() == "8 of 8 answers, to 8 of 8 instructions."
+    assert opened.question() == f"1 {EVIL}"
+    assert opened.page.locator(".answer .text").inner_text() == EVIL
+    assert opened.page.evaluate("window.broken ?? null") is None
+    assert opened.page.locator("script").count() == 1
+    assert violations(opened.page) == []
+    opened.page.get_by_label("wrong language").check()
+    assert opened.status() == "4 of 8 answers, to 4 of 8 instructions."

@@ -94,6 +94,12 @@ def failed_cells_alone(root: Path) -> None:
     write_stage(root / "m/d/ft/lr-1e-05/seed-0/train", "train", "failed", "no memory")
 
 
+def a_study_that_writes_its_report(root: Path) -> None:
+    surface_alone(root / "m")
+    write_stage(root / "m/d/ft/lr-1e-05/seed-0/train", "train", "done")
+    write_stage(root / "report", "report", "begun")
+
+
 def modifiers_alone(root: Path) -> None:
     write_modifiers(root, "m", {"briefly": [1, 0, None], "own_modifier": [1, 1, 1]}, [0, 0, 0])
 
@@ -126,6 +132,7 @@ CASES = [
     (one_rate_lacks_a_language, "rates", ""),
     (runs_alone, "surface", "There are no scores of language"),
     (failed_cells_alone, "failures", "train failed: no memory"),
+    (a_study_that_writes_its_report, "failures", "1 of 1 stages of the study that have begun are done."),
     (modifiers_alone, "modifiers", "No judge has scored the helpfulness"),
     (odd_files_beside, "failures", "broken/scores.jsonl could not be read"),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -18,13 +19,15 @@ from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.common.signals import StopSignal
 from xltjax.study.contents import Contents
-from xltjax.study.display import Teller
+from xltjax.study.display import Teller, blocked
 from xltjax.study.grid import cells
 from xltjax.study.launch.local import launch
 from xltjax.study.launch.runner import wait_for
+from xltjax.study.launch.slurm import queued_jobs, submit
 from xltjax.study.settings import read_study
+from xltjax.study.stage import Stage
 from xltjax.study.stages import prepare, stages
-from xltjax.study.state import states
+from xltjax.study.state import State, states
 from xltjax.study.status import print_plan, print_status
 
 log = logging.getLogger("xltjax")
@@ -38,7 +41,15 @@ class StudyConfig:
 
     study: str = setting("", "YAML file of the study, or a shipped one such as study/paper.", positional=True)
     out: str = setting("", "Folder of the study; runs/NAME when not given.")
-    launcher: Literal["local"] = setting("local", "Where the stages run: local is this machine.")
+    launcher: Literal["local", "slurm"] = setting(
+        "local", "Where the stages run: on this machine, or in jobs that are submitted to SLURM."
+    )
+    slurm: tuple[str, ...] = setting(
+        (),
+        "Option of sbatch for every job, such as partition=gpu; repeatable.",
+        paths=True,
+        metavar="KEY=VALUE",
+    )
     dry_run: bool = setting(False, "Print every stage with its state, memory and time, and stop.")
     status: bool = setting(
         False, "Print what is done, running and failed, and stop; also while the study runs."
@@ -73,6 +84,14 @@ def study(config: StudyConfig) -> None:
     with wait_for(lambda: lock_directory(root), PATIENCE), StopSignal() as stop:
         prepare(described, grid, root)
         found = states(every, root, contents)
+        if config.launcher == "slurm":
+            _submit(config, every, found, root)
+            return
+        if queued := queued_jobs(root):
+            raise UserError(
+                f"{len(queued)} jobs of this study are in SLURM's queue; wait until they end, cancel them, or give "
+                "--launcher slurm"
+            )
         teller = Teller(every, root, found)
         failed = launch(every, root, os.environ, teller, stop)
         left = states(every, root, contents)
@@ -80,6 +99,21 @@ def study(config: StudyConfig) -> None:
     if stop.asked:
         sys.exit(128 + stop.number)
     if any(state.kind != "done" for state in left.values()):
+        sys.exit(1)
+
+
+def _submit(config: StudyConfig, every: Sequence[Stage], found: Mapping[str, State], root: Path) -> None:
+    """Submit what is not done to SLURM, and say what was submitted."""
+    submission = submit(every, found, root, config.slurm)
+    for cell, job in submission.submitted.items():
+        print(f"submitted: {cell} (job {job})")
+    done = sum(state.kind == "done" for state in found.values())
+    count, queued = len(submission.submitted), len(submission.queued)
+    print(f"{done} of {len(every)} stages are done; {count} jobs submitted, {queued} were in the queue")
+    lines = blocked(found)
+    for line in lines:
+        print(line)
+    if lines:
         sys.exit(1)
 
 

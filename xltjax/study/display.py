@@ -29,7 +29,7 @@ class Teller:
 
     def __init__(self, stages: Sequence[Stage], root: Path, found: Mapping[str, State]) -> None:
         self._root, self._total = root, len(stages)
-        self._done = sum(found[stage.path].kind == "done" for stage in stages)
+        self._done = {stage.path for stage in stages if found[stage.path].kind == "done"}
         self._told = time.monotonic()
 
     def begun(self, job: Job) -> None:
@@ -38,14 +38,16 @@ class Teller:
         if len(job.stages) > 1:
             print(f"training {len(job.stages)} learning rates in {job.name}", flush=True)
 
-    def ended(self, outcome: Outcome, found: Mapping[str, State]) -> None:
+    def ended(self, outcome: Outcome) -> None:
         """Print the line of a stage that has ended."""
         self._told = time.monotonic()
         if outcome.note:
             print(f"{outcome.path} anew, because {outcome.note}", flush=True)
         if outcome.state == "done":
-            self._done += found[outcome.path].kind != "done"
-            print(f"[{self._done}/{self._total}] {outcome.path} ({duration(outcome.seconds)})", flush=True)
+            self._done.add(outcome.path)
+            print(
+                f"[{len(self._done)}/{self._total}] {outcome.path} ({duration(outcome.seconds)})", flush=True
+            )
         elif outcome.state == "failed":
             print(f"failed: {outcome.path}: {outcome.reason}", flush=True)
 
@@ -58,7 +60,9 @@ class Teller:
             stage = next(
                 (each for each in job.stages if progress(each, self._root) != "done"), job.stages[-1]
             )
-            print(f"[{self._done}/{self._total}] {stage.path}: {progress(stage, self._root)}", flush=True)
+            print(
+                f"[{len(self._done)}/{self._total}] {stage.path}: {progress(stage, self._root)}", flush=True
+            )
 
     def conclude(self, found: Mapping[str, State], failed: Mapping[str, str], *, stopped: bool) -> None:
         """Say what is done, what failed, and what could not begin."""

@@ -319,7 +319,8 @@ class _Reader:
 
     def _stage(self, path: Path) -> None:
         record = read_json_object(path)
-        if {"stage", "state", "inputs"} <= record.keys():
+        # The report's own stage has only begun, whenever a report is made.
+        if {"stage", "state", "inputs"} <= record.keys() and record["stage"] != "report":
             self.found.stages.append(
                 StageRecord(
                     self._place(path.parent),

@@ -24,7 +24,7 @@ from xltjax.study.launch.devices import gpus, has_tpu
 from xltjax.study.launch.jobs import Job, next_jobs
 from xltjax.study.launch.runner import Outcome, finished
 from xltjax.study.stage import Stage
-from xltjax.study.state import State, states
+from xltjax.study.state import states
 
 TICK = 1.0  # seconds between two looks at what is running
 
@@ -149,8 +149,8 @@ class Watcher(Protocol):
     def begun(self, job: Job) -> None:
         """A job has begun."""
 
-    def ended(self, outcome: Outcome, found: Mapping[str, State]) -> None:
-        """A stage has ended; ``found`` says how all of them stood before."""
+    def ended(self, outcome: Outcome) -> None:
+        """A stage has ended."""
 
     def waiting(self, jobs: Sequence[Job]) -> None:
         """Some time has passed with these jobs."""
@@ -184,18 +184,18 @@ def launch(
                         watcher.begun(job)
             if not pool.busy:
                 return failed
-            while not (ready := _ready(pool)):
+            while not (found_ready := ready(pool)):
                 if stop.asked and not told:
                     told = True
                     for worker in pool.busy:
                         worker.signal(signal.SIGTERM)
                 watcher.waiting([_job(worker) for worker in pool.busy])
-            for worker in ready:
+            for worker in found_ready:
                 outcomes = worker.outcomes()
-                for outcome in _judged(outcomes, worker, root, stopping=stop.asked):
+                for outcome in outcomes_of(outcomes, worker, root, stopping=stop.asked):
                     if outcome.state == "failed":
                         failed[outcome.path] = outcome.reason
-                    watcher.ended(outcome, found)
+                    watcher.ended(outcome)
                 pool.ended(worker, alive=outcomes is not None)
 
 
@@ -204,7 +204,7 @@ def _job(worker: Worker) -> Job:
     return worker.job
 
 
-def _ready(pool: Pool) -> list[Worker]:
+def ready(pool: Pool) -> list[Worker]:
     """The processes that have something to say, after a moment's wait."""
     with selectors.DefaultSelector() as selector:
         for worker in pool.busy:
@@ -212,7 +212,7 @@ def _ready(pool: Pool) -> list[Worker]:
         return [key.data for key, _ in selector.select(TICK)]
 
 
-def _judged(
+def outcomes_of(
     outcomes: Sequence[Outcome] | None, worker: Worker, root: Path, *, stopping: bool
 ) -> list[Outcome]:
     """The outcomes of a job. When nothing was done, one is a failure, so that the job is not begun for ever."""

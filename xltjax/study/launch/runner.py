@@ -61,7 +61,11 @@ def run(job: Job) -> list[Outcome]:
         for stage in job.stages:
             try:
                 held.enter_context(wait_for(partial(lock_file, root / stage.path), PATIENCE))
-                notes[stage.path] = _begin(stage, root, job, contents)
+                note = _begin(stage, root, job, contents)
+                if note is None:
+                    outcomes.append(Outcome(stage.path, "done"))
+                    continue
+                notes[stage.path] = note
                 begun.append(stage)
             except (UserError, OSError) as problem:
                 print(f"error: {problem}", file=sys.stderr)
@@ -86,8 +90,10 @@ def _words(job: Job, stages: Sequence[Stage], root: Path) -> list[str]:
     return [word for word in job.command(stages) if word not in lost]
 
 
-def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str:
+def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str | None:
     """Write down that a stage begins; another result in its folder is set aside, and what is returned says so.
+
+    None when the stage is done, because another process was faster.
 
     Raises:
         UserError: for an input that is not there.
@@ -100,6 +106,8 @@ def _begin(stage: Stage, root: Path, job: Job, contents: Contents) -> str:
         # A result that was changed by hand, or of which a part is gone, must not be mixed with a new one.
         if not changes and before.state == "done":
             changes = _spoiled(stage, directory, before)
+            if not changes and all(output(directory, name) is not None for name in stage.outputs):
+                return None
         if changes:
             place = set_aside(directory)
             note = f"{told(changes)}; the old result is kept in {place}"
