@@ -165,8 +165,8 @@ def missing_notes(rows: Iterable[Mapping[str, Any]], found: Collected, key: Key)
             f"(place {order}); they count as missing"
         )
     came = {sheet for sheet, _ in found.tools}
-    for sheet, items in key.items():
+    for sheet, shown in key.items():
         if sheet not in came:
-            row = next(iter(items.values()))
+            row = next(iter(shown.values()))
             lines.append(f"{row['language']}-{row['annotator']}: nothing has come back of the sheet {sheet}")
     return lines

@@ -74,7 +74,7 @@ def _place(data: Any, where: str, path: Path) -> tuple[str, str, str, int]:
         raise UserError(
             f"{path}: {where} has no 'order'; export the tasks that sheets wrote, with their data"
         )
-    return found[0], found[1], found[2], found[3]
+    return str(found[0]), str(found[1]), str(found[2]), found[3]
 
 
 # --- Label Studio ---

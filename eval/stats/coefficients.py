@@ -207,7 +207,9 @@ def agreement(
     if not n:
         nothing = Interval(None, None, None, 0, total, "no item has two ratings")
         of_pair = nothing if pair else None
-        return Agreement(0, total, tuple(scale), *[nothing] * 3, *[of_pair] * 4, None)
+        return Agreement(
+            0, total, tuple(scale), nothing, nothing, nothing, of_pair, of_pair, of_pair, of_pair, None
+        )
     position = {unit: row for row, unit in enumerate(resamples.units)}
     rows = [position[item if cluster is None else cluster[item]] for item in items]
     units = len({row for row, counts in zip(rows, rated_twice, strict=True) if counts})
