@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,13 @@ from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import atomic_write
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
-from xltjax.data.responses import Response
 from xltjax.eval.evaluator import ResponsesConfig
-from xltjax.eval.scores import Score, read_scores
+from xltjax.eval.people.raters import is_ratings
+from xltjax.eval.raters import Key, Raters, Ratings, Subject, read_ratings, scores_file, subjects_of
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
-from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, Unscored, left_out_note
-from xltjax.eval.table_files import printable
-
-Key = tuple[str, str]  # the model and the id of a response
-Ratings = Mapping[str, Mapping[Key, float | None]]  # by metric and response; None is no score
+from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, left_out_note
+from xltjax.eval.table_files import printable, write_table
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class AgreementSettings(ResponsesConfig):
 
     scores: tuple[str, ...] = setting(
         (),
-        "Two or more scores.jsonl, or directories with one; the first is the reference.",
+        "Two or more scores.jsonl or ratings.jsonl of people, or directories with one; the first is the reference.",
         positional=True,
         paths=True,
     )
@@ -57,16 +54,6 @@ class AgreementSettings(ResponsesConfig):
     level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
     draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
     seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is known of a rated response: its instruction (``unit``), language, model and task."""
-
-    unit: str
-    language: str = ""
-    model: str = ""
-    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,30 +91,37 @@ def run(config: AgreementSettings) -> None:
     Raises:
         UserError: for settings or files that cannot be compared.
     """
-    if len(config.scores) < 2:
-        raise UserError("agreement compares two or more scores.jsonl; give them after the command")
+    paths = [scores_file(Path(name)) for name in config.scores]
+    if not paths or (len(paths) == 1 and not (paths[0].exists() and is_ratings(paths[0]))):
+        raise UserError(
+            "agreement compares two or more scores.jsonl, or the raters of a ratings.jsonl; give them"
+        )
     if not config.out:
         raise UserError("--out is missing; name the directory for agreement.json")
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
-    paths = [_scores_file(Path(name)) for name in config.scores]
     responses = config.read_files(config.responses) if config.responses else []
-    names = _names(paths)
-    read, unscored = _read_ratings(paths, names, responses)
-    raters = dict(zip(names, read, strict=True))
-    metrics = _shared_metrics(raters, config.metrics)
+    read = read_ratings(paths, responses)
+    raters = read.raters
+    if len(raters) < 2 and not read.again:
+        raise UserError(f"{paths[0]} holds one rater and no repeats; give the scores of another")
+    metrics = list(config.metrics) if len(raters) < 2 else _shared_metrics(raters, config.metrics)
+    metrics = metrics or list(dict.fromkeys(itertools.chain.from_iterable(read.again.values())))
     scale = tuple(sorted(set(config.scale))) or None
     _check_scale(raters, metrics, scale)
-    subjects = _subjects(responses, raters)
-    rows = list(_rows(raters, metrics, subjects, scale, config))
+    subjects = subjects_of(responses, raters, read.about)
+    rows = [
+        *_rows(raters, metrics, subjects, scale, config),
+        *_self_rows(read, metrics, subjects, scale, config),
+    ]
     silent = _silent(raters, metrics)
     if not any(row.agreement.n for row in rows):
         raise UserError("; ".join(silent) or _nothing_in_common(raters, metrics))
 
-    left_out = _left_out(raters, unscored, metrics)
+    left_out = _left_out(raters, read.unscored, metrics)
     _print(rows, config.level, "\n".join([*(f"{line}." for line in silent), left_out]))
     document = {
-        "raters": {name: str(path) for name, path in zip(raters, paths, strict=True)},
+        "raters": {name: str(path) for name, path in read.paths.items()},
         "responses": list(config.responses),
         "level": config.level,
         "draws": config.draws,
@@ -138,6 +132,7 @@ def run(config: AgreementSettings) -> None:
     out = Path(config.out)
     with lock_directory(out), atomic_write(out / "agreement.json") as file:
         file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_table(out / "confusion", _confusion_rows(rows), CONFUSION_COLUMNS, ".4f", CONFUSION_NOTE)
 
 
 COMMAND = command(
@@ -148,68 +143,6 @@ COMMAND = command(
     "Exact agreement, kappa, alpha and AC2 of raters of the same responses. SCORES are two or more "
     "scores.jsonl, or directories with one; the first is the reference.",
 )
-
-
-def _read_ratings(
-    paths: Sequence[Path], names: Sequence[str], responses: Sequence[Response]
-) -> tuple[list[Ratings], list[dict[str, Any]]]:
-    """The scores of each file by metric and response, and counts of those without a value, with their reasons.
-
-    A score without a model, from an older version or from a person, belongs to the model that has its id in the
-    other files or among the responses.
-
-    Raises:
-        UserError: for a line that is not a score, a response scored twice on one metric, or a score without a
-            model whose id several models have.
-    """
-    files, unscored = [], []
-    for path, name in zip(paths, names, strict=True):
-        scores: list[Score] = []
-        counts: defaultdict[str, Unscored] = defaultdict(Unscored)
-        for score in read_scores(path):
-            counts[score.metric].add(score)
-            # Without the evidence, which would take the memory of all files.
-            scores.append(replace(score, detail={}))
-        files.append(scores)
-        unscored += [found.row(metric, label=f"{metric} ({name})") for metric, found in counts.items()]
-    models: dict[str, set[str]] = {}
-    for model, id in (
-        *(each.key for each in responses),
-        *((s.model, s.id) for scores in files for s in scores),
-    ):
-        if model:
-            models.setdefault(id, set()).add(model)
-    return [_ratings(path, scores, models) for path, scores in zip(paths, files, strict=True)], unscored
-
-
-def _ratings(path: Path, scores: Iterable[Score], models: Mapping[str, set[str]]) -> Ratings:
-    ratings: dict[str, dict[Key, float | None]] = {}
-    for score in scores:
-        known = {score.model} if score.model else models.get(score.id, {""})
-        if len(known) > 1:
-            raise UserError(
-                f"{path}: several models have the id {score.id!r} ({', '.join(sorted(known))}); "
-                'give its scores a "model"'
-            )
-        cell, key = ratings.setdefault(score.metric, {}), (min(known), score.id)
-        if key in cell:
-            raise UserError(f"{path}: {score.id!r} has two scores for {score.metric}; one rater, one score")
-        cell[key] = score.value
-    if not ratings:
-        raise UserError(f"{path} holds no scores")
-    return ratings
-
-
-def _scores_file(path: Path) -> Path:
-    return path / "scores.jsonl" if path.is_dir() else path
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for each rater: that of its file, or of its directory when all are called ``scores.jsonl``."""
-    for names in ([path.stem for path in paths], [path.absolute().parent.name for path in paths]):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{number}:{name}" for number, name in enumerate(names, start=1)]
 
 
 def _shared_metrics(raters: Mapping[str, Ratings], wanted: Sequence[str]) -> list[str]:
@@ -266,26 +199,6 @@ def _nothing_in_common(raters: Mapping[str, Ratings], metrics: Sequence[str]) ->
     return f"no answer is rated twice; the files have nothing in common ({shown}); give answers the same ids"
 
 
-def _subjects(responses: Sequence[Response], raters: Mapping[str, Ratings]) -> dict[Key, Subject]:
-    """What is known of every rated response."""
-    rated = {key for ratings in raters.values() for cell in ratings.values() for key in cell}
-    if not responses:
-        return {(model, id): Subject(id) for model, id in rated}
-    subjects = {
-        each.key: Subject(each.instruction_id or each.id, each.language, each.model, each.task)
-        for each in responses
-        if each.key in rated
-    }
-    unknown = sorted(rated - subjects.keys())
-    if unknown:
-        model, id = unknown[0]
-        raise UserError(
-            f"{len(unknown)} rated answers are not among the responses, such as {id!r}"
-            + (f" of the model {model!r}" if model else "")
-        )
-    return subjects
-
-
 def _rows(
     raters: Mapping[str, Ratings],
     metrics: Sequence[str],
@@ -315,6 +228,28 @@ def _rows(
             answers = sum(count > 1 for count in counts.values())
             chosen = {name: cells[name] for name in names}
             yield _row(metric, language, chosen, answers, subjects, scale, config)
+
+
+def _self_rows(
+    read: Raters,
+    metrics: Sequence[str],
+    subjects: Mapping[Key, Subject],
+    scale: Sequence[float] | None,
+    config: AgreementSettings,
+) -> Iterator[Row]:
+    """Each person against herself, on the items that she was shown twice, in the languages of ``_rows``."""
+    for (name, again), metric in itertools.product(read.again.items(), metrics):
+        second = {item: value for item, value in again.get(metric, {}).items() if item in subjects}
+        languages = sorted({subjects[item].language for item in second} - {""})
+        for language in ["", *(languages if len(languages) > 1 else ())]:
+            items = [item for item in second if language in ("", subjects[item].language)]
+            first = read.raters[name].get(metric, {})
+            cells = {
+                rater: {item: value for item in items if (value := cell.get(item)) is not None}
+                for rater, cell in ((name, first), (f"{name}, again", second))
+            }
+            if all(cells.values()):
+                yield _row(metric, language, cells, len(items), subjects, scale, config)
 
 
 def _row(
@@ -351,6 +286,24 @@ def _plain(row: Row) -> dict[str, Any]:
     }
 
 
+CONFUSION_COLUMNS = ("metric", "language", "first_rater", "second_rater", "first", "second", "count", "share")
+CONFUSION_NOTE = (
+    "Answers by the rating of the first and of the second rater; shares of the answers that both rated."
+)
+
+
+def _confusion_rows(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    """The confusion matrices of all pairs of raters, a row per cell: Figure 5 of the paper."""
+    for row in rows:
+        counts, scale = row.agreement.confusion, row.agreement.scale
+        if counts is None or len(row.raters) != 2:
+            continue
+        total = sum(map(sum, counts))
+        for (i, first), (j, second) in itertools.product(enumerate(scale), repeat=2):
+            cell = (row.metric, row.language or "all", *row.raters, f"{first:g}", f"{second:g}", counts[i][j])
+            yield dict(zip(CONFUSION_COLUMNS, (*cell, counts[i][j] / total), strict=True))
+
+
 def _left_out(
     raters: Mapping[str, Ratings], unscored: Iterable[Mapping[str, Any]], metrics: Sequence[str]
 ) -> str:
@@ -376,12 +329,12 @@ def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
     for names in dict.fromkeys(row.raters for row in rows):
         title = "agreement of " + ", ".join(names)
         table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-        for heading in ("metric", "lang", "n", "exact", "kappa", "alpha", "AC2", "diff", "tau"):
+        for heading in ("metric", "lang", "n", "exact", "kappa", "linear", "alpha", "AC2", "diff", "tau"):
             table.add_column(heading, overflow="fold")
         for row in rows:
             if row.raters == names:
                 a = row.agreement
-                intervals = (a.exact, a.kappa, a.alpha, a.ac2, a.mean_difference, row.tau)
+                intervals = (a.exact, a.kappa, a.kappa_linear, a.alpha, a.ac2, a.mean_difference, row.tau)
                 notes.update((i.note, None) for i in intervals if i is not None and i.note)
                 cells = [_cell(interval) for interval in intervals]
                 if row.bounds is not None and row.coverage < LOW_COVERAGE:
@@ -390,7 +343,8 @@ def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
                 table.add_row(printable(row.metric), row.language or "all", count, *cells)
         console.print(table)
     console.print(
-        "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; diff: second rater minus "
+        "kappa: quadratic weights; linear: with linear weights; "
+        "alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; diff: second rater minus "
         f"first; tau: Kendall, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
         "Beside n: the share of the answers with a line of two raters that have two ratings; where it is under "
         f"{100 * LOW_COVERAGE:g} %, (bounds): exact agreement if the raters differed in, or agreed on, all others."

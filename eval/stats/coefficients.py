@@ -29,21 +29,22 @@ from xltjax.eval.stats.intervals import (
 LARGEST_SCALE = 20
 
 
-def quadratic_kappa(confusion: np.ndarray, scale: Sequence[float]) -> np.ndarray:
-    """Cohen's kappa with quadratic weights (Cohen 1968).
+def cohen_kappa(confusion: np.ndarray, scale: Sequence[float], *, power: int) -> np.ndarray:
+    """Cohen's kappa: unweighted (Cohen 1960), or with linear or quadratic weights (Cohen 1968).
 
-    κ = 1 - Σ d_ij o_ij / Σ d_ij e_ij with d_ij = (scale_i - scale_j)², shares o_ij and e_ij = o_i. o_.j. When
+    κ = 1 - Σ d_ij o_ij / Σ d_ij e_ij with d_ij = |scale_i - scale_j|^power, shares o_ij and e_ij = o_i. o_.j. When
     both raters give one and the same rating to all items, this is 0/0; it is then 1, since they never disagree.
 
     Args:
         confusion: [..., K, K] counts, the first rater in rows.
         scale: the K ratings, ascending.
+        power: 0 counts every disagreement alike, 1 weights it with the distance, 2 with its square.
 
     Returns:
         [...] kappa, NaN without a count.
     """
     values = np.asarray(scale, dtype=np.float64)
-    distance = (values[:, None] - values) ** 2
+    distance = np.where(np.eye(len(values), dtype=bool), 0.0, np.abs(values[:, None] - values) ** power)
     n = confusion.sum((-2, -1))
     expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
     return _one_minus(n * (distance * confusion).sum((-2, -1)), (distance * expected).sum((-2, -1)), n)
@@ -131,6 +132,8 @@ class Agreement:
         alpha: Krippendorff's alpha, ordinal.
         ac2: Gwet's AC2 with ordinal weights.
         kappa: Cohen's kappa with quadratic weights; None unless there are two raters.
+        kappa_linear: the same with linear weights.
+        kappa_unweighted: the same without weights.
         mean_difference: the mean of second rater minus first; None unless there are two raters.
         confusion: counts with the first rater in rows, in the order of ``scale``; None unless two raters have
             common items.
@@ -143,6 +146,8 @@ class Agreement:
     alpha: Interval
     ac2: Interval
     kappa: Interval | None
+    kappa_linear: Interval | None
+    kappa_unweighted: Interval | None
     mean_difference: Interval | None
     confusion: tuple[tuple[int, ...], ...] | None
 
@@ -202,7 +207,9 @@ def agreement(
     if not n:
         nothing = Interval(None, None, None, 0, total, "no item has two ratings")
         of_pair = nothing if pair else None
-        return Agreement(0, total, tuple(scale), nothing, nothing, nothing, of_pair, of_pair, None)
+        return Agreement(
+            0, total, tuple(scale), nothing, nothing, nothing, of_pair, of_pair, of_pair, of_pair, None
+        )
     position = {unit: row for row, unit in enumerate(resamples.units)}
     rows = [position[item if cluster is None else cluster[item]] for item in items]
     units = len({row for row, counts in zip(rows, rated_twice, strict=True) if counts})
@@ -217,6 +224,9 @@ def agreement(
         note = "all ratings are equal: 1 by convention" if convention and constant else None
         return dataclasses.replace(found, note=found.note or note)
 
+    def kappa(power: int) -> Interval | None:
+        return interval(cohen_kappa(sums.confusion, scale, power=power), convention=True) if pair else None
+
     return Agreement(
         n=n,
         total=total,
@@ -224,7 +234,9 @@ def agreement(
         exact=interval(sums.mean(sums.equal), ordinal=False),
         alpha=interval(krippendorff_alpha(sums.coincidences), convention=True),
         ac2=interval(gwet_ac2(sums.mean(sums.weighted), sums.shares)),
-        kappa=interval(quadratic_kappa(sums.confusion, scale), convention=True) if pair else None,
+        kappa=kappa(2),
+        kappa_linear=kappa(1),
+        kappa_unweighted=kappa(0),
         mean_difference=interval(sums.mean(sums.difference), ordinal=False) if pair else None,
         confusion=tuple(tuple(map(int, row)) for row in sums.confusion[0]) if pair else None,
     )

@@ -16,12 +16,12 @@ from sklearn.metrics import cohen_kappa_score
 from xltjax.eval.stats.coefficients import (
     Agreement,
     agreement,
+    cohen_kappa,
     gwet_ac2,
     infer_scale,
     kendall_tau,
     krippendorff_alpha,
     ordinal_weights,
-    quadratic_kappa,
     system_tau,
 )
 from xltjax.eval.stats.intervals import Interval, resample
@@ -107,13 +107,15 @@ def test_ac1_of_gwets_paradox_where_kappa_is_negative() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
 def test_kappa_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     a, b = zip(*pairs, strict=True)
-    ours = float(quadratic_kappa(np.histogram2d(a, b, bins=(range(5), range(5)))[0], range(4)))
-    if len({*a, *b}) == 1:
-        assert ours == 1.0  # where scikit-learn has NaN
-    else:
-        theirs = cohen_kappa_score(a, b, labels=range(4), weights="quadratic")
-        assert ours == pytest.approx(theirs, abs=1e-9)
-        assert agree(list(a), list(b), scale=range(4)).kappa.estimate == pytest.approx(theirs, abs=1e-9)
+    found = agree(list(a), list(b), scale=range(4))
+    kappas = (found.kappa_unweighted, found.kappa_linear, found.kappa)
+    for power, (weights, kappa) in enumerate(zip((None, "linear", "quadratic"), kappas, strict=True)):
+        ours = float(cohen_kappa(np.histogram2d(a, b, bins=(range(5), range(5)))[0], range(4), power=power))
+        if len({*a, *b}) == 1:
+            assert ours == 1.0  # where scikit-learn has NaN
+        else:
+            theirs = cohen_kappa_score(a, b, labels=range(4), weights=weights)
+            assert (ours, kappa.estimate) == (pytest.approx(theirs, abs=1e-9),) * 2
 
 
 @settings(deadline=None, max_examples=100)
@@ -290,7 +292,7 @@ def test_coefficients_take_stacks_of_tables() -> None:
     tables = np.random.default_rng(0).integers(0, 9, (5, 2, 3, 3)).astype(float)
     for index in np.ndindex(5, 2):
         table = tables[index]
-        assert quadratic_kappa(tables, [0, 1, 2])[index] == quadratic_kappa(table, [0, 1, 2])
+        assert cohen_kappa(tables, [0, 1, 2], power=2)[index] == cohen_kappa(table, [0, 1, 2], power=2)
         symmetric = tables + tables.swapaxes(-1, -2)
         assert krippendorff_alpha(symmetric)[index] == krippendorff_alpha(symmetric[index])
     assert gwet_ac2(np.ones((5, 2)), np.full((5, 2, 3), 1 / 3)).shape == (5, 2)

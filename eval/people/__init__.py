@@ -1,0 +1,1 @@
+"""Human evaluation: what people rate, in which order, and how their ratings come back."""

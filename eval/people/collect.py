@@ -1,0 +1,125 @@
+"""``python -m xltjax.eval collect``: from the files that annotators send back to ratings and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xltjax.common.cli import command
+from xltjax.common.errors import UserError
+from xltjax.common.files import write_jsonl
+from xltjax.common.locks import lock_directory
+from xltjax.common.settings import setting
+from xltjax.data.responses import Response
+from xltjax.eval.judge.averages import COLUMNS, NOTE, average_rows, print_averages
+from xltjax.eval.judge.judgments import PREFIX as JUDGE
+from xltjax.eval.judge.rubrics import Criterion, load_rubric
+from xltjax.eval.people.merging import PREFIX, merge, missing_notes, rating_rows, read_key
+from xltjax.eval.people.tools import read_export
+from xltjax.eval.scores import Score
+from xltjax.eval.table_files import printable, write_table
+
+RATINGS, REPEATS = "ratings.jsonl", "repeats.jsonl"
+PEOPLE = "people"  # the name of all annotators together in the tables
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """Settings of ``collect``."""
+
+    files: tuple[str, ...] = setting(
+        (),
+        "What annotators sent back: JSON or CSV of sheets, JSON of Label Studio, annotations of Pearmut.",
+        positional=True,
+        paths=True,
+    )
+    key: str = setting("", "The key that sheets wrote, which leads from the items back to the models.")
+    out: str = setting("", "Directory for ratings.jsonl, repeats.jsonl and the tables.")
+    criteria: str = setting("six", "The rated criteria: six, or the YAML file that sheets was given.")
+    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+
+
+def run(config: CollectSettings) -> None:
+    """Check and merge all files, then write ``ratings.jsonl``, ``repeats.jsonl`` and ``people-averages.{csv,md}``.
+
+    Raises:
+        UserError: naming the file and the field that cannot be used; nothing is written then.
+    """
+    if not config.files:
+        raise UserError("no files given: python -m xltjax.eval collect FILES... --key KEY --out DIRECTORY")
+    if not config.key:
+        raise UserError("--key is missing; give the key that sheets wrote")
+    if not config.out:
+        raise UserError("--out is missing; name the directory for the ratings")
+    if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
+        raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
+    criteria = load_rubric(config.criteria, preset="xlt", language="en").criteria
+    scales = {each.name: range(each.lowest, each.highest + 1) for each in criteria}
+    key = read_key(Path(config.key))
+    found = merge((read_export(Path(name), scales) for name in config.files), key)
+    rated = {name for record in found.records.values() for name in record.scores}
+    if not rated:
+        raise UserError(f"{', '.join(config.files)}: nothing is rated yet")
+    used = [each for each in criteria if each.name in rated]
+    rows = list(rating_rows(found, key, [each.name for each in used]))
+    first = [row for row in rows if not row["repeat_of"]]
+    averages = _averages(first, used, config)
+    out = Path(config.out)
+    with lock_directory(out):
+        # An older file of repeats must not stand beside newer ratings.
+        write_jsonl(out / REPEATS, (row for row in rows if row["repeat_of"]))
+        write_jsonl(out / RATINGS, first)
+        write_table(out / "people-averages", averages, COLUMNS, ".4f", NOTE)
+    print_averages([row for row in averages if row["judge"] == PEOPLE], [])
+    raters = {row["rater"] for row in rows}
+    given = sum(row["state"] == "ok" for row in first)
+    print(printable(f"{given} ratings of {len(raters)} annotators: {out / RATINGS}"))
+    for note in [*found.notes, *missing_notes(rows, found, key)]:
+        print(printable(note))
+
+
+COMMAND = command(
+    CollectSettings,
+    run,
+    name="collect",
+    help="Ratings of people from their files.\n\n"
+    "FILES are what annotators sent back. They are checked against the key, merged into ratings.jsonl, one line per "
+    "rater, item and criterion, and averaged by model and language.",
+)
+
+
+def _averages(
+    rows: Sequence[Mapping[str, Any]], criteria: Sequence[Criterion], config: CollectSettings
+) -> list[dict[str, Any]]:
+    """Rows for all annotators together, and for each number of an annotator when there are several.
+
+    An answer that several people rated counts with their mean, and as in the wrong language when most say so.
+    """
+    responses = {
+        (row["model"], row["id"]): Response(
+            row["id"], row["model"], row["language"], row["task"], instruction_id=row["instruction_id"]
+        )
+        for row in rows
+    }
+    several = len({row["annotator"] for row in rows}) > 1
+    return average_rows(
+        list(responses.values()),
+        _scores(rows, several=several),
+        criteria,
+        draws=config.draws,
+        level=config.level,
+        seed=config.seed,
+    )
+
+
+def _scores(rows: Iterable[Mapping[str, Any]], *, several: bool) -> Iterator[Score]:
+    for row in rows:
+        metric = JUDGE + row["metric"].removeprefix(PREFIX)
+        for name in (PEOPLE, *([f"annotator {row['annotator']}"] if several else [])):
+            yield Score(
+                row["id"], metric, row["value"], row["state"], {"judge": name}, row["model"], row["language"]
+            )

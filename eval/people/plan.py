@@ -1,0 +1,162 @@
+"""What people rate: the sample, the blinded order of every sheet, and the key that leads back to the models."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from xltjax.common.errors import UserError
+from xltjax.data.responses import Response
+
+ID_BITS = 48
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answer on one sheet.
+
+    Attributes:
+        id: opaque and drawn at random, different on every sheet.
+        response: what is rated. Only its instruction and its answer may reach the sheet.
+        repeat_of: the id of the earlier item that this one repeats, or empty.
+    """
+
+    id: str
+    response: Response
+    repeat_of: str = ""
+
+
+def instruction_key(response: Response) -> str:
+    """What the translations of one instruction share; a modifier makes another instruction of it."""
+    modifier = f"+{response.modifier.get('name', '')}" if response.modifier else ""
+    return (response.instruction_id or response.id) + modifier
+
+
+def sample_instructions(responses: Sequence[Response], count: int, seed: int) -> list[str]:
+    """Instructions that every model answered in every language, the same for all, spread evenly over the tasks.
+
+    Raises:
+        UserError: there are fewer than `count` such instructions, or `count` is under two.
+    """
+    if count < 2:
+        raise UserError(
+            "a sheet needs at least 2 instructions: answers to one instruction must not be adjacent"
+        )
+    cells = {(each.model, each.language) for each in responses}
+    answered: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    task: dict[str, str] = {}
+    for each in responses:
+        key = instruction_key(each)
+        answered[key].add((each.model, each.language))
+        # The name of a task may be translated: one language decides, whatever the order of the files.
+        task[key] = min(task.get(key, each.task), each.task)
+    common = sorted(key for key, seen in answered.items() if seen == cells)
+    if len(common) < count:
+        raise UserError(
+            f"{count} instructions per language were asked for, but every model answered only {len(common)} "
+            "instructions in every language: ask for fewer, or leave out the model with missing answers"
+        )
+    rng = random.Random(f"sample {seed}")
+    strata: dict[str, list[str]] = defaultdict(list)
+    for key in common:
+        strata[task[key]].append(key)
+    for keys in strata.values():
+        rng.shuffle(keys)
+    chosen: list[str] = []
+    while len(chosen) < count:
+        # One instruction of every task in turn; which tasks get one more at the end is drawn.
+        tasks = sorted(name for name, keys in strata.items() if keys)
+        rng.shuffle(tasks)
+        chosen += [strata[name].pop() for name in tasks[: count - len(chosen)]]
+    return chosen
+
+
+def sheet_items(
+    responses: Iterable[Response],
+    instructions: Sequence[str],
+    *,
+    language: str,
+    annotator: int,
+    seed: int,
+    all_of: str = "",
+    repeats: int = 0,
+) -> list[Item]:
+    """The items of one sheet, in the order they are shown.
+
+    The answers come in rounds. A round shows every sampled instruction once, and a Latin square gives each
+    model the same number of places in it (plus or minus one), so that no model is met earlier than another.
+    Answers of `all_of` to the other instructions are strewn in evenly at random. Repeats come in the second
+    half, of items shown in the first.
+
+    Raises:
+        UserError: `all_of` names no model of the responses in this language.
+    """
+    rng = random.Random(f"sheet {seed} {language} {annotator}")
+    mine = {(instruction_key(each), each.model): each for each in responses if each.language == language}
+    models = sorted({model for _, model in mine})
+    if all_of and all_of not in models:
+        raise UserError(f"--all-of {all_of}: no such model in {language}; there are {', '.join(models)}")
+    rng.shuffle(models)
+    keys = sorted(instructions)
+    rng.shuffle(keys)
+    order: list[tuple[str, str]] = []
+    for turn in range(len(models)):
+        round_ = [(key, models[(at + turn) % len(models)]) for at, key in enumerate(keys)]
+        rng.shuffle(round_)
+        if order and round_[0][0] == order[-1][0]:
+            other = rng.randrange(1, len(round_))
+            round_[0], round_[other] = round_[other], round_[0]
+        order += round_
+    sampled = set(keys)
+    for cell in sorted(cell for cell in mine if cell[1] == all_of and cell[0] not in sampled):
+        order.insert(rng.randint(0, len(order)), cell)
+    # The last bits of an id are as random as the first: it says nothing of the model or of the place.
+    ids = [f"{number:012x}" for number in _distinct(rng, len(order) + repeats)]
+    items = [Item(id, mine[cell]) for id, cell in zip(ids, order, strict=False)]
+    return _with_repeats(items, ids[len(order) :], rng)
+
+
+def _with_repeats(items: list[Item], ids: Sequence[str], rng: random.Random) -> list[Item]:
+    """The items with earlier ones shown again, never beside another answer to the same instruction."""
+    half = len(items) // 2
+    for id, first in zip(ids, rng.sample(items[:half], min(len(ids), half)), strict=False):
+        key = instruction_key(first.response)
+        free = [
+            at
+            for at in range(half + 1, len(items) + 1)
+            if all(instruction_key(each.response) != key for each in items[at - 1 : at + 1])
+        ]
+        if free:
+            items.insert(rng.choice(free), Item(id, first.response, first.id))
+    return items
+
+
+def _distinct(rng: random.Random, count: int) -> list[int]:
+    numbers: dict[int, None] = {}
+    while len(numbers) < count:
+        numbers[rng.getrandbits(ID_BITS)] = None
+    return list(numbers)
+
+
+def key_rows(items: Iterable[Item], *, sheet: str, language: str, annotator: int) -> list[dict[str, object]]:
+    """The rows of the key file of one sheet (named by its hash): what each opaque id stands for.
+
+    The key is all that leads back to the models. It is never embedded in a sheet.
+    """
+    return [
+        {
+            "sheet": sheet,
+            "annotator": annotator,
+            "language": language,
+            "item": each.id,
+            "order": order,
+            "model": each.response.model,
+            "id": each.response.id,
+            "instruction_id": each.response.instruction_id or each.response.id,
+            "task": each.response.task,
+            "repeat_of": each.repeat_of,
+        }
+        for order, each in enumerate(items, start=1)
+    ]

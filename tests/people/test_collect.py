@@ -1,0 +1,168 @@
+"""``collect``: what annotators send back is checked, merged and averaged; what is wrong is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from helpers.rated import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
+
+from xltjax.common.errors import UserError
+from xltjax.common.files import read_jsonl
+from xltjax.eval.people.collect import COMMAND
+from xltjax.eval.people.schema import CANNOT_JUDGE, Record, csv_export, json_export, read_sheet_export
+
+
+def collect(*arguments: object) -> str:
+    result = CliRunner().invoke(COMMAND, [*map(str, arguments), "--draws", "50"])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def edit(path: Path, change: Any) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_every_rating_gets_a_line_and_repeats_lie_apart(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    collect(*files, "--key", key, "--out", tmp_path / "out")
+    rows = read_jsonl(tmp_path / "out/ratings.jsonl")
+    assert len(rows) == 4 * 8 * 6
+    by_item = {row["item"]: row for row in key_rows()}
+    assert all(row["value"] == score_of(by_item[row["item"]], row["metric"].split("/")[1]) for row in rows)
+    assert {row["rater"] for row in rows} == {"en-1", "en-2", "fr-1", "fr-2"}
+    assert sum(row["seconds"] or 0 for row in rows) == 4 * sum(range(11, 19))
+    assert [row["comment"] for row in rows if row["comment"]] == ["à « lire »\n"] * 4
+    marked = [row["metric"] for row in rows if row["spans"]]
+    assert marked == ["people/fluency"] * 4
+    repeats = read_jsonl(tmp_path / "out/repeats.jsonl")
+    assert [row["repeat_of"][-2:] for row in repeats] == ["x1"] * 24
+
+
+def test_averages_are_those_of_the_paper(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+
+    def wrong_language(document: dict[str, Any]) -> None:
+        found = [*records(key_rows(), "sheeten1")]
+        found[0] = Record(**{**vars(found[0]), "scores": {**found[0].scores, "language": 0}})
+        document.update(json.loads(json_export(found, CRITERIA)))
+
+    edit(files[0], wrong_language)
+    collect(files[0], "--key", key, "--out", tmp_path / "out")
+    with (tmp_path / "out/people-averages.csv").open(encoding="utf-8", newline="") as file:
+        table = {(row["model"], row["criterion"], row["convention"]): row for row in csv.DictReader(file)}
+    # A has 1, 2, 0, 1 for helpfulness, and the first is in the wrong language.
+    assert float(table["A", "helpfulness", "correct_only"]["mean"]) == pytest.approx(1.0, abs=1e-4)
+    assert float(table["A", "helpfulness", "wrong_is_lowest"]["mean"]) == pytest.approx(0.75, abs=1e-4)
+    assert float(table["A", "language", "everything"]["mean"]) == pytest.approx(1.5, abs=1e-4)
+    assert float(table["B", "helpfulness", "correct_only"]["mean"]) == pytest.approx(0.75, abs=1e-4)
+
+
+def test_both_forms_give_back_what_was_rated(tmp_path: Path) -> None:
+    odd = 'a "quoted"; text, =1+1\r\n\ud83d\ude00 \u2028 \u202eabc'.encode("utf-16", "surrogatepass").decode(
+        "utf-16"
+    )
+    found = list(records(key_rows(), "sheetfr1"))
+    found[0] = Record(
+        **{**vars(found[0]), "scores": {"language": CANNOT_JUDGE, "fluency": 0}, "comment": odd}
+    )
+    for name, write in {"a.json": json_export, "a.csv": csv_export}.items():
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            file.write(write(found, CRITERIA))
+        assert read_sheet_export(tmp_path / name, SCALES).records == tuple(found)
+
+
+def test_a_half_done_sheet_and_one_that_is_missing_are_reported_by_name(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    found = [*records(key_rows(), "sheeten1")]
+    found = [*found[:3], Record(**{**vars(found[3]), "scores": {"language": CANNOT_JUDGE}})]
+    files[0].write_text(json_export(found, CRITERIA), encoding="utf-8")
+    output = " ".join(collect(*files[:3], "--key", key, "--out", tmp_path / "out").split())
+    assert "en-1: 6 of 9 items are not rated on every criterion, first sheeten1x4 (place 4)" in output
+    assert "fr-2: nothing has come back of the sheet sheetfr2" in output
+    states = [
+        row["state"] for row in read_jsonl(tmp_path / "out/ratings.jsonl") if row["item"] == "sheeten1x4"
+    ]
+    assert states == ["abstain", *["failed:not_rated"] * 5]
+
+
+def test_an_earlier_export_of_the_same_sheet_counts_once(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    early = tmp_path / "early.json"
+    early.write_text(json_export([*records(key_rows(), "sheeten1")][:3], CRITERIA), encoding="utf-8")
+    output = collect(early, *files, "--key", key, "--out", tmp_path / "out")
+    assert "3 items are in an earlier file too" in output
+    assert len(read_jsonl(tmp_path / "out/ratings.jsonl")) == 4 * 8 * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["items"][1]["scores"].update(fluency=1), r"items\[2\] \(sheeten1x2\) was changed after"),
+        (
+            lambda d: d["items"][1]["scores"].update(fluency=3),
+            r"scores.fluency is 3; it must be one of 0, 1, 2",
+        ),
+        (lambda d: d["items"][1].update(seconds=1), "was changed after the export"),
+        (lambda d: d["items"].append(d["items"][0]), "sheeten1x1 is there twice"),
+        (lambda d: d.update(schema=0), "schema 0 is not 1"),
+        (lambda d: d.update(schema=2), "schema 2 is newer than 1; update xltjax"),
+        (lambda d: d.pop("schema"), "schema null is not 1"),
+        (lambda d: d.update(sheet=""), "sheet is missing"),
+        (lambda d: d.update(language="fr"), "has the language 'fr', but in the key it is 'en'"),
+        (lambda d: d.update(annotator=2), "has the annotator 2, but in the key it is 1"),
+        (lambda d: d.update(criteria=["taste"]), "criterion 'taste' is unknown"),
+        (lambda d: d.update(items={}), "items is not a list"),
+        (lambda d: d["items"][0].update(spans=[{"start": 3, "end": 1}]), "ends at 1, before it starts"),
+    ],
+)
+def test_a_file_that_was_edited_is_refused_and_nothing_is_written(
+    tmp_path: Path, change: Any, message: str
+) -> None:
+    key, files = write_sheets(tmp_path)
+    edit(files[0], change)
+    with pytest.raises(UserError, match=f"^{re.escape(str(files[0]))}: .*{message}"):
+        collect(*files, "--key", key, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    other = [Record(**{**vars(each), "sheet": "elsewhere"}) for each in records(key_rows(), "sheeten1")]
+    (tmp_path / "other.json").write_text(json_export(other, CRITERIA), encoding="utf-8")
+    with pytest.raises(UserError, match=r"other.json: it is of the sheet elsewhere, which is not in the key"):
+        collect(tmp_path / "other.json", "--key", key, "--out", tmp_path / "out")
+    first = next(records(key_rows(), "sheeten1"))
+    changed = Record(**{**vars(first), "scores": {**first.scores, "fluency": 0}})
+    (tmp_path / "late.json").write_text(json_export([changed], CRITERIA), encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"late.json: the item sheeten1x1 has 0 for fluency, but 2 in .*en1.json"
+    ):
+        collect(*files, tmp_path / "late.json", "--key", key, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the column 'schema' is missing"),
+        ("{", "not JSON"),
+        ("[]", "no task has an annotation"),
+        ('{"a": 1}', "neither an export of a sheet"),
+        ("schema,sheet\n1", "the column 'language' is missing"),
+    ],
+)
+def test_a_file_that_is_none_is_named(tmp_path: Path, text: str, message: str) -> None:
+    key, _ = write_sheets(tmp_path)
+    (tmp_path / "odd.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"odd.json.*{message}"):
+        collect(tmp_path / "odd.json", "--key", key, "--out", tmp_path / "out")
