@@ -18,7 +18,8 @@ COMMANDS = {
     "doctor": "what is installed and what is missing",
     "miniature": "build the four-language toy world used by default",
 }
-PACKAGES = {"converters", "eval", "miniature", "study"}  # the commands that are folders with a __main__
+# The commands that are folders with a __main__.
+PACKAGES = {"train", "generate", "converters", "eval", "miniature", "study"}
 
 
 def main() -> None:

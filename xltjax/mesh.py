@@ -8,7 +8,6 @@ A mesh ``DxT`` (or ``RxDxT``) has the axes ``replica``, ``data`` and ``tensor``:
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import cache_directory
+from xltjax.common.hardware import parse_mesh
 
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split
@@ -32,18 +32,6 @@ STORED = {
     "heads": "tensor",
     "mlp": "tensor",
 }
-
-
-def parse_mesh(spec: str) -> tuple[int, int, int]:
-    """``"2x1"`` -> (1, 2, 1); ``"2x2x1"`` -> (2, 2, 1): sizes of (replica, data, tensor).
-
-    Raises:
-        UserError: when ``spec`` is not two or three positive whole numbers joined by ``x``.
-    """
-    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", spec):
-        raise UserError(f"mesh {spec!r} is not of the form DxT or RxDxT, such as 2x1 (data x tensor)")
-    sizes = tuple(int(size) for size in spec.split("x"))
-    return (1, *sizes) if len(sizes) == 2 else sizes  # type: ignore[return-value]
 
 
 def make_mesh(spec: str, processes: int = 1) -> Mesh:

@@ -26,6 +26,7 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents, small_subset
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
+from xltjax.miniature.world import SEED
 from xltjax.partition import partition
 from xltjax.training.optimizer import adamw, cosine, with_warmup
 from xltjax.training.step import fresh_state, make_train_step, place
@@ -33,7 +34,6 @@ from xltjax.training.step import fresh_state, make_train_step, place
 log = logging.getLogger("xltjax")
 
 VERSION = 1  # part of the name of the cache; raise it when anything changes that the miniature depends on
-SEED = 0
 DOCUMENTS = 45_000
 VOCABULARY = 1500
 PRETRAINING_STEPS = 400
