@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
-COMMANDS = {"__main__", "api", "doctor"}  # files of xltjax/ that are commands
+COMMANDS = {"__main__", "api", "cache", "chat", "doctor"}  # files of xltjax/ that are commands
 FOLDERS_OF_COMMANDS = {"train", "generate", "miniature"}
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",

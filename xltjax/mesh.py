@@ -7,6 +7,7 @@ A mesh ``DxT`` (or ``RxDxT``) has the axes ``replica``, ``data`` and ``tensor``:
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from xltjax.common.errors import UserError
 from xltjax.common.files import cache_directory
 from xltjax.common.hardware import parse_mesh
+from xltjax.common.locks import use_directory
 
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split
@@ -71,7 +73,11 @@ def cache_compilations() -> None:
     ``$JAX_COMPILATION_CACHE_DIR`` names another folder; when it is empty, nothing is cached.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
+        compiled = cache_directory() / "compiled"
+        with contextlib.suppress(OSError):  # JAX warns when it cannot write there
+            compiled.mkdir(parents=True, exist_ok=True)
+            use_directory(compiled)
+        jax.config.update("jax_compilation_cache_dir", str(compiled))
     # By default programs that compile within a second are not kept, which is most of a small model's.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 
 from xltjax.common.files import cache_directory, write_jsonl
+from xltjax.common.locks import use_directory
 from xltjax.common.progress import progress
 from xltjax.converters.export_hf import save_hf
 from xltjax.data.conversations import Message
@@ -68,10 +69,11 @@ def ensure() -> Path:
     (Dolly's format), and ``evaluation/<language>.jsonl`` (a folder for ``--prompts``).
     """
     target = cached()
-    if not target.is_dir():
+    while not use_directory(target):
         log.info("building the miniature in %s (once, a few minutes)", target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".miniature-") as staging:
+            use_directory(Path(staging))
             build(Path(staging) / "miniature")
             try:
                 os.rename(Path(staging) / "miniature", target)
