@@ -20,12 +20,16 @@ from xltjax.eval.summary import (
     detectable_by_metric,
     left_out_note,
 )
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import print_legend, printable
 
 Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 
 
-def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequence[Column]]) -> None:
+def print_summary(
+    rows: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, Sequence[Column]],
+    abbreviations: Mapping[str, str] = {},
+) -> None:
     """Print the rows of a summary, what differences they can show, and which answers they leave out and why.
 
     Beside each mean stands its coverage, and under 98 % of coverage the bounds: the mean if all answers that were not
@@ -34,6 +38,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
     Args:
         rows: the rows that ``save_results`` returns.
         tables: the columns of each table, by its title.
+        abbreviations: for metrics whose headings need it, what the heading means.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
@@ -54,11 +59,11 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
             table.add_row(Text(printable(model)), language or "?", str(count), *cells)
         console.print(table)
         shown = [f"{name} {detectable[metric]}" for metric, name, _ in columns if metric in detectable]
-        print(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
-    print(
-        f"{INTERVAL_NOTE} Bounds, where under 98 % are scored: {BOUNDS_NOTE}. Detectable: {DETECTABLE_NOTE}."
-    )
-    print(left_out_note(rows))
+        print_legend(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
+    named = {metric for columns in tables.values() for metric, *_ in columns}
+    told = [f"{text}." for metric, text in abbreviations.items() if metric in named]
+    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
+    print_legend(*told, INTERVAL_NOTE, bounds, f"Detectable: {DETECTABLE_NOTE}.", left_out_note(rows))
 
 
 def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:
