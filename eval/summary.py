@@ -177,6 +177,18 @@ SUMMARY_COLUMNS = (
 )  # fmt: skip
 
 
+# Metrics that go by an abbreviation, and what it means.
+ABBREVIATIONS = {
+    "lpr": "LPR: line-level pass rate, answers of which every line of 5 tokens or more is in the expected language.",
+    "wpr": "WPR: word-level pass rate, answers without an English word in any line, for languages of other scripts.",
+}
+
+
+def abbreviations(metrics: Collection[str]) -> list[str]:
+    """What the abbreviations among ``metrics`` mean, for the text under a table."""
+    return [text for metric, text in ABBREVIATIONS.items() if metric in metrics]
+
+
 INTERVAL_NOTE = (
     "Intervals: 95 %; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
     "n is the number of instructions."
@@ -226,6 +238,7 @@ def save_results(
     with atomic_write(summary_path) as file:
         file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
     notes = (
+        f"{''.join(f'{each} ' for each in abbreviations({row['metric'] for row in all_rows}))}"
         f"{INTERVAL_NOTE}\n`unscored_as_0`, `unscored_as_1`: {BOUNDS_NOTE}.\n"
         f"`detectable`: {DETECTABLE_NOTE}. Its n is `n_scored`.\n{left_out_note(all_rows)}"
     )

@@ -180,7 +180,7 @@ def surface(config: SurfaceConfig) -> None:
             journal, responses, lambda missing: _score_all(missing, metrics, config), "surface metrics"
         )
         rows = save_results(out, journal.scored(responses), METRICS, "surface", metrics.provenance(languages))
-    print_summary(rows, TABLES, ABBREVIATIONS)
+    print_summary(rows, TABLES)
     print(f"scores and summary: {out}")
 
 
@@ -257,11 +257,6 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-
-ABBREVIATIONS = {
-    "lpr": "LPR: line-level pass rate, answers of which every line of 5 tokens or more is in the expected language",
-    "wpr": "WPR: word-level pass rate, answers without an English word in any line, for languages of other scripts",
-}
 
 COMMAND = command(
     SurfaceConfig,

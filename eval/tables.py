@@ -17,6 +17,7 @@ from xltjax.eval.summary import (
     DETECTABLE_NOTE,
     INTERVAL_NOTE,
     LOW_COVERAGE,
+    abbreviations,
     detectable_by_metric,
     left_out_note,
 )
@@ -25,11 +26,7 @@ from xltjax.eval.table_files import print_legend, printable
 Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 
 
-def print_summary(
-    rows: Sequence[Mapping[str, Any]],
-    tables: Mapping[str, Sequence[Column]],
-    abbreviations: Mapping[str, str] = {},
-) -> None:
+def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequence[Column]]) -> None:
     """Print the rows of a summary, what differences they can show, and which answers they leave out and why.
 
     Beside each mean stands its coverage, and under 98 % of coverage the bounds: the mean if all answers that were not
@@ -38,7 +35,6 @@ def print_summary(
     Args:
         rows: the rows that ``save_results`` returns.
         tables: the columns of each table, by its title.
-        abbreviations: for metrics whose headings need it, what the heading means.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
     groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
@@ -61,9 +57,10 @@ def print_summary(
         shown = [f"{name} {detectable[metric]}" for metric, name, _ in columns if metric in detectable]
         print_legend(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
     named = {metric for columns in tables.values() for metric, *_ in columns}
-    told = [f"{text}." for metric, text in abbreviations.items() if metric in named]
     bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
-    print_legend(*told, INTERVAL_NOTE, bounds, f"Detectable: {DETECTABLE_NOTE}.", left_out_note(rows))
+    print_legend(
+        *abbreviations(named), INTERVAL_NOTE, bounds, f"Detectable: {DETECTABLE_NOTE}.", left_out_note(rows)
+    )
 
 
 def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:

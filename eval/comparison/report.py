@@ -14,7 +14,7 @@ from rich.text import Text
 
 from xltjax.eval.comparison.joined import Joined
 from xltjax.eval.comparison.rows import COLUMNS, TOGETHER
-from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, left_out_note
+from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, abbreviations, left_out_note
 from xltjax.eval.table_files import print_legend, printable, write_csv, write_latex, write_markdown
 
 Row = Mapping[str, Any]
@@ -45,6 +45,7 @@ def notes(joined: Joined, rows: Sequence[Row], metrics: Sequence[str], level: fl
         f"no mean; where either share is under {100 * LOW_COVERAGE:g} %, the second line gives the difference if all "
         "answers of a without a score had the lowest score and those of b the highest, and the reverse.",
     ]
+    told += abbreviations(metrics)
     sizes = {row["family"]: row["family_size"] for row in rows}
     told.append(_families(rows))
     floor, largest = 1 / (1 + draws), max(sizes.values())

@@ -157,7 +157,7 @@ def test_legends_are_wrapped_at_80_columns_and_explain_abbreviations(capsys: pyt
         "lpr"
     ]
     long = {**row, "reasons": {"a reason with words " * 9: 3}, "abstain": 3}
-    print_summary([{**long, "model": "m", "language": "fr"}], surface.TABLES, surface.ABBREVIATIONS)
+    print_summary([{**long, "model": "m", "language": "fr"}], surface.TABLES)
     out = capsys.readouterr().out
     legend = out[out.index("detectable, in points") :].splitlines()
     assert max(map(len, legend)) <= 80
