@@ -37,7 +37,7 @@ format: $(VENV)/test.installed
 # The site, with a reference made from the docstrings; a broken link or an unknown name fails.
 docs: $(VENV)/docs.installed
 	$(call tree,build/docs)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 	@echo "built: build/site/index.html"
 
 # Wheel and sdist, checked, installed in an empty environment and tried there.
