@@ -1,8 +1,9 @@
-"""``python benchmarks/package.py WHEEL [SDIST]``: what a user gets who installs the package, away from the repository.
+"""``python benchmarks/package.py WHEEL [SDIST]``: what its users get, away from the repository.
 
-Installs each file with its dependencies into an empty environment, in a temporary folder, and there runs the program, the parts that
-read files of the package, and the first step of the quickstart: the miniature is built and trained for two updates. It needs the
-network or a pip cache, and some minutes, mostly for the miniature; with ``$XLTJAX_CACHE`` a miniature that was built before is used.
+Installs each file with its dependencies into an empty environment, in a temporary folder, and there runs the program,
+the parts that read files of the package, and the first step of the quickstart: the miniature is built and trained for
+two updates. It needs the network or a pip cache, and some minutes, mostly for the miniature; with ``$XLTJAX_CACHE`` a
+miniature that was built before is used.
 """
 
 from __future__ import annotations
