@@ -21,7 +21,7 @@ import click
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.provenance import remember_command
-from xltjax.common.settings import build, current_names, read_config_files, to_yaml
+from xltjax.common.settings import build, current_names, overlay, read_config_files, refuse_both, to_yaml
 from xltjax.common.signals import Stopped, interrupt_normally
 
 # Errors of the file system that the user can fix, whatever was being done.
@@ -104,9 +104,12 @@ def command(
         _set_level(quiet, verbose)
         given = {key: value for key, value in flags.items() if value is not None and value != ()}
         given = current_names(config_class, given)
+        refuse_both(config_class, given)
         if fallback and not config and fallback[1] not in given:
             config = fallback[:1]
-        resolved = build(config_class, {**read_config_files(config_class, config), **given})
+        resolved = build(
+            config_class, overlay(config_class, read_config_files(config_class, config), given)
+        )
         if print_config:
             click.echo(to_yaml(resolved, explained=True), nl=False)
         else:
@@ -206,6 +209,8 @@ def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool =
     options: dict[str, Any] = {"section": field.metadata["section"], "help": help, "hidden": hidden}
     if hint is bool:
         return _Flag([f"{flag}/--no-{flag[2:]}"], default=None, **options)
+    if field.metadata["mapping"]:
+        return _Flag([flag], multiple=True, metavar="NAME=VALUE,...", **options)
     if many and field.metadata["paths"]:
         return _Flag([flag], multiple=True, metavar=field.metadata["metavar"], **options)
     return _Flag([flag], metavar=_metavar(hint), **options)

@@ -101,6 +101,28 @@ class PackedData:
         starts = range(step * count, (step + 1) * count, joined)
         return [[row for rows in self._packed[start : start + joined] for row in rows] for start in starts]
 
+    @property
+    def rows(self) -> int:
+        """How many examples there are."""
+        return len(self._examples)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of one pass over the examples."""
+        return sum(self._sizes)
+
+    def steps_for(self, epochs: float) -> int:
+        """How many updates see ``epochs`` times as many examples as there are; at least one."""
+        wanted, seen, step = epochs * self.rows, 0, 0
+        while not step or seen < wanted:
+            seen += self.seen_at(step)
+            step += 1
+        return step
+
+    def seen_at(self, step: int) -> int:
+        """How many examples update ``step`` has, counted from 0."""
+        return sum(len(row) for micro_batch in self.examples_at(step) for row in micro_batch)
+
     def batch_at(self, step: int, rows: slice = slice(None)) -> Batch:
         """The batch of update ``step``, counted from 0.
 

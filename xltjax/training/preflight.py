@@ -12,7 +12,7 @@ from xltjax.common.distributed import any_process, is_first
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import lock_directory
-from xltjax.data.formats import read_rows
+from xltjax.data.formats import read_rows, training_columns
 from xltjax.data.prompt_sets import load_set
 from xltjax.data.reading.report import RowReport
 from xltjax.llama import LlamaConfig
@@ -53,14 +53,14 @@ def check_data(config: TrainConfig, is_named: Callable[[str], bool]) -> None:
         load_set(config.sample_prompts)
     if Path(config.model).is_dir():
         return  # the data are read before the model is
-    report = RowReport(config.bad_rows)
+    report, columns = RowReport(config.bad_rows), training_columns(config.columns)
     for sources, split, default in (
         (config.data, config.split, "train"),
         (config.validation_data, "", "validation"),
     ):
         for source in sources:
             if not is_named(source):
-                collections.deque(read_rows(source, report, split, default), maxlen=0)
+                collections.deque(read_rows(source, report, split, default, columns), maxlen=0)
 
 
 def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
