@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
-COMMANDS = {"__main__", "api", "train", "generate", "doctor"}  # files of xltjax/ that are commands
+COMMANDS = {"__main__", "api", "chat", "train", "generate", "doctor"}  # files of xltjax/ that are commands
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",
 }  # fmt: skip

@@ -107,9 +107,7 @@ def command(
         refuse_both(config_class, given)
         if fallback and not config and fallback[1] not in given:
             config = fallback[:1]
-        resolved = build(
-            config_class, overlay(config_class, read_config_files(config_class, config), given)
-        )
+        resolved = build(config_class, overlay(config_class, read_config_files(config_class, config), given))
         if print_config:
             click.echo(to_yaml(resolved, explained=True), nl=False)
         else:

@@ -118,9 +118,7 @@ def build(config_class: type[Config], values: Mapping[str, Any], *, notify: bool
     return config_class(**converted)
 
 
-def overlay(
-    config_class: type[Any], lower: Mapping[str, Any], upper: Mapping[str, Any]
-) -> dict[str, Any]:
+def overlay(config_class: type[Any], lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """The settings ``lower`` with those of a later place, which also end what they are given instead of."""
     ended = {
         field.metadata["instead_of"] for field in dataclasses.fields(config_class) if field.name in upper
@@ -131,12 +129,18 @@ def overlay(
 def refuse_both(config_class: type[Any], given: Mapping[str, Any]) -> None:
     """Refuse two settings that one place gives, where each is instead of the other.
 
+    Settings that say nothing, such as 0, do not count, nor does a place that gives every setting of a run, as the
+    record of a run does.
+
     Raises:
         UserError: naming both.
     """
-    for field in dataclasses.fields(config_class):
+    fields = dataclasses.fields(config_class)
+    if all(field.name in given for field in fields if field.metadata["saved"]):
+        return
+    for field in fields:
         other = field.metadata["instead_of"]
-        if field.name in given and other in given:
+        if given.get(field.name) and given.get(other):
             both = " or ".join(f"--{name.replace('_', '-')}" for name in sorted((field.name, other)))
             raise UserError(f"give {both}, not both")
 
@@ -237,11 +241,17 @@ def read_config_files(config_class: type[Any], names: Sequence[str]) -> dict[str
         names: paths, or names of shipped configs.
 
     Raises:
-        UserError: when a file is missing, is not YAML, or is not a mapping of settings.
+        UserError: when a file is missing, is not YAML, is not a mapping of settings, or names two settings of which
+            each is instead of the other.
     """
     merged: dict[str, Any] = {}
     for name in names:
-        merged = overlay(config_class, merged, current_names(config_class, read_mapping(name)))
+        values = current_names(config_class, read_mapping(name))
+        try:
+            refuse_both(config_class, values)
+        except UserError as problem:
+            raise UserError(f"{name}: {problem}") from None
+        merged = overlay(config_class, merged, values)
     return merged
 
 

@@ -15,8 +15,8 @@ from xltjax.data.conversations import Conversation, Message
 from xltjax.data.reading.columns import parse_columns, renamed
 from xltjax.data.reading.files import choose_files
 from xltjax.data.reading.report import BadRowError, NothingToLearnError, RowReport
-from xltjax.data.reading.turns import Note, as_conversation, as_list, as_text, as_turns
 from xltjax.data.reading.tables import DELIMITERS
+from xltjax.data.reading.turns import Note, as_conversation, as_list, as_text, as_turns
 from xltjax.data.rows import file_format, is_chat, iterate_rows, listed
 
 ACCEPTED = (
@@ -170,7 +170,7 @@ def _known(keys: Iterable[str]) -> str:
 
 def _turns(row: Mapping[str, Any], kind: str, note: Note) -> list[Message]:
     if kind == "instruction":
-        return [*_history(row), *_exchange(row)]
+        return [*history(row), *_exchange(row)]
     if kind == "prompt":
         prompt = _prompt_or_answer(row, "prompt", "user", note)
         # TRL learns the completion alone.
@@ -185,29 +185,31 @@ def _turns(row: Mapping[str, Any], kind: str, note: Note) -> list[Message]:
 
 
 def _exchange(row: Mapping[str, Any]) -> list[Message]:
-    """One question and its answer, with the context after the instruction, on a new line.
-
-    The paper and its release do not say how they joined instruction and context.
-    """
-    prompt = [as_text(row["instruction"], "instruction")]
-    prompt += [as_text(row[key], key) for key in ("context", "input") if row.get(key) not in (None, "")]
+    """One question and its answer."""
     answers = {key: row[key] for key in ("response", "output") if row.get(key) is not None}
     key = next(iter(answers), "response" if "response" in row else "output")
     if len(answers) == 2 and answers["response"] != answers["output"]:
         raise BadRowError("the row has both a response and an output, which differ; keep one of them")
-    return [Message("user", "\n".join(prompt)), Message("assistant", as_text(row[key], key))]
+    return [Message("user", asked(row, "instruction")), Message("assistant", as_text(row[key], key))]
 
 
-def _history(row: Mapping[str, Any]) -> list[Message]:
+def asked(row: Mapping[str, Any], key: str) -> str:
+    """The instruction under ``key``, with the context after it, on a new line.
+
+    The paper and its release do not say how they joined instruction and context.
+    """
+    keys = [key, *(more for more in ("context", "input") if row.get(more) not in (None, ""))]
+    return "\n".join(as_text(row[each], each) for each in keys)
+
+
+def history(row: Mapping[str, Any]) -> list[Message]:
     """The earlier exchanges, whose answers are learned too."""
-    history = as_list(row.get("history")) or []
-    if not isinstance(history, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 for pair in history
-    ):
+    pairs = as_list(row.get("history")) or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise BadRowError("history must be a list of [question, answer]")
     return [
         Message(role, as_text(text, "history"))
-        for pair in history
+        for pair in pairs
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
 

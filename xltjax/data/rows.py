@@ -13,8 +13,12 @@ from xltjax.data.reading.tables import DELIMITERS, delimited_rows, parquet_rows
 # What is no data file but may be taken for one, and what to do with it.
 FOREIGN = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet; save it as CSV (UTF-8)"),
-    **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"), "is packed; unpack it, or use gzip"),
-    **dict.fromkeys((".pkl", ".pickle", ".pt"), "is a pickle, which is never read; save it as JSON Lines or Parquet"),
+    **dict.fromkeys(
+        (".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"), "is packed; unpack it, or use gzip"
+    ),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".pt"), "is a pickle, which is never read; save it as JSON Lines or Parquet"
+    ),
 }
 SUFFIXES = (".json", ".jsonl", ".parquet", *DELIMITERS)
 OnBad = Callable[

@@ -76,6 +76,22 @@ def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
         )
 
 
+def check_continues(config: TrainConfig, run: Run) -> None:
+    """Refuse to go on after a last checkpoint without the state of the optimizer.
+
+    Raises:
+        UserError: saying what can be done instead.
+    """
+    steps = run.steps
+    if steps and steps[-1] < config.steps:
+        with contextlib.closing(run.checkpoints()) as checkpoints:
+            if checkpoints.lacks_optimizer(steps[-1]):
+                raise UserError(
+                    f"{run.path} ended after update {steps[-1]} without the state of the optimizer (--keep-optimizer "
+                    f"no) and cannot go on to update {config.steps}; begin a new run with --model {run.path}"
+                )
+
+
 def check_disk(config: TrainConfig, run: Run, needed: float) -> None:
     """Refuse to train for hours towards a checkpoint that the disk cannot hold.
 
