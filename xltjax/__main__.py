@@ -17,6 +17,7 @@ from xltjax.common.signals import exit_when_interrupted
 COMMANDS = {
     "train": "instruction-tune a LLaMA on a mesh, fully or with LoRA",
     "generate": "answer prompts greedily with a repetition penalty",
+    "chat": "talk to a model on the terminal",
     "converters": "to-flax, to-hf, to-peft, check: between Hugging Face, PEFT and our checkpoints",
     "eval": "score responses of any model: language, spelling, modifiers, agreement",
     "study": "models x data x learning rates x seeds: train, generate and score every cell",

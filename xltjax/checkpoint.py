@@ -32,6 +32,8 @@ from xltjax.partition import Weights
 log = logging.getLogger("xltjax")
 
 LONGEST_REASON = 160  # characters
+OPTIMIZER = "optimizer"  # the part of a checkpoint that only a resumed training needs
+DROPPED = "optimizer-dropped"  # the file that says that this part was removed and is not missing
 SUMS = "bit_sums"  # the key in a checkpoint's metadata
 
 
@@ -118,11 +120,15 @@ class Checkpoints:
             found = self._metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
-    def save(self, state: TrainState, validation_loss: float | None = None) -> None:
-        """Start to write ``state`` under its step, and return while it is being written."""
+    def save(
+        self, state: TrainState, validation_loss: float | None = None, *, optimizer: bool = True
+    ) -> None:
+        """Start to write ``state`` under its step, with or without the optimizer's, and return meanwhile."""
         self.finish()
         step = int(state.step)
-        parts = {"weights": state.weights, "optimizer": _flatten(state.optimizer)}
+        parts = {"weights": state.weights}
+        if optimizer:
+            parts[OPTIMIZER] = _flatten(state.optimizer)
         begin = partial(
             self._checkpointer.save_checkpointables_async,
             step,
@@ -146,6 +152,37 @@ class Checkpoints:
         self._checkpointer.save_checkpointables(
             step, {"weights": dict(weights)}, force=True, overwrite=True, custom_metadata=sums
         )
+
+    def lacks_optimizer(self, step: int) -> bool:
+        """Whether a checkpoint was left without the optimizer's state, so that training cannot go on from it.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        place = self._directory / str(step)
+        if (place / OPTIMIZER).exists():
+            return False
+        if (place / DROPPED).exists():
+            return True
+        with self._explained(step):
+            written = (self._metadata(step).custom_metadata or {}).get(SUMS)
+        return written is not None and OPTIMIZER not in written  # otherwise the state is missing by damage
+
+    def drop_optimizers(self) -> None:
+        """Remove the states of the optimizer from all complete checkpoints but the newest.
+
+        That one keeps the fingerprint by which others know it. A kill leaves each with its whole state or without it.
+        """
+        self.finish()
+        if jax.process_index() == 0:
+            for step in self.steps()[:-1]:
+                place = self._directory / str(step)
+                if (place / OPTIMIZER).exists():
+                    (place / DROPPED).touch()
+                    (place / OPTIMIZER).rename(self._directory / f"{step}.{OPTIMIZER}.tmp")
+            for gone in self._directory.glob(f"*.{OPTIMIZER}.tmp"):
+                shutil.rmtree(gone, ignore_errors=True)
+        wait_for_all("the optimizer's states are removed")
 
     def finish(self, *, required: bool = False) -> None:
         """Wait until the checkpoint that is being written is complete.
@@ -176,20 +213,22 @@ class Checkpoints:
                 ) from None
             log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
 
-    def restore_latest(self, like: TrainState) -> TrainState | None:
+    def restore_latest(self, like: TrainState, end: int | None = None) -> TrainState | None:
         """The state in the newest checkpoint that can be read, on the mesh of ``like``; None without checkpoints.
+
+        From the update ``end`` on, at which training ends, a checkpoint needs no state of the optimizer.
 
         A damaged checkpoint is named in a warning, and the one before it is used. Where this process writes, the
         damaged one is then moved out of the way, to ``damaged/`` beside the directory of the checkpoints.
 
         Raises:
             UserError: when all checkpoints are damaged, or one cannot be read for another reason, such as an
-                error of the disk or weights of other shapes. Nothing is then changed.
+                error of the disk, weights of other shapes, or no state of the optimizer. Nothing is then changed.
         """
         damaged: dict[int, Damaged] = {}
         for step in sorted({*self.steps(), *numbered(self._directory)}, reverse=True):
             try:
-                state = self._restore(step, like)
+                state = self._restore(step, like, end)
             except Damaged as problem:
                 damaged[step] = problem
                 continue
@@ -221,9 +260,17 @@ class Checkpoints:
         self._checkpointer.close()
         self._checkpointer = self._open(cleanup=True)
 
-    def _restore(self, step: int, like: TrainState) -> TrainState:
+    def _restore(self, step: int, like: TrainState, end: int | None) -> TrainState:
+        if self.lacks_optimizer(step):
+            if end is None or step < end:
+                raise UserError(
+                    f"checkpoint {step} in {self._directory} has no state of the optimizer (--keep-optimizer no), so "
+                    "that training cannot go on from it; begin a new run, whose --model may be this one"
+                )
+            count = jax.device_put(jnp.int32(step), like.step.sharding)
+            return TrainState(count, self.read(step, "weights", like.weights), like.optimizer)
         weights = self.read(step, "weights", like.weights)
-        optimizer = self.read(step, "optimizer", _flatten(like.optimizer))
+        optimizer = self.read(step, OPTIMIZER, _flatten(like.optimizer))
         leaves = [optimizer[key] for key in _flatten(like.optimizer)]
         restored = jax.tree.unflatten(jax.tree.structure(like.optimizer), leaves)
         count = jax.device_put(jnp.int32(step), like.step.sharding)

@@ -289,7 +289,7 @@ def test_a_named_key_goes_before_the_one_that_is_recognized(tmp_path):
         (
             {"id": 1, "text": "x"},
             RowKeys(response="txt"),
-            "no key 'txt', which --response-key names; keys: id, text",
+            "no key 'txt', which --response-key or --columns names; keys: id, text",
         ),
         (
             {"id": 1, "response": "x"},
@@ -298,7 +298,7 @@ def test_a_named_key_goes_before_the_one_that_is_recognized(tmp_path):
         ),
         ({"id": 1, "response": "x"}, RowKeys(id=("id", "n")), "no key 'n', which --id-key names"),
         ({"id": 1, "response": "x"}, RowKeys(instruction_id="g"), "which --instruction-id-key names"),
-        ({"id": 1, "text": "x"}, RowKeys(), "keys id, text are not a response; .*--response-key"),
+        ({"id": 1, "text": "x"}, RowKeys(), "keys id, text are not a response; .*--columns response=answer"),
         ({"id": 1, "response": "x"}, RowKeys(model="id.x"), "no key 'id.x', which --model-key"),
         ({"id": True, "response": "x"}, RowKeys(), "id must be text, not True"),
         ({"id": 1.5, "response": "x"}, RowKeys(), "id must be text, not 1.5"),

@@ -34,8 +34,8 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import checkpoint_bytes, print_plan
-from xltjax.training.preflight import check_data, check_disk, check_length, lock_runs
+from xltjax.training.plan import checkpoint_bytes, passes, print_plan, warn_of_many, with_steps
+from xltjax.training.preflight import check_continues, check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import read_examples, set_up
 from xltjax.training.show_example import show_example
@@ -91,7 +91,13 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     tokenizer = _tokenizer(config, files)
     examples = read_examples(config, config.data, tokenizer)
     check_length(config, llama)
+    config = with_steps(config, examples.packed)
+    runs = [(each, run) for each, (_, run) in zip(config.runs(), runs, strict=True)]
+    seen = passes(config, examples.packed)
+    log.info("%s", seen)
+    warn_of_many(seen)
     for each, run in runs:
+        check_continues(each, run)
         check_disk(each, run, checkpoint_bytes(each, llama))
     model = load_model(
         source,
@@ -112,7 +118,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
             log.info("learning rate %s: %s", each.learning_rate, each.out)
         trainer = Trainer(each, setup, run)
         if is_first():
-            run.write_settings(each, base, files, config.data)
+            run.write_settings(each, base, files, config.data, dataclasses.asdict(seen))
             set_vocabulary(run.model_files, vocabulary)
             examples.report.write(run.skipped_file)
         goes_on = trainer.train(stop)

@@ -44,7 +44,7 @@ class Trainer:
         start = jax.tree.map(_on_device, setup.start)
         state = fresh_state(start, setup.transform, setup.mesh, offload=config.offload)
         del start
-        self.state: TrainState = self._checkpoints.restore_latest(state) or state
+        self.state: TrainState = self._checkpoints.restore_latest(state, config.steps) or state
         self._done = int(self.state.step)
         self._rows = setup.data.shape.rows * setup.data.shape.joined
         self._unread: dict[str, Array] | None = None  # the metrics of the newest update
@@ -63,6 +63,8 @@ class Trainer:
         config, run = self._config, self._run
         if self.complete:
             log.info("%s is complete: %d updates", run.path, self._done)
+            if config.keep_optimizer == "no":  # it was killed before, or is asked for now
+                self._checkpoints.drop_optimizers()
             self._checkpoints.close()
             return True
         if self._done:
@@ -91,6 +93,8 @@ class Trainer:
                         self.sample()
                     self._metrics.restart_clock()
             self._checkpoints.finish(required=True)
+            if self.complete and config.keep_optimizer == "no":
+                self._checkpoints.drop_optimizers()
             best = self._checkpoints.best()
         if best:
             log.info("lowest validation loss %.4f after update %d", best[1], best[0])
@@ -119,7 +123,8 @@ class Trainer:
 
     def save(self, validation_loss: float | None) -> None:
         """Begin to write a checkpoint; training goes on meanwhile."""
-        self._checkpoints.save(self.state, validation_loss)
+        kept = self._config.keep_optimizer == "yes" or not self.complete
+        self._checkpoints.save(self.state, validation_loss, optimizer=kept)
 
     def sample(self) -> None:
         """Answer the sample prompts with the weights as they are, and append the answers to ``samples.jsonl``."""

@@ -1,0 +1,297 @@
+"""A conversation with a model on the terminal. ``python -m xltjax.chat``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from xltjax.common import cli
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.settings import setting
+from xltjax.common.signals import Stopped, StopSignal, importing
+from xltjax.data.conversations import Message, half_surrogate
+from xltjax.data.model_files import end_ids
+from xltjax.data.templates import parse_date
+from xltjax.generate.settings import GenerateConfig
+from xltjax.inference.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from xltjax.api import Model
+
+log = logging.getLogger("xltjax")
+
+UNFINISHED = "\ufffd"  # what a tokenizer makes of the first bytes of a character
+HELP = (
+    "/reset begins anew, /system TEXT sets the system prompt, Ctrl-C stops an answer, Ctrl-D or /exit leaves"
+)
+COMMANDS = ("/reset", "/system", "/help", "/exit")
+
+
+def _as_in_generate(name: str) -> Any:
+    """The setting of ``generate`` with this name."""
+    field = next(field for field in dataclasses.fields(GenerateConfig) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """The settings of ``generate`` that a conversation has too."""
+
+    model: str = _as_in_generate("model")
+    base: str = _as_in_generate("base")
+    adapter: str = setting("", "LoRA adapter of the model (PEFT or a run).")
+    system: str = setting("", "System prompt with which the conversation begins.")
+    max_new_tokens: int = _as_in_generate("max_new_tokens")
+    repetition_penalty: float = _as_in_generate("repetition_penalty")
+    temperature: float = _as_in_generate("temperature")
+    top_k: int = _as_in_generate("top_k")
+    top_p: float = _as_in_generate("top_p")
+    seed: int = setting(0, "Seed of the sampling; with it, the draws follow from the number of the answer.")
+    mesh: str = setting("1x1", "Devices as DxT: matrices over T; a conversation uses only a part of D.")
+    dtype: Literal["bfloat16", "float32"] = _as_in_generate("dtype")
+    template: str = _as_in_generate("template")
+    template_date: str = _as_in_generate("template_date")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            UserError: naming the setting and what it accepts.
+        """
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        self.sampling()
+        parse_date(self.template_date)
+
+    def sampling(self) -> SamplingParams:
+        """How tokens are chosen.
+
+        Raises:
+            UserError: for a value that cannot work.
+        """
+        return SamplingParams(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
+
+
+class Dialog:
+    """A conversation that grows by questions and answers.
+
+    Attributes:
+        turns: the questions and answers so far, without the system prompt.
+    """
+
+    def __init__(self, model: Model, config: ChatConfig):
+        """Begin with the system prompt of ``config``.
+
+        Raises:
+            UserError: when the answers leave no room for questions, or the template has no system prompt.
+        """
+        from xltjax.inference.engine import Engine  # with JAX, as below, which --help does not need
+        from xltjax.mesh import batch_size
+
+        self._tokenizer, self._most = model.tokenizer, config.max_new_tokens
+        self._positions = model.llama.config.max_positions
+        if self._most >= self._positions:
+            raise UserError(
+                f"--max-new-tokens {self._most} leaves no room for a question in the {self._positions} positions of "
+                f"the model; give at most {self._positions // 2}"
+            )
+        self.turns: list[Message] = []
+        self._system, self._answers = "", 0
+        self.set_system(config.system)
+        self._engine = Engine(
+            model.llama, model.mesh, slots=batch_size(model.mesh), max_new_tokens=self._most,
+            sampling=config.sampling(), eos=end_ids(model.tokenizer), seed=config.seed,
+        )  # fmt: skip
+
+    def reset(self) -> None:
+        """Forget all turns; the system prompt stays."""
+        self.turns = []
+
+    def set_system(self, text: str) -> None:
+        """Let the conversation begin with another system prompt, or, for an empty text, without any.
+
+        Raises:
+            UserError: when the template has none. The conversation is then left as it is.
+        """
+        _check_text(text)
+        if text.strip():
+            self._tokenizer.check([Message("system", text), Message("user", "a")])
+        self._system = text.strip()
+
+    def ask(self, question: str) -> Iterator[str]:
+        """Ask, and yield the pieces of the answer as they come, which never end within a character.
+
+        The question and its answer become turns of the conversation; when the answer is stopped by closing the
+        generator, what has been yielded is the answer.
+
+        Raises:
+            UserError: for a question that cannot be asked, with which the conversation does not grow.
+        """
+        _check_text(question)
+        turns = [*self.turns, Message("user", question)]
+        whole = [Message("system", self._system), *turns] if self._system else turns
+        ids = self._tokenizer.prompt(whole)
+        if len(ids) + self._most > self._positions:
+            raise UserError(
+                f"the conversation has {len(ids)} tokens with this question, and with --max-new-tokens {self._most} "
+                f"more than the {self._positions} positions of the model; /reset begins a new one"
+            )
+        self._answers += 1
+        shown = ""
+        try:
+            for answer in self._engine.stream(f"answer-{self._answers}", ids):
+                text = self._tokenizer.decode(answer.ids)
+                piece = new_text(shown, text, ended=bool(answer.finish_reason))
+                shown += piece
+                if piece:
+                    yield piece
+        finally:
+            if shown:
+                self.turns = [*turns, Message("assistant", shown)]
+
+
+def new_text(shown: str, text: str, *, ended: bool) -> str:
+    """What can be shown of ``text`` after ``shown``: nothing that further tokens may change.
+
+    Args:
+        shown: what is there already, with which ``text`` begins.
+        text: of all tokens so far; a character of which bytes are missing ends in replacement characters.
+        ended: whether no token follows.
+    """
+    certain = text if ended else text.rstrip(UNFINISHED)
+    return certain[len(shown) :] if certain.startswith(shown) else ""
+
+
+def _check_text(text: str) -> None:
+    if near := half_surrogate(text):
+        raise UserError(f"the text contains half of a surrogate pair, at {near!r}")
+
+
+def converse(dialog: Dialog, lines: Iterator[str], *, terminal: bool) -> None:
+    """Answer every line until the last one or ``/exit``.
+
+    Args:
+        dialog: the conversation.
+        lines: what is asked, and commands, which begin with a slash.
+        terminal: whether somebody reads along: then control characters are not sent there.
+
+    Raises:
+        Stopped: when SIGTERM has arrived.
+    """
+    for line in lines:
+        try:
+            if line.startswith("/"):
+                if not _obey(dialog, *line.partition(" ")[::2]):
+                    return
+            elif line.strip():
+                _answer(dialog, line.strip(), terminal)
+        except UserError as problem:
+            log.error("error: %s", " ".join(str(problem).split()))
+
+
+def _obey(dialog: Dialog, command: str, rest: str) -> bool:
+    """Do what a command says; False when it says to leave."""
+    command = command.strip()
+    if command == "/reset":
+        dialog.reset()
+        log.info("a new conversation")
+    elif command == "/system":
+        dialog.set_system(rest)
+        log.info("the system prompt is set" if rest.strip() else "there is no system prompt")
+    elif command == "/help":
+        log.info(HELP)
+    elif command in ("/exit", "/quit", "/bye"):
+        return False
+    else:
+        raise UserError(
+            f"unknown command {command}; {did_you_mean(command, COMMANDS)} (a question that begins with a slash "
+            "needs a blank before it)"
+        )
+    return True
+
+
+def _answer(dialog: Dialog, question: str, terminal: bool) -> None:
+    with StopSignal() as stop, contextlib.closing(dialog.ask(question)) as pieces:
+        for piece in pieces:
+            print(_printable(piece) if terminal else piece, end="", flush=True)
+            if stop.asked:
+                break
+    print(flush=True)
+    if stop.asked:
+        log.info("stopped")
+        if stop.number == signal.SIGTERM:
+            raise Stopped(stop.number)
+
+
+def _printable(text: str) -> str:
+    """``text`` without control characters, which would be commands to a terminal."""
+    return "".join(
+        each if each in "\n\t" or (each >= " " and not "\x7f" <= each <= "\x9f") else " " for each in text
+    )
+
+
+def typed_lines() -> Iterator[str]:
+    """Lines that somebody types, until Ctrl-D. Ctrl-C begins a line anew."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # gives ``input`` a history and editing
+    while True:
+        try:
+            yield input("> ")
+        except KeyboardInterrupt:
+            print()
+        except UnicodeDecodeError:
+            log.error("error: the line is not UTF-8 text")
+        except EOFError:
+            print()
+            return
+
+
+def piped_lines() -> Iterator[str]:
+    """The lines of the standard input where nobody types."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise UserError(f"line {number} of the standard input is not UTF-8 text") from None
+
+
+def _command(config: ChatConfig) -> None:
+    with importing():
+        from xltjax.api import open_model
+        from xltjax.mesh import cache_compilations
+
+    if not config.model:
+        raise UserError("--model is missing: a Hugging Face directory or id, a run, or 'miniature'")
+    cache_compilations()
+    model = open_model(
+        config.model, adapter=config.adapter or None, mesh=config.mesh, dtype=config.dtype,
+        template=config.template or None, base=config.base, date=config.template_date,
+    )  # fmt: skip
+    dialog = Dialog(model, config)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if terminal:
+        log.info("%s with the chat template %s: %s", config.model, model.tokenizer.template, HELP)
+    converse(dialog, typed_lines() if terminal else piped_lines(), terminal=terminal)
+
+
+COMMAND = cli.command(
+    ChatConfig,
+    _command,
+    name="chat",
+    help="Talk to a model on the terminal, with the settings of generate.",
+)
+
+
+def main() -> None:
+    """Entry point of ``python -m xltjax.chat``."""
+    cli.execute(COMMAND, program="python -m xltjax.chat")
+
+
+if __name__ == "__main__":
+    main()
