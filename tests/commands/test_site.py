@@ -1,4 +1,4 @@
-"""The site that `make docs` builds: without a warning, with the reference of what is public, and with no broken link."""
+"""The site of `make docs`: built without a warning, with the reference of what is public, and with no broken link."""
 
 from __future__ import annotations
 
