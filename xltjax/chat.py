@@ -26,7 +26,6 @@ from xltjax.mesh import batch_size, cache_compilations
 
 log = logging.getLogger("xltjax")
 
-UNFINISHED = "\ufffd"  # what a tokenizer makes of the first bytes of a character
 HELP = (
     "/reset begins anew, /system TEXT sets the system prompt, Ctrl-C stops an answer, Ctrl-D or /exit leaves"
 )
@@ -143,26 +142,13 @@ class Dialog:
         shown = ""
         try:
             for answer in self._engine.stream(f"answer-{self._answers}", ids):
-                text = self._tokenizer.decode(answer.ids)
-                piece = new_text(shown, text, ended=bool(answer.finish_reason))
-                shown += piece
-                if piece:
+                decode = self._tokenizer.decode if answer.finish_reason else self._tokenizer.settled
+                before, shown = shown, decode(answer.ids)
+                if piece := shown.removeprefix(before):
                     yield piece
         finally:
             if shown:
                 self.turns = [*turns, Message("assistant", shown)]
-
-
-def new_text(shown: str, text: str, *, ended: bool) -> str:
-    """What can be shown of ``text`` after ``shown``: nothing that further tokens may change.
-
-    Args:
-        shown: what is there already, with which ``text`` begins.
-        text: of all tokens so far; a character of which bytes are missing ends in replacement characters.
-        ended: whether no token follows.
-    """
-    certain = text if ended else text.rstrip(UNFINISHED)
-    return certain[len(shown) :] if certain.startswith(shown) else ""
 
 
 def _check_text(text: str) -> None:
