@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -120,7 +120,7 @@ class Dialog:
             self._tokenizer.check([Message("system", text), Message("user", "a")])
         self._system = text.strip()
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str) -> Generator[str]:
         """Ask, and yield the pieces of the answer as they come, which never end within a character.
 
         The question and its answer become turns of the conversation; when the answer is stopped by closing the
@@ -200,12 +200,16 @@ def _obey(dialog: Dialog, command: str, rest: str) -> bool:
 
 
 def _answer(dialog: Dialog, question: str, terminal: bool) -> None:
+    shown = False
     with StopSignal() as stop, contextlib.closing(dialog.ask(question)) as pieces:
         for piece in pieces:
+            shown = True
             print(_printable(piece) if terminal else piece, end="", flush=True)
             if stop.asked:
                 break
     print(flush=True)
+    if terminal and not shown and not stop.asked:
+        log.info("the answer is empty")
     if stop.asked:
         log.info("stopped")
         if stop.number == signal.SIGTERM:

@@ -240,9 +240,7 @@ def _show_example(config: TrainConfig) -> None:
 
 def _print_sweep(config: TrainConfig) -> None:
     """Print how the runs of a sweep have ended, as far as they have come."""
-    table = Table(
-        "learning rate", "updates", "final loss", "validation loss", "lowest (update)", "language of samples"
-    )
+    table = Table("rate", "updates", "final loss", "validation loss", "lowest (at)", "language")
     for each in config.runs():
         run = Run(each.out)
         ends = Ends.of(run.metrics)
@@ -314,6 +312,7 @@ def _command(config: TrainConfig) -> None:
         raise
     if is_first():
         prompts = miniature.NAME if config.model == miniature.NAME else "xlt113"
+        prompts = shlex.quote(config.sample_prompts) if config.sample_every else prompts
         if config.learning_rates:
             _print_sweep(config)
         for out in complete:

@@ -97,7 +97,7 @@ class Trainer:
                         self.sample()
                     self._metrics.restart_clock()
             self._checkpoints.finish(required=True)
-            if self.complete and config.keep_optimizer == "no":
+            if config.keep_optimizer == "no" and self._done == config.steps:
                 self._checkpoints.drop_optimizers()
             best = self._checkpoints.best()
         if best:
