@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xltjax")
 
-UNFINISHED = "\ufffd"  # what a tokenizer makes of the first bytes of a character
 HELP = (
     "/reset begins anew, /system TEXT sets the system prompt, Ctrl-C stops an answer, Ctrl-D or /exit leaves"
 )
@@ -124,7 +123,7 @@ class Dialog:
             self._tokenizer.check([Message("system", text), Message("user", "a")])
         self._system = text.strip()
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str) -> Generator[str]:
         """Ask, and yield the pieces of the answer as they come, which never end within a character.
 
         The question and its answer become turns of the conversation; when the answer is stopped by closing the
@@ -146,26 +145,13 @@ class Dialog:
         shown = ""
         try:
             for answer in self._engine.stream(f"answer-{self._answers}", ids):
-                text = self._tokenizer.decode(answer.ids)
-                piece = new_text(shown, text, ended=bool(answer.finish_reason))
-                shown += piece
-                if piece:
+                decode = self._tokenizer.decode if answer.finish_reason else self._tokenizer.settled
+                before, shown = shown, decode(answer.ids)
+                if piece := shown.removeprefix(before):
                     yield piece
         finally:
             if shown:
                 self.turns = [*turns, Message("assistant", shown)]
-
-
-def new_text(shown: str, text: str, *, ended: bool) -> str:
-    """What can be shown of ``text`` after ``shown``: nothing that further tokens may change.
-
-    Args:
-        shown: what is there already, with which ``text`` begins.
-        text: of all tokens so far; a character of which bytes are missing ends in replacement characters.
-        ended: whether no token follows.
-    """
-    certain = text if ended else text.rstrip(UNFINISHED)
-    return certain[len(shown) :] if certain.startswith(shown) else ""
 
 
 def _check_text(text: str) -> None:
@@ -217,12 +203,16 @@ def _obey(dialog: Dialog, command: str, rest: str) -> bool:
 
 
 def _answer(dialog: Dialog, question: str, terminal: bool) -> None:
+    shown = False
     with StopSignal() as stop, contextlib.closing(dialog.ask(question)) as pieces:
         for piece in pieces:
+            shown = True
             print(_printable(piece) if terminal else piece, end="", flush=True)
             if stop.asked:
                 break
     print(flush=True)
+    if terminal and not shown and not stop.asked:
+        log.info("the answer is empty")
     if stop.asked:
         log.info("stopped")
         if stop.number == signal.SIGTERM:

@@ -114,6 +114,11 @@ class PackedData:
         return len(self._examples)
 
     @property
+    def longest(self) -> int:
+        """The tokens of the longest example."""
+        return max(self._sizes)
+
+    @property
     def tokens(self) -> int:
         """The tokens of one pass over the examples."""
         return sum(self._sizes)

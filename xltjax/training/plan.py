@@ -31,6 +31,7 @@ from xltjax.training.trained import DTYPES, trained_parts
 log = logging.getLogger("xltjax")
 
 MANY_EPOCHS = 10  # above which a line says that the data are learned so often
+SMALL_UPDATES = 8  # of an epoch, which are proposed where an update has more than one
 COUNTED_UPDATES = 200  # which are packed to know how many examples an update has
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 MIB = 1 << 20
@@ -165,6 +166,7 @@ class Passes:
         updates: those of the run.
         tokens_per_update: the mean.
         epochs: how many times as many examples the run sees as there are.
+        longest: the tokens of the longest example.
     """
 
     rows: int
@@ -172,6 +174,7 @@ class Passes:
     updates: int
     tokens_per_update: float
     epochs: float
+    longest: int
 
     @property
     def updates_per_epoch(self) -> float:
@@ -181,7 +184,8 @@ class Passes:
     def __str__(self) -> str:
         return (
             f"{self.rows:,} rows with {self.tokens:,} tokens; {self.tokens_per_update:,.0f} tokens per update, "
-            f"{self.updates_per_epoch:,.3g} updates per epoch, {self.updates:,} updates: {self.epochs:,.3g} epochs"
+            f"{self.updates_per_epoch:,.3g} updates per epoch, {self.updates:,} update{'s' * (self.updates > 1)}: "
+            f"{self.epochs:,.3g} epochs"
         )
 
 
@@ -207,17 +211,23 @@ def passes(config: TrainConfig, data: PackedData) -> Passes:
         index for step in range(counted) for batch in data.examples_at(step) for row in batch for index in row
     ]
     tokens = data.tokens_of(examples) / counted
-    return Passes(
-        data.rows, data.tokens, config.steps, tokens, len(examples) / counted * config.steps / data.rows
-    )
+    epochs = len(examples) / counted * config.steps / data.rows
+    return Passes(data.rows, data.tokens, config.steps, tokens, epochs, data.longest)
 
 
 def warn_of_many(seen: Passes) -> None:
-    """Say so when the data are learned so often that the model may repeat them."""
+    """Say so when the data are learned so often that the model may repeat them, or more than once in an update."""
     if seen.epochs > MANY_EPOCHS:
         log.warning(
             "warning: each row is learned about %s times; --epochs 3 or --steps %d would be 3 times",
             f"{seen.epochs:,.0f}", max(math.ceil(3 * seen.updates_per_epoch), 1),
+        )  # fmt: skip
+    if seen.updates_per_epoch < 1:
+        size = math.ceil(max(seen.longest, seen.tokens / SMALL_UPDATES) / 64) * 64
+        log.warning(
+            "warning: each update sees the data about %.2g times; --sequence-length %d --tokens-per-batch %d "
+            "--accumulation 1 would make about %.0f updates of an epoch",
+            1 / seen.updates_per_epoch, size, size, max(seen.tokens / size, 1),
         )  # fmt: skip
 
 

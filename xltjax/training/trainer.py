@@ -30,6 +30,10 @@ from xltjax.training.trackers import TensorBoard, Tracker, WeightsAndBiases
 log = logging.getLogger("xltjax")
 
 
+class NotFiniteLossError(UserError):
+    """The loss or gradient of an update is not finite."""
+
+
 class Trainer:
     """Trains one run from its newest checkpoint to its last update.
 
@@ -93,7 +97,7 @@ class Trainer:
                         self.sample()
                     self._metrics.restart_clock()
             self._checkpoints.finish(required=True)
-            if self.complete and config.keep_optimizer == "no":
+            if config.keep_optimizer == "no" and self._done == config.steps:
                 self._checkpoints.drop_optimizers()
             best = self._checkpoints.best()
         if best:
@@ -154,7 +158,7 @@ class Trainer:
         """Stop before a loss or gradient that is not finite reaches a checkpoint.
 
         Raises:
-            UserError: naming the update, whose rows are written down.
+            NotFiniteLossError: naming the update, whose rows are written down.
         """
         if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
             return
@@ -164,7 +168,7 @@ class Trainer:
                 values = {name: str(value) for name, value in metrics.items()}  # JSON has no NaN
                 rows = self._setup.data.names_at(step - 1)
                 json.dump({"step": step, **values, "rows": rows}, file, indent=1)
-        raise UserError(
+        raise NotFiniteLossError(
             f"the loss of update {step} is {metrics['loss']} and the norm of its gradient {metrics['grad_norm']}; "
             f"the last checkpoint is kept and the update's rows are listed in {file_name}; try a lower learning "
             f"rate than {self._config.learning_rate:g}"
