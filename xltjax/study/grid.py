@@ -9,7 +9,7 @@ from itertools import product
 
 from xltjax.common.errors import UserError
 from xltjax.common.settings import build, overlay
-from xltjax.generate import GenerateConfig
+from xltjax.generate.settings import GenerateConfig
 from xltjax.study.settings import Study
 from xltjax.training.config import TrainConfig, exact_text
 

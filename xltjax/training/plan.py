@@ -15,7 +15,7 @@ from rich.table import Table
 
 from xltjax.attention.packed import SCORE_BYTES
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.common.hardware import ACCELERATORS, GIB, parse_mesh
 from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
 from xltjax.data.formats import training_columns
@@ -24,10 +24,9 @@ from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
-from xltjax.mesh import parse_mesh
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.config import TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
-from xltjax.training.trained import trained_parts
+from xltjax.training.trained import DTYPES, trained_parts
 
 log = logging.getLogger("xltjax")
 
