@@ -15,7 +15,8 @@ import click
 import jax
 import pytest
 
-from xltjax import cache, chat, doctor, generate, train
+from xltjax import cache, doctor, generate, train
+from xltjax.chat.__main__ import COMMAND as CHAT
 from xltjax.common.cli import group
 from xltjax.common.errors import UserError
 from xltjax.converters import __main__ as converters
@@ -38,7 +39,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMANDS = {
     "train": train.COMMAND,
     "generate": generate.COMMAND,
-    "chat": chat.COMMAND,
+    "chat": CHAT,
     "doctor": doctor.COMMAND,
     "cache": cache.COMMAND,
     "miniature": miniature.COMMAND,

@@ -26,7 +26,7 @@ COMMANDS = {
     "miniature": "build the four-language toy world used by default",
 }
 # The commands that are folders with a __main__.
-PACKAGES = {"train", "generate", "converters", "eval", "miniature", "study"}
+PACKAGES = {"train", "generate", "chat", "converters", "eval", "miniature", "study"}
 SHELLS = ("bash", "zsh", "fish")
 COMPLETE = "_XLTJAX_COMPLETE"  # by which the shell's function asks for completions
 

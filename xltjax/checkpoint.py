@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import io
 import itertools
 import json
 import logging
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +19,15 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
+from xltjax.checkpoint_failures import causes_of, quiet_failures, remove_all, short_reason
 from xltjax.common.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
-from xltjax.common.errors import UserError, first_line
+from xltjax.common.errors import UserError
 from xltjax.common.files import unreadable_file
 from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
 
-LONGEST_REASON = 160  # characters
 OPTIMIZER = "optimizer"  # the part of a checkpoint that only a resumed training needs
 DROPPED = "optimizer-dropped"  # the file that says that this part was removed and is not missing
 SUMS = "bit_sums"  # the key in a checkpoint's metadata
@@ -202,11 +198,11 @@ class Checkpoints:
         try:
             wait()
         except Exception as problem:
-            reason = _reason(problem)
+            reason = short_reason(problem)
             with contextlib.suppress(Exception):  # it raises the same error again at every later call
                 self._checkpointer.close()
             self._checkpointer = self._open(cleanup=False)
-            _remove(self._directory, f"{step}.*tmp*")
+            remove_all(self._directory, f"{step}.*tmp*")
             if required:
                 raise UserError(
                     f"checkpoint {step} could not be written: {reason}; make room and run the same command again"
@@ -380,7 +376,7 @@ class Checkpoints:
         """
         name = f"checkpoint {step} in {self._directory}"
         try:
-            with _quiet():
+            with quiet_failures():
                 yield
         except UserError as problem:
             if not isinstance(problem, Damaged):
@@ -389,7 +385,7 @@ class Checkpoints:
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             raise Damaged(f"{name} is damaged: {problem}") from None
         except Exception as problem:
-            causes = _causes(problem)
+            causes = causes_of(problem)
             texts = [str(cause) for cause in causes]
             for cause, text in zip(causes, texts, strict=True):
                 if isinstance(cause, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
@@ -398,8 +394,8 @@ class Checkpoints:
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
             if of_files or any(sign in text for sign in DAMAGE for text in texts):
-                raise Damaged(f"{name} is damaged: {_reason(causes[-1])}") from None
-            raise UserError(f"{name} cannot be read: {_reason(causes[-1])}") from None
+                raise Damaged(f"{name} is damaged: {short_reason(causes[-1])}") from None
+            raise UserError(f"{name} cannot be read: {short_reason(causes[-1])}") from None
 
     def close(self) -> None:
         """Wait until the checkpoint that is being written is complete, and close the files."""
@@ -412,61 +408,8 @@ def _validation_loss(metrics: Mapping[str, float]) -> float:
     return metrics["validation_loss"] if "validation_loss" in metrics else metrics["held_out_loss"]
 
 
-def _remove(directory: Path, pattern: str) -> None:
-    """Remove directories, although threads of a failed save may write into them for another moment."""
-    for _ in range(50):
-        found = list(directory.glob(pattern))
-        if not found:
-            return
-        for path in found:
-            shutil.rmtree(path, ignore_errors=True)
-        time.sleep(0.1)
-
-
 def _raise(problem: Exception) -> None:
     raise problem
-
-
-def _reason(problem: BaseException) -> str:
-    """The reason of a failure in one short line."""
-    for known in ("No space left on device", "Disk quota exceeded", "File too large"):
-        if known in str(problem):
-            return known.lower()
-    line = first_line(problem)
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} ..."
-
-
-def _causes(problem: BaseException) -> list[BaseException]:
-    """``problem`` and what it was raised from, the first cause last."""
-    found = [problem]
-    while (before := found[-1].__cause__ or found[-1].__context__) is not None and before not in found:
-        found.append(before)
-    return found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the pages that Orbax's tasks and TensorStore's threads print about a failure from the terminal."""
-    printed, hook = io.StringIO(), sys.unraisablehook
-    logging.getLogger("asyncio").addFilter(
-        _is_no_lost_task
-    )  # for good: tasks report whenever they are removed
-    sys.unraisablehook = lambda _: None
-    try:
-        with contextlib.redirect_stderr(printed):
-            try:
-                yield
-            except Exception:
-                gc.collect()
-                time.sleep(0.5)  # until the threads have called back into an event loop that is closed
-                raise
-        sys.stderr.write(printed.getvalue())  # nothing has failed
-    finally:
-        sys.unraisablehook = hook
-
-
-def _is_no_lost_task(record: logging.LogRecord) -> bool:
-    return "exception was never retrieved" not in record.getMessage()
 
 
 def numbered(directory: Path) -> list[int]:

@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xltjax
-from xltjax import chat
-from xltjax.chat import ChatConfig, Dialog
+from xltjax.chat.__main__ import COMMAND
+from xltjax.chat.dialog import Dialog
+from xltjax.chat.settings import ChatConfig
 from xltjax.common.cli import execute
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Message
@@ -39,7 +40,7 @@ def talk(
     data = text if isinstance(text, bytes) else text.encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
     with pytest.raises(SystemExit) as ended:
-        execute(chat.COMMAND, flags)
+        execute(COMMAND, flags)
     assert isinstance(ended.value.code, int)
     return ended.value.code, *capsys.readouterr()
 

@@ -8,18 +8,14 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 from jax.sharding import Mesh
-from rich.console import Console
-from rich.table import Table
 
 from xltjax import miniature
 from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
-from xltjax.common.files import read_jsonl
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.signals import StopSignal
 from xltjax.converters.hf_config import llama_config, read_hf_config
@@ -38,8 +34,8 @@ from xltjax.data.reading.files import find_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
+from xltjax.train.sweep import generation, print_next, print_sweep
 from xltjax.training.config import TrainConfig
-from xltjax.training.metrics import Ends
 from xltjax.training.plan import checkpoint_bytes, passes, print_plan, warn_of_many, with_steps
 from xltjax.training.preflight import check_continues, check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
@@ -237,63 +233,6 @@ def _show_example(config: TrainConfig) -> None:
     show_example(config, tokenizer)
 
 
-def _print_sweep(config: TrainConfig) -> None:
-    """Print how the runs of a sweep have ended, as far as they have come."""
-    table = Table("rate", "updates", "final loss", "validation loss", "lowest (at)", "language")
-    for each in config.runs():
-        run = Run(each.out)
-        ends = Ends.of(run.metrics)
-        if ends is None:
-            continue
-        lowest = f"{ends.lowest[0]:.4f} ({ends.lowest[1]})" if ends.lowest else "-"
-        validation = "-" if ends.validation_loss is None else f"{ends.validation_loss:.4f}"
-        table.add_row(
-            f"{each.learning_rate:g}", str(ends.step), f"{ends.loss:.4f}", validation, lowest, _language(run)
-        )
-    Console().print(table)
-
-
-def _language(run: Run) -> str:
-    """How many of the newest sample answers are in the language of their prompt.
-
-    It needs the [eval] extra, which is not installed everywhere that models are trained.
-    """
-    if not run.samples_file.is_file():
-        return "-"
-    try:
-        from xltjax.eval.language import language_correct, load_identifier
-        from xltjax.eval.scores import Unavailable
-    except ImportError:
-        return "needs 'xltjax[eval]'"
-    identifier = load_identifier(None)
-    if isinstance(identifier, Unavailable):
-        return "needs 'xltjax[eval]'"
-    rows = read_jsonl(run.samples_file)
-    newest = [row for row in rows if row["step"] == rows[-1]["step"]]
-    right = [
-        language_correct(row["id"], row["response"], row["language"], identifier).value
-        for row in newest
-        if row["language"] in identifier.languages
-    ]
-    undecided = len(newest) - right.count(1) - right.count(0)
-    return f"{right.count(1)} of {len(newest)} right" + (f", {undecided} undecided" if undecided else "")
-
-
-def _generation(out: str, prompts: str) -> str:
-    """The command that asks a model; ``out`` as a shell reads it."""
-    return f"python -m xltjax.generate --model {out} --prompts {prompts} --out {out}/responses.jsonl"
-
-
-def _print_next(runs: Sequence[Path], prompts: str) -> None:
-    """Print the commands that answer and score with each model of a sweep, and choose among them."""
-    places = " ".join(shlex.quote(str(run)) for run in runs)
-    answers = " ".join(shlex.quote(f"{run}/responses.jsonl") for run in runs)
-    scores = shlex.quote(f"{runs[0].parent}/scores")
-    command = _generation('"$run"', prompts)
-    print(f"next:    for run in {places}; do {command}; done")
-    print(f"then:    python -m xltjax.eval surface {answers} --out {scores}")
-
-
 def run(config: TrainConfig) -> None:
     """Train, and say what comes next; or print what ``--plan`` and ``--show-example`` ask for."""
     cache_compilations()
@@ -308,19 +247,19 @@ def run(config: TrainConfig) -> None:
         complete = fit(config, stop)
     except NotFiniteLossError:
         if config.learning_rates and is_first():
-            _print_sweep(config)
+            print_sweep(config)
         raise
     if is_first():
         prompts = miniature.NAME if config.model == miniature.NAME else "xlt113"
         prompts = shlex.quote(config.sample_prompts) if config.sample_every else prompts
         if config.learning_rates:
-            _print_sweep(config)
+            print_sweep(config)
         for out in complete:
             print(f"trained: {out}")
             if not config.learning_rates:
-                print(f"next:    {_generation(shlex.quote(str(out)), prompts)}")
+                print(f"next:    {generation(shlex.quote(str(out)), prompts)}")
         if config.learning_rates and len(complete) == len(config.runs()):
-            _print_next(complete, prompts)
+            print_next(complete, prompts)
     if len(complete) < len(config.runs()):
         # The signal may have reached another process of this run.
         sys.exit(128 + (stop.number or signal.SIGTERM))

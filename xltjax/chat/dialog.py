@@ -1,28 +1,21 @@
-"""A conversation with a model on the terminal. ``python -m xltjax.chat``."""
+"""A conversation that grows by questions and answers, and the loop that reads and shows them."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
 
-from xltjax.common import cli
+from xltjax.api import Model, open_model
+from xltjax.chat.settings import ChatConfig
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.settings import setting
-from xltjax.common.signals import Stopped, StopSignal, importing
+from xltjax.common.signals import Stopped, StopSignal
 from xltjax.data.conversations import Message, half_surrogate
 from xltjax.data.model_files import end_ids
-from xltjax.data.templates import parse_date
-from xltjax.generate.settings import GenerateConfig
-from xltjax.inference.sampling_params import SamplingParams
-
-if TYPE_CHECKING:
-    from xltjax.api import Model
+from xltjax.inference.engine import Engine
+from xltjax.mesh import batch_size, cache_compilations
 
 log = logging.getLogger("xltjax")
 
@@ -30,51 +23,6 @@ HELP = (
     "/reset begins anew, /system TEXT sets the system prompt, Ctrl-C stops an answer, Ctrl-D or /exit leaves"
 )
 COMMANDS = ("/reset", "/system", "/help", "/exit")
-
-
-def _as_in_generate(name: str) -> Any:
-    """The setting of ``generate`` with this name."""
-    field = next(field for field in dataclasses.fields(GenerateConfig) if field.name == name)
-    return dataclasses.field(default=field.default, metadata=field.metadata)
-
-
-@dataclass(frozen=True)
-class ChatConfig:
-    """The settings of ``generate`` that a conversation has too."""
-
-    model: str = _as_in_generate("model")
-    base: str = _as_in_generate("base")
-    adapter: str = setting("", "LoRA adapter of the model (PEFT or a run).")
-    system: str = setting("", "System prompt with which the conversation begins.")
-    max_new_tokens: int = _as_in_generate("max_new_tokens")
-    repetition_penalty: float = _as_in_generate("repetition_penalty")
-    temperature: float = _as_in_generate("temperature")
-    top_k: int = _as_in_generate("top_k")
-    top_p: float = _as_in_generate("top_p")
-    seed: int = setting(0, "Seed of the sampling; with it, the draws follow from the number of the answer.")
-    mesh: str = setting("1x1", "Devices as DxT: matrices over T; a conversation uses only a part of D.")
-    dtype: Literal["bfloat16", "float32"] = _as_in_generate("dtype")
-    template: str = _as_in_generate("template")
-    template_date: str = _as_in_generate("template_date")
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work.
-
-        Raises:
-            UserError: naming the setting and what it accepts.
-        """
-        if self.max_new_tokens < 1:
-            raise UserError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        self.sampling()
-        parse_date(self.template_date)
-
-    def sampling(self) -> SamplingParams:
-        """How tokens are chosen.
-
-        Raises:
-            UserError: for a value that cannot work.
-        """
-        return SamplingParams(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
 
 
 class Dialog:
@@ -90,9 +38,6 @@ class Dialog:
         Raises:
             UserError: when the answers leave no room for questions, or the template has no system prompt.
         """
-        from xltjax.inference.engine import Engine  # with JAX, as below, which --help does not need
-        from xltjax.mesh import batch_size
-
         self._tokenizer, self._most = model.tokenizer, config.max_new_tokens
         self._positions = model.llama.config.max_positions
         if self._most >= self._positions:
@@ -251,13 +196,12 @@ def piped_lines() -> Iterator[str]:
             raise UserError(f"line {number} of the standard input is not UTF-8 text") from None
 
 
-def _command(config: ChatConfig) -> None:
-    with importing():
-        from xltjax.api import open_model
-        from xltjax.mesh import cache_compilations
+def run(config: ChatConfig) -> None:
+    """Load the model, and talk until the standard input ends.
 
-    if not config.model:
-        raise UserError("--model is missing: a Hugging Face directory or id, a run, or 'miniature'")
+    Raises:
+        UserError: for a model that cannot be used, or text that is not UTF-8 in a pipe.
+    """
     cache_compilations()
     model = open_model(
         config.model, adapter=config.adapter or None, mesh=config.mesh, dtype=config.dtype,
@@ -268,20 +212,3 @@ def _command(config: ChatConfig) -> None:
     if terminal:
         log.info("%s with the chat template %s: %s", config.model, model.tokenizer.template, HELP)
     converse(dialog, typed_lines() if terminal else piped_lines(), terminal=terminal)
-
-
-COMMAND = cli.command(
-    ChatConfig,
-    _command,
-    name="chat",
-    help="Talk to a model on the terminal, with the settings of generate.",
-)
-
-
-def main() -> None:
-    """Entry point of ``python -m xltjax.chat``."""
-    cli.execute(COMMAND, program="python -m xltjax.chat")
-
-
-if __name__ == "__main__":
-    main()
