@@ -181,7 +181,8 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: xltjax.load(base, adapter=base), "adapter directory .* holds no adapter_config"),
     "a file for a directory": (lambda m, base, data, out: m.save_hf(data), "is a file; give a directory"),
     "no directory": (lambda m, base, data, out: m.save_hf(None), "directory is not a path but NoneType"),
-    "rows for data": (lambda m, base, data, out: xltjax.fit(base, [{"a": 1}], out), r"data\[0\] is not a path but dict"),
+    "rows for data": (
+        lambda m, base, data, out: xltjax.fit(base, [{"a": 1}], out), r"data\[0\] is not a path but dict"),
     "an update that the mesh does not divide": (
         lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT), "use tokens_per_batch= 128"),
     "a number for responses": (
