@@ -60,7 +60,7 @@ def run(config: CollectSettings) -> None:
     criteria = load_rubric(config.criteria, preset="xlt", language="en").criteria
     scales = {each.name: range(each.lowest, each.highest + 1) for each in criteria}
     key = read_key(Path(config.key))
-    found = merge((read_export(Path(name), scales) for name in config.files), key)
+    found = merge((read_export(Path(name), scales, key) for name in config.files), key)
     rated = {name for record in found.records.values() for name in record.scores}
     if not rated:
         raise UserError(f"{', '.join(config.files)}: nothing is rated yet")

@@ -15,7 +15,9 @@ from helpers.rated import CRITERIA, SCALES, key_rows, records, score_of, write_s
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_jsonl
 from xltjax.eval.people.collect import COMMAND
-from xltjax.eval.people.schema import CANNOT_JUDGE, Record, csv_export, json_export, read_sheet_export
+from xltjax.eval.people.schema import CANNOT_JUDGE, Record, json_export
+from xltjax.eval.people.spreadsheet import csv_export
+from xltjax.eval.people.tools import read_export
 
 
 def collect(*arguments: object) -> str:
@@ -78,7 +80,7 @@ def test_both_forms_give_back_what_was_rated(tmp_path: Path) -> None:
     for name, write in {"a.json": json_export, "a.csv": csv_export}.items():
         with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
             file.write(write(found, CRITERIA))
-        assert read_sheet_export(tmp_path / name, SCALES).records == tuple(found)
+        assert read_export(tmp_path / name, SCALES).records == tuple(found)
 
 
 def test_a_half_done_sheet_and_one_that_is_missing_are_reported_by_name(tmp_path: Path) -> None:
