@@ -52,9 +52,15 @@ def csv_export(records: Sequence[Record], criteria: Sequence[str]) -> str:
         spans = json.dumps([vars(span) for span in record.spans], ensure_ascii=False) if record.spans else ""
         scores = [record.scores.get(name, "") for name in criteria]
         head = [SCHEMA, record.sheet, record.language, record.annotator, record.item, record.order]
-        comment = f"'{record.comment}" if _FORMULA.match(record.comment) else record.comment
-        writer.writerow([*head, *scores, comment, spans, record.seconds, check_of(record, criteria)])
+        writer.writerow(
+            [*head, *scores, no_formula(record.comment), spans, record.seconds, check_of(record, criteria)]
+        )
     return file.getvalue()
+
+
+def no_formula(text: str) -> str:
+    """The text with an apostrophe before what a spreadsheet would compute, or take for such an apostrophe."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def read_file(path: Path) -> str:

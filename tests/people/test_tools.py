@@ -33,12 +33,17 @@ def written(path: Path, document: Any) -> Path:
 def test_label_studio_gives_back_what_was_rated(tmp_path: Path) -> None:
     tasks: list[dict[str, Any]] = label_studio_tasks(ITEMS, sheet="s", language="fr")
     config = ET.fromstring(label_studio_config(SCALES, {"fluency": {0: 'bad "<'}}))
-    assert {each.get("name") for each in config.iter("Choices")} == set(CRITERIA)
+    assert {each.get("name") for each in config.iter("Choices")} == {f"score_{name}" for name in CRITERIA}
     labels = {each.get("value") for each in config.iter("Label")}
     assert f"{SPAN.severity} {SPAN.criterion}" in labels
     assert "secret" not in json.dumps(tasks)
     choices = [
-        {"from_name": name, "to_name": "answer", "type": "choices", "value": {"choices": [str(score)]}}
+        {
+            "from_name": f"score_{name}",
+            "to_name": "answer",
+            "type": "choices",
+            "value": {"choices": [str(score)]},
+        }
         for name, score in SCORES.items()
     ]
     span = {"from_name": "spans", "to_name": "answer", "type": "labels",
@@ -53,7 +58,7 @@ def test_label_studio_gives_back_what_was_rated(tmp_path: Path) -> None:
     assert (record.scores, record.comment, record.spans) == (SCORES, "bon", (SPAN,))
     assert (record.annotator, record.seconds) == ("a@b", 3.25)
     small = {**tasks[0]["data"], "id": 1, "annotator": 7, "lead_time": 3.25, "comment": "bon",
-             "spans": [span["value"]], **{name: str(score) for name, score in SCORES.items()}}  # fmt: skip
+             "spans": [span["value"]], **{f"score_{name}": str(score) for name, score in SCORES.items()}}  # fmt: skip
     (again,) = read_export(written(tmp_path / "min.json", [small]), SCALES).records
     assert (again.scores, again.comment, again.spans, again.item) == (SCORES, "bon", (SPAN,), "i1")
 
