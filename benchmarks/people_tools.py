@@ -47,7 +47,8 @@ ANSWERS = (
 WORD = "error"  # is marked
 COMMENT = "à « lire »\n=1+1 \U0001f600 <b>"
 RANGE = """(word) => {
-  const walker = document.createTreeWalker(document.querySelector('[class*=richtext]'), NodeFilter.SHOW_TEXT);
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT, (node) =>
+    node.parentElement.closest('[class*=richtext]') ? NodeFilter.FILTER_ACCEPT : NodeFilter.FILTER_SKIP);
   for (let node; (node = walker.nextNode());) {
     const at = node.data.indexOf(word);
     if (at < 0) continue;
@@ -130,7 +131,7 @@ def _served(command: Sequence[str], url: str, log: Path, **environment: str) -> 
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment})
         try:
-            for _ in range(300):
+            for _ in range(1200):  # Label Studio makes its database first
                 with contextlib.suppress(requests.ConnectionError):
                     if requests.get(url, timeout=5).ok:
                         break
@@ -154,7 +155,7 @@ def _label_studio(tool: Path, items: Sequence[Item], page: Page, folder: Path) -
     base, word = f"http://localhost:{_port()}", secrets.token_hex(20)
     command = [str(tool), "start", "--no-browser", "--port", base.rpartition(":")[2], "--username", "a@example.org",
                "--password", word, "--data-dir", str(folder)]  # fmt: skip
-    quiet = {"LATEST_VERSION_CHECK": "false", "COLLECT_ANALYTICS": "false", "SENTRY_DSN": "",
+    quiet = {"LABEL_STUDIO_BASE_DATA_DIR": str(folder), "LATEST_VERSION_CHECK": "false", "COLLECT_ANALYTICS": "false", "SENTRY_DSN": "",
              "LABEL_STUDIO_USER_TOKEN": word, "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true"}  # fmt: skip
     with _served(command, f"{base}/health", folder / "log", **quiet):
 

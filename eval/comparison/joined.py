@@ -10,6 +10,8 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
+from xltjax.eval.judge.chosen import JudgeChoice, judge_of, mean
+from xltjax.eval.judge.judgments import PREFIX as JUDGE
 from xltjax.eval.scores import ANSWERS, Score, answer_row, read_answers, read_scores
 from xltjax.eval.summary import Unscored
 
@@ -34,6 +36,7 @@ class Joined:
         known_instructions: how many items name their instruction; each of the others counts as one of its own.
         about: item -> model -> the keys of the answer.
         files: the files that were read.
+        judges: by metric of judges, the names of those that scored it; of several, the first one's scores are kept.
     """
 
     models: tuple[str, ...]
@@ -45,6 +48,7 @@ class Joined:
     known_instructions: int
     about: Mapping[str, Mapping[str, Mapping[str, Any]]]
     files: tuple[Path, ...]
+    judges: Mapping[str, tuple[str, ...]]
 
     def languages(self, metric: str) -> list[str]:
         """The languages that have scores of ``metric``, in alphabetical order."""
@@ -118,6 +122,7 @@ def join_scores(
     sources: Iterable[tuple[str, Path]],
     responses: Sequence[Response] = (),
     without: Collection[str] = (),
+    choice: JudgeChoice | None = None,
 ) -> Joined:
     """Read the scores of several models.
 
@@ -126,22 +131,27 @@ def join_scores(
             ``answers.jsonl``, unless ``responses`` say the same.
         responses: the answers themselves.
         without: instructions to leave out.
+        choice: which scores of judges count; by default the mean over the repeats of every judge.
 
     Raises:
         UserError: for files that are not scores, a model that is not named, two scores of one metric for one
-            answer, or models that have no prompt in common.
+            answer, models that have no prompt in common, or a judge that is not there.
     """
-    reader = _Reader(responses, without)
+    choice = choice or JudgeChoice("", None, mean)
+    reader = _Reader(responses, without, choice)
     for name, path in sources:
         reader.read(name, path)
+    choice.check()
     return reader.joined()
 
 
 class _Reader:
     """Collects the scores of files, and then joins them."""
 
-    def __init__(self, responses: Iterable[Response], without: Collection[str]) -> None:
+    def __init__(self, responses: Iterable[Response], without: Collection[str], choice: JudgeChoice) -> None:
         self._without = without
+        self._choice = choice
+        self._judges: dict[str, dict[str, None]] = {}  # by metric
         self._given = {each.key: (answer_row(each), each.language) for each in responses}
         self._model_of: dict[str, set[str]] = {}
         for model, id in self._given:
@@ -161,7 +171,7 @@ class _Reader:
         for model, id in rows:
             models[id] = models.get(id, set()) | {model}
         named = ""
-        for score in read_scores(path):
+        for score in self._choice.scores(read_scores(path)):
             given = score.model or _only_model(score, path, models)
             if name:
                 if named not in ("", given):
@@ -186,6 +196,11 @@ class _Reader:
         model, _ = answer
         self._models.setdefault(model)
         place = (score.metric, model)
+        if score.metric.startswith(JUDGE):
+            judges = self._judges.setdefault(score.metric, {})
+            judges.setdefault(judge_of(score))
+            if judge_of(score) != next(iter(judges)):
+                return
         cell = self._scores.setdefault((score.metric, language), {}).setdefault(model, {})
         if score.id in cell:
             raise UserError(
@@ -225,6 +240,7 @@ class _Reader:
             known,
             about,
             tuple(self.files),
+            {metric: tuple(judges) for metric, judges in self._judges.items()},
         )
 
 
