@@ -155,7 +155,8 @@ def _label_studio(tool: Path, items: Sequence[Item], page: Page, folder: Path) -
     base, word = f"http://localhost:{_port()}", secrets.token_hex(20)
     command = [str(tool), "start", "--no-browser", "--port", base.rpartition(":")[2], "--username", "a@example.org",
                "--password", word, "--data-dir", str(folder)]  # fmt: skip
-    quiet = {"LABEL_STUDIO_BASE_DATA_DIR": str(folder), "LATEST_VERSION_CHECK": "false", "COLLECT_ANALYTICS": "false", "SENTRY_DSN": "",
+    quiet = {"LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+             "LATEST_VERSION_CHECK": "false", "COLLECT_ANALYTICS": "false", "SENTRY_DSN": "",
              "LABEL_STUDIO_USER_TOKEN": word, "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true"}  # fmt: skip
     with _served(command, f"{base}/health", folder / "log", **quiet):
 

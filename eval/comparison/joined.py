@@ -196,12 +196,13 @@ class _Reader:
         model, _ = answer
         self._models.setdefault(model)
         place = (score.metric, model)
+        cell = self._scores.setdefault((score.metric, language), {}).setdefault(model, {})
+        self._languages[answer].add(language)
         if score.metric.startswith(JUDGE):
             judges = self._judges.setdefault(score.metric, {})
             judges.setdefault(judge_of(score))
             if judge_of(score) != next(iter(judges)):
                 return
-        cell = self._scores.setdefault((score.metric, language), {}).setdefault(model, {})
         if score.id in cell:
             raise UserError(
                 f"{path}: {model!r} has two scores of {score.metric} for {score.id!r} (the other is in "
@@ -209,7 +210,6 @@ class _Reader:
             )
         self._origin[place] = path
         cell[score.id] = score.value
-        self._languages[answer].add(language)
         self._unscored.setdefault(place, Unscored()).add(score)
 
     def joined(self) -> Joined:

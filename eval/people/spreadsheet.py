@@ -133,7 +133,9 @@ def read_csv_export(text: str, path: Path, scales: Scales, key: Key) -> Export:
         where = f"line {line}"
         cells = cells[: len(names)] + _without_empty_end(cells[len(names) :])
         if len(cells) != len(names):
-            raise UserError(f"{path}, {where}: {len(cells)} cells for {len(names)} columns; {AGAIN}")
+            raise UserError(
+                f"{path}, {where}: {len(cells)} cells for {len(names)} columns; the file may have been cut, {AGAIN}"
+            )
         row = dict(zip(names, cells, strict=True))
         check_schema(_number(row["schema"]), path)
         given = row["sheet"], row["item"]
