@@ -24,7 +24,17 @@ from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.judge.chosen import JudgeChoice
-from xltjax.eval.raters import Key, Raters, Ratings, Subject, read_ratings, scores_file, subjects_of
+from xltjax.eval.raters import (
+    PEOPLE,
+    Key,
+    Raters,
+    Ratings,
+    Subject,
+    pooled,
+    read_ratings,
+    scores_file,
+    subjects_of,
+)
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
 from xltjax.eval.stats.mean_ratings import mean_ratings
@@ -128,7 +138,7 @@ def run(config: AgreementSettings) -> None:
     if not any(row.agreement.n for row in rows):
         raise UserError("; ".join(silent) or _nothing_in_common(raters, metrics))
 
-    means = list(_mean_rows(rows, read, subjects, config))
+    means = list(_mean_rows(read, metrics, subjects, config))
     left_out = _left_out(raters, read.unscored, metrics)
     _print(rows, config.level, "\n".join([*(f"{line}." for line in silent), left_out]))
     document = {
@@ -148,6 +158,7 @@ def run(config: AgreementSettings) -> None:
         file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
         write_table(out / "means", means, MEAN_COLUMNS, ".4f", MEAN_NOTE)
         write_table(out / "confusion", _confusion_rows(rows), CONFUSION_COLUMNS, ".4f", CONFUSION_NOTE)
+    print(printable(f"agreement.json, means.md (mean ratings by model) and confusion.md: {out}"))
 
 
 COMMAND = command(
@@ -312,30 +323,40 @@ MEAN_NOTE = (
 
 
 def _mean_rows(
-    rows: Iterable[Row], read: Raters, subjects: Mapping[Key, Subject], config: AgreementSettings
+    read: Raters, metrics: Sequence[str], subjects: Mapping[Key, Subject], config: AgreementSettings
 ) -> Iterator[dict[str, Any]]:
-    """For each pair of raters, metric and language: the means over all models and of each, Figure 5 of the paper."""
+    """For each pair of raters, metric and language: the means over all models and of each, Figure 5 of the paper.
+
+    Several annotators are also one rater, with the mean of their ratings, against each of the others.
+    """
     tasks = {subject.unit: subject.task for subject in subjects.values()}
     resamples = resample(tasks, tasks, draws=config.draws, seed=config.seed)
     cluster = {item: subject.unit for item, subject in subjects.items()}
-    for row in rows:
-        if len(row.raters) != 2 or not set(row.raters) <= read.raters.keys():
-            continue
+    raters = dict(read.raters)
+    pairs = list(itertools.combinations(raters, 2))
+    if len(read.people) > 1 and PEOPLE not in raters:
+        raters[PEOPLE] = pooled([read.raters[name] for name in read.people])
+        pairs += [(PEOPLE, name) for name in read.raters if name not in read.people]
+    languages = sorted({subject.language for subject in subjects.values()} - {""})
+    models = sorted({subject.model for subject in subjects.values()} - {""})
+    for metric, pair, language, model in itertools.product(
+        metrics,
+        pairs,
+        ["", *(languages if len(languages) > 1 else ())],
+        ["", *(models if len(models) > 1 else ())],
+    ):
         cells = [
             {
                 item: value
-                for item, value in read.raters[name].get(row.metric, {}).items()
-                if row.language in ("", subjects[item].language)
+                for item, value in raters[name].get(metric, {}).items()
+                if language in ("", subjects[item].language) and model in ("", subjects[item].model)
             }
-            for name in row.raters
+            for name in pair
         ]
-        models = sorted({subjects[item].model for cell in cells for item in cell} - {""})
-        for model in ["", *(models if len(models) > 1 else ())]:
-            own = [{k: v for k, v in cell.items() if model in ("", subjects[k].model)} for cell in cells]
-            found = mean_ratings(*own, resamples, cluster=cluster, level=config.level)
-            if found["n"]:
-                place = (row.metric, row.language or "all", model or "all", *row.raters)
-                yield {**dict(zip(MEAN_COLUMNS, place, strict=False)), **found}
+        found = mean_ratings(*cells, resamples, cluster=cluster, level=config.level)
+        if found["n"]:
+            place = (metric, language or "all", model or "all", *pair)
+            yield {**dict(zip(MEAN_COLUMNS, place, strict=False)), **found}
 
 
 CONFUSION_COLUMNS = ("metric", "language", "first_rater", "second_rater", "first", "second", "count", "share")

@@ -17,6 +17,7 @@ from xltjax.eval.people.raters import RATINGS, is_ratings, metrics_of, read_peop
 from xltjax.eval.scores import Score, read_scores
 from xltjax.eval.summary import Unscored
 
+PEOPLE = "people"  # all annotators together
 Key = tuple[str, str]  # the model and the id of a response
 Ratings = Mapping[str, Mapping[Key, float | None]]  # by metric and response; None is no score
 
@@ -40,6 +41,7 @@ class Raters:
     again: dict[str, Ratings]
     unscored: list[dict[str, Any]]
     about: dict[Key, Mapping[str, Any]]
+    people: tuple[str, ...] = ()  # which of the raters are annotators
 
 
 def read_ratings(
@@ -77,11 +79,13 @@ def read_ratings(
     metrics = metrics_of(list(files.values()))
     again: dict[str, list[Score]] = {}
     about: dict[Key, Mapping[str, Any]] = {}
+    annotators: list[str] = []
     for path in people:
         found = read_people(path, metrics)
         for rater, scores in found.scores.items():
             name = f"{rater} ({names[paths.index(path)]})" if len(people) > 1 or rater in files else rater
             origin[name] = path
+            annotators.append(name)
             files[name], rows = _counted(scores, name)
             unscored += rows
             if rater in found.again:
@@ -103,6 +107,7 @@ def read_ratings(
         {name: _ratings(origin[name], scores, models) for name, scores in again.items()},
         unscored,
         about,
+        tuple(annotators),
     )
 
 
@@ -143,6 +148,20 @@ def _ratings(path: Path, scores: Iterable[Score], models: Mapping[str, set[str]]
     if not ratings:
         raise UserError(f"{path} holds no scores")
     return ratings
+
+
+def pooled(raters: Sequence[Ratings]) -> Ratings:
+    """One rater with the mean of what several say about an answer."""
+    values: dict[str, dict[Key, list[float]]] = {}
+    for ratings in raters:
+        for metric, cell in ratings.items():
+            for item, value in cell.items():
+                if value is not None:
+                    values.setdefault(metric, {}).setdefault(item, []).append(value)
+    return {
+        metric: {item: statistics.fmean(given) for item, given in cell.items()}
+        for metric, cell in values.items()
+    }
 
 
 def scores_file(path: Path) -> Path:
