@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Joined:
     known_instructions: int
     about: Mapping[str, Mapping[str, Mapping[str, Any]]]
     files: tuple[Path, ...]
-    judges: Mapping[str, tuple[str, ...]]
+    judges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def languages(self, metric: str) -> list[str]:
         """The languages that have scores of ``metric``, in alphabetical order."""
