@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from xltjax.eval.agreement import COMMAND
 from xltjax.eval.people import collect
+from xltjax.eval.stats.intervals import resample
+from xltjax.eval.stats.mean_ratings import mean_ratings
 
 
 def test_people_are_compared_with_a_judge_each_other_and_themselves(tmp_path: Path) -> None:
@@ -47,3 +50,35 @@ def test_people_are_compared_with_a_judge_each_other_and_themselves(tmp_path: Pa
     assert (again["n"], again["exact"]["estimate"]) == (2, 1.0)
     confusion = (tmp_path / "out/confusion.csv").read_text(encoding="utf-8")
     assert confusion.startswith("metric,language,first_rater,second_rater,first,second,count,share")
+    with (tmp_path / "out/means.csv").open(encoding="utf-8", newline="") as file:
+        means = {
+            (row["first_rater"], row["second_rater"], row["language"], row["model"]): row
+            for row in csv.DictReader(file)
+        }
+    # All annotators together, and each of them, beside the judge: Figure 5 of the paper.
+    both = {(r["model"], r["id"]): [] for r in key_rows()}
+    for row in key_rows():
+        if not row["repeat_of"]:
+            both[row["model"], row["id"]].append(score_of(row, "helpfulness"))
+    for model in "AB":
+        items = [item for item in both if item[0] == model and item[1].endswith("fr")]
+        row = means["people", "judge", "fr", model]
+        first = sum(sum(both[item]) / 2 for item in items) / len(items)
+        second = sum(judged[item] for item in items) / len(items)
+        assert (int(row["n"]), float(row["first"])) == (4, pytest.approx(first, abs=1e-4))
+        assert float(row["second"]) == pytest.approx(second, abs=1e-4)
+        assert float(row["difference"]) == pytest.approx(second - first, abs=1e-4)
+        assert float(row["difference_low"]) <= float(row["difference"]) <= float(row["difference_high"])
+    assert ("annotator 2", "judge", "all", "all") in means
+    assert not [names for names in means if "again" in names[1]]
+
+
+def test_mean_ratings_are_over_the_answers_that_both_rated() -> None:
+    first = {"a": 2.0, "b": 0.0, "c": None, "d": 1.0}
+    second = {"a": 1.0, "b": 1.0, "c": 2.0, "e": 2.0}
+    row = mean_ratings(first, second, resample("abcde", draws=50))
+    assert (row["n"], row["first"], row["second"], row["difference"]) == (2, 1.0, 1.0, 0.0)
+    assert (row["difference_low"], row["difference_high"]) == (-1.0, 1.0)
+    nothing = mean_ratings({"a": 1.0}, {"b": 1.0}, resample("ab", draws=5))
+    assert nothing["n"] == 0
+    assert nothing["difference"] is nothing["first_low"] is None
