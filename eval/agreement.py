@@ -1,8 +1,9 @@
 """``python -m xltjax.eval agreement``: how far judges, annotators and programs agree on the same answers.
 
-Each ``scores.jsonl`` is one rater. Scores are joined by response and metric, so a person may have rated only a
-sample. What a rater could not score (its state is not ``ok``) is missing and never a rating; the table shows the
-share of answers with two ratings, and says which were left out and why.
+Each ``scores.jsonl`` is one rater, and so is each of several judges in it and each annotator of a ``ratings.jsonl``.
+Scores are joined by response and metric, so a person may have rated only a sample. What a rater could not score (its
+state is not ``ok``) is missing and never a rating; the table shows the share of answers with two ratings, and says
+which were left out and why.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers.rated import key_rows, score_of, write_sheets
@@ -14,8 +16,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from xltjax.eval.agreement import COMMAND
 from xltjax.eval.people import collect
+from xltjax.eval.stats.coefficients import agreement
 from xltjax.eval.stats.intervals import resample
 from xltjax.eval.stats.mean_ratings import mean_ratings
+from xltjax.eval.stats.power import minimal_detectable_difference
 
 
 def test_people_are_compared_with_a_judge_each_other_and_themselves(tmp_path: Path) -> None:
@@ -82,3 +86,40 @@ def test_mean_ratings_are_over_the_answers_that_both_rated() -> None:
     nothing = mean_ratings({"a": 1.0}, {"b": 1.0}, resample("ab", draws=5))
     assert nothing["n"] == 0
     assert nothing["difference"] is nothing["first_low"] is None
+
+
+def test_the_guide_says_what_so_many_instructions_show() -> None:
+    guide = (Path(__file__).parents[2] / "docs/people.md").read_text(encoding="utf-8")
+    rows = [
+        list(map(float, found))
+        for found in re.findall(r"^\| ([0-9.]+) \| (\S+) \| (\S+) \| (\S+) \|$", guide, re.M)
+    ]
+    detected = {int(row[0]): row[1:] for row in rows if row[0] > 2}
+    needed = {row[0]: row[1:] for row in rows if row[0] <= 2}
+    assert (len(detected), len(needed)) == (5, 4)
+    for n, differences in detected.items():
+        found = [minimal_detectable_difference(sd, n) or 0 for sd in (0.5, 0.7, 0.9)]
+        assert [round(each, 2) for each in found] == differences
+    for difference, numbers in needed.items():
+        for sd, n in zip((0.5, 0.7, 0.9), map(int, numbers), strict=True):
+            one_less, enough = (minimal_detectable_difference(sd, each) or 0 for each in (n - 1, n))
+            assert enough <= difference < one_less
+
+
+def test_the_guide_says_how_wide_the_intervals_of_agreement_are() -> None:
+    rng = np.random.default_rng(0)
+    widths: dict[str, list[float]] = {"kappa": [], "ac2": [], "mean_difference": []}
+    resamples = resample(map(str, range(30)), draws=500)
+    for _ in range(10):
+        base = rng.normal(1.3, 0.5, (30, 1))
+        first = np.clip(np.round(base + rng.normal(0, 0.6, (30, 7))), 0, 2)
+        second = np.clip(first + rng.choice([0, 0, 0, 1, -1], (30, 7)), 0, 2)
+        cells = [{(i, j): float(v) for (i, j), v in np.ndenumerate(each)} for each in (first, second)]
+        found = agreement(
+            cells, resamples, scale=(0, 1, 2), cluster={item: str(item[0]) for item in cells[0]}
+        )
+        for name, values in widths.items():
+            interval = getattr(found, name)
+            values.append((interval.high - interval.low) / 2)
+    guide = {"kappa": 0.07, "ac2": 0.05, "mean_difference": 0.08}
+    assert {name: np.mean(values) for name, values in widths.items()} == pytest.approx(guide, abs=0.01)
