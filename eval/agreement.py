@@ -346,15 +346,15 @@ def _mean_rows(
         ["", *(languages if len(languages) > 1 else ())],
         ["", *(models if len(models) > 1 else ())],
     ):
-        cells = [
+        first, second = (
             {
                 item: value
                 for item, value in raters[name].get(metric, {}).items()
                 if language in ("", subjects[item].language) and model in ("", subjects[item].model)
             }
             for name in pair
-        ]
-        found = mean_ratings(*cells, resamples, cluster=cluster, level=config.level)
+        )
+        found = mean_ratings(first, second, resamples, cluster=cluster, level=config.level)
         if found["n"]:
             place = (metric, language or "all", model or "all", *pair)
             yield {**dict(zip(MEAN_COLUMNS, place, strict=False)), **found}

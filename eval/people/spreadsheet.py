@@ -69,16 +69,16 @@ def read_file(path: Path) -> str:
     Raises:
         UserError: when it is missing, is not text, or is an Excel file.
     """
-    with open_text(path, newline="") as file:  # a comment keeps its line ends
-        start = file.buffer.peek(4)[:4] if isinstance(file, io.TextIOWrapper) else b""  # type: ignore[attr-defined]
-        if start.startswith(b"PK"):
+    with open_text(path) as file:
+        data = file.buffer.read()  # a comment keeps its line ends
+        if data.startswith(b"PK"):
             raise UserError(
                 f"{path} is an Excel file or an archive; save the table as CSV (UTF-8), or unpack it"
             )
-        if not start.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return file.read().removeprefix("\ufeff")
+        if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return data.decode("utf-8-sig")
         try:
-            return file.buffer.read().decode("utf-16")
+            return data.decode("utf-16")
         except UnicodeDecodeError:
             raise UserError(f"{path} is not whole UTF-16 text; copy it again, or save it as UTF-8") from None
 

@@ -140,8 +140,8 @@ def _means(context: Context, judgments: Judgments, judges: list[str]) -> list[di
     for (first, second), criterion, (system, own) in itertools.product(
         itertools.combinations(judges, 2), judgments.criteria.values(), systems.items()
     ):
-        cells = [judgments.cell(judge, criterion.name, own) for judge in (first, second)]
-        found = mean_ratings(*cells, resamples, cluster=cluster)
+        a, b = (judgments.cell(judge, criterion.name, own) for judge in (first, second))
+        found = mean_ratings(a, b, resamples, cluster=cluster)
         if found["n"]:
             names = {"first": "mean_first", "second": "mean_second"}
             values = {
