@@ -12,6 +12,7 @@ from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.eval.judge.chosen import JudgeChoice, judge_of, mean
 from xltjax.eval.judge.judgments import PREFIX as JUDGE
+from xltjax.eval.people.raters import RATINGS, is_ratings, mean_scores
 from xltjax.eval.scores import ANSWERS, Score, answer_row, read_answers, read_scores
 from xltjax.eval.summary import Unscored
 
@@ -98,6 +99,8 @@ def _text(value: Any) -> str:
 def find_scores(source: str) -> tuple[str, Path]:
     """The name of a model (empty when it is not given) and the scores that ``[NAME=]PATH`` stands for.
 
+    These are a ``scores.jsonl``, or the ``ratings.jsonl`` of people.
+
     Raises:
         UserError: when there are no scores.
     """
@@ -111,6 +114,8 @@ def find_scores(source: str) -> tuple[str, Path]:
         )
     if not path.is_dir():
         return name, path
+    if not (path / "scores.jsonl").is_file() and (path / RATINGS).is_file():
+        return name, path / RATINGS
     if not (path / "scores.jsonl").is_file():
         below = sorted(each.parent for each in path.glob("*/scores.jsonl"))
         hint = f"did you mean {below[0]}?" if below else "run an evaluator with --out there first"
@@ -127,8 +132,8 @@ def join_scores(
     """Read the scores of several models.
 
     Args:
-        sources: files of scores, each with the name of its one model, or with an empty name. Beside the scores lies
-            ``answers.jsonl``, unless ``responses`` say the same.
+        sources: files of scores, or of ratings of people, of which the mean counts, each with the name of its one
+            model, or with an empty name. Beside scores lies ``answers.jsonl``, unless ``responses`` say the same.
         responses: the answers themselves.
         without: instructions to leave out.
         choice: which scores of judges count; by default the mean over the repeats of every judge.
@@ -167,11 +172,14 @@ class _Reader:
     def read(self, name: str, path: Path) -> None:
         beside = path.parent / ANSWERS
         rows = {(row["model"], row["id"]): row for row in read_answers(beside)} if beside.is_file() else {}
+        scores: Iterable[Score] = read_scores(path)
+        if is_ratings(path):
+            scores, rows = mean_scores(path)
         models = dict(self._model_of)
         for model, id in rows:
             models[id] = models.get(id, set()) | {model}
         named = ""
-        for score in self._choice.scores(read_scores(path)):
+        for score in self._choice.scores(scores):
             given = score.model or _only_model(score, path, models)
             if name:
                 if named not in ("", given):

@@ -21,19 +21,18 @@ from xltjax.eval.judge.rubrics import Criterion, load_rubric
 from xltjax.eval.people.merging import (
     DISAGREEMENTS,
     DISAGREEMENTS_NOTE,
-    PREFIX,
     disagreement_rows,
     merge,
     missing_notes,
     rating_rows,
     read_key,
 )
+from xltjax.eval.people.raters import PREFIX, RATINGS, REPEATS
 from xltjax.eval.people.spreadsheet import no_formula
 from xltjax.eval.people.tools import read_export
 from xltjax.eval.scores import Score
 from xltjax.eval.table_files import printable, write_table
 
-RATINGS, REPEATS = "ratings.jsonl", "repeats.jsonl"
 RECORD = "collect.json"  # what was collected, and the mark of a directory of ours
 KEY = "key.jsonl"
 PEOPLE = "people"  # the name of all annotators together in the tables

@@ -10,10 +10,10 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import iterate_jsonl
+from xltjax.eval.people.raters import PREFIX
 from xltjax.eval.people.schema import CANNOT_JUDGE, Export, Record
 from xltjax.eval.people.spreadsheet import Key
 
-PREFIX = "people/"  # of the criteria in ratings.jsonl
 NOT_RATED = "failed:not_rated"
 _FIELDS = {
     "sheet": str, "annotator": int, "language": str, "item": str, "order": int, "model": str, "id": str,

@@ -15,6 +15,7 @@ from helpers.scored import write_lines
 from sklearn.metrics import cohen_kappa_score
 
 from xltjax.eval.agreement import COMMAND
+from xltjax.eval.comparison.command import COMMAND as COMPARE
 from xltjax.eval.people import collect
 from xltjax.eval.stats.coefficients import agreement
 from xltjax.eval.stats.intervals import resample
@@ -123,3 +124,29 @@ def test_the_guide_says_how_wide_the_intervals_of_agreement_are() -> None:
             values.append((interval.high - interval.low) / 2)
     guide = {"kappa": 0.07, "ac2": 0.05, "mean_difference": 0.08}
     assert {name: np.mean(values) for name, values in widths.items()} == pytest.approx(guide, abs=0.01)
+
+
+def test_models_are_compared_by_the_mean_of_what_people_say(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    arguments = [*files, "--key", key, "--out", tmp_path / "people", "--draws", 20]
+    assert CliRunner().invoke(collect.COMMAND, [*map(str, arguments)]).exit_code == 0
+    arguments = [
+        tmp_path / "people",
+        "--metrics",
+        "people/helpfulness",
+        "--out",
+        tmp_path / "out",
+        "--draws",
+        20,
+    ]
+    result = CliRunner().invoke(COMPARE, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "out/compare.json").read_text())["rows"]
+    found = {row["language"]: row for row in rows}
+    own = [row for row in key_rows() if row["language"] == "fr" and not row["repeat_of"]]
+    for name, model in (("mean_a", "A"), ("mean_b", "B")):
+        ratings = [score_of(row, "helpfulness") for row in own if row["model"] == model]
+        assert found["fr"][name] == pytest.approx(sum(ratings) / len(ratings))
+    assert (found["fr"]["n"], found["fr"]["instructions"]) == (4, 4)
+    # The translations of an instruction are one.
+    assert found["all"]["instructions"] == 4
