@@ -87,7 +87,7 @@ def read_rubric(criteria: str) -> RubricFile:
         raise UserError(
             f"criteria {criteria!r} are unknown; {did_you_mean(criteria, BUILT_IN)} Or give a YAML file of your own"
         )
-    return _Reader(path).read(_parse(text, path), frames)
+    return _Reader(path).read(parse_yaml(text, path), frames)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -104,7 +104,12 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(text: str, path: Path) -> Any:
+def parse_yaml(text: str, path: Path) -> Any:
+    """The document of a YAML file that people write.
+
+    Raises:
+        UserError: naming the line that is not YAML, or has a key that comes twice.
+    """
     try:
         return yaml.load(text, _UniqueKeys)  # a SafeLoader
     except yaml.MarkedYAMLError as problem:
