@@ -20,8 +20,9 @@ from xltjax.eval.report.page import asset, policy
 
 _PACKAGE = "xltjax.eval.people"
 SHARED_SCRIPTS, SHARED_STYLES = ("element.js",), ("base.css",)
-SCRIPTS = ("ratings.js", "storage.js", "clock.js", "markdown.js", "passages.js", "scales.js", "files.js", "sheet.js")
+SCRIPTS = ("ratings.js", "storage.js", "clock.js", "markdown.js", "passages.js", "scales.js", "dialogs.js", "files.js", "sheet.js")
 STYLES = ("sheet.css", "ratings.css")
+_INNER_SPACE = re.compile(r" (?=[:;?!»](?:\W|$))|(?<=«) ")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -96,9 +97,9 @@ def _data(sheet: Sheet) -> dict[str, Any]:
         "cannotJudge": CANNOT_JUDGE,
         "severities": SEVERITIES,
         "criteria": [_criterion(each) for each in sheet.criteria],
-        "words": dict(sheet.interface.page),
-        "steps": list(sheet.interface.steps),
-        "rules": list(sheet.interface.rules.get(sheet.rubric, ())),
+        "words": {name: _unbroken(says) for name, says in sheet.interface.page.items()},
+        "steps": list(map(_unbroken, sheet.interface.steps)),
+        "rules": list(map(_unbroken, sheet.interface.rules.get(sheet.rubric, ()))),
         "instructions": list(numbers),
         "items": [
             [item.id, numbers[item.response.instruction], item.response.response] for item in sheet.items
@@ -110,13 +111,18 @@ def _criterion(criterion: RatedCriterion) -> dict[str, Any]:
     return {
         "name": criterion.name,
         "title": criterion.title,
-        "question": criterion.question,
+        "question": _unbroken(criterion.question),
         "lowest": criterion.scale[0],
         "highest": criterion.scale[-1],
-        "levels": {str(level): says for level, says in criterion.levels.items()},
-        "examples": {str(level): says for level, says in criterion.examples.items()},
+        "levels": {str(level): _unbroken(says) for level, says in criterion.levels.items()},
+        "examples": {str(level): _unbroken(says) for level, says in criterion.examples.items()},
         "marked": criterion.name in MARKED,
     }
+
+
+def _unbroken(text: str) -> str:
+    """The text with spaces at which no line may end, as French sets them before a colon or within quotation marks."""
+    return _INNER_SPACE.sub("\u00a0", text)
 
 
 def _embedded(data: Mapping[str, Any]) -> str:

@@ -1,17 +1,5 @@
 // Export and import: the dialogs and what they do with files.
 
-/** A dialog with a heading and a button that closes it; it is taken away when it closes. */
-function openDialog(words, title, ...content) {
-  const heading = element("h2", { tabindex: "-1", autofocus: true }, title);
-  const close = element("button", { type: "button", onclick: () => dialog.close() }, words.close);
-  const dialog = element("dialog", { "aria-label": title }, heading, content, element("p", { className: "buttons end" }, close));
-  dialog.addEventListener("close", () => dialog.remove());
-  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close()); // beside it
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
-}
-
 /** Words with values in the places in braces. */
 function fill(words, values) {
   return words.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
@@ -35,7 +23,6 @@ function fileName(data, ending) {
 function exportDialog(data, records, onexport) {
   const { words } = data;
   if (records.length === 0) return openDialog(words, words.export, element("p", {}, words.nothing_yet));
-  const json = jsonExport(data, records);
   const status = element("p", { role: "status" });
   const write = (ending, text, type) => {
     const name = fileName(data, ending);
@@ -43,10 +30,9 @@ function exportDialog(data, records, onexport) {
     status.textContent = fill(words.exported, { file: name, count: records.length });
     onexport();
   };
-  const asJson = () => write("json", json, "application/json");
+  const asJson = () => write("json", jsonExport(data, records), "application/json");
   const asTable = () => write("csv", csvExport(data, records), "text/csv");
   const text = element("textarea", { readonly: true, rows: 3, dir: "ltr", "aria-label": words.export_copy, onfocus: () => text.select(), oncopy: () => onexport() });
-  text.value = json;
   return openDialog(
     words,
     words.export,
@@ -58,7 +44,7 @@ function exportDialog(data, records, onexport) {
       element("button", { type: "button", onclick: asTable }, words.export_csv),
     ),
     status,
-    element("details", {}, element("summary", {}, words.export_copy), text),
+    element("details", { ontoggle: () => (text.value = jsonExport(data, records)) }, element("summary", {}, words.export_copy), text),
   );
 }
 

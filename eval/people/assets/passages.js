@@ -1,5 +1,7 @@
 // The response: as text in which passages can be marked, or with its Markdown rendered.
 
+const LONG = 4000; // characters after which a phone shows a text in a window of its own
+
 /** A text with its marked passages; positions count UTF-16 code units, as those of the DOM do. */
 function markedText(text, spans) {
   const ends = [...new Set([0, text.length, ...spans.flatMap(({ start, end }) => [start, end])])].sort((a, b) => a - b);
@@ -70,6 +72,7 @@ class Passages {
     const { text, markdown } = this;
     const empty = text.trim() === "";
     this.node.classList.toggle("markdown", markdown && !empty);
+    this.node.classList.toggle("long", text.length > LONG);
     if (empty) this.node.replaceChildren(element("p", { className: "muted" }, this.data.words.empty));
     else this.node.replaceChildren(...(markdown ? markdownBlocks(text) : markedText(text, this.spans)));
     const none = this.criteria.length === 0 || empty;

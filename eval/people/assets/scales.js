@@ -27,7 +27,7 @@ class Scales {
         { className: value === cannotJudge ? "choice none" : "choice", title: value === cannotJudge ? words.cannot_judge : null },
         input,
         element("span", { className: "number", "aria-hidden": "true" }, shown),
-        element("span", { className: "says" }, value === cannotJudge ? mark : says, example ? element("span", { className: "example" }, element("span", { className: "label" }, `${words.example}: `), example) : null),
+        element("span", { className: "says" }, value === cannotJudge ? mark : says, example ? element("span", { className: "example" }, element("span", { className: "label" }, `${words.example} `), example) : null),
       );
     };
     const scores = Array.from({ length: highest - lowest + 1 }, (_, step) => lowest + step);
@@ -39,7 +39,7 @@ class Scales {
     }
     const described = scores.filter((score) => levels[score]).map((score) => element("li", {}, `${score}: ${levels[score]}`));
     const node = element(
-      "section",
+      "div",
       { className: "criterion", role: "radiogroup", "aria-label": `${title}. ${question}` },
       element("h3", { className: name, onclick: () => this.openAt(at) }, title),
       element("p", { className: "question" }, question),

@@ -1,7 +1,6 @@
 // The sheet: one item at a time, made when it is shown; keys; what is kept; and the lines that remind and warn.
 
 const REMIND_AFTER = 25; // items rated since the last export
-const BLOCK = 100; // items in the overview at once
 
 class Sheet {
   constructor(data) {
@@ -68,6 +67,8 @@ class Sheet {
       tab: this.notice("wrong", false),
       remind: this.notice("note", false, button(words.export, () => this.export())),
     };
+    this.remindAt = REMIND_AFTER;
+    this.notices.remind.onhide = () => (this.remindAt = this.unexported.size + REMIND_AFTER);
     this.notices.tab.text.textContent = words.other_tab;
     this.instruction = element("div", { className: "instruction-text", dir: "auto", lang: language });
     this.passages = new Passages(this.data, (spans) => this.change({ spans }));
@@ -91,12 +92,12 @@ class Sheet {
         "header",
         { className: "bar" },
         element("p", { className: "name" }, document.title),
-        element("button", { type: "button", className: "progress", onclick: () => this.overview(), "aria-haspopup": "dialog" }, element("span", { className: "unseen" }, `${words.items}: `), this.count, this.bar),
+        element("button", { type: "button", className: "progress", onclick: () => overviewDialog(this), "aria-haspopup": "dialog" }, element("span", { className: "unseen" }, `${words.items}: `), this.count, this.bar),
         element(
           "div",
           { className: "menu" },
-          button(words.guideline, () => this.guideline()),
-          button(words.keys, () => this.help()),
+          button(words.guideline, () => guidelineDialog(this.data)),
+          button(words.keys, () => keysDialog(this)),
           button(words.import, () => this.import()),
           button(words.export, () => this.export()),
         ),
@@ -108,7 +109,7 @@ class Sheet {
         element(
           "div",
           { className: "reading" },
-          this.heading,
+          element("div", { className: "line" }, this.heading, this.time),
           element("section", { "aria-label": words.instruction }, element("h2", {}, words.instruction), this.instruction),
           element(
             "section",
@@ -127,7 +128,6 @@ class Sheet {
           element("label", { className: "comment", for: "comment" }, words.comment),
           this.comment,
           element("nav", { className: "steps", "aria-label": words.items }, this.before, this.open, this.after),
-          this.time,
           this.status,
         ),
       ),
@@ -137,9 +137,9 @@ class Sheet {
   /** A line at the top that can be shown and, unless it stays, hidden. */
   notice(kind, stays, ...content) {
     const text = element("span");
-    const hide = element("button", { type: "button", className: "plain", onclick: () => made.toggle(false) }, this.data.words.dismiss);
+    const hide = element("button", { type: "button", className: "plain", onclick: () => [made.toggle(false), made.onhide()] }, this.data.words.dismiss);
     const node = element("div", { className: `notice ${kind}`, role: kind === "wrong" ? "alert" : "status", hidden: true }, text, content, stays ? null : hide);
-    const made = { node, text, toggle: (shown) => (node.hidden = !shown) };
+    const made = { node, text, toggle: (shown) => (node.hidden = !shown), onhide: () => {} };
     return made;
   }
 
@@ -149,6 +149,14 @@ class Sheet {
     this.keepTime();
     this.place = place;
     this.store.set("place", String(place));
+    this.draw();
+    if (!focus) return;
+    this.heading.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+
+  draw() {
+    const { place } = this;
     const { words, items, instructions } = this.data;
     const [, instruction, text] = items[place];
     this.heading.textContent = fill(words.place, { place: place + 1, total: this.total });
@@ -160,9 +168,6 @@ class Sheet {
     this.after.disabled = place === this.total - 1;
     this.showProgress();
     this.showTime();
-    if (!focus) return;
-    this.heading.focus({ preventScroll: true });
-    scrollTo(0, 0);
   }
 
   showProgress() {
@@ -170,12 +175,18 @@ class Sheet {
     this.bar.value = this.done;
     this.count.textContent = fill(words.rated, { done: this.done, total: this.total });
     this.open.disabled = this.done === this.total;
-    const { remind } = this.notices;
-    const finished = this.done === this.total && this.unexported.size > 0;
-    if (finished) remind.text.textContent = words.finished;
-    else if (this.unexported.size >= REMIND_AFTER) remind.text.textContent = fill(words.reminder, { count: this.unexported.size });
-    const due = finished || (this.unexported.size > 0 && this.unexported.size % REMIND_AFTER === 0);
-    if (due || this.unexported.size === 0) remind.toggle(due);
+    this.remind();
+  }
+
+  /** Remind of the export after a while, and at the end; a reminder that was hidden comes again after as long a while. */
+  remind() {
+    const { words } = this.data;
+    const { text, toggle } = this.notices.remind;
+    const count = this.unexported.size;
+    if (count === 0) this.remindAt = REMIND_AFTER;
+    const finished = this.done === this.total && count > 0 && this.remindAt <= Math.max(count, REMIND_AFTER);
+    text.textContent = finished ? words.finished : fill(words.reminder, { count });
+    toggle(finished || count >= this.remindAt);
   }
 
   showTime() {
@@ -246,7 +257,7 @@ class Sheet {
     } catch {
       return;
     }
-    if (place === this.place) this.show(place, { focus: false });
+    if (place === this.place) this.draw();
     else this.showProgress();
   }
 
@@ -287,10 +298,10 @@ class Sheet {
       c: () => this.comment.focus(),
       s: () => this.startMarking(),
       t: () => this.setView(!this.markdown),
-      g: () => this.guideline(),
+      g: () => guidelineDialog(this.data),
       e: () => this.export(),
-      h: () => this.help(),
-      "?": () => this.help(),
+      h: () => keysDialog(this),
+      "?": () => keysDialog(this),
     }[name] ?? (/^\d$/.test(name ?? "") ? () => this.byKey(Number(name)) : null);
     if (!act) return;
     event.preventDefault();
@@ -298,13 +309,8 @@ class Sheet {
   }
 
   byKey(score) {
-    this.scales.rate(score);
-    if (this.done < this.total || isDone(this.rating, this.data.criteria)) this.leadOn();
-  }
-
-  /** Where an item is rated by keys to its end, the button that leads on is the next thing. */
-  leadOn() {
-    if (!isDone(this.rating, this.data.criteria)) return;
+    if (!this.scales.rate(score) || !isDone(this.rating, this.data.criteria)) return;
+    // All is rated: the button that leads on is the next thing.
     (this.after.disabled ? this.heading : this.after).focus({ preventScroll: true });
   }
 
@@ -314,42 +320,7 @@ class Sheet {
     this.passages.node.scrollIntoView({ block: "nearest" });
   }
 
-  // --- Dialogs ---
-
-  guideline() {
-    const { words, steps, rules, criteria } = this.data;
-    const levels = ({ levels: says, examples, lowest, highest }) =>
-      Array.from({ length: highest - lowest + 1 }, (_, step) => String(lowest + step))
-        .filter((score) => says[score] || examples[score])
-        .map((score) =>
-          element("div", {}, element("dt", {}, score), element("dd", {}, says[score] ?? "", examples[score] ? element("span", { className: "example" }, element("span", { className: "label" }, `${words.example}: `), examples[score]) : null)),
-        );
-    openDialog(
-      words,
-      words.guideline,
-      element("ol", {}, steps.map((step) => element("li", {}, step))),
-      rules.length ? element("ul", {}, rules.map((rule) => element("li", {}, rule))) : null,
-      criteria.map((criterion) => element("section", {}, element("h3", { className: criterion.name }, criterion.title), element("p", {}, criterion.question), element("dl", { className: "levels" }, levels(criterion)))),
-    );
-  }
-
-  help() {
-    const { words, criteria } = this.data;
-    const last = Math.min(9, Math.max(...criteria.map(({ highest }) => highest)));
-    const first = Math.min(...criteria.map(({ lowest }) => lowest));
-    const rows = [
-      [[`${first}`, "…", `${last}`], words.key_rate], [["X"], words.key_none], [["⌫"], words.key_clear], [["Tab", "⇧ Tab"], words.key_tab],
-      [["Enter"], words.key_enter], [["J", "K"], words.key_step], [["U"], words.key_open], [["C"], words.key_comment], [["S", "← →"], words.key_select],
-      [["T"], words.key_view], [["G"], words.key_guideline], [["E"], words.key_export], [["H", "?"], words.key_help],
-    ];
-    const input = element("input", { type: "checkbox", checked: this.keysOn });
-    input.addEventListener("change", () => {
-      this.keysOn = input.checked;
-      this.store.set("keys", input.checked ? "on" : "off");
-    });
-    const list = rows.map(([keys, says]) => element("div", {}, element("dt", {}, keys.map((each) => (each === "…" ? each : element("kbd", {}, each)))), element("dd", {}, says)));
-    openDialog(words, words.keys, element("dl", { className: "keys" }, list), element("label", { className: "check" }, input, ` ${words.keys_on}`));
-  }
+  // --- Files ---
 
   export() {
     this.keepTime();
@@ -380,50 +351,12 @@ class Sheet {
     };
     importDialog(this.data, compare, take);
   }
-
-  /** All items, a hundred at a time, with how far each is. */
-  overview() {
-    const { words, criteria } = this.data;
-    let from = this.place - (this.place % BLOCK);
-    const grid = element("div", { className: "items" });
-    const before = element("button", { type: "button", onclick: () => draw(from - BLOCK) }, words.items_earlier);
-    const after = element("button", { type: "button", onclick: () => draw(from + BLOCK) }, words.items_later);
-    const go = (place) => {
-      dialog.close();
-      this.show(place);
-    };
-    const draw = (start) => {
-      from = start;
-      before.disabled = from === 0;
-      after.disabled = from + BLOCK >= this.total;
-      const shown = this.ratings.slice(from, from + BLOCK).map((rating, step) => {
-        const state = isDone(rating, criteria) ? "done" : isEmpty(rating) ? "open" : "begun";
-        const place = from + step;
-        const label = `${place + 1}: ${words[`item_${state}`]}`;
-        return element("button", { type: "button", className: state, "aria-label": label, title: label, "aria-current": place === this.place ? "true" : null, onclick: () => go(place) }, String(place + 1));
-      });
-      grid.replaceChildren(...shown);
-    };
-    const number = element("input", { type: "number", min: 1, max: this.total, required: true, value: String(this.place + 1), id: "go-to" });
-    const submit = (event) => {
-      event.preventDefault();
-      if (number.validity.valid) go(number.valueAsNumber - 1);
-    };
-    number.addEventListener("keydown", (event) => event.key === "Enter" && submit(event));
-    const dialog = openDialog(
-      words,
-      words.items,
-      element("p", { className: "go" }, element("label", { for: "go-to" }, words.go_to), number, element("button", { type: "button", onclick: submit }, words.go)),
-      grid,
-      this.total > BLOCK ? element("p", { className: "buttons" }, before, after) : null,
-    );
-    draw(from);
-  }
 }
 
 /** A text without halves of letters and null characters, which not every file holds. */
 function wellFormed(text) {
-  return text.replaceAll("\0", "").replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
+  const whole = /[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]/g;
+  return text.replaceAll("\0", "").replace(whole, (found) => (found.length === 2 ? found : "\ufffd"));
 }
 
 const holder = document.getElementById("sheet-data");
