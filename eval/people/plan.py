@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -153,25 +153,24 @@ def sheet_items(
 def _with_repeats(items: list[Item], ids: Sequence[str], rng: random.Random) -> list[Item]:
     """The items with earlier ones shown again, never beside another answer to the same instruction."""
     gap = -(-len(items) // APART)
-    early = rng.sample(items, len(items))
-    # One of each model in turn, so that all models share the repeats.
-    turns: dict[str, int] = defaultdict(int)
-    ranked = []
-    for item in early:
-        ranked.append((turns[item.response.model], item))
-        turns[item.response.model] += 1
+    pool = items[: len(items) - gap + 1]
+    rng.shuffle(pool)
+    placed: Counter[str] = Counter()  # by model, so that all models share the repeats
     left = list(ids)
-    for _, first in sorted(ranked, key=lambda pair: pair[0]):
-        if not left:
-            break
+    while left and pool:
+        first = min(pool, key=lambda item: placed[item.response.model])
+        pool.remove(first)
         key = instruction_key(first.response)
-        free = [
+        late = range(items.index(first) + gap, len(items) + 1)
+        free = (
             at
-            for at in range(items.index(first) + gap, len(items) + 1)
+            for at in rng.sample(late, len(late))
             if all(instruction_key(each.response) != key for each in items[at - 1 : at + 1])
-        ]
-        if free:
-            items.insert(rng.choice(free), Item(left.pop(), first.response, first.id))
+        )
+        at = next(free, None)
+        if at is not None:
+            items.insert(at, Item(left.pop(), first.response, first.id))
+            placed[first.response.model] += 1
     return items
 
 
