@@ -20,7 +20,17 @@ from xltjax.eval.report.page import asset, policy
 
 _PACKAGE = "xltjax.eval.people"
 SHARED_SCRIPTS, SHARED_STYLES = ("element.js",), ("base.css",)
-SCRIPTS = ("ratings.js", "storage.js", "clock.js", "markdown.js", "passages.js", "scales.js", "dialogs.js", "files.js", "sheet.js")
+SCRIPTS = (
+    "ratings.js",
+    "storage.js",
+    "clock.js",
+    "markdown.js",
+    "passages.js",
+    "scales.js",
+    "dialogs.js",
+    "files.js",
+    "sheet.js",
+)
 STYLES = ("sheet.css", "ratings.css")
 _INNER_SPACE = re.compile(r" (?=[:;?!»](?:\W|$))|(?<=«) ")
 _SURROGATE = re.compile("[\ud800-\udfff]")

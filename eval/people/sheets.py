@@ -1,4 +1,4 @@
-"""``python -m xltjax.eval sheets``: from responses to blinded sheets that people rate, and the key that stays here."""
+"""``python -m xltjax.eval sheets``: from responses to blinded sheets that people rate, and their key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from xltjax.eval.people.exports import (
 from xltjax.eval.people.page import Sheet, sheet_html
 from xltjax.eval.people.plan import (
     fingerprint,
-    instruction_key,
     key_rows,
     refuse_duplicates,
     sample_instructions,
@@ -57,7 +56,9 @@ class SheetsSettings(ResponsesConfig):
     per_language: int = setting(
         30, "Instructions per language, the same in each and spread evenly over the tasks."
     )
-    annotators: int = setting(2, "Annotators per language, each of whom gets the same items in another order.")
+    annotators: int = setting(
+        2, "Annotators per language, each of whom gets the same items in another order."
+    )
     all_of: str = setting("", "Model of which the answers to all other instructions are rated too.")
     repeats: int = setting(10, "Items that a sheet shows a second time, for the agreement with oneself.")
     criteria: str = setting("six", "What is rated: six, relevance, modifier, or a YAML file of your own.")
@@ -135,7 +136,9 @@ def _ratable(responses: Sequence[Response]) -> list[Response]:
     """
     nowhere = next((each for each in responses if not each.language), None)
     if nowhere is not None:
-        raise UserError(f"the response {nowhere.id!r} of {nowhere.model!r} names no language; give --language")
+        raise UserError(
+            f"the response {nowhere.id!r} of {nowhere.model!r} names no language; give --language"
+        )
     left = [each for each in responses if not each.failure and not is_empty(each.instruction)]
     if not left:
         raise UserError("no response can be rated: each has failed or lacks its instruction")
@@ -228,24 +231,23 @@ def _print(
     """What was written, and what a user must know about it."""
     models = {item.response.model for item in sheets[0].items}
     print(f"{config.per_language} instructions, {len(models)} models, {len(sheets)} sheets:")
+    notes = []
     for sheet in sheets:
         again = sum(bool(item.repeat_of) for item in sheet.items)
-        extra = sum(
-            1 for item in sheet.items if not item.repeat_of
-        ) - config.per_language * len({item.response.model for item in sheet.items})
-        more = f", of these {extra} of {config.all_of} alone" if config.all_of else ""
-        print(printable(f"  {out / sheet.name}.html  {len(sheet.items)} items, {again} of them repeats{more}"))
-    for sheet in sheets:
-        again = sum(bool(item.repeat_of) for item in sheet.items)
+        print(printable(f"  {out / sheet.name}.html: {len(sheet.items)} items, of which {again} are repeats"))
         if again < config.repeats:
-            print(
+            notes.append(
                 f"{sheet.name}: only {again} of {config.repeats} repeats found a place that is far enough from the "
                 "first showing; ask for fewer, or for more instructions"
             )
     if left_out:
-        print(f"{left_out} responses are left out: they have failed, or their instruction is not given")
-    for language in sorted({sheet.language for sheet in sheets} - interfaces.keys()):
-        print(
-            f"{language}: the sheet is worded in English; --interface adds another language (docs/people.md)"
+        notes.append(
+            f"{left_out} responses are left out: they have failed, or their instruction is not given"
         )
+    notes += [
+        f"{language}: the sheet is worded in English; --interface adds another language (docs/people.md)"
+        for language in sorted({sheet.language for sheet in sheets} - interfaces.keys())
+    ]
+    for note in notes:
+        print(note)
     print(printable(f"The key stays with you: {out / KEY}"))

@@ -85,7 +85,7 @@ def load_interfaces(files: Iterable[str]) -> dict[str, Interface]:
 
 
 def rated_criteria(rubric: RubricFile, interface: Interface) -> list[RatedCriterion]:
-    """The criteria of a rubric in the words of an interface, or else of the rubric, in English where it has no others.
+    """The criteria of a rubric in the words of an interface, else of the rubric, in English where it has no others.
 
     Raises:
         UserError: for a scale that begins below 0, which the file of ratings does not hold.
@@ -127,7 +127,9 @@ class _Reader:
         base = (built_in or {}).get(language, {})
         page = {**base.get("page", {}), **self._page(top.get("page", {}))}
         if absent := [name for name in self.model["page"] if name not in page]:
-            raise self._error(f"page.{absent[0]}", f"is missing ({len(absent)} texts are); en.yaml has them all")
+            raise self._error(
+                f"page.{absent[0]}", f"is missing ({len(absent)} texts are); en.yaml has them all"
+            )
         guideline = self._mapping(top.get("guideline", {}), "guideline", ("steps", "rules"))
         before = base.get("guideline", {})
         steps = guideline.get("steps", before.get("steps"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,9 @@ from xltjax.eval.people.plan import (
 MODELS = ("alpha", "beta", "gamma")
 
 
-def answers(count: int = 6, models: Sequence[str] = MODELS, languages: Sequence[str] = ("en", "fr")) -> list[Response]:
+def answers(
+    count: int = 6, models: Sequence[str] = MODELS, languages: Sequence[str] = ("en", "fr")
+) -> list[Response]:
     return [
         Response(
             f"q{number}-{language}", model, language, f"task {number % 3}", f"Q {number} in {language}",
@@ -36,7 +39,9 @@ def answers(count: int = 6, models: Sequence[str] = MODELS, languages: Sequence[
     ]  # fmt: skip
 
 
-def plan(responses: Sequence[Response], seed: int = 0, repeats: int = 0, all_of: str = "", count: int = 6) -> list[Item]:
+def plan(
+    responses: Sequence[Response], seed: int = 0, repeats: int = 0, all_of: str = "", count: int = 6
+) -> list[Item]:
     sample = sample_instructions(responses, count, seed)
     return sheet_items(
         responses, sample, language="en", annotator=1, seed=seed, all_of=all_of, repeats=repeats
@@ -76,7 +81,9 @@ def test_over_a_thousand_seeds_order_and_ids_say_nothing_about_the_model() -> No
         # The model of the very first item must be any, too: the balance alone would not tell.
         tables["before"][seed % 2, shown[0].response.model] += 1
     assert {name: p for name, table in tables.items() if (p := independent(dict(table))) < 0.001} == {}
-    first = Counter(model for (place, model), count in tables["place"].items() for _ in range(count) if place == 0)
+    first = Counter(
+        model for (place, model), count in tables["place"].items() for _ in range(count) if place == 0
+    )
     assert all(abs(count - 1000 / 3) < 4 * (1000 * 2 / 9) ** 0.5 for count in first.values())
 
 
@@ -94,7 +101,7 @@ def test_each_model_is_met_equally_often_early_and_no_instruction_follows_itself
     for seed in range(50):
         items = plan(answers(), seed, repeats=4)
         keys = [instruction_key(item.response) for item in items]
-        assert all(one != other for one, other in zip(keys, keys[1:], strict=False))
+        assert all(one != other for one, other in itertools.pairwise(keys))
         shown = [item.response.model for item in items if not item.repeat_of]
         for turn in range(0, len(shown), 6):
             assert Counter(shown[turn : turn + 6]) == dict.fromkeys(MODELS, 2)
@@ -153,7 +160,9 @@ def test_an_order_needs_more_than_the_seed() -> None:
 
 def test_two_answers_that_stand_for_the_same_are_refused() -> None:
     responses = answers()
-    with pytest.raises(UserError, match=r"the model 'beta' answers the instruction 'q2' in 'fr' twice, as 'q2-fr'"):
+    with pytest.raises(
+        UserError, match=r"the model 'beta' answers the instruction 'q2' in 'fr' twice, as 'q2-fr'"
+    ):
         refuse_duplicates([*responses, Response("again", "beta", "fr", instruction="Q", instruction_id="q2")])
     refuse_duplicates(
         [*responses, replace(responses[0], id="short", modifier={"name": "shorter", "params": {}})]
@@ -161,7 +170,9 @@ def test_two_answers_that_stand_for_the_same_are_refused() -> None:
 
 
 def test_too_few_common_instructions_are_counted() -> None:
-    with pytest.raises(UserError, match=r"every model answered only 5 instructions in every language: ask for"):
+    with pytest.raises(
+        UserError, match=r"every model answered only 5 instructions in every language: ask for"
+    ):
         sample_instructions(answers()[1:], 6, 0)
     untied = [replace(each, instruction_id="") for each in answers()]
     with pytest.raises(UserError, match=r"only 0 instructions .* give the rows an instruction_id"):
