@@ -88,6 +88,7 @@ function list(lines, at, depth) {
   const kind = (entry) => (entry[2] ? entry[2] : "1");
   const items = [];
   let width = 0;
+  let loose = false; // whether a blank line stands between the entries or in one
   while (at < lines.length) {
     const entry = ENTRY.exec(lines[at]);
     if (entry && kind(entry) === kind(first) && !RULE.test(lines[at])) {
@@ -99,6 +100,7 @@ function list(lines, at, depth) {
       const goesOn = indentOf(next) >= 2 || (other && kind(other) === kind(first));
       if (!goesOn) break;
       items.at(-1).push("");
+      loose = true;
     } else if (indentOf(lines[at]) >= Math.min(width, 2)) {
       items.at(-1).push(lines[at].replace(new RegExp(`^[ \\t]{0,${width}}`), ""));
     } else if (items.at(-1).at(-1) !== "" && !BEGINNINGS.some((pattern) => pattern.test(lines[at]))) {
@@ -108,8 +110,7 @@ function list(lines, at, depth) {
   }
   const entries = items.map((inner) => {
     const blocks = blocksOf(inner, depth + 1);
-    const tight = !inner.slice(0, -1).includes("");
-    return element("li", { dir: "auto" }, tight ? blocks.flatMap((block) => (block.localName === "p" && block.className === "" ? [...block.childNodes] : [block])) : blocks);
+    return element("li", { dir: "auto" }, loose ? blocks : blocks.flatMap((block) => (block.localName === "p" && block.className === "" ? [...block.childNodes] : [block])));
   });
   const start = first[3] && first[3] !== "1" ? first[3] : null;
   return { node: element(first[3] ? "ol" : "ul", { start }, entries), next: at };

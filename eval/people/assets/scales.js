@@ -50,11 +50,11 @@ class Scales {
     return { name, node, inputs, number, scores };
   }
 
-  /** Show the scores of an item; "open" is the first criterion without one. */
+  /** Show the scores of an item, and open the first criterion without one. */
   show(scores) {
     this.update(scores);
     const first = this.groups.findIndex(({ name }) => !(name in scores));
-    this.openAt(first < 0 ? this.groups.length - 1 : first);
+    this.openAt(Math.max(0, first));
   }
 
   update(scores) {
