@@ -497,7 +497,7 @@ SAMPLES = (
     "3) third\n4) fourth",
     "> quoted **text**\n> goes on\n\n---\n\n```python\nif a < b:\n    <b>x</b>\n```\nEnd",
     "| a | b |\n|---|---|\n| 1 | *2* |\n| 3 | 4 |",
-    "snake_case_name and 2 * 3 * 4, a*b, ** not bold **, \\*plain\\*, ***both***, __strong__ _em_",
+    "snake_case_name and 2 * 3 * 4, a*b, ** not bold **\n\n\\*plain\\*, ***both***, __strong__ _em_, **a *b***",
     "- loose\n\n- items\n\n  with a paragraph\n\nend",
     "    indented code\n    more\n\ntext",
     "a < b & c > d <b>raw</b> <!-- c -->",

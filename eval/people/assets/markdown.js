@@ -130,7 +130,28 @@ function table(lines, at) {
   return { node: element("div", { className: "scroll", tabindex: "0" }, whole), next: end };
 }
 
-const PAIRS = [["***", "strong"], ["___", "strong"], ["**", "strong"], ["__", "strong"], ["~~", "del"], ["*", "em"], ["_", "em"]];
+const LETTER = /[\p{L}\p{N}]/u;
+const TRIES = 20; // marks that are looked at as the end of one emphasis
+const PAIRS = [["***", "em"], ["___", "em"], ["**", "strong"], ["__", "strong"], ["~~", "del"], ["*", "em"], ["_", "em"]];
+
+/** Where emphasis ends: at a run of as many marks behind a letter; -1 where there is none. */
+function closingRun(text, mark, from, absent) {
+  for (let tries = 0; tries < TRIES && !absent.has(mark); tries += 1) {
+    const at = text.indexOf(mark, from);
+    if (at < 0) {
+      absent.add(mark);
+      return -1;
+    }
+    let end = at + mark.length;
+    while (text[end] === mark[0]) end += 1;
+    const more = end - at - mark.length; // the end of an emphasis within, before ours
+    const fits = more === 0 || (mark.length === 2 && more === 1);
+    const inWord = mark[0] === "_" && LETTER.test(text[end] ?? "");
+    if (fits && !inWord && /[^\s\\]/.test(text[at - 1])) return at + more;
+    from = end;
+  }
+  return -1;
+}
 
 /** The nodes of a line of text. */
 function inline(text, depth) {
@@ -188,15 +209,11 @@ function inline(text, depth) {
     if (pair) {
       const [mark, tag] = pair;
       const from = at + mark.length;
-      const word = mark.startsWith("_") && /[\p{L}\p{N}]/u.test(text[at - 1] ?? ""); // as in snake_case
-      let end = word || /^(?:\s|$)/.test(text[from] ?? "") ? -1 : closing(mark, from + 1);
-      // An end stands behind a letter, and a single mark is not a part of a double one.
-      for (let tries = 0; end > 0 && tries < 20 && (/\s/.test(text[end - 1]) || (mark.length === 1 && text[end + 1] === mark)); tries += 1) {
-        end = closing(mark, end + (text[end + 1] === mark ? 2 : 1));
-      }
-      if (end > 0 && !/\s/.test(text[end - 1])) {
+      const inWord = mark[0] === "_" && LETTER.test(text[at - 1] ?? ""); // as in snake_case
+      const end = inWord || !/\S/.test(text[from] ?? "") ? -1 : closingRun(text, mark, from + 1, absent);
+      if (end > 0) {
         const inner = inline(text.slice(from, end), depth + 1);
-        push(element(tag, {}, mark.length === 3 ? element("em", {}, inner) : inner));
+        push(element(tag, {}, mark.length === 3 ? element("strong", {}, inner) : inner));
         at = end + mark.length;
         continue;
       }
