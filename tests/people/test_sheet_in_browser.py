@@ -399,6 +399,15 @@ def test_passages_are_marked_by_mouse_and_by_keys(opening: Any, folder: Path, tm
     assert opened.page.locator("mark").all_text_contents() == ["one, two"]
 
 
+def test_scores_are_given_with_the_mouse_wherever_a_criterion_is_open(opening: Any, folder: Path) -> None:
+    page = opening(folder / "en-1.html").page
+    for number in (5, 0, 3, 1, 4, 2):
+        choice = page.locator(".criterion").nth(number).locator(".choice").nth(number % 4)
+        (choice.locator("input") if number % 2 else choice).click()
+        expect(page.locator(".criterion.open h3")).to_have_text(CRITERIA[number].capitalize())
+    assert page.locator(".progress").inner_text().endswith("1 of 20 rated")
+
+
 def test_the_keys_are_the_same_on_other_keyboards_and_can_be_switched_off(opening: Any, folder: Path) -> None:
     opened = opening(folder / "en-1.html")
     send = """([key, code]) => document.activeElement.dispatchEvent(

@@ -11,6 +11,9 @@ class Scales {
     this.scores = {};
     this.groups = data.criteria.map((criterion, at) => this.group(criterion, at));
     this.node = element("div", { className: "scales" }, this.groups.map(({ node }) => node));
+    this.pressed = false;
+    addEventListener("pointerdown", () => (this.pressed = true), true);
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => (this.pressed = false)), true);
   }
 
   group(criterion, at) {
@@ -41,12 +44,14 @@ class Scales {
     const node = element(
       "div",
       { className: "criterion", role: "radiogroup", "aria-label": `${title}. ${question}` },
-      element("h3", { className: name, onclick: () => this.openAt(at) }, title),
+      element("h3", { className: name }, title),
       element("p", { className: "question" }, question),
       long ? element("ul", { className: "described" }, described) : null,
       element("div", { className: "choices" }, number ?? scores.map((score) => choice(score, score, levels[score], examples[score])), choice(cannotJudge, words.cannot_judge)),
     );
-    node.addEventListener("focusin", () => this.openAt(at));
+    // Not while a button is held down: what is opened then would move away from under the pointer.
+    node.addEventListener("focusin", () => this.pressed || this.openAt(at));
+    node.addEventListener("click", () => this.openAt(at));
     return { name, node, inputs, number, scores };
   }
 
