@@ -20,6 +20,7 @@ from xltjax.common.files import (
 )
 from xltjax.common.locks import LOCK, lock_directory
 from xltjax.common.settings import setting
+from xltjax.data.prompt_sets import load_set
 from xltjax.data.responses import Response
 from xltjax.eval.evaluator import ResponsesConfig
 from xltjax.eval.judge.rubric_files import RubricFile, read_rubric
@@ -32,6 +33,7 @@ from xltjax.eval.people.exports import (
 from xltjax.eval.people.page import Sheet, sheet_html
 from xltjax.eval.people.plan import (
     fingerprint,
+    instruction_key,
     key_rows,
     refuse_duplicates,
     sample_instructions,
@@ -42,6 +44,7 @@ from xltjax.eval.table_files import printable
 from xltjax.eval.text.segmentation import is_empty
 
 KEY, RECORD = "key.jsonl", "sheets.json"
+RECORDED = ("per_language", "instructions", "annotators", "all_of", "repeats", "criteria", "seed")
 BOM = "\ufeff"  # spreadsheets take a table without it for one in an old encoding
 
 
@@ -58,6 +61,11 @@ class SheetsSettings(ResponsesConfig):
     )
     annotators: int = setting(
         2, "Annotators per language, each of whom gets the same items in another order."
+    )
+    instructions: str = setting(
+        "",
+        "Prompt set or file, such as xlt113: the sample is drawn from its instructions that are marked for people, or "
+        "from all where none is.",
     )
     all_of: str = setting("", "Model of which the answers to all other instructions are rated too.")
     repeats: int = setting(10, "Items that a sheet shows a second time, for the agreement with oneself.")
@@ -84,13 +92,11 @@ def run(config: SheetsSettings) -> None:
     models = sorted({each.model for each in responses})
     if config.all_of and config.all_of not in models:
         raise UserError(f"--all-of {config.all_of}: no such model; {did_you_mean(config.all_of, models)}")
-    sample = sample_instructions(responses, config.per_language, config.seed)
+    sample = sample_instructions(_pool(config.instructions, responses), config.per_language, config.seed)
     sheets = list(_sheets(config, responses, sample, rubric, interfaces))
     record = {
-        "settings": {
-            name: getattr(config, name)
-            for name in ("per_language", "annotators", "all_of", "repeats", "criteria", "seed")
-        },
+        "settings": {name: getattr(config, name) for name in RECORDED}
+        | {"interface": list(config.interface)},
         "responses": fingerprint(responses),
         "sheets": {sheet.name: sheet.hash for sheet in sheets},
     }
@@ -143,6 +149,22 @@ def _ratable(responses: Sequence[Response]) -> list[Response]:
     if not left:
         raise UserError("no response can be rated: each has failed or lacks its instruction")
     return left
+
+
+def _pool(name: str, responses: Sequence[Response]) -> Sequence[Response]:
+    """The responses to instructions that may be sampled.
+
+    Raises:
+        UserError: when the set or file cannot be read, or none of its instructions is answered.
+    """
+    if not name:
+        return responses
+    given = load_set(name)
+    wanted = {each.instruction_id for each in [row for row in given if row.human] or given}
+    pool = [each for each in responses if instruction_key(each) in wanted]
+    if not pool:
+        raise UserError(f"--instructions {name}: no response is to one of its {len(wanted)} instructions")
+    return pool
 
 
 def _sheets(

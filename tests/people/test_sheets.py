@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from helpers.sheets import HOSTILE, rows, sheets
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import read_jsonl
+from xltjax.common.files import read_jsonl, write_jsonl
 from xltjax.eval.judge.rubric_files import read_rubric
 from xltjax.eval.people.sheets import COMMAND
 from xltjax.eval.people.tools import read_export
@@ -116,6 +116,27 @@ def test_repeats_without_a_place_and_failed_answers_are_reported(tmp_path: Path,
     said = capsys.readouterr().out
     assert re.search(r"en-1: only 1\d of 50 repeats found a place", said)
     assert "2 responses are left out: they have failed, or their instruction is not given" in said
+
+
+def test_the_sample_can_be_those_that_a_set_marks_for_people(tmp_path: Path) -> None:
+    marked = [f"q{number}" for number in (1, 4, 6)]
+    prompts = [
+        {"id": row["id"], "instruction_id": row["instruction_id"], "language": "en", "instruction": "?",
+         "human": row["instruction_id"] in marked}
+        for row in rows(("en",), 8)[::3]
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "prompts.jsonl", prompts)
+    given = {"instructions": str(tmp_path / "prompts.jsonl"), "repeats": 0}
+    out = sheets(tmp_path, rows(("en", "fr"), 8), per_language=3, **given)
+    assert {row["instruction_id"] for row in read_jsonl(out / "key.jsonl")} == set(marked)
+    with pytest.raises(
+        UserError, match="4 instructions per language were asked for, but every model answered only 3"
+    ):
+        sheets(tmp_path / "more", rows(("en", "fr"), 8), per_language=4, **given)
+    with pytest.raises(
+        UserError, match=r"--instructions xlt113: no response is to one of its 30 instructions"
+    ):
+        sheets(tmp_path / "set", instructions="xlt113")
 
 
 def test_a_table_that_was_filled_in_can_be_read(tmp_path: Path) -> None:
