@@ -64,7 +64,7 @@ class SheetsSettings(ResponsesConfig):
     )
     instructions: str = setting(
         "",
-        "Prompt set or file, such as xlt113: the sample is drawn from its instructions that are marked for people, or "
+        "Prompt set or file, such as xlt113: the sample is drawn from its instructions marked for people, or "
         "from all where none is.",
     )
     all_of: str = setting("", "Model of which the answers to all other instructions are rated too.")

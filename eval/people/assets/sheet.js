@@ -97,7 +97,7 @@ class Sheet {
           "div",
           { className: "menu" },
           button(words.guideline, () => guidelineDialog(this.data)),
-          button(words.keys, () => keysDialog(this)),
+          button(words.keys, () => keysDialog(this), { className: "for-keyboards" }),
           button(words.import, () => this.import()),
           button(words.export, () => this.export()),
         ),
