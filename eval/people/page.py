@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from xltjax.eval.people.exports import MARKED
-from xltjax.eval.people.plan import Item
+from xltjax.eval.people.plan import Item, letters
 from xltjax.eval.people.schema import CANNOT_JUDGE, FORMAT, SCHEMA, SEVERITIES
 from xltjax.eval.people.wording import Interface, RatedCriterion
 from xltjax.eval.report.page import asset, policy
@@ -63,7 +63,7 @@ class Sheet:
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits that stand for all that is rated, and by which scales.
+        """16 letters that stand for all that is rated, and by which scales.
 
         The ids of the items are random and on no other sheet, so that the hash says nothing more than the sheet does.
         """
@@ -73,7 +73,7 @@ class Sheet:
             [[each.name, each.scale[0], each.scale[-1]] for each in self.criteria],
             [[each.id, each.response.instruction, each.response.response] for each in self.items],
         ]
-        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
+        return letters(hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16])
 
 
 def sheet_html(sheet: Sheet) -> str:

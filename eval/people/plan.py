@@ -13,6 +13,7 @@ from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 
 ID_BITS = 48
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 APART = 3  # a repeat comes after at least a third of the sheet: until then the first rating is forgotten
 
 
@@ -145,7 +146,7 @@ def sheet_items(
     for cell in sorted(cell for cell in mine if cell[1] == all_of and cell[0] not in sampled):
         order.insert(rng.randint(0, len(order)), cell)
     # The last bits of an id are as random as the first: it says nothing of the model or of the place.
-    ids = [f"{number:012x}" for number in _distinct(rng, len(order) + repeats)]
+    ids = [letters(f"{number:012x}") for number in _distinct(rng, len(order) + repeats)]
     items = [Item(id, mine[cell]) for id, cell in zip(ids, order, strict=False)]
     return _with_repeats(items, ids[len(order) :], rng)
 
@@ -172,6 +173,15 @@ def _with_repeats(items: list[Item], ids: Sequence[str], rng: random.Random) -> 
             items.insert(at, Item(left.pop(), first.response, first.id))
             placed[first.response.model] += 1
     return items
+
+
+def letters(hexadecimal: str) -> str:
+    """Letters from a to p for hexadecimal digits: no spreadsheet takes them for a number.
+
+    >>> letters("12e3")
+    'hiej'
+    """
+    return hexadecimal.translate(_LETTERS)
 
 
 def _distinct(rng: random.Random, count: int) -> list[int]:

@@ -220,7 +220,9 @@ def test_an_import_goes_on_elsewhere_and_asks_before_it_replaces(
     opening: Any, folder: Path, tmp_path: Path
 ) -> None:
     first = opening(folder / "en-1.html")
-    first.press("2 2 2 2 2 2 Enter 1 1 1 1 1 1 Enter 0 0")
+    first.press("2 2 2 2 2 2 c")
+    first.page.keyboard.type("=1+1")
+    first.press("Escape Enter 1 1 1 1 1 1 Enter 0 0")
     files = [first.export(tmp_path), first.export(tmp_path, "Save as a table (CSV)")]
     for path in files:
         second = opening(folder / "en-1.html")
@@ -240,8 +242,9 @@ def test_an_import_goes_on_elsewhere_and_asks_before_it_replaces(
         second.page.keyboard.press("Escape")
         taken = read_export(second.export(tmp_path), SCALES).records
         assert [dict(record.scores) for record in taken] == [
-            dict(record.scores) for record in read_export(path, SCALES).records
+            dict(record.scores) for record in read_export(files[0], SCALES).records
         ]
+        assert taken[0].comment == "=1+1"
 
 
 def test_an_import_of_anything_else_is_refused_by_name(opening: Any, folder: Path, tmp_path: Path) -> None:
@@ -397,6 +400,10 @@ def test_passages_are_marked_by_mouse_and_by_keys(opening: Any, folder: Path, tm
     )
     opened.page.locator(".passages li").first.get_by_role("button").click()
     assert opened.page.locator("mark").all_text_contents() == ["one, two"]
+    opened.page.locator(".response-text").click(click_count=3)  # the paragraph
+    opened.page.locator(".mark-buttons").nth(1).get_by_role("button", name="minor").click()
+    (record,) = read_export(opened.export(tmp_path), SCALES).records
+    assert Span(0, len(text), "minor", "fluency") in record.spans
 
 
 def test_scores_are_given_with_the_mouse_wherever_a_criterion_is_open(opening: Any, folder: Path) -> None:

@@ -107,13 +107,13 @@ class Passages {
     const selection = getSelection();
     if (selection.rangeCount === 0) return;
     const range = selection.getRangeAt(0);
-    const inside = this.node.contains(range.startContainer) && this.node.contains(range.endContainer);
-    if (!inside) return; // a selection elsewhere leaves the last one here as it is
+    if (!this.node.contains(range.startContainer)) return; // one elsewhere leaves the last one here as it is
     const before = document.createRange();
     before.setStart(this.node, 0);
     before.setEnd(range.startContainer, range.startOffset);
     const start = before.toString().length;
-    const end = start + range.toString().length;
+    // A click for a whole paragraph selects up to what comes behind it.
+    const end = this.node.contains(range.endContainer) ? start + range.toString().length : this.text.length;
     this.select(end > start ? [start, end] : null);
   }
 

@@ -1,9 +1,10 @@
-// Ratings: what is said about one item, the export of all of them as JSON and CSV, and reading an export back.
-// The format is that of eval/people/schema.py.
+// Ratings: what is said about one item, the export of all of them as JSON and CSV, and reading an export back,
+// in the one format that the command for collecting reads.
 
 const HEAD = ["schema", "sheet", "language", "annotator", "item", "order"];
 const TAIL = ["comment", "spans", "seconds"];
 const SCORE = "score_";
+const FORMULA = /^'*[=+\-@\t\r]/; // what a spreadsheet would compute, and what could be taken for our apostrophe
 
 /** Nothing said about an item yet; "ms" is the time it has been worked on, in milliseconds. */
 function emptyRating() {
@@ -98,7 +99,7 @@ function csvExport(data, records) {
   const rows = records.map(({ item, order, scores, comment, spans, seconds, check }) => [
     ...[data.schema, data.sheet, data.language, data.annotator, item, order],
     ...names.map((name) => scores[name]),
-    ...[comment, spans.length ? JSON.stringify(spans) : "", seconds, check],
+    ...[FORMULA.test(comment) ? `'${comment}` : comment, spans.length ? JSON.stringify(spans) : "", seconds, check],
   ]);
   const lines = [[...HEAD, ...names.map((name) => SCORE + name), ...TAIL, "check"], ...rows];
   // The mark at the beginning tells spreadsheets that the file is UTF-8.
@@ -127,10 +128,11 @@ function readExport(text, data) {
   for (const record of found.items) {
     const place = places.get(record?.item);
     try {
-      if (record.check !== checkOf(record, found.sheet, names)) throw new RangeError("another checksum");
-      const ms = (record.seconds ?? 0) * 1000;
+      const plain = found.plain(record).find((each) => each.check === checkOf(each, found.sheet, names));
+      if (!plain) throw new RangeError("another checksum");
+      const ms = (plain.seconds ?? 0) * 1000;
       const length = data.items[place][2].length;
-      ratings.set(place, checkedRating({ ...record, ms }, data.criteria, data.cannotJudge, data.severities, length));
+      ratings.set(place, checkedRating({ ...plain, ms }, data.criteria, data.cannotJudge, data.severities, length));
     } catch {
       throw new ImportError("error_changed", { item: place === undefined ? String(record?.item) : place + 1 });
     }
@@ -141,14 +143,14 @@ function readExport(text, data) {
 function parseExport(text) {
   if (text.trimStart().startsWith("{")) {
     try {
-      return JSON.parse(text);
+      return { ...JSON.parse(text), plain: (record) => [record] };
     } catch {
       throw new ImportError("error_unreadable");
     }
   }
   const [names = [], ...rows] = parseTable(text);
   const column = (row, name) => row[names.indexOf(name)];
-  const number = (cell) => (/^\d+$/.test(cell ?? "") ? Number(cell) : cell);
+  const number = (cell) => (/^\d+(?:[.,]0+)?$/.test(cell ?? "") ? Number.parseInt(cell, 10) : cell);
   const criteria = names.filter((name) => name.startsWith(SCORE)).map((name) => name.slice(SCORE.length));
   const items = rows.map((row) => {
     const scores = criteria.filter((name) => column(row, SCORE + name)).map((name) => [name, number(column(row, SCORE + name))]);
@@ -163,7 +165,10 @@ function parseExport(text) {
     return { ...record, comment: column(row, "comment"), spans, seconds, check: column(row, "check") };
   });
   const first = rows[0] ?? [];
-  return { schema: number(column(first, "schema")), sheet: column(first, "sheet"), criteria, items };
+  // Without the apostrophe before a formula, or as it stands where it is the annotator's.
+  const marked = ({ comment }) => comment.startsWith("'") && FORMULA.test(comment);
+  const plain = (record) => (marked(record) ? [{ ...record, comment: record.comment.slice(1) }, record] : [record]);
+  return { plain, schema: number(column(first, "schema")), sheet: column(first, "sheet"), criteria, items };
 }
 
 /** The cells of a table, whose delimiter is the most frequent one of its first line. */
