@@ -9,10 +9,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError
 from xltjax.common.files import read_text
-from xltjax.common.languages import language_code
-from xltjax.eval.judge.rubric_files import RubricFile, Wording, parse_yaml
+from xltjax.eval.judge.rubric_files import DocumentReader, RubricFile, Wording, parse_yaml
 
 BUILT_IN = ("en", "fr", "pt", "ru", "de")
 FALLBACK = "en"
@@ -110,20 +109,16 @@ def rated_criteria(rubric: RubricFile, interface: Interface) -> list[RatedCriter
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Checks a file against the built-in English one; every message names the file and the place in it."""
+class _Reader(DocumentReader):
+    """A file that is checked against the built-in English one."""
 
-    path: Path
     model: Mapping[str, Any]
 
     def read(self, document: Any, built_in: Mapping[str, Any] | None = None) -> Interface:
         top = self._mapping(document, "the file", _PARTS)
         if "language" not in top:
             raise self._error("language", "is missing; give the code of the language, such as sw")
-        try:
-            language = language_code(self._text(top["language"], "language"))
-        except UserError as problem:
-            raise self._error("language", str(problem)) from None
+        language = self._language(top["language"], "language")
         base = (built_in or {}).get(language, {})
         page = {**base.get("page", {}), **self._page(top.get("page", {}))}
         if absent := [name for name in self.model["page"] if name not in page]:
@@ -146,9 +141,7 @@ class _Reader:
                     **self._mapping(guideline.get("rules", {}), "guideline.rules"),
                 }.items()
             },
-            self._examples(
-                {**base.get("examples", {}), **self._mapping(top.get("examples", {}), "examples")}
-            ),
+            self._examples(base.get("examples", {}), self._mapping(top.get("examples", {}), "examples")),
             self._criteria(top.get("criteria", {})),
         )
 
@@ -162,13 +155,16 @@ class _Reader:
                 raise self._error(f"page.{name}", f"needs {wanted}, as in en.yaml")
         return given
 
-    def _examples(self, values: Any) -> dict[str, dict[str, dict[int, str]]]:
+    def _examples(
+        self, before: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> dict[str, dict[str, dict[int, str]]]:
+        given = {name: self._mapping(criteria, f"examples.{name}") for name, criteria in values.items()}
         return {
             str(rubric): {
                 str(name): self._levels(levels, f"examples.{rubric}.{name}")
-                for name, levels in self._mapping(criteria, f"examples.{rubric}").items()
+                for name, levels in {**before.get(rubric, {}), **given.get(rubric, {})}.items()
             }
-            for rubric, criteria in values.items()
+            for rubric in {**before, **given}
         }
 
     def _criteria(self, values: Any) -> dict[str, Wording]:
@@ -195,22 +191,6 @@ class _Reader:
         if not isinstance(values, list):
             raise self._error(place, "must be a list of sentences")
         return [self._text(value, place) for value in values]
-
-    def _mapping(self, value: Any, place: str, keys: tuple[str, ...] = ()) -> dict[Any, Any]:
-        if not isinstance(value, dict):
-            raise self._error(place, "must be a mapping (key: value)")
-        for key in value:
-            if keys and key not in keys:
-                raise self._error(place, f"unknown key {key!r}; {did_you_mean(str(key), keys)}")
-        return value
-
-    def _text(self, value: Any, place: str) -> str:
-        if not isinstance(value, str) or not value.strip():
-            raise self._error(place, "must be text; put it into quotation marks")
-        return value.strip()
-
-    def _error(self, place: str, problem: str) -> UserError:
-        return UserError(f"{self.path}: {place}: {problem}")
 
 
 def _places(text: str) -> set[str]:

@@ -222,6 +222,16 @@ def test_a_team_adds_its_language_and_its_criteria(tmp_path: Path, capsys: Any) 
     assert "sw: the sheet is worded in English" in capsys.readouterr().out
 
 
+def test_a_file_for_a_language_that_is_there_changes_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "fr.yaml").write_text(
+        "language: fr\npage: {answer: Texte}\nexamples: {six: {fluency: {0: Aïe}}}\n", encoding="utf-8"
+    )
+    own, built_in = (load_interfaces(files)["fr"] for files in ([str(tmp_path / "fr.yaml")], []))
+    assert own.page == {**built_in.page, "answer": "Texte"}
+    assert own.examples["six"] == {**built_in.examples["six"], "fluency": {0: "Aïe"}}
+    assert (own.steps, own.rules) == (built_in.steps, built_in.rules)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
