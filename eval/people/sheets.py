@@ -227,12 +227,14 @@ def _write_for_other_tools(out: Path, sheets: Sequence[Sheet]) -> None:
         first = own[0]
         scales = {each.name: each.scale for each in first.criteria}
         levels = {each.name: each.levels for each in first.criteria}
-        config = label_studio_config(scales, levels, first.interface.page["cannot_judge"])
+        titles = {each.name: each.title for each in first.criteria}
+        cannot = first.interface.page["cannot_judge"]
+        config = label_studio_config(scales, levels, cannot, titles)
         _write(out / "label-studio" / f"{language}.xml", config)
         rules = first.interface.rules.get(first.rubric, ())
         campaign = pearmut_campaign(
             [(each.hash, each.items) for each in own], language=language, scales=scales,
-            instructions=" ".join([*first.interface.steps, *rules]),
+            instructions=" ".join([*first.interface.steps, *rules]), cannot_judge=cannot,
         )  # fmt: skip
         _write(out / "pearmut" / f"{language}.json", _json(campaign))
 
