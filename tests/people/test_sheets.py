@@ -16,6 +16,7 @@ from helpers.sheets import HOSTILE, rows, sheets
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_jsonl, write_jsonl
 from xltjax.eval.judge.rubric_files import read_rubric
+from xltjax.eval.people.collect import COMMAND as COLLECT
 from xltjax.eval.people.sheets import COMMAND
 from xltjax.eval.people.tools import read_export
 from xltjax.eval.people.wording import BUILT_IN, load_interfaces, rated_criteria
@@ -151,6 +152,30 @@ def test_a_table_that_was_filled_in_can_be_read(tmp_path: Path) -> None:
     found = read_export(tmp_path / "back.csv", {"fluency": range(3), **dict.fromkeys(HEADINGS, range(3))})
     assert len(found.records) == 20
     assert all(record.scores == {"fluency": 2} for record in found.records)
+
+
+def test_criteria_that_are_worded_in_no_english_are_rated_and_collected(tmp_path: Path) -> None:
+    rubric = tmp_path / "goût.yaml"
+    rubric.write_text(
+        "language: fr\ncriteria: {gout: {question: 'Bon ?', levels: {1: non, 2: oui}}}\n", encoding="utf-8"
+    )
+    out = sheets(tmp_path, rows(("fr", "en"), 3), per_language=3, repeats=0, criteria=str(rubric))
+    assert data_of(out / "fr-1.html")["criteria"][0]["question"] == "Bon\u00a0?"
+    table = (out / "csv/en-1.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "back.csv").write_text(re.sub(r",,,,$", ",2,,,", table, flags=re.MULTILINE), encoding="utf-8")
+    arguments = [
+        tmp_path / "back.csv",
+        "--key",
+        out,
+        "--criteria",
+        rubric,
+        "--out",
+        tmp_path / "people",
+        "--draws",
+        9,
+    ]
+    result = CliRunner().invoke(COLLECT, list(map(str, arguments)))
+    assert "9 ratings of" in result.output, result.exception
 
 
 HEADINGS = ("language", "helpfulness", "accuracy", "coherence", "harmlessness")
