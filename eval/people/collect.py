@@ -17,7 +17,7 @@ from xltjax.common.settings import setting
 from xltjax.data.responses import Response
 from xltjax.eval.judge.averages import COLUMNS, NOTE, average_rows, print_averages
 from xltjax.eval.judge.judgments import PREFIX as JUDGE
-from xltjax.eval.judge.rubrics import Criterion, load_rubric
+from xltjax.eval.judge.rubrics import Criterion, load_criteria
 from xltjax.eval.people.merging import (
     DISAGREEMENTS,
     DISAGREEMENTS_NOTE,
@@ -70,7 +70,7 @@ def run(config: CollectSettings) -> None:
         raise UserError("--out is missing; name the directory for the ratings")
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
-    criteria = load_rubric(config.criteria, preset="xlt", language="en").criteria
+    criteria = load_criteria(config.criteria)
     scales = {each.name: range(each.lowest, each.highest + 1) for each in criteria}
     out = Path(config.out)
     check_output_directory(out)
