@@ -9,7 +9,8 @@ from typing import Any
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.settings import build
-from xltjax.data.responses import Response, read_responses, responses_of
+from xltjax.data.reading.answers import RowKeys, with_columns
+from xltjax.data.responses import NO_KEYS, Response, read_responses, responses_of
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
@@ -23,6 +24,7 @@ def evaluate(
     metrics: str | Sequence[str] = "surface",
     *,
     language: str = "",
+    columns: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> list[Score]:
     """Score responses with metrics that need no language model.
@@ -33,6 +35,8 @@ def evaluate(
         metrics: ``"surface"`` (language and spelling), ``"modifiers"``, or names of single metrics, such as
             ``"language_correct"``.
         language: the expected language of responses that do not name one.
+        columns: the names of columns or keys in files and rows of other formats, by what they hold:
+            ``{"response": "answer", "instruction": "question"}``.
         **settings: ``languages``, ``lid_model``, ``dictionaries``, ``word_list`` and ``english_words``, as in
             ``python -m xltjax.eval surface --help``.
 
@@ -44,7 +48,10 @@ def evaluate(
         UserError: naming what cannot be used.
     """
     wanted = _names(metrics)
-    found = _responses(responses, language)
+    if columns is not None and not isinstance(columns, Mapping):
+        raise UserError(f'columns is not a mapping such as {{"response": "answer"}} but {columns!r:.40}')
+    keys = with_columns(NO_KEYS, [f"{ours}={theirs}" for ours, theirs in (columns or {}).items()])
+    found = _responses(responses, language, keys)
     config = build(SurfaceConfig, {key: _plain(value) for key, value in settings.items()})
     scores: list[Score] = []
     for response, each in _scored(found, wanted, config):
@@ -78,15 +85,15 @@ def _names(metrics: str | Sequence[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _responses(given: Any, language: str) -> list[Response]:
+def _responses(given: Any, language: str, keys: RowKeys) -> list[Response]:
     items: list[Any] = [given] if isinstance(given, (str, Path, Mapping)) else list(given)
     if not items:
         raise UserError("responses is empty")
     if all(isinstance(item, Response) for item in items):
         return items
     if all(isinstance(item, (str, Path)) for item in items):
-        return read_responses(items, language)
-    return responses_of(items, language)
+        return read_responses(items, language, keys)
+    return responses_of(items, language, keys)
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ import jax
 import pytest
 
 from xltjax import doctor, generate, train
+from xltjax.chat.__main__ import COMMAND as CHAT
 from xltjax.common.cli import group
 from xltjax.common.errors import UserError
 from xltjax.converters import __main__ as converters
@@ -34,6 +35,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMANDS = {
     "train": train.COMMAND,
     "generate": generate.COMMAND,
+    "chat": CHAT,
     "doctor": doctor.COMMAND,
     "miniature": miniature.COMMAND,
     "miniature.known": known.COMMAND,

@@ -21,13 +21,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.settings import build
+from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
 from xltjax.data.conversations import Message, half_surrogate
 from xltjax.data.model_files import end_ids
+from xltjax.data.reading.report import BadRowError
+from xltjax.data.reading.turns import as_prompt
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
 from xltjax.inference.engine import Engine
@@ -109,7 +111,8 @@ class Model:
 
         Args:
             prompts: instructions, or chats as lists of ``{"role": ..., "content": ...}`` with the roles system, user
-                and assistant, which end with a turn of the user.
+                and assistant, which end with a turn of the user. They are written as training writes them: a system
+                prompt comes first, and turns of one role in a row are joined.
             max_new_tokens: most tokens of an answer.
             repetition_penalty: divides the logits of tokens that were already there (1: no penalty).
             temperature: 0 is greedy decoding.
@@ -259,8 +262,7 @@ class Model:
         return min(most, math.ceil(max(wanted, 1) / parts) * parts)
 
 
-@_for_python
-def load(
+def open_model(
     model: PathLike,
     *,
     adapter: PathLike | None = None,
@@ -268,16 +270,18 @@ def load(
     dtype: str | None = None,
     template: str | None = None,
     base: PathLike = "",
+    date: str = "",
 ) -> Model:
-    """Load a model with its tokenizer.
+    """``load`` for commands: its messages name flags.
 
     Args:
-        model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
-        adapter: a PEFT directory or LoRA run to put upon it.
-        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
-        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
-        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
-        base: where the base of a LoRA run lies now, if it was moved.
+        model: as for ``load``, and so are the others.
+        adapter: see there.
+        mesh: see there.
+        dtype: see there.
+        template: see there.
+        base: see there.
+        date: ISO date for a template that writes the date; that of the training, or today, by default.
 
     Raises:
         UserError: naming what cannot be used.
@@ -305,11 +309,37 @@ def load(
         load_adapter(llama, upon, devices, base=source, dtype=kind, require_finite=True)
     trained = next((run for each in (upon, source) if each and (run := Run.find(each))), None)
     name = template or (template_of(upon) if upon else None) or template_of(source) or DEFAULT_TEMPLATE
-    files, day = config_directory(source), ""
+    files, day = config_directory(source), date
     if trained:  # which may have grown the vocabulary
-        files, day = trained.model_files, trained.config.template_date
+        files, day = trained.model_files, date or trained.config.template_date
     size = llama_config(read_hf_config(files)).vocab_size
     return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
+
+
+@_for_python
+def load(
+    model: PathLike,
+    *,
+    adapter: PathLike | None = None,
+    mesh: str = "1x1",
+    dtype: str | None = None,
+    template: str | None = None,
+    base: PathLike = "",
+) -> Model:
+    """Load a model with its tokenizer.
+
+    Args:
+        model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
+        adapter: a PEFT directory or LoRA run to put upon it.
+        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
+        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
+        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
+        base: where the base of a LoRA run lies now, if it was moved.
+
+    Raises:
+        UserError: naming what cannot be used.
+    """
+    return open_model(model, adapter=adapter, mesh=mesh, dtype=dtype, template=template, base=base)
 
 
 @_for_python
@@ -339,6 +369,7 @@ def fit(
         "out": _path("out", out),
         **{key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
     }
+    refuse_both(TrainConfig, given)
     config = build(TrainConfig, given)
     complete = train(config)
     if len(complete) < len(config.runs()):
@@ -363,7 +394,10 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
         turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
     if turns[-1].role != "user":
         raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
-    return tuple(turns)
+    try:
+        return as_prompt(turns, lambda _: None)  # by the rule of training
+    except BadRowError as problem:
+        raise UserError(f"{name}: {problem}") from None
 
 
 def _text(name: str, value: Any) -> str:

@@ -14,8 +14,11 @@ import pytest
 import torch
 
 import xltjax
-from xltjax.api import Model
+from xltjax.api import Model, _conversation
 from xltjax.common.cli import execute
+from xltjax.data.formats import read_rows
+from xltjax.data.prompt_sets import load_set
+from xltjax.data.reading.report import RowReport
 from xltjax.eval import surface
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import read_scores
@@ -84,6 +87,35 @@ def test_chats_are_prompted_with_their_system_prompt_and_history(model: Model) -
     one, other = model.generate([chat, "Name three"], max_new_tokens=8)
     assert [one] == model.generate([chat], max_new_tokens=8)
     assert one != other
+
+
+def test_a_chat_has_the_tokens_of_the_written_out_template_as_rows_of_training_have(
+    model: Model, tmp_path: Path
+) -> None:
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "So."},
+        {"role": "user", "content": "Name three"},
+        {"role": "user", "content": "things"},  # joined, as in training
+    ]
+    first = "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhy? [/INST] So. "
+    hf = model.tokenizer.hf
+    written = [*hf(first)["input_ids"], 2, *hf("[INST] Name three\n\nthings [/INST]")["input_ids"]]
+    path = tmp_path / "set.en.json"
+    path.write_text(json.dumps([chat]))
+    (item,) = load_set(path)
+    assert model.tokenizer.prompt(item.conversation) == written
+    path.write_text(json.dumps([[*chat, {"role": "assistant", "content": "me"}]]))
+    (row,) = read_rows(str(path), RowReport())
+    (example,) = model.tokenizer.examples([row.conversation])
+    assert example.ids[: len(written)].tolist() == written
+    assert example.loss_mask.tolist().index(True) < len(written)  # the answer in the history is learned too
+    assert example.loss_mask[len(written) :].all()
+    assert not example.loss_mask[len(written) - 3 : len(written)].any()
+    assert load_set(path) == [item]
+    # The same turns from Python.
+    assert _conversation(chat, "prompts[0]") == item.conversation
 
 
 def test_logprobs_are_the_sums_of_transformers_over_the_answer_and_its_end(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -114,12 +113,12 @@ class Contents:
         return hashes
 
     def _prompts(self, each: Input) -> Any:
-        (name,) = each.where
+        name, *columns = each.where
         if name == miniature.NAME and not self._fetch and not miniature.is_built():
             return None
         languages = [option for option in each.options if option != MODIFIED]
-        chosen = prompts(name, languages, modified=MODIFIED in each.options)
-        rows = [dataclasses.asdict(row) for row in chosen]
+        chosen = prompts(name, languages, modified=MODIFIED in each.options, columns=columns)
+        rows = [row.row() for row in chosen]
         return {"prompts": len(rows), "sha256": _digest(rows)}
 
     def _file(self, each: Input) -> Any:
@@ -130,13 +129,15 @@ class Contents:
         return hashes
 
 
-def prompts(name: str, languages: Sequence[str], *, modified: bool) -> list[Instruction]:
+def prompts(
+    name: str, languages: Sequence[str], *, modified: bool, columns: Sequence[str] = ()
+) -> list[Instruction]:
     """The instructions of a prompt set as they are, or those with modifiers; the miniature is built when it is meant.
 
     Raises:
         UserError: as ``load_set`` does, and when there is no instruction with a modifier.
     """
-    found = load_set(miniature.prompts_path(name), languages or None, modified)
+    found = load_set(miniature.prompts_path(name), languages or None, modified, columns)
     if not modified:
         return found
     chosen = [each for each in found if each.modifier is not None]
@@ -157,7 +158,9 @@ def output(directory: Path, name: str) -> str | None:
 def trained(directory: Path, steps: int) -> bool:
     """Whether a training has come to its end in ``directory``."""
     run = Run.find(directory)
-    return run is not None and bool(run.steps) and run.steps[-1] >= steps
+    if run is None or not run.steps:
+        return False
+    return run.steps[-1] >= (run.config.steps if run.config.epochs else steps)  # which follow from the data
 
 
 def _stamp(path: Path) -> tuple[int, int]:

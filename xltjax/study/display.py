@@ -92,6 +92,8 @@ def progress(stage: Stage, root: Path, contents: Contents | None = None) -> str:
     """
     if stage.kind == "train":
         done, steps = _updates(root / stage.path / "metrics.jsonl"), stage.settings["steps"]
+        if stage.settings.get("epochs"):  # from which the number of updates follows
+            return f"update {done}" if done else "starting"
         return "done" if done == steps else f"update {done} of {steps}" if done else "starting"
     if stage.outputs == (RESPONSES,):
         count = _lines(root / stage.path / RESPONSES)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.settings import build
+from xltjax.common.settings import build, overlay
 from xltjax.generate.settings import GenerateConfig
 from xltjax.study.settings import Study
 from xltjax.training.config import TrainConfig, exact_text
@@ -51,12 +50,11 @@ class Cell:
         Raises:
             UserError: when the settings of its model, data and adaptation do not go together.
         """
-        sections: Mapping[str, Any] = {
-            **study.train,
-            **study.models[self.model],
-            **study.data[self.data],
-            **study.adaptations[self.adaptation],
-        }
+        sections = functools.reduce(
+            functools.partial(overlay, TrainConfig),
+            (study.models[self.model], study.data[self.data], study.adaptations[self.adaptation]),
+            dict(study.train),
+        )
         try:
             config = build(
                 TrainConfig,

@@ -73,7 +73,8 @@ class Planner:
         if config not in self._trainings:
             plan = make_plan(config, llama)
             rate = math.prod(parse_mesh(config.mesh)) * self._accelerator.peak * ASSUMED_MFU
-            seconds = plan.flops * config.steps / rate
+            # How many updates epochs are is known when the data are read.
+            seconds = None if config.epochs else plan.flops * config.steps / rate
             self._trainings[config] = Need(plan.total(), seconds, plan.fits(self._study.accelerator))
         return self._trainings[config]
 

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.hardware import ACCELERATORS
-from xltjax.common.settings import build, current_names, read_config_files, read_mapping, setting
+from xltjax.common.settings import (
+    build,
+    current_names,
+    overlay,
+    read_config_files,
+    read_mapping,
+    refuse_both,
+    setting,
+)
 from xltjax.eval.comparison.choose import ChooseSettings
 from xltjax.eval.judge.command import JudgeConfig
 from xltjax.eval.modifiers.command import ModifiersConfig
@@ -199,12 +207,13 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
         # What a config of a single run says about its place and rate is no part of a study.
         values = {key: value for key, value in values.items() if key not in OF_THE_STUDY[config_class]}
         given = current_names(config_class, given)
+        refuse_both(config_class, given)
         for key in given:
             if config_class is TrainConfig and key in AXES:
                 raise UserError(f"{key} is an axis of the grid; give {AXES[key]} in the grid or beside it")
             if key in OF_THE_STUDY[config_class]:
                 raise UserError(f"{key} is given by the study")
-        values |= given
+        values = overlay(config_class, values, given)
         build(config_class, values, notify=False)
         return values
     except UserError as problem:

@@ -6,7 +6,6 @@ an entry in ``CELL_STAGES`` or ``STUDY_STAGES``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,8 +45,8 @@ def prepare(study: Study, cells: Sequence[Cell], root: Path) -> None:
     modified = [cell for cell in cells if cell.modifiers and not in_one_file(study, cell)]
     if modified:
         config = modified[0].generation(study)  # the prompts are the same for all
-        rows = prompts(config.prompts, config.languages, modified=True)
-        write_jsonl(root / MODIFIED_PROMPTS, (dataclasses.asdict(row) for row in rows))
+        rows = prompts(config.prompts, config.languages, modified=True, columns=config.columns)
+        write_jsonl(root / MODIFIED_PROMPTS, (row.row() for row in rows))
 
 
 def train(study: Study, cell: Cell, root: Path) -> Stage:
@@ -89,12 +88,13 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
     config = cell.generation(study)
     own = {"model", "base", "adapter", "out", "name", "prompts", "languages", "modifiers"}
     settings, defaults = settings_of(config, own)
-    prompts = Input("prompts", "prompts", (config.prompts,), (*options, *config.languages))
+    prompts = Input("prompts", "prompts", (config.prompts, *config.columns), (*options, *config.languages))
     training = cell.training(study)
     # A run that holds a part of its model remembers where its base was; that may lie elsewhere today.
     base = ("--base", training.model) if training.lora_rank or training.train_layers else ()
     if options:
         asked = ["--prompts", str(root / MODIFIED_PROMPTS)]
+        own.add("columns")  # the file has our names
     else:
         asked = ["--prompts", config.prompts]
         asked += ["--languages", ",".join(config.languages)] if config.languages else []
