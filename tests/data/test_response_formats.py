@@ -289,12 +289,12 @@ def test_a_named_key_goes_before_the_one_that_is_recognized(tmp_path):
         (
             {"id": 1, "text": "x"},
             RowKeys(response="txt"),
-            "no key 'txt', which --response-key or --columns names; keys: id, text",
+            "no key 'txt', which --response-key names .or --columns.; keys: id, text",
         ),
         (
             {"id": 1, "response": "x"},
             RowKeys(language="lang"),
-            "which --language-key names; keys: id, response",
+            "which --language-key names .or --columns.; keys: id, response",
         ),
         ({"id": 1, "response": "x"}, RowKeys(id=("id", "n")), "no key 'n', which --id-key names"),
         ({"id": 1, "response": "x"}, RowKeys(instruction_id="g"), "which --instruction-id-key names"),

@@ -159,7 +159,7 @@ def _named(row: Mapping[str, Any], keys: RowKeys) -> dict[str, Any]:
 
 
 def _under(row: Mapping[str, Any], key: str, name: str) -> Any:
-    return value_under(row, key, f"--{name.replace('_', '-')}-key or --columns")
+    return value_under(row, key, f"--{name.replace('_', '-')}-key", " (or --columns)")
 
 
 def may_repeat(row: Any) -> bool:

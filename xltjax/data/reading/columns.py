@@ -46,13 +46,14 @@ def renamed(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
     return {ours: value_under(row, theirs, "--columns") for ours, theirs in columns.items()}
 
 
-def value_under(row: Mapping[str, Any], key: str, flag: str) -> Any:
+def value_under(row: Mapping[str, Any], key: str, flag: str, others: str = "") -> Any:
     """The value under a key, or under a path of keys and places in lists with full stops between.
 
     Args:
         row: the row.
         key: such as ``answer``, ``doc.language`` or ``choices.0.text``.
         flag: where the user has named it, for messages.
+        others: where else that may have been.
 
     Raises:
         BadRowError: when there is none.
@@ -66,5 +67,5 @@ def value_under(row: Mapping[str, Any], key: str, flag: str) -> Any:
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:
-            raise BadRowError(f"there is no key {key!r:.60}, which {flag} names; keys: {listed(row)}")
+            raise BadRowError(f"there is no key {key!r:.60}, which {flag} names{others}; keys: {listed(row)}")
     return value
