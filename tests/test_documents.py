@@ -26,7 +26,7 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature import __main__ as miniature
 from xltjax.miniature import known
 from xltjax.study import __main__ as study
-from xltjax.study import tables
+from xltjax.study.results import effects, tables
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -38,7 +38,8 @@ COMMANDS = {
     "miniature": miniature.COMMAND,
     "miniature.known": known.COMMAND,
     "study": study.COMMAND,
-    "study.tables": tables.COMMAND,
+    "study.results.tables": tables.COMMAND,
+    "study.results.effects": effects.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
 }

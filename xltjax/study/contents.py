@@ -22,6 +22,9 @@ from xltjax.data.reading.files import find_files
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
+COMBINED = "model"  # the output of combine: a directory
+# Outputs that take the room of a model, and may be removed when nothing is made of them any more.
+MODELS = (WEIGHTS, COMBINED)
 MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
 
 
@@ -151,6 +154,8 @@ def output(directory: Path, name: str) -> str | None:
         run = Run.find(directory)
         return fingerprint(run.checkpoint) if run and run.steps else None
     path = directory / name
+    if name == COMBINED:
+        return fingerprint(path) if path.is_dir() else None
     return _file_hash(path, *_stamp(path)) if path.is_file() else None
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from xltjax.common.errors import UserError
 from xltjax.common.settings import build
 from xltjax.generate import GenerateConfig
+from xltjax.study.combinations import check_layers, trained_cells
 from xltjax.study.settings import Study
 from xltjax.training.config import TrainConfig, exact_text
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of the study, and everything that is done with its model.
+    """One model of the study, trained or combined, and everything that is done with it.
 
     Attributes:
         model: name of the model.
@@ -26,6 +27,7 @@ class Cell:
         learning_rate: the peak learning rate.
         seed: the seed of the training.
         modifiers: whether the instructions with task modifiers are answered too.
+        answers: whether the model answers at all; otherwise others are made of it alone.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Cell:
     learning_rate: float
     seed: int
     modifiers: bool = False
+    answers: bool = True
 
     @property
     def path(self) -> str:
@@ -46,16 +49,18 @@ class Cell:
         return f"{self.model}/{self.data}/{self.adaptation}/lr-{{rate}}/seed-{self.seed}"
 
     def training(self, study: Study) -> TrainConfig:
-        """The settings of its training, without ``out``.
+        """The settings of its training, without ``out``; of a combined cell those of the one that is changed.
 
         Raises:
             UserError: when the settings of its model, data and adaptation do not go together.
         """
+        combined = study.combinations.get(self.adaptation)
+        adaptation = combined.settings.of if combined else self.adaptation
         sections: Mapping[str, Any] = {
             **study.train,
             **study.models[self.model],
             **study.data[self.data],
-            **study.adaptations[self.adaptation],
+            **study.adaptations[adaptation],
         }
         try:
             config = build(
@@ -78,7 +83,9 @@ class Cell:
 
 
 def cells(study: Study) -> list[Cell]:
-    """The cells of all blocks, each once, those of a family next to each other.
+    """The cells of all blocks, each once, those of a family next to each other, and combined ones after all others.
+
+    Cells of which combined ones are made are there too, whether a block has them or not.
 
     Raises:
         UserError: for settings that do not go together.
@@ -93,9 +100,19 @@ def cells(study: Study) -> list[Cell]:
             if cell.path in found:  # in two blocks
                 cell = dataclasses.replace(cell, modifiers=cell.modifiers or found[cell.path].modifiers)
             found[cell.path] = cell
-    families = list(dict.fromkeys(cell.family for cell in found.values()))
-    ordered = sorted(found.values(), key=lambda cell: (families.index(cell.family), cell.learning_rate))
+    every = trained_cells(study, list(found.values()))
+    families = list(dict.fromkeys(cell.family for cell in every))
+    ordered = sorted(
+        every,
+        key=lambda cell: (
+            cell.adaptation in study.combinations,
+            families.index(cell.family),
+            cell.learning_rate,
+        ),
+    )
     for cell in ordered:
         cell.training(study)
         cell.generation(study)
+        if cell.adaptation in study.combinations:
+            check_layers(study, cell)
     return ordered

@@ -7,12 +7,11 @@ import functools
 import math
 from dataclasses import dataclass
 
-from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
-from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import parse_mesh
+from xltjax.study.combinations import architecture
 from xltjax.study.contents import Contents
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study
@@ -61,7 +60,7 @@ class Planner:
         if cell is None or stage.kind not in ("train", "generate", "generate-modified"):
             return Need()
         try:
-            llama = _architecture(cell.training(self._study).model)
+            llama = architecture(cell.training(self._study).model)
         except UserError:
             return Need()  # a model of the hub that is not here
         return self._train(cell, llama) if stage.kind == "train" else self._decode(stage, cell, llama)
@@ -100,7 +99,3 @@ class Planner:
 @functools.cache
 def _parameters(llama: LlamaConfig) -> int:
     return sum(math.prod(each.shape) for each in parameters(Llama(llama)).values())
-
-
-def _architecture(model: str) -> LlamaConfig:
-    return miniature.architecture() if model == miniature.NAME else known_architecture(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from xltjax.common.errors import UserError
-from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.contents import COMBINED, MODELS, WEIGHTS, Contents, output, trained
 from xltjax.study.identity import Identity, Record, told
 from xltjax.study.stage import Stage
 
@@ -67,25 +67,28 @@ def identity_of(
 def states(stages: Sequence[Stage], root: Path, contents: Contents) -> dict[str, State]:
     """How every stage stands, by its path.
 
-    The weights of a training may be removed once everything that is made of them is done.
+    Models may be removed once everything that is made of them is done.
 
     Args:
         stages: all stages, those that one needs before it.
         root: the folder of the study.
         contents: reads the inputs.
     """
-    found = _states(stages, root, contents, frozenset())
-    readers = {stage.path: stage for stage in stages}
-    needed = frozenset(
-        each.stage
-        for path, stage in readers.items()
-        if found[path].kind != "done"
-        for each in stage.upstream
-        if each.file == WEIGHTS
-        and found[each.stage].kind == "done"
-        and not _trained(readers[each.stage], root)
-    )
-    return _states(stages, root, contents, needed) if needed else found
+    by_path, needed = {stage.path: stage for stage in stages}, frozenset[str]()
+    while True:
+        found = _states(stages, root, contents, needed)
+        more = frozenset(
+            each.stage
+            for path, stage in by_path.items()
+            if found[path].kind != "done"
+            for each in stage.upstream
+            if each.file in MODELS
+            and found[each.stage].kind == "done"
+            and not has_model(by_path[each.stage], root)
+        )
+        if not more:
+            return found
+        needed |= more  # a model that is made again may itself be made of one that is gone
 
 
 def _states(
@@ -101,7 +104,7 @@ def _states(
 
 
 def _state(
-    stage: Stage, root: Path, contents: Contents, others: Mapping[str, State], weights_needed: bool
+    stage: Stage, root: Path, contents: Contents, others: Mapping[str, State], model_needed: bool
 ) -> State:
     waiting = [each.stage for each in stage.upstream if others[each.stage].kind != "done"]
     if waiting and not stage.partial:
@@ -119,14 +122,14 @@ def _state(
         return State("to do", f"it failed: {record.reason}")
     if record.state == "begun":
         return State("to do", "it has not ended yet")
-    return _checked(stage, root, record, weights_needed)
+    return _checked(stage, root, record, model_needed)
 
 
-def _checked(stage: Stage, root: Path, record: Record, weights_needed: bool) -> State:
+def _checked(stage: Stage, root: Path, record: Record, model_needed: bool) -> State:
     """How a stage stands whose record says that it is done."""
     for name in stage.outputs:
-        if name == WEIGHTS:
-            if weights_needed and not _trained(stage, root):
+        if name in MODELS:
+            if model_needed and not has_model(stage, root):
                 return State("to do", "its weights are gone")
             continue
         now = output(root / stage.path, name)
@@ -137,8 +140,11 @@ def _checked(stage: Stage, root: Path, record: Record, weights_needed: bool) -> 
     return DONE
 
 
-def _trained(stage: Stage, root: Path) -> bool:
-    return trained(root / stage.path, stage.settings["steps"])
+def has_model(stage: Stage, root: Path) -> bool:
+    """Whether the model is there that a stage makes, complete."""
+    if WEIGHTS in stage.outputs:
+        return trained(root / stage.path, stage.settings["steps"])
+    return (root / stage.path / COMBINED).is_dir()  # which appears when it is complete
 
 
 def _name(path: str, stage: Stage) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from xltjax.__main__ import PACKAGES
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_file
-from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.contents import MODELS, WEIGHTS, Contents, output, trained
 from xltjax.study.identity import Record, set_aside, told
 from xltjax.study.launch.jobs import Job, shown
 from xltjax.study.stage import Stage
@@ -119,7 +119,7 @@ def _spoiled(stage: Stage, directory: Path, before: Record) -> list[str]:
     changed = []
     for name in stage.outputs:
         now = output(directory, name)
-        if now is not None and name != WEIGHTS and now != before.outputs.get(name):
+        if now is not None and name not in MODELS and now != before.outputs.get(name):
             changed.append(f"{name} was changed")
     return changed
 
@@ -150,7 +150,7 @@ def finished(stage: Stage, directory: Path, code: int = 0) -> bool:
     """Whether a stage is complete, after its command has ended with ``code``."""
     if WEIGHTS in stage.outputs:
         return trained(directory, stage.settings["steps"])
-    return code == 0 and all((directory / name).is_file() for name in stage.outputs)
+    return code == 0 and all((directory / name).exists() for name in stage.outputs)
 
 
 def call(words: Sequence[str]) -> int:
