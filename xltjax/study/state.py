@@ -74,21 +74,17 @@ def states(stages: Sequence[Stage], root: Path, contents: Contents) -> dict[str,
         root: the folder of the study.
         contents: reads the inputs.
     """
-    by_path, needed = {stage.path: stage for stage in stages}, frozenset[str]()
-    while True:
-        found = _states(stages, root, contents, needed)
-        more = frozenset(
-            each.stage
-            for path, stage in by_path.items()
-            if found[path].kind != "done"
-            for each in stage.upstream
-            if each.file in MODELS
-            and found[each.stage].kind == "done"
-            and not has_model(by_path[each.stage], root)
-        )
-        if not more:
-            return found
-        needed |= more  # a model that is made again may itself be made of one that is gone
+    found = _states(stages, root, contents, frozenset())
+    by_path, needed = {stage.path: stage for stage in stages}, set[str]()
+    to_do = [stage for stage in stages if found[stage.path].kind != "done"]
+    while to_do:  # a model that is made again may itself be made of one that is gone
+        for each in to_do.pop().upstream:
+            other = by_path[each.stage]
+            gone = each.file in MODELS and found[each.stage].kind == "done" and not has_model(other, root)
+            if gone and each.stage not in needed:
+                needed.add(each.stage)
+                to_do.append(other)
+    return _states(stages, root, contents, frozenset(needed)) if needed else found
 
 
 def _states(
