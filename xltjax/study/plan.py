@@ -87,7 +87,10 @@ class Planner:
         longest = 2 * config.max_new_tokens  # the prompts are shorter than the answers may be
         memory = (weights + config.batch_size * longest * per_token) / devices
         usable = self._accelerator.memory * GIB * USABLE_MEMORY
-        prompts = self._contents.count(stage.inputs[0])
+        try:
+            prompts = self._contents.count(stage.inputs[0])
+        except UserError:
+            prompts = None  # the stage's state says why
         if prompts is None or self._bandwidth is None:
             return Need(memory, None, memory <= usable)
         tokens = prompts * config.max_new_tokens * ASSUMED_ANSWER / config.batch_size  # steps of decoding

@@ -162,7 +162,7 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         judge=judge if "judge" in values else None,
         choose=_config(values, "choose", ChooseSettings),
         effects=read_claims(values.get("effects")),
-        report=None if values.get("report") is False else _config(values, "report", ReportSettings),
+        report=None if values.get("report") is False else _report(values),
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
         accelerator=accelerator,
     )
@@ -185,9 +185,12 @@ def _recipe(name: str, section: Mapping[str, Any]) -> Recipe:
 
 def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = values.get(key) or {}
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, dict):
         raise UserError(f"{key} must be a mapping of settings")
-    return dict(found)
+    for name in found:
+        if isinstance(name, bool) or not isinstance(name, (str, int)):
+            raise UserError(f"{key}: the name {name} is not text; put it in quotes")
+    return {str(name): value for name, value in found.items()}
 
 
 def _named(values: Mapping[str, Any], key: str, main: str) -> dict[str, dict[str, Any]]:
@@ -239,6 +242,11 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
 
 def _config(values: Mapping[str, Any], key: str, config_class: type[Config]) -> Config:
     return build(config_class, _section(_mapping(values, key), config_class, key), notify=False)
+
+
+def _report(values: Mapping[str, Any]) -> ReportSettings:
+    given = values.get("report")
+    return _config({} if given is True else values, "report", ReportSettings)
 
 
 def _of_model(name: str, section: Any) -> dict[str, Any]:

@@ -104,6 +104,8 @@ def _state(
 ) -> State:
     waiting = [each.stage for each in stage.upstream if others[each.stage].kind != "done"]
     if waiting and not stage.partial:
+        for each in stage.inputs:  # what is not there is better known before others have run for it
+            contents.of(each)
         return State("blocked", _name(waiting[0], stage), waiting=True)
     if waiting and len(waiting) == len(stage.upstream):
         return State("blocked", f"{len(waiting)} stages", waiting=True)
