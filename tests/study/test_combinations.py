@@ -162,6 +162,7 @@ def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of
         ({"reset_layers": "0"}, "adaptations.x: of is missing"),
         ({"of": "ft"}, "adaptations.x: nothing is combined; give reset_layers, swap_layers or average_layers"),
         ({"of": "ft", "reset_layer": "0"}, "x: unknown setting 'reset_layer'; did you mean 'reset_layers'"),
+        ({"of": "ft", "reset_layers": "0-1", "3-4": None}, "adaptations.x: 3-4 stands alone; write layers as a list"),
         ({"of": "ft", "reset_layers": "0", "lora_rank": 2}, "adaptations.x: unknown setting 'lora_rank'"),
         ({"of": "ft", "reset_layers": "3-x"}, "adaptations.x: reset_layers: '3-x' names no part of a model"),
         ({"of": "ft", "reset_layers": "0-99"}, "x/lr-0.01/seed-0: reset_layers: layer 99 is out of range"),

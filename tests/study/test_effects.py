@@ -16,7 +16,7 @@ from helpers.scored import answer, score, write_lines
 from xltjax.common.errors import UserError
 from xltjax.study.grid import cells
 from xltjax.study.identity import Identity, Record
-from xltjax.study.results.claims import Comparison, comparisons, write_comparisons
+from xltjax.study.results.comparisons import Comparison, comparisons, write_comparisons
 from xltjax.study.results.effects import EffectsConfig, effects, together
 from xltjax.study.settings import read_study
 from xltjax.study.stage import Stage

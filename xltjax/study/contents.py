@@ -15,10 +15,11 @@ from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.provenance import sha256
-from xltjax.converters.models import config_directory, find_model, weights_directory
+from xltjax.converters.models import config_directory, find_model, known_architecture, weights_directory
 from xltjax.data.model_files import tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
+from xltjax.llama import LlamaConfig
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
@@ -157,6 +158,15 @@ def output(directory: Path, name: str) -> str | None:
     if name == COMBINED:
         return fingerprint(path) if path.is_dir() else None
     return _file_hash(path, *_stamp(path)) if path.is_file() else None
+
+
+def architecture(model: str) -> LlamaConfig:
+    """The architecture of a model that is here or well known, without loading it.
+
+    Raises:
+        UserError: when it is not known.
+    """
+    return miniature.architecture() if model == miniature.NAME else known_architecture(model)
 
 
 def trained(directory: Path, steps: int) -> bool:

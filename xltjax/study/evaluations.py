@@ -21,8 +21,9 @@ from xltjax.study.arguments import flags
 from xltjax.study.contents import Input
 from xltjax.study.grid import Cell
 from xltjax.study.grid import cells as grid_cells
-from xltjax.study.results.claims import FILE as CLAIMS
-from xltjax.study.results.claims import PREFIX, Comparison, comparisons
+from xltjax.study.results.claims import PREFIX
+from xltjax.study.results.comparisons import FILE as CLAIMS
+from xltjax.study.results.comparisons import Comparison, comparisons
 from xltjax.study.results.effects import EFFECTS
 from xltjax.study.settings import Study
 from xltjax.study.stage import RESPONSES, SCORES, Output, Stage, devices_of, settings_of

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from xltjax.common.errors import UserError
+from xltjax.common.model_parts import find_parts
 from xltjax.common.settings import build
 from xltjax.generate import GenerateConfig
-from xltjax.study.combinations import check_layers, trained_cells
+from xltjax.study.contents import architecture
+from xltjax.study.recipes import PARTS
 from xltjax.study.settings import Study
 from xltjax.training.config import TrainConfig, exact_text
 
@@ -100,7 +102,7 @@ def cells(study: Study) -> list[Cell]:
             if cell.path in found:  # in two blocks
                 cell = dataclasses.replace(cell, modifiers=cell.modifiers or found[cell.path].modifiers)
             found[cell.path] = cell
-    every = trained_cells(study, list(found.values()))
+    every = _trained_cells(study, list(found.values()))
     families = list(dict.fromkeys(cell.family for cell in every))
     ordered = sorted(
         every,
@@ -114,5 +116,46 @@ def cells(study: Study) -> list[Cell]:
         cell.training(study)
         cell.generation(study)
         if cell.adaptation in study.combinations:
-            check_layers(study, cell)
+            _check_layers(study, cell)
     return ordered
+
+
+def sources(study: Study, cell: Cell) -> Iterator[Cell]:
+    """The cells whose trainings a combined cell is made of: the changed one, and that of its expert."""
+    recipe = study.combinations[cell.adaptation]
+    trained = dataclasses.replace(cell, adaptation=recipe.settings.of, answers=False, modifiers=False)
+    yield trained
+    if recipe.expert is not None:
+        axes = {key: value for key, value in vars(recipe.expert).items() if value is not None}
+        expert = dataclasses.replace(trained, **axes)
+        if expert.path == trained.path:
+            raise UserError(f"{cell.path}: its expert is the cell that is changed; name what differs")
+        yield expert
+
+
+def _trained_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, and those of which combined ones are made and that the grid does not have, which only train."""
+    found = {cell.path: cell for cell in cells}
+    for cell in cells:
+        if cell.adaptation in study.combinations:
+            for source in sources(study, cell):
+                found.setdefault(source.path, source)
+    return list(found.values())
+
+
+def _check_layers(study: Study, cell: Cell) -> None:
+    """Refuse layers that the model of a combined cell does not have, where its architecture is known.
+
+    Raises:
+        UserError: naming the cell and the layer.
+    """
+    try:
+        llama = architecture(cell.training(study).model)
+    except UserError:
+        return  # a model of the hub that is not here
+    try:
+        for name in PARTS:
+            texts = getattr(study.combinations[cell.adaptation].settings, name)
+            find_parts(texts, name, layers=llama.num_layers, tied=llama.tied_embeddings)
+    except UserError as problem:
+        raise UserError(f"{cell.path}: {problem}") from None

@@ -11,8 +11,7 @@ from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import parse_mesh
-from xltjax.study.combinations import architecture
-from xltjax.study.contents import Contents
+from xltjax.study.contents import Contents, architecture
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study
 from xltjax.study.stage import Stage

@@ -17,7 +17,7 @@ from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.report.command import ReportSettings
 from xltjax.eval.surface import SurfaceConfig
 from xltjax.generate import GenerateConfig
-from xltjax.study.combinations import PARTS, Recipe, check_recipes, read_recipe
+from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
 from xltjax.study.results.claims import Claim, read_claims
 from xltjax.training.config import TrainConfig
 
@@ -166,7 +166,7 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
         accelerator=accelerator,
     )
-    check_recipes(study)
+    check_recipes(combinations, {"model": models, "data": data, "adaptation": adaptations})
     return study
 
 

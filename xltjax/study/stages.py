@@ -17,8 +17,8 @@ from xltjax.study.combinations import combine, is_partial
 from xltjax.study.contents import COMBINED, MODIFIED, WEIGHTS, Input, prompts
 from xltjax.study.evaluations import in_one_file
 from xltjax.study.grid import Cell
-from xltjax.study.results.claims import FILE as CLAIMS
-from xltjax.study.results.claims import comparisons, write_comparisons
+from xltjax.study.results.comparisons import FILE as CLAIMS
+from xltjax.study.results.comparisons import comparisons, write_comparisons
 from xltjax.study.settings import Study
 from xltjax.study.stage import RESPONSES, Output, Stage, devices_of, settings_of
 
@@ -101,7 +101,8 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
     settings, defaults = settings_of(config, own)
     prompts = Input("prompts", "prompts", (config.prompts,), (*options, *config.languages))
     upstream = Output("trained weights", f"{cell.path}/train", WEIGHTS)
-    model, base = str(root / upstream.stage), ()
+    model = str(root / upstream.stage)
+    base: tuple[str, ...] = ()
     if cell.adaptation in study.combinations:
         upstream = Output("combined weights", f"{cell.path}/combine", COMBINED)
         model = str(root / upstream.stage / COMBINED)

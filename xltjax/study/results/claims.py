@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import atomic_write
 from xltjax.common.languages import language_code
 from xltjax.common.settings import build, setting
 from xltjax.eval.relevance import SCORER_METRICS
 from xltjax.eval.surface import METRICS
 
-if TYPE_CHECKING:
-    from xltjax.study.grid import Cell
-    from xltjax.study.settings import Study
-
-FILE = "claims.json"  # of the study's folder, for the command that tests them
 PREFIX = "judge/"  # of the metrics of a rubric
 KNOWN = (*METRICS, *SCORER_METRICS)
 
@@ -39,8 +30,8 @@ class Axes:
         own = {key: value for key, value in vars(self).items() if value is not None}
         return dataclasses.replace(common, **own)
 
-    def matches(self, cell: Cell) -> bool:
-        """Whether a cell has all values that are named."""
+    def matches(self, cell: object) -> bool:
+        """Whether a cell of the grid has all values that are named."""
         return all(value is None or getattr(cell, key) == value for key, value in vars(self).items())
 
 
@@ -71,27 +62,6 @@ class _Settings:
     metric: tuple[str, ...] = setting((), "Metrics.")
     languages: tuple[str, ...] = setting((), "Languages; all but English when not given.")
     margin: float = setting(0.0, "How much lower the cells may be that are said to be higher.")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A claim about one metric, with the cells that it compares.
-
-    Attributes:
-        claim: the text of the claim.
-        metric: the metric.
-        languages: codes of the languages that count; empty for all but English.
-        margin: see ``Claim``.
-        higher: the paths of the cells that are said to score higher, one for each seed that both sides have.
-        lower: the paths of the others, in the same order.
-    """
-
-    claim: str
-    metric: str
-    languages: tuple[str, ...]
-    margin: float
-    higher: tuple[str, ...]
-    lower: tuple[str, ...]
 
 
 def read_claims(entries: Any) -> tuple[Claim, ...]:
@@ -149,63 +119,3 @@ def _claim(entry: Any) -> Claim:
         axes["higher"].over(axes["cells"]),
         axes["lower"].over(axes["cells"]),
     )
-
-
-def comparisons(study: Study, cells: Sequence[Cell]) -> list[Comparison]:
-    """Every comparison of the study's claims.
-
-    Raises:
-        UserError: naming the claim, when the grid has no such cells, or several that differ in more than the seed.
-    """
-    found = []
-    for number, claim in enumerate(study.effects, start=1):
-        try:
-            higher, lower = _cells(claim.higher, cells), _cells(claim.lower, cells)
-            seeds = [seed for seed in higher if seed in lower]
-            if not seeds:
-                raise UserError("the cells to compare have no seed in common")
-        except UserError as problem:
-            raise UserError(f"effects, claim {number}: {problem}") from None
-        paths = [tuple(side[seed].path for seed in seeds) for side in (higher, lower)]
-        found += [
-            Comparison(claim.claim, metric, claim.languages, claim.margin, *paths) for metric in claim.metric
-        ]
-    return found
-
-
-def _cells(axes: Axes, cells: Sequence[Cell]) -> dict[int, Cell]:
-    """The cells with these values by their seeds."""
-    matching = [cell for cell in cells if cell.answers and axes.matches(cell)]
-    told = ", ".join(f"{key} {value}" for key, value in vars(axes).items() if value is not None)
-    if not matching:
-        raise UserError(f"the grid has no cell with {told}")
-    for key in vars(axes):
-        values = list(dict.fromkeys(getattr(cell, key) for cell in matching))
-        if len(values) > 1:
-            names = ", ".join(map(str, values[:4]))
-            raise UserError(f"several cells have {told or 'these values'}; name one {key} of {names}")
-    return {cell.seed: cell for cell in matching}
-
-
-def write_comparisons(file: Path, found: Sequence[Comparison]) -> None:
-    """Write comparisons for ``read_comparisons``."""
-    with atomic_write(file) as out:
-        json.dump([dataclasses.asdict(each) for each in found], out, indent=1, ensure_ascii=False)
-        out.write("\n")
-
-
-def read_comparisons(file: Path) -> Iterator[Comparison]:
-    """The comparisons that ``write_comparisons`` wrote.
-
-    Raises:
-        UserError: when the file cannot be read.
-    """
-    try:
-        rows: list[Mapping[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-        for row in rows:
-            named = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-            yield Comparison(**named)
-    except OSError as problem:
-        raise UserError(f"{file} cannot be read: {problem.strerror}") from None
-    except (ValueError, TypeError, AttributeError):
-        raise UserError(f"{file} does not hold the claims of a study") from None

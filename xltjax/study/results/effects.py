@@ -25,7 +25,7 @@ from xltjax.eval.stats.comparisons import compare
 from xltjax.eval.stats.intervals import Cell, resample
 from xltjax.eval.table_files import write_table
 from xltjax.study.identity import Record
-from xltjax.study.results.claims import Comparison, read_comparisons
+from xltjax.study.results.comparisons import Comparison, read_comparisons
 
 EFFECTS = "effects.json"
 APPEARS, NOT_SHOWN, OPPOSITE, UNKNOWN = "appears", "not reproduced", "the opposite", "not known"
