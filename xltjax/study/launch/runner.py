@@ -68,8 +68,12 @@ def run(job: Job) -> list[Outcome]:
                 notes[stage.path] = note
                 begun.append(stage)
             except (UserError, OSError) as problem:
-                print(f"error: {problem}", file=sys.stderr)
-                outcomes.append(Outcome(stage.path, "failed", _one_line(str(problem))))
+                reason = str(problem)
+                if isinstance(problem, OSError) and problem.filename:
+                    reason = f"{problem.filename} cannot be written: {problem.strerror}"
+                with contextlib.suppress(OSError):  # the disk may be full
+                    print(f"error: {reason}", file=sys.stderr)
+                outcomes.append(Outcome(stage.path, "failed", _one_line(reason)))
         if begun:
             start, words = _size(job.log), _words(job, begun, root)
             print(f"\n$ {shown(words)}", flush=True)
