@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from xltjax.converters.__main__ import Combine
+from xltjax.converters.conversions.settings import Combine
 from xltjax.study.arguments import flags
 from xltjax.study.contents import COMBINED, WEIGHTS, Input
 from xltjax.study.grid import Cell, sources

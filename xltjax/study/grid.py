@@ -11,7 +11,7 @@ from typing import Any
 from xltjax.common.errors import UserError
 from xltjax.common.model_parts import find_parts
 from xltjax.common.settings import build
-from xltjax.generate import GenerateConfig
+from xltjax.generate.settings import GenerateConfig
 from xltjax.study.contents import architecture
 from xltjax.study.recipes import PARTS
 from xltjax.study.settings import Study

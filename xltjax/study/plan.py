@@ -8,9 +8,8 @@ import math
 from dataclasses import dataclass
 
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.common.hardware import ACCELERATORS, GIB, parse_mesh
 from xltjax.llama import Llama, LlamaConfig, parameters
-from xltjax.mesh import parse_mesh
 from xltjax.study.contents import Contents, architecture
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study

@@ -16,7 +16,7 @@ from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.report.command import ReportSettings
 from xltjax.eval.surface import SurfaceConfig
-from xltjax.generate import GenerateConfig
+from xltjax.generate.settings import GenerateConfig
 from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
 from xltjax.study.results.claims import Claim, read_claims
 from xltjax.training.config import TrainConfig
