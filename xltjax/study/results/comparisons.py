@@ -7,13 +7,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write
-from xltjax.study.grid import Cell
-from xltjax.study.results.claims import Axes
-from xltjax.study.settings import Study
+
+if TYPE_CHECKING:  # which import JAX
+    from xltjax.study.grid import Cell
+    from xltjax.study.results.claims import Axes
+    from xltjax.study.settings import Study
 
 FILE = "claims.json"  # of the study's folder
 
