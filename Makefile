@@ -12,7 +12,7 @@ TESTED := xltjax eval converters configs tests benchmarks
 quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.miniature
 
-# The paper's questions on the toy world, several seeds: about ten minutes on two cores.
+# The paper's questions and the remedies on the toy world, three seeds: about ten minutes on two idle cores.
 study: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.study study/miniature
 

@@ -95,13 +95,19 @@ def test_a_swapped_layer_is_the_experts_with_its_adapters_merged(
     assert any(not np.array_equal(expert[name], tuned[name]) for name in tuned if last in name)
 
 
-def test_models_may_be_removed_and_are_made_again_when_something_needs_them(
-    finished: SmallStudy, tmp_path: Path
-) -> None:
+@pytest.fixture
+def copy(finished: SmallStudy, tmp_path: Path) -> SmallStudy:
+    """The finished study in another folder."""
     shutil.copytree(finished.root.parent, tmp_path / "moved")
     file = tmp_path / "moved" / "small.yaml"
     file.write_text(file.read_text().replace(str(finished.root.parent), str(tmp_path / "moved")))
-    study, before = SmallStudy(file, tmp_path / "moved" / "out"), results(finished.root)
+    return SmallStudy(file, tmp_path / "moved" / "out")
+
+
+def test_models_may_be_removed_and_are_made_again_when_something_needs_them(
+    copy: SmallStudy,
+) -> None:
+    study, before = copy, results(copy.root)
     for cell in ("dolly/ft", "others/lora"):
         shutil.rmtree(study.root / f"tiny/{cell}/{RATE}/train/checkpoints")
     for cell in ("reset", "swap"):
@@ -115,6 +121,22 @@ def test_models_may_be_removed_and_are_made_again_when_something_needs_them(
     assert {outcome.path for outcome in study.finish()} >= {f"tiny/dolly/reset/{RATE}/combine"}
     assert results(study.root) == before
     assert {str(state) for state in study.states().values()} == {"done"}
+
+
+def test_a_kill_while_models_are_combined_leaves_what_the_same_command_finishes(copy: SmallStudy) -> None:
+    before = results(copy.root)
+    for cell in ("reset", "swap"):
+        place = copy.root / f"tiny/dolly/{cell}/{RATE}/combine"
+        record = json.loads((place / "identity.json").read_text())
+        (place / "identity.json").write_text(json.dumps({**record, "state": "begun", "outputs": {}}))
+        if cell == "reset":  # it had not come to its end, unlike the other one
+            (place / "model").rename(place / ".model.4711.tmp")
+    assert str(copy.states()[f"tiny/dolly/swap/{RATE}/combine"]) == "to do because it has not ended yet"
+    assert {(each.path.split("/")[-1], each.state) for each in copy.finish()} == {("combine", "done")}
+    assert {str(state) for state in copy.states().values()} == {"done"}
+    assert results(copy.root) == before
+    place = copy.root / f"tiny/dolly/reset/{RATE}/combine"
+    assert sorted(each.name for each in place.iterdir()) == ["identity.json", "model"]
 
 
 def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of(
