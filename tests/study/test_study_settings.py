@@ -237,6 +237,8 @@ def test_the_study_in_the_guide_is_one(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
     (tmp_path / "mine.yaml").write_text(text)
-    found = cells(read_study(str(tmp_path / "mine.yaml")))
+    described = read_study(str(tmp_path / "mine.yaml"))
+    found = cells(described)
+    assert "effects" in {stage.path for stage in stages(described, found, tmp_path)}
     assert len(found) == 2 * (2 * 3 + 3 + 1)
     assert "mine/english/ft/lr-1e-05/seed-0" in {cell.path for cell in found}
