@@ -7,10 +7,10 @@ from pathlib import Path
 
 from xltjax.converters.conversions.settings import Combine
 from xltjax.study.arguments import flags
-from xltjax.study.contents import COMBINED, WEIGHTS, Input
+from xltjax.study.contents import COMBINED, WEIGHTS
 from xltjax.study.grid import Cell, sources
 from xltjax.study.settings import Study
-from xltjax.study.stage import Output, Stage, settings_of
+from xltjax.study.stage import Input, Output, Stage, settings_of
 
 # Raise it when the results of the stage change.
 COMBINE_VERSION = 1

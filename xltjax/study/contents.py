@@ -7,9 +7,8 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
@@ -20,30 +19,13 @@ from xltjax.data.model_files import tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
 from xltjax.llama import LlamaConfig
+from xltjax.study.stage import MODIFIED, Input
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
 COMBINED = "model"  # the output of combine: a directory
 # Outputs that take the room of a model, and may be removed when nothing is made of them any more.
 MODELS = (WEIGHTS, COMBINED)
-MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a stage reads from outside of the study.
-
-    Attributes:
-        name: what messages call it.
-        kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
-        where: names or paths, as the command gets them.
-        options: the split of data; the languages of prompts, and ``MODIFIED``.
-    """
-
-    name: str
-    kind: Literal["model", "data", "prompts", "file"]
-    where: tuple[str, ...]
-    options: tuple[str, ...] = ()
 
 
 class Contents:

@@ -10,8 +10,7 @@ from pathlib import Path
 from xltjax.common.files import read_json_object
 from xltjax.study.contents import Contents
 from xltjax.study.identity import Record
-from xltjax.study.launch.jobs import Job
-from xltjax.study.launch.runner import Outcome
+from xltjax.study.launch.jobs import Job, Outcome
 from xltjax.study.results.effects import EFFECTS
 from xltjax.study.stage import RESPONSES, Stage
 from xltjax.study.state import State

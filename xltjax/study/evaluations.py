@@ -18,7 +18,6 @@ from xltjax.eval.spelling import SPELLING_VERSION
 from xltjax.miniature import NAME as MINIATURE
 from xltjax.miniature.known import KNOWN_VERSION, KnownConfig
 from xltjax.study.arguments import flags
-from xltjax.study.contents import Input
 from xltjax.study.grid import Cell
 from xltjax.study.grid import cells as grid_cells
 from xltjax.study.results.claims import PREFIX
@@ -26,7 +25,7 @@ from xltjax.study.results.comparisons import FILE as CLAIMS
 from xltjax.study.results.comparisons import Comparison, comparisons
 from xltjax.study.results.effects import EFFECTS
 from xltjax.study.settings import Study
-from xltjax.study.stage import RESPONSES, SCORES, Output, Stage, devices_of, settings_of
+from xltjax.study.stage import RESPONSES, SCORES, Input, Output, Stage, devices_of, settings_of
 
 # Raise one when the results of its stage change; the versions of the other evaluators stand beside their metrics.
 JUDGE_VERSION = 1

@@ -14,13 +14,13 @@ from xltjax.common.files import write_jsonl
 from xltjax.study import evaluations
 from xltjax.study.arguments import flags
 from xltjax.study.combinations import combine, is_partial
-from xltjax.study.contents import COMBINED, MODIFIED, WEIGHTS, Input, prompts
+from xltjax.study.contents import COMBINED, WEIGHTS, prompts
 from xltjax.study.evaluations import in_one_file
 from xltjax.study.grid import Cell
 from xltjax.study.results.comparisons import FILE as CLAIMS
 from xltjax.study.results.comparisons import comparisons, write_comparisons
 from xltjax.study.settings import Study
-from xltjax.study.stage import RESPONSES, Output, Stage, devices_of, settings_of
+from xltjax.study.stage import MODIFIED, RESPONSES, Input, Output, Stage, devices_of, settings_of
 
 # Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
 TRAIN_VERSION = 1

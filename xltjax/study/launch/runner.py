@@ -13,41 +13,21 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xltjax.__main__ import PACKAGES
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_file
 from xltjax.study.contents import MODELS, WEIGHTS, Contents, output, trained
 from xltjax.study.identity import Record, set_aside, told
-from xltjax.study.launch.jobs import Job, shown
+from xltjax.study.launch.jobs import Job, Outcome, shown
 from xltjax.study.stage import Stage
 from xltjax.study.state import identity_of
 
 PATIENCE = 30.0  # seconds for which we wait for a process that is just dying to let a stage go
 INTERRUPTED = (130, 143)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage of a job ended.
-
-    Attributes:
-        path: the stage.
-        state: done, failed, or left as it is because another stage of the job failed or a signal came.
-        reason: why it failed, in one line.
-        seconds: how long it took.
-        note: what was set aside.
-    """
-
-    path: str
-    state: Literal["done", "failed", "left"]
-    reason: str = ""
-    seconds: float = 0.0
-    note: str = ""
 
 
 def run(job: Job) -> list[Outcome]:

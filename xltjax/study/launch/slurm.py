@@ -16,13 +16,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import atomic_write, read_json_object
 from xltjax.study.launch.jobs import Job, unreachable
 from xltjax.study.stage import Stage
-from xltjax.study.state import State
+
+if TYPE_CHECKING:  # which imports JAX
+    from xltjax.study.state import State
 
 FOLDER = "slurm"
 ALL_CELLS = "all-cells"  # the job over all cells
