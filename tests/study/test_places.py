@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -92,6 +94,11 @@ def test_on_a_cpu_one_process_runs_job_after_job_unless_the_mesh_changes() -> No
     pool.ended(pool.busy[0], alive=False)
     assert pool.begin(job(0))  # in the other one, since the first has died
     assert pool.busy[0] is seen[3]
+
+
+def test_what_waits_in_a_job_imports_no_jax() -> None:
+    code = "import sys, xltjax.study.launch.chain, xltjax.study.launch.slurm; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_job_whose_time_is_up_lets_its_stage_save_and_comes_again_with_its_command_alone() -> None:

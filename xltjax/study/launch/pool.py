@@ -154,8 +154,6 @@ def outcomes_of(
     outcomes: Sequence[Outcome] | None, worker: Worker, root: Path, *, stopping: bool
 ) -> list[Outcome]:
     """The outcomes of a job. When nothing was done, one is a failure, so that the job is not begun for ever."""
-    from xltjax.study.launch.runner import finished
-
     job = job_of(worker)
     if outcomes is None:
         code = worker.code()
@@ -166,6 +164,8 @@ def outcomes_of(
         outcomes = [Outcome(stage.path, "left", reason) for stage in job.stages]
     if stopping or any(outcome.state != "left" for outcome in outcomes):
         return list(outcomes)
+    from xltjax.study.launch.runner import finished
+
     lost = next(
         (stage for stage in job.stages if not (stage.sweep and finished(stage, root / stage.path))), None
     )
