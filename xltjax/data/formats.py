@@ -68,7 +68,7 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
     for path in files:
         for place, row in iterate_rows(path, partial(bad, path)):
             try:
-                conversation = _conversation(row, partial(report.note, path))
+                conversation = read_row(row, partial(report.note, path))
             except BadRowError as problem:
                 bad(path, place, str(problem))
             except RecursionError:
@@ -83,24 +83,31 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
         raise UserError(f"{source} holds no rows; give a file with data")
 
 
-def _conversation(row: Any, note: Note) -> Conversation:
-    """A row of any accepted format as a conversation."""
+def read_row(row: Any, note: Note) -> Conversation:
+    """A row of any accepted format as a conversation.
+
+    Args:
+        row: the parsed row.
+        note: is called with each way in which it is learned otherwise than it says.
+
+    Raises:
+        BadRowError: when it cannot be used.
+        NothingToLearnError: when it is in good order without anything to learn.
+        RecursionError: when it is nested too deeply.
+    """
     if is_chat(row):
         return as_conversation(as_turns(row, "the chat", note), note)
     if not isinstance(row, dict):
         raise BadRowError(f"the row is not a JSON object; accepted: {ACCEPTED}")
-    # Tables that join several formats fill the columns of the others with null.
-    keys = {key for key, value in row.items() if value is not None and value != []}
-    if not _known(keys):
-        keys = set(row)
-    if _known(keys) == "text":
+    kind = format_key(row)
+    if kind == "text":
         text = as_text(row["text"], "text")
         if not text.strip():
             raise NothingToLearnError("an empty text")
         return (Message("text", text),)
-    if row.get("kto_tag") is False or (_known(keys) == "prompt" and row.get("label") is False):
+    if row.get("kto_tag") is False or (kind == "prompt" and row.get("label") is False):
         raise NothingToLearnError("an answer that is labeled as bad")
-    turns = _turns(row, _known(keys), note)
+    turns = _turns(row, kind, note)
     for key in SYSTEM:
         given = as_text(row[key], key) if row.get(key) is not None else ""
         if given.strip() and not (turns[0].role == "system" and turns[0].content.strip() == given.strip()):
@@ -109,6 +116,12 @@ def _conversation(row: Any, note: Note) -> Conversation:
         if row.get(key):
             note(f"{key} are not read")
     return _tools(row) + as_conversation(turns, note)
+
+
+def format_key(row: Mapping[str, Any]) -> str:
+    """The key that names the format of a row, such as ``instruction`` or ``messages``; empty when there is none."""
+    # Tables that join several formats fill the columns of the others with null.
+    return _known(key for key, value in row.items() if value is not None and value != []) or _known(row)
 
 
 def _known(keys: Iterable[str]) -> str:
