@@ -267,11 +267,11 @@ def _code_lines(text: str, run: list[Line], item: int) -> list[bool]:
         block = "\n".join(lines[:indented])
         if any(code[:indented]) or (sign_of_code(block) and not mostly_words(block)):
             code[:indented] = [True] * indented
-    # The body of a loop or a function is code too.
+    # What stands next to code, and is indented or has a sign of code, is code too unless it is prose.
     for number in range(1, len(run)):
         deeper = run[number].indent > 0 and run[number].indent >= run[number - 1].indent
-        if code[number - 1] and deeper and not _ITEM.match(lines[number]):
-            code[number] = code[number] or not mostly_words(lines[number])
+        if code[number - 1] and not code[number] and not _ITEM.match(lines[number]):
+            code[number] = (deeper or sign_of_code(lines[number])) and not mostly_words(lines[number])
     return code
 
 

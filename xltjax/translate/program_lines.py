@@ -11,9 +11,9 @@ _DOTTED = rf"{_NAME}(?:\.{_NAME})*+"
 _PROGRAM = regex.compile(
     r"[ \t]*+(?:"
     rf"(?:from {_DOTTED} )?import [\w.*{{(]++(?: as \w++)?(?:, ?[\w.*{{(]++(?: as \w++)?)*+[)}}]?;?[ \t]*+$|import .* from ['\"]"
-    rf"|(?:export |async |public |static |pub )*(?:def|function|func|fn)\*? {_NAME}[ \t]?[(<]"
+    rf"|(?:export |async |public |static |pub |local )*(?:def|function|func|fn)\*? {_NAME}[ \t]?[(<]"
     rf"|(?:public |abstract |export |final )*(?:class|interface|struct|enum) {_NAME}(?:\([^()]*\))?[^.]*[:{{][ \t]*+$"
-    rf"|(?:const|let|var|int|float|double|char|bool|void|auto|string|String|boolean|long)(?:\[\])?[*&]? [*&]?{_NAME}"
+    rf"|(?:const|let|var|local|int|float|double|char|bool|void|auto|string|String|boolean|long)(?:\[\])?[*&]? [*&]?{_NAME}"
     r"[ \t]?[=;(\[]"
     r"|(?:public|private|protected|static)\b.*[{;(][ \t]*+$"
     r"|\}?[ \t]*+(?:else if|if|for|while|switch|elif|catch) ?\(.*\)[ \t]*+\{?[ \t]*+$"
@@ -34,7 +34,7 @@ _PROGRAM = regex.compile(
     r")"
 )
 _ENDING = regex.compile(r"[=)\]]\s?;\Z|[\w)\]>]\s?\{\Z")
-_SIGN = regex.compile(r"[{}=<>|\\`$@^_\[\];]|\w\(|\(\)|::|//|\+\+|&&|--?[a-z]|\w\.\w|\w/\w")
+_SIGN = regex.compile(r"[{}=<>\\`^]|\w[(\[]\w|\(\)|\w_\w|::|://|\+\+|&&|\|\||\s--?[a-z]|\$[a-z]|;\s*(?:\n|\Z)")
 LONGEST = 2000  # characters of a line that may be a program's
 
 
