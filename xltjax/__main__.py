@@ -13,12 +13,13 @@ COMMANDS = {
     "train": "instruction-tune a LLaMA on a mesh, fully or with LoRA",
     "generate": "answer prompts greedily with a repetition penalty",
     "converters": "to-flax, to-hf, to-peft, check: between Hugging Face, PEFT and our checkpoints",
+    "translate": "instruction data in other languages, by CTranslate2 or a server",
     "eval": "score responses of any model: language, spelling, modifiers, agreement",
     "study": "models x data x learning rates x seeds: train, generate and score every cell",
     "doctor": "what is installed and what is missing",
     "miniature": "build the four-language toy world used by default",
 }
-PACKAGES = {"converters", "eval", "miniature", "study"}  # the commands that are folders with a __main__
+PACKAGES = {"converters", "eval", "miniature", "study", "translate"}  # the commands that are folders with a __main__
 
 
 def main() -> None:

@@ -93,7 +93,9 @@ class ApiJudge:
             UserError: when the ``openai`` client is not installed, or there is no key.
         """
         if importlib.util.find_spec("openai") is None:
-            raise UserError(f"{self._endpoint.flag} {self.name} needs the openai client: pip install 'xltjax[judge]'")
+            raise UserError(
+                f"{self._endpoint.flag} {self.name} needs the openai client: pip install 'xltjax[judge]'"
+            )
         self._endpoint.check_key()
 
     def hide(self, text: str) -> str:
@@ -167,9 +169,7 @@ class ApiJudge:
     def _failure_key(self, question: Asked) -> str:
         """The key of the question whatever the parameters: those that failed last may never be tried again."""
         bare = self.canonical(question, Dialect("text", "none", "none"))
-        return request_key(
-            {**bare, "schema": question.schema, "max_tokens": self._limits.max_tokens}
-        )
+        return request_key({**bare, "schema": question.schema, "max_tokens": self._limits.max_tokens})
 
     def canonical(self, question: Asked, dialect: Dialect | None = None) -> dict[str, Any]:
         """All that the answer depends on."""

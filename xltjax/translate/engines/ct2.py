@@ -220,7 +220,9 @@ def _advice(problem: str) -> str:
     if "No module named 'ctranslate2'" in problem:
         return f"it is not installed for --engine-python: {INSTALL}"
     if "No module named" in problem or "libcublas" in problem:
-        needed = "pip install nvidia-cublas-cu12" if "libcublas" in problem else INSTALL_TORCH + " transformers"
+        needed = (
+            "pip install nvidia-cublas-cu12" if "libcublas" in problem else INSTALL_TORCH + " transformers"
+        )
         return f"{said}: {needed}"
     return said
 
@@ -235,4 +237,3 @@ def _stored_vocabulary(directory: Path) -> list[str] | None:
         if (file := directory / name).is_file():
             return read_text(file).split("\n")[:-1]
     return None
-

@@ -15,7 +15,9 @@ import sysconfig
 from typing import Any
 
 # A script's own folder is searched first, and its files have names that other packages use.
-sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != os.path.dirname(os.path.abspath(__file__))]
+sys.path[:] = [
+    place for place in sys.path if os.path.abspath(place or ".") != os.path.dirname(os.path.abspath(__file__))
+]
 
 
 def device(given: str, compute_type: str) -> dict[str, Any]:
@@ -44,7 +46,9 @@ def convert(source: str, target: str, quantization: str) -> dict[str, Any]:
         # lost then. The tokenizer knows what stands at each id, and rows beyond it get names.
         known = len(tokenizer)
         tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(range(known)))]
-        return (tokens + [f"madeupword{n}" for n in range(model.config.vocab_size - known)])[: model.config.vocab_size]
+        return (tokens + [f"madeupword{n}" for n in range(model.config.vocab_size - known)])[
+            : model.config.vocab_size
+        ]
 
     converter.M2M100Loader.get_vocabulary = vocabulary
     # One copy of the weights in memory less while they are read.

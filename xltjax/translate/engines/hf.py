@@ -57,7 +57,9 @@ class HfEngine(LocalEngine):
         width = max(map(len, ids))
         pad = model.config.pad_token_id
         padded = torch.tensor([each + [pad] * (width - len(each)) for each in ids], device=model.device)
-        mask = torch.tensor([[1] * len(each) + [0] * (width - len(each)) for each in ids], device=model.device)
+        mask = torch.tensor(
+            [[1] * len(each) + [0] * (width - len(each)) for each in ids], device=model.device
+        )
         with torch.inference_mode():
             found = model.generate(
                 padded,

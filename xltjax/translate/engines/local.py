@@ -209,7 +209,9 @@ class LocalEngine(ABC):
         target = self._codes[segment.target]
         # A translation into another language than asked for must not look like one.
         if hypothesis[:1] != [target]:
-            raise UserError(f"{self.label} began with {hypothesis[:1]} and not with {target}; its conversion is broken")
+            raise UserError(
+                f"{self.label} began with {hypothesis[:1]} and not with {target}; its conversion is broken"
+            )
         ended = hypothesis[-1] == self.vocabulary.end
         text = self.vocabulary.decode(hypothesis[1:])
         return Call(
@@ -241,7 +243,11 @@ def batches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     for number in order:
         batch = made[-1] if made else []
         longest = lengths[batch[0]] if batch else 0
-        same = batch and limit(longest) == limit(lengths[number]) and (longest > LONGEST) == (lengths[number] > LONGEST)
+        same = (
+            batch
+            and limit(longest) == limit(lengths[number])
+            and (longest > LONGEST) == (lengths[number] > LONGEST)
+        )
         if same and (len(batch) + 1) * longest <= most_tokens:
             batch.append(number)
         else:

@@ -123,10 +123,14 @@ def _template(prompt: str) -> str:
         return PROMPTS.get(prompt, "")
     path = Path(prompt)
     if not path.is_file():
-        raise UserError(f"--prompt {prompt} is neither a file nor one of {', '.join(PROMPTS)}, {TRANSLATEGEMMA}")
+        raise UserError(
+            f"--prompt {prompt} is neither a file nor one of {', '.join(PROMPTS)}, {TRANSLATEGEMMA}"
+        )
     text = read_text(path).strip()
     if "{text}" not in text or "{target}" not in text:
-        raise UserError(f"{path} must have {{text}} and {{target}} (and may have {{source}}) where they belong")
+        raise UserError(
+            f"{path} must have {{text}} and {{target}} (and may have {{source}}) where they belong"
+        )
     return text
 
 

@@ -85,4 +85,6 @@ class Vocabulary:
     def decode(self, tokens: Sequence[str]) -> str:
         """The text of tokens, without special ones."""
         ids = self.ids(tokens)
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+        return str(
+            self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ).strip()
