@@ -74,7 +74,9 @@ def room(module: str) -> str:
         return "commands"  # the package exports what is for Python
     first = parts[0]
     # ``python -m xltjax.converters`` is a command too; the library below it is not.
-    if (first in COMMANDS and len(parts) == 1) or parts == ["converters", "__main__"] or first in ("miniature", "translate"):
+    if (first in COMMANDS and len(parts) == 1) or parts == ["converters", "__main__"]:
+        return "commands"
+    if first in ("miniature", "translate"):
         return "commands"
     return "model" if first in MODEL else first
 

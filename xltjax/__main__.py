@@ -19,7 +19,13 @@ COMMANDS = {
     "doctor": "what is installed and what is missing",
     "miniature": "build the four-language toy world used by default",
 }
-PACKAGES = {"converters", "eval", "miniature", "study", "translate"}  # the commands that are folders with a __main__
+PACKAGES = {
+    "converters",
+    "eval",
+    "miniature",
+    "study",
+    "translate",
+}  # the commands that are folders with a __main__
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ class Calls:
         self.keep(labels, call)
 
     def keep(self, labels: Mapping[str, Any], call: Call) -> None:
-        """Keep a call, with ``labels`` that say to a reader what was asked, even when the process dies right after."""
+        """Keep a call, with ``labels`` that say what was asked, even when the process dies right after."""
         row: dict[str, Any] = {
             "key": call.key,
             **labels,

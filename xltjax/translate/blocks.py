@@ -34,7 +34,9 @@ _FENCE = regex.compile(
 _DEEPEST = 2  # fences of Markdown in fences of Markdown
 _MARKDOWN = frozenset(("markdown", "md", "mdx", "gfm", "rmarkdown"))
 
-_LETTER = r"(?:x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])|[\p{Latin}\p{Greek}\p{Cyrillic}])"
+_LETTER = (
+    r"(?:x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])|[\p{Latin}\p{Greek}\p{Cyrillic}])"
+)
 _MARKER = (
     r"(?:[•·∙●○◦▪▫■□◆◇►▶‣⁃➢➤→➔➜⇒☐☑☒]\uFE0F?(?=[ \t]|[^\s•·∙●○◦▪▫■□◆◇►▶‣⁃➢➤→➔➜⇒])"
     r"|[*+](?=[ \t]|$)|[-–—](?=[ \t]|\p{L}|$)"

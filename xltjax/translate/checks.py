@@ -25,17 +25,7 @@ Identify = Callable[[str], Guess]
 # Languages that an identifier cannot tell apart, or that are names for one.
 _SAME = [
     frozenset(group.split())
-    for group in (
-        "no nb nn",
-        "hr bs sr sh",
-        "id ms",
-        "zh yue wuu",
-        "ar arz",
-        "fa prs",
-        "az azb",
-        "ku ckb",
-        "tl ceb",
-    )
+    for group in ("no nb nn", "hr bs sr sh", "id ms", "zh yue wuu", "ar arz", "fa prs", "az azb", "ku ckb", "tl ceb")
 ]
 
 _LEAST_SHARE = 0.5  # of the prose in the right language
@@ -51,9 +41,7 @@ _WORD = regex.compile(r"\p{L}[\p{L}\p{M}]++")
 _LINE_END = regex.compile(r"[\n\r\u2028\u2029]")
 _UNKNOWN = ("<unk>", "⁇", "\ufffd")
 _EMPHASIS = regex.compile(r"\*\*|~~")
-_MANY_MARKERS = regex.compile(
-    r"[\n\r]|(?:[(\s]|^)(?:\p{Nd}{1,2}|[a-h])[.)].*[(\s](?:\p{Nd}{1,2}|[a-h])[.)]|[\u2460-\u2473]"
-)
+_MANY_MARKERS = regex.compile(r"[\n\r]|(?:[(\s]|^)(?:\p{Nd}{1,2}|[a-h])[.)].*[(\s](?:\p{Nd}{1,2}|[a-h])[.)]|[\u2460-\u2473]")
 
 
 def doubts(source: str, output: str, *, target: str, identify: Identify | None) -> list[str]:

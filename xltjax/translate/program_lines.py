@@ -34,9 +34,7 @@ _PROGRAM = regex.compile(
     r")"
 )
 _ENDING = regex.compile(r"[=)\]]\s?;\Z|[\w)\]>]\s?\{\Z")
-_SIGN = regex.compile(
-    r"[{}=<>\\`^]|\w[(\[]\w|\(\)|\w_\w|::|://|\+\+|&&|\|\||\s--?[a-z]|\$[a-z]|;\s*(?:\n|\Z)"
-)
+_SIGN = regex.compile(r"[{}=<>\\`^]|\w[(\[]\w|\(\)|\w_\w|::|://|\+\+|&&|\|\||\s--?[a-z]|\$[a-z]|;\s*(?:\n|\Z)")
 LONGEST = 2000  # characters of a line that may be a program's
 
 

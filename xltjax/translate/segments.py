@@ -52,12 +52,9 @@ _AFTER_COPIED = regex.compile(rf"(?:{_EDGE}|[\p{{Pe}}\p{{Pf}}\"'.,;:!?…*_~。�
 _BEFORE_COPIED = regex.compile(rf"(?r)(?:{_EDGE}|[\p{{Ps}}\p{{Pi}}\"'*_~])*+")
 _LETTER = regex.compile(r"\p{L}")
 _WORDS = regex.compile(
-    r"\p{L}.*?\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]",
-    regex.DOTALL,
+    r"\p{L}.*?\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]", regex.DOTALL
 )
-_EMPHASIS = regex.compile(
-    r"(\*{1,3}|_{1,3}|~~)(?=[^\s*_~])(?P<inside>[^*_~]{1,500})(?<!\s)\1(?![*_~\p{L}\p{N}])"
-)
+_EMPHASIS = regex.compile(r"(\*{1,3}|_{1,3}|~~)(?=[^\s*_~])(?P<inside>[^*_~]{1,500})(?<!\s)\1(?![*_~\p{L}\p{N}])")
 _NUMBER = regex.compile(r"\p{Nd}{1,3}[.)]\s++")
 
 
