@@ -55,8 +55,8 @@ class TranslateConfig:
     source: str = setting("en", "Language of the data.")
     engine: str = setting(
         "",
-        "Who translates: ct2:DIR (CTranslate2; NLLB and M2M100), openai:MODEL (a server of Chat Completions), or hf:DIR "
-        "(transformers, to compare with). DIR may be an id such as facebook/nllb-200-3.3B.",
+        "Who translates: ct2:DIR (CTranslate2; NLLB and M2M100), openai:MODEL (a server of Chat Completions), or "
+        "hf:DIR (transformers, to compare with). DIR may be an id such as facebook/nllb-200-3.3B.",
     )  # fmt: skip
     out: str = setting("", "Folder for the translated files, quality.jsonl, summary.json and the journal.")
     split: str = setting("", "Split of directories and datasets; the training split when not given.")
@@ -200,7 +200,8 @@ def _check(config: TranslateConfig) -> tuple[Language, list[Language]]:
             "openai:MODEL, hf:DIR"
         )
     least = {
-        "segment_tokens": 8, "beam": 1, "batch_tokens": 1, "threads": 0, "max_tokens": 1, "concurrency": 1, "retries": 0,
+        "segment_tokens": 8, "beam": 1, "batch_tokens": 1, "threads": 0, "max_tokens": 1, "concurrency": 1,
+        "retries": 0,
     }  # fmt: skip
     for key, value in least.items():
         if getattr(config, key) < value:

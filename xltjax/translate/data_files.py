@@ -82,8 +82,8 @@ def read_data(sources: Sequence[str], split: str, report: RowReport) -> list[Dat
         for path in paths:
             if path.name in found:
                 raise UserError(
-                    f"{path} and {found[path.name].path} have the same name; translate one after the other, each with "
-                    "an --out of its own"
+                    f"{path} and {found[path.name].path} have the same name; translate one after the other, each "
+                    "with an --out of its own"
                 )
             found[path.name] = _read(path, report)
     files = [file for file in found.values() if file.rows]

@@ -49,8 +49,8 @@ class Ct2Engine(LocalEngine):
         python = self.options.python
         if not python and importlib.util.find_spec("ctranslate2") is None:
             raise UserError(
-                f"--engine {self.name} needs CTranslate2: {INSTALL}, here or in another environment, whose Python you "
-                "give by --engine-python"
+                f"--engine {self.name} needs CTranslate2: {INSTALL}, here or in another environment, whose "
+                "Python you give by --engine-python"
             )
         super().check(languages)
         if (self.directory / CONVERTED).is_file():
@@ -145,8 +145,8 @@ class Ct2Engine(LocalEngine):
         wrong = next((pair for pair in zip(wanted, stored, strict=False) if pair[0] != pair[1]), None)
         if wrong is not None:
             raise UserError(
-                f"{self.directory}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; convert "
-                "it anew, by giving the Hugging Face directory to --engine, or give its tokenizer by --tokenizer"
+                f"{self.directory}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; "
+                "convert it anew, by giving the Hugging Face directory to --engine, or give its tokenizer by --tokenizer"
             )
 
 
@@ -161,7 +161,7 @@ class Worker:
     """
 
     def __init__(self, python: str) -> None:
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - until ``close``
         try:
             # A session of its own: Ctrl-C ends this process, and that one with it, in order.
             self._process = subprocess.Popen(

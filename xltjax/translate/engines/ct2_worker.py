@@ -1,7 +1,7 @@
 """The process in which CTranslate2 runs: questions and answers are lines of JSON on stdin and stdout.
 
-It is run as a script, by the Python of whatever environment CTranslate2 is installed in, and imports nothing of xltjax:
-its wheel links the CUDA 12 libraries, and JAX those of CUDA 13. It ends when stdin is closed.
+It is run as a script, by the Python of whatever environment CTranslate2 is installed in, and imports nothing of
+xltjax: its wheel links the CUDA 12 libraries, and JAX those of CUDA 13. It ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import sysconfig
 from typing import Any
 
 # A script's own folder is searched first, and its files have names that other packages use.
-sys.path[:] = [
-    place for place in sys.path if os.path.abspath(place or ".") != os.path.dirname(os.path.abspath(__file__))
-]
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != HERE]
 
 
 def device(given: str, compute_type: str) -> dict[str, Any]:
@@ -46,9 +45,8 @@ def convert(source: str, target: str, quantization: str) -> dict[str, Any]:
         # lost then. The tokenizer knows what stands at each id, and rows beyond it get names.
         known = len(tokenizer)
         tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(range(known)))]
-        return (tokens + [f"madeupword{n}" for n in range(model.config.vocab_size - known)])[
-            : model.config.vocab_size
-        ]
+        rows = model.config.vocab_size
+        return (tokens + [f"madeupword{number}" for number in range(rows - known)])[:rows]
 
     converter.M2M100Loader.get_vocabulary = vocabulary
     # One copy of the weights in memory less while they are read.

@@ -137,7 +137,7 @@ class LocalEngine(ABC):
         """See ``Engine.count``."""
         return self.vocabulary.count(text)
 
-    def recall(self, calls: Calls) -> None:
+    def recall(self, calls: Calls) -> None:  # noqa: B027 - nothing to recall
         """See ``Engine.recall``."""
 
     def keys(self, segment: Segment) -> Sequence[str]:
@@ -199,6 +199,7 @@ class LocalEngine(ABC):
             "early_stopping": True,
         }
 
+    @abstractmethod
     def close(self) -> None:
         """See ``Engine.close``."""
 
