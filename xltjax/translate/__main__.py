@@ -337,7 +337,7 @@ def _rows(
 ) -> tuple[Summary, list[Any], list[dict[str, Any]]]:
     """The translated rows of a file, and the lines about its segments that are or were doubtful."""
     summary, rows, lines = Summary(), [], []
-    for id, row in zip(file.ids(), file.rows, strict=True):
+    for id, row in zip(file.ids(job.source), file.rows, strict=True):
         place = {"file": file.name_in(job.source, target), "language": target.label, "id": id}
         marks: list[str] = []
         found = 0

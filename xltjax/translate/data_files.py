@@ -48,11 +48,12 @@ class DataFile:
         """The name without its suffixes."""
         return Path(self.path.name.removesuffix(".gz")).stem
 
-    def ids(self) -> Iterator[Any]:
-        """The id of each row: its own, or else the name of the file and its number."""
+    def ids(self, source: Language) -> Iterator[Any]:
+        """The id of each row, the same in all languages: its own, or else the name of the file and its number."""
+        stem = self._base(source).rstrip("._-") or self.stem
         for number, row in zip(self.numbers, self.rows, strict=True):
             own = row.get("id") if isinstance(row, dict) else None
-            yield f"{self.stem}-{number}" if own is None or own == "" else own
+            yield f"{stem}-{number}" if own is None or own == "" else own
 
     def name_in(self, source: Language, target: Language) -> str:
         """The name of the translated file: ``d.fr.jsonl`` for ``d.jsonl`` and for ``d.en.jsonl``."""

@@ -19,8 +19,8 @@ TRANSLATED_ROLES = ("user", "assistant", "system")
 def map_texts(row: Any, change: Change) -> Any:
     """A copy of ``row`` in which every text to be translated is what ``change`` gives for it, in its order.
 
-    These are the texts that people wrote: instructions, contexts, answers, system prompts, and the contents of turns of
-    users, assistants and systems, each by itself. Categories, ids, tools and what tools returned are no such texts.
+    These are the texts that people wrote: instructions, contexts, answers, system prompts, and the contents of turns
+    of users, assistants and systems, each by itself. Categories, ids, tools and what tools returned are no such texts.
 
     Args:
         row: a row of any format that training reads.

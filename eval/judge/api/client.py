@@ -113,7 +113,7 @@ class ApiJudge:
 
     def recall(self, calls: Calls) -> None:
         """Take from the journal what the server accepts, and keep there what is found out about it."""
-        server = self._endpoint.base_url, self.model
+        server = self._endpoint.identity or self._endpoint.base_url, self.model
         self._dialects = Dialects(calls.servers(*server))
         self._remember = functools.partial(calls.remember, *server)
 
@@ -174,7 +174,8 @@ class ApiJudge:
     def canonical(self, question: Asked, dialect: Dialect | None = None) -> dict[str, Any]:
         """All that the answer depends on."""
         request = self.request(question, dialect)
-        return {"version": 1, "base_url": self._endpoint.base_url, "repeat": question.repeat, **request}
+        server = self._endpoint.identity or self._endpoint.base_url
+        return {"version": 1, "base_url": server, "repeat": question.repeat, **request}
 
     # --- calls, side by side ---
 

@@ -32,6 +32,7 @@ class Endpoint:
         key: empty when there is none.
         variable: the environment variable of the key.
         flag: the flag with which it was named, for messages.
+        identity: what stands for the server in the keys of requests; its URL when empty.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Endpoint:
     key: str = field(repr=False)
     variable: str
     flag: str = "--judge"
+    identity: str = ""
 
     @property
     def host(self) -> str:

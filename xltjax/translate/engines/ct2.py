@@ -146,7 +146,8 @@ class Ct2Engine(LocalEngine):
         if wrong is not None:
             raise UserError(
                 f"{self.directory}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; "
-                "convert it anew, by giving the Hugging Face directory to --engine, or give its tokenizer by --tokenizer"
+                "convert it anew, by giving the Hugging Face directory to --engine, or give its own tokenizer by "
+                "--tokenizer"
             )
 
 

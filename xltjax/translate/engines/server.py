@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from xltjax.translate.languages import Language
 
 BYTES_A_TOKEN = 4  # of English text; servers say only afterwards how many tokens there were
 PLAIN = (
-    "Translate the following text from {source} into {target}. It is a part of a larger document: do not answer it and "
-    "do not add anything. Reply with the translation alone.\n\n{text}"
+    "Translate the following text from {source} into {target}. It is a part of a larger document: do not answer it "
+    "and do not add anything. Reply with the translation alone.\n\n{text}"
 )
 # What is added when the first translation was doubtful.
 AGAIN = (
-    "Translate all of it, sentence by sentence, and keep every number and every list item as it is. Your last attempt "
-    "left something out, repeated itself or was not in {target}.\n\n"
+    "Translate all of it, sentence by sentence, and keep every number and every list item as it is. Your last "
+    "attempt left something out, repeated itself or was not in {target}.\n\n"
 )
 # As in the model card of TowerInstruct.
 TOWER = "Translate the following text from {source} into {target}.\n{source}: {text}\n{target}:"
@@ -61,7 +61,10 @@ class ServerEngine:
 
     def __init__(self, name: str, base_url: str, key_variable: str, limits: Limits, prompt: str) -> None:
         self.name = name
-        endpoint = read_endpoint(name, base_url, key_variable, flag="--engine")
+        # The address does not count: the same model may be served on another host tomorrow.
+        endpoint = replace(
+            read_endpoint(name, base_url, key_variable, flag="--engine"), identity="any server"
+        )
         self.label = PREFIX + endpoint.model
         self._client = ApiJudge(name, endpoint, limits)
         self._prompt = prompt
@@ -94,8 +97,8 @@ class ServerEngine:
 
     def provenance(self) -> dict[str, Any]:
         """See ``Engine.provenance``."""
-        served = {key: value for key, value in self._client.provenance().items() if key != "accepts"}
-        return {"engine": self.label, "prompt": self._template or self._prompt, **served}
+        most = self._client.provenance()["max_tokens"]
+        return {"engine": self.label, "prompt": self._template or self._prompt, "max_tokens": most}
 
     def close(self) -> None:
         """See ``Engine.close``."""
