@@ -57,11 +57,14 @@ class DataFile:
 
     def name_in(self, source: Language, target: Language) -> str:
         """The name of the translated file: ``d.fr.jsonl`` for ``d.jsonl`` and for ``d.en.jsonl``."""
-        named = re.fullmatch(
-            rf"(.*[._-])(?:{source.iso}|{re.escape(source.label)})", self.stem, re.IGNORECASE
-        )
-        stem = f"{named[1]}{target.label}" if named else f"{self.stem}.{target.label}"
-        return stem + self.path.name.removeprefix(self.stem)
+        base = self._base(source) or f"{self.stem}."
+        return base + target.label + self.path.name.removeprefix(self.stem)
+
+    def _base(self, source: Language) -> str:
+        """The name up to the language that it names; empty when it names none."""
+        names = "|".join(map(re.escape, {source.iso, source.label}))
+        named = re.fullmatch(rf"(.*[._-])(?:{names})", self.stem, re.IGNORECASE)
+        return named[1] if named else ""
 
 
 def read_data(sources: Sequence[str], split: str, report: RowReport) -> list[DataFile]:

@@ -20,7 +20,7 @@ def map_texts(row: Any, change: Change) -> Any:
     """A copy of ``row`` in which every text to be translated is what ``change`` gives for it, in its order.
 
     These are the texts that people wrote: instructions, contexts, answers, system prompts, and the contents of turns
-    of users, assistants and systems, each by itself. Categories, ids, tools and what tools returned are no such texts.
+    of users, assistants and systems, each by itself. Categories, ids, tools and what tools returned are not.
 
     Args:
         row: a row of any format that training reads.

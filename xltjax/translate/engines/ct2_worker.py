@@ -85,7 +85,7 @@ class Server:
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to a question: ``do`` names what to do, and the other keys are its arguments."""
-        what = {"device": device, "convert": convert, "load": self.load, "translate": self.translate}
+        what: dict[str, Any] = {"device": device, "convert": convert, "load": self.load, "translate": self.translate}
         return what[question.pop("do")](**question)
 
 
