@@ -125,7 +125,6 @@ def tiny_nllb(directory: Path) -> Any:
     Its hypotheses end after different numbers of tokens, but never right after the language, where CTranslate2 has
     another rule: it drops the empty translation from the beam.
     """
-    import torch
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
