@@ -32,8 +32,8 @@ PASSING = (
 )
 LASTING = ("500_forever", "cut_forever", "html_forever", "400", "no_choices")
 WORDS = {
-    "fr": "Cette phrase française parle du numéro {n} de la liste des animaux.",
-    "ru": "Это русское предложение говорит о животном под номером {n} в списке.",
+    "fr": "Voici l'élément {n}, kind={kind}",
+    "ru": "Это предмет {n}, kind={kind}",
 }
 
 
@@ -88,7 +88,7 @@ def misbehave(server: JudgeServer) -> None:
         language = "ru" if "into Russian" in body["messages"][-1]["content"] else "fr"
         if kind in LASTING or (kind in PASSING and _attempts(server, text) == 1):
             return None
-        return 200, completion(WORDS[language].format(n=number)), {}
+        return 200, completion(WORDS[language].format(n=number, kind=kind)), {}
 
     server.hook = answer
 
@@ -161,7 +161,7 @@ def tiny_m2m100(directory: Path) -> Any:
     (directory / "vocab.json").write_text(json.dumps(vocabulary))
     tokenizer = transformers.M2M100Tokenizer(str(directory / "vocab.json"), str(file))
     tokenizer.save_pretrained(directory)
-    random_m2m100(directory, len(tokenizer) + 8, tokenizer.convert_tokens_to_ids("__fr__"))
+    random_m2m100(directory, len(vocabulary) + 108, tokenizer.convert_tokens_to_ids("__fr__"))
     return tokenizer
 
 

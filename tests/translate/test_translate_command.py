@@ -50,6 +50,17 @@ def flags(server: JudgeServer, out: Path, *more: str) -> list[str]:
     return ["--to", "fr", "--engine", "openai:m", "--base-url", server.url, "--out", str(out), *more]
 
 
+def french(number: int, kind: str = "good") -> str:
+    """The translation of an item."""
+    return WORDS["fr"].format(n=number, kind=kind)
+
+
+def in_french(text: str) -> str:
+    """The translation of the text of an item."""
+    number, _, kind = text.removeprefix("This is item ").partition(", kind=")
+    return french(int(number), kind)
+
+
 # --- what becomes of segments ---
 
 
@@ -68,7 +79,7 @@ def test_a_misbehaving_server_loses_nothing_and_doubles_nothing(server: JudgeSer
             assert row["instruction"] == item(number, kind)["instruction"]
         else:
             assert row["quality"] == []
-            assert row["instruction"] == WORDS["fr"].format(n=number)
+            assert row["instruction"] == french(number, kind)
     failed = lines(out / "quality.jsonl")
     assert [line["state"] for line in failed] == ["failed"] * len(LASTING)
     assert all(line["problem"] for line in failed)
@@ -126,7 +137,7 @@ def test_what_stays_doubtful_is_marked_and_dropped_only_when_asked(tmp_path: Pat
     doubtful = rows[1]["instruction"]
 
     def change(text: str, body: Any) -> str:
-        return text if text == doubtful else WORDS["fr"].format(n=text.split(",")[0].split()[-1])
+        return "Kot." if text == doubtful else in_french(text)
 
     with translator(change) as server:
         data = write(tmp_path, rows)
@@ -151,7 +162,7 @@ def test_a_translation_that_is_cut_off_or_refused_is_a_doubt(tmp_path: Path) -> 
         server.hook = lambda body: (
             (200, completion(None, refusal="no"), {})
             if "item 1" in source_of(body)
-            else (200, completion(WORDS["fr"].format(n=2), finish="length"), {})
+            else (200, completion(french(2), finish="length"), {})
         )
         data = write(tmp_path, [item(1, "good"), item(2, "good")])
         assert translate(data, *flags(server, tmp_path / "out")) == 1
@@ -363,7 +374,7 @@ def test_prompts_for_models_of_translation(tmp_path: Path, prompt: str, content:
         prompt = str(tmp_path / prompt)
         Path(prompt).write_text("{source}, {target}: {text}\n")
     with judge_server() as server:
-        server.hook = lambda body: (200, completion(WORDS["fr"].format(n=1)), {})
+        server.hook = lambda body: (200, completion(french(1)), {})
         data = write(tmp_path, [item(1, "good")])
         assert translate(data, *flags(server, tmp_path / "out", "--prompt", prompt)) == 0
         (body,) = server.bodies

@@ -136,11 +136,14 @@ def _shape(path: Path, first: str) -> Shape:
     if kind in DELIMITERS:
         return "table"
     place = first.removeprefix(f"{path}, ")
-    if place.startswith("line "):
+    if place.startswith("line ") and not place.endswith(" of data"):
+        return "lines"
+    try:
+        document = parse_json(read_text(path), path) if first else []
+    except UserError:  # several lines, each with rows in its ``data``
         return "lines"
     if place.endswith(" of data"):
         return "data"
-    document = parse_json(read_text(path), path) if first else []
     return "list" if isinstance(document, list) and not is_chat(document) else "single"
 
 

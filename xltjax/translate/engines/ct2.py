@@ -136,13 +136,13 @@ class Ct2Engine(LocalEngine):
         stored = _stored_vocabulary(directory)
         if stored is None:
             return
-        if len(stored) < len(self.vocabulary):
-            raise UserError(
-                f"{self.directory}: the converted model has {len(stored)} tokens and the tokenizer "
-                f"{len(self.vocabulary)}; give the tokenizer of this model by --tokenizer"
-            )
-        wanted = self.vocabulary.tokens(range(len(self.vocabulary)))
-        wrong = next((pair for pair in zip(wanted, stored, strict=False) if pair[0] != pair[1]), None)
+        known = self.vocabulary.known(len(stored))
+        wrong = next(
+            (pair for pair in zip(known, stored, strict=True) if pair[0] is not None and pair[0] != pair[1]),
+            None,
+        )
+        lost = next((code for code in self._codes.values() if code not in stored), None)
+        wrong = wrong or (None if lost is None else (lost, "nothing"))
         if wrong is not None:
             raise UserError(
                 f"{self.directory}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; "

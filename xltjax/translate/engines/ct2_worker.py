@@ -42,11 +42,16 @@ def convert(source: str, target: str, quantization: str) -> dict[str, Any]:
 
     def vocabulary(self: Any, model: Any, tokenizer: Any) -> list[str]:
         # The converter's own reads `additional_special_tokens`, which transformers 5 renamed: M2M100's languages are
-        # lost then. The tokenizer knows what stands at each id, and rows beyond it get names.
-        known = len(tokenizer)
-        tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(range(known)))]
-        rows = model.config.vocab_size
-        return (tokens + [f"madeupword{number}" for number in range(rows - known)])[:rows]
+        # lost then. The tokenizer knows what stands at each id, and ids without a token get a name.
+        ids = list(range(model.config.vocab_size))
+        found = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
+        unknown = tokenizer.unk_token_id
+        return [
+            f"madeupword{number}"
+            if token is None or (token == tokenizer.unk_token and number != unknown)
+            else token
+            for number, token in found
+        ]
 
     converter.M2M100Loader.get_vocabulary = vocabulary
     # One copy of the weights in memory less while they are read.
@@ -85,7 +90,12 @@ class Server:
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to a question: ``do`` names what to do, and the other keys are its arguments."""
-        what: dict[str, Any] = {"device": device, "convert": convert, "load": self.load, "translate": self.translate}
+        what: dict[str, Any] = {
+            "device": device,
+            "convert": convert,
+            "load": self.load,
+            "translate": self.translate,
+        }
         return what[question.pop("do")](**question)
 
 

@@ -36,9 +36,6 @@ class Vocabulary:
             raise UserError(f"the tokenizer in {directory} cannot be read: {first_line(problem)}") from None
         self.end = str(self._tokenizer.eos_token)
 
-    def __len__(self) -> int:
-        return len(self._tokenizer)
-
     def code(self, language: Language) -> str:
         """The token of a language: ``fra_Latn`` in NLLB, ``__fr__`` in M2M100.
 
@@ -63,6 +60,12 @@ class Vocabulary:
     def ids(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens."""
         return [int(number) for number in self._tokenizer.convert_tokens_to_ids(list(tokens))]
+
+    def known(self, count: int) -> list[str | None]:
+        """The token at each of the first ``count`` ids; None where there is none."""
+        unknown = self._tokenizer.unk_token
+        found = self._tokenizer.convert_ids_to_tokens(list(range(count)))
+        return [None if token == unknown else token for token in found]
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The tokens of ids."""
