@@ -2,9 +2,9 @@
 
 A random model of NLLB-200-distilled-600M's shape translates the same segments with beam 4: by CTranslate2 in int8, as
 ``xltjax translate --engine ct2:`` does on CPU, and by ``transformers.generate`` in float32, in turns. Random weights
-do not end a sentence, so every translation has the same number of tokens in both. Printed are tokens per second, their
-ratio, and the most memory of each process. The model takes 2.5 GB of disk and is made in a temporary folder, or kept
-in ``--model``.
+do not end a sentence, so every translation has the same number of tokens in both. Printed are tokens per second,
+their ratio, and the most memory of each process. The model takes 2.5 GB of disk and is made in a temporary folder, or
+kept in ``--model``.
 """
 
 from __future__ import annotations
@@ -171,11 +171,9 @@ def run(config: BenchmarkConfig) -> None:
                 found = process.run()
                 speeds[name].append(found["tokens"] / found["seconds"])
         for name, process in engines.items():
-            low, high = min(speeds[name]), max(speeds[name])
-            print(
-                f"{name} {process.precision}: {statistics.median(speeds[name]):.0f} tokens/s ({low:.0f} to {high:.0f}), "
-                f"{process.end() / 2**30:.2f} GiB"
-            )
+            middle, low, high = statistics.median(speeds[name]), min(speeds[name]), max(speeds[name])
+            speed = f"{middle:.0f} tokens/s ({low:.0f} to {high:.0f})"
+            print(f"{name} {process.precision}: {speed}, {process.end() / 2**30:.2f} GiB")
         ratios = sorted(a / b for a, b in zip(speeds["ct2"], speeds["hf"], strict=True))
         print(f"ratio: {statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})")
 

@@ -27,6 +27,7 @@ from xltjax.miniature import __main__ as miniature
 from xltjax.miniature import known
 from xltjax.study import __main__ as study
 from xltjax.study import tables
+from xltjax.translate import __main__ as translate
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -38,6 +39,7 @@ COMMANDS = {
     "miniature": miniature.COMMAND,
     "miniature.known": known.COMMAND,
     "study": study.COMMAND,
+    "translate": translate.COMMAND,
     "study.tables": tables.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
