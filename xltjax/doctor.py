@@ -32,7 +32,8 @@ PACKAGES = {
 # What the optional parts are for.
 EXTRAS = {
     "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean",
-    "judge": "for judges and translation behind an API", "translate": "to translate data", "track": "for --tensorboard and --wandb", "test": "for the tests",
+    "judge": "for judges and translation behind an API",
+    "translate": "to translate data", "track": "for --tensorboard and --wandb", "test": "for the tests",
 }  # fmt: skip
 NOT_INSTALLED = "not installed"
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")
