@@ -1,8 +1,22 @@
 """What is doubtful in a translated segment, seen without a reference.
 
-The limits were set on true translations: the 113 instructions that xltjax ships in five languages and the 113
-that the paper's authors released in four, each into each other language (3,616 pairs), and on the same pairs broken on
-purpose. FIGURES
+The limits were set on true translations: the 113 instructions that xltjax ships in five languages and the 113 that
+the paper's authors released in four, each into each other language (3,616 pairs, of one to some twenty sentences),
+and on the same pairs broken on purpose. No true pair is doubted. Found are, in percent:
+
+======================================================  =====
+a copy of the source instead of a translation            99.5
+a translation into a third language                      98.8
+the last word four more times; the last two              87.7; 99.8
+the last three words six more times, five ten times      100
+a number above 12 left out, or one digit of it changed   95
+the second half left out: of 2 sentences or more         59
+the second half left out: of 4 sentences or more         97
+the last sentence left out: of 2 or more                 28
+"Here is the translation:" and an empty line before it   100
+======================================================  =====
+
+One lost sentence of a few is thus rarely seen: what prevents it is that segments are short.
 """
 
 from __future__ import annotations
@@ -19,6 +33,7 @@ from xltjax.eval.modifiers.lists import find_lists
 from xltjax.eval.text.scripts import in_script_of, length
 from xltjax.eval.text.segmentation import says_nothing
 from xltjax.translate.numbers import lost_numbers
+from xltjax.translate.sentences import sentences
 
 Identify = Callable[[str], Guess]
 
@@ -30,6 +45,8 @@ _SAME = [
 
 _LEAST_SHARE = 0.5  # of the prose in the right language
 _LONGER, _SHORT = 1.35, 4.0  # see ``length_limit``
+_SEVERAL, _KEPT = 3, 0.6  # sentences, and the share of them that a translation keeps
+_WITHOUT_MARKS = frozenset(("th", "lo"))  # sentences of these end with a blank or nothing
 _COMPRESSED, _MORE_COMPRESSED = 2.0, 1.5
 _LEAST_COMPRESSIBLE = 60  # characters, below which compression says nothing
 _READ = 4000  # characters of a segment that are searched for loops
@@ -51,6 +68,7 @@ def doubts(source: str, output: str, *, target: str, identify: Identify | None) 
     * ``wrong_language``: less than half of it is in ``target``, by the measure ``line_language`` of the evaluators, which
       does not judge less than 20 letters and 5 words unless the script tells.
     * ``length_ratio``: much longer or shorter than the source (``length_limit``), letters counted alike in every script.
+    * ``sentences``: three sentences or more in the source, and at most six in ten of them in the output.
     * ``repetition``: something said four times in a row, or a text that compresses far better than its source.
     * ``copied``: the source itself, or most of it.
     * ``numbers``: a number of the source is missing (``lost_numbers`` says what is tolerated).
@@ -71,6 +89,7 @@ def doubts(source: str, output: str, *, target: str, identify: Identify | None) 
     found = {
         "wrong_language": identify is not None and _wrong_language(output, target, identify),
         "length_ratio": not within_length(source, output),
+        "sentences": _drops_sentences(source, output, target),
         "repetition": _repeats(source, output),
         "copied": _is_copy(source, output, target),
         "numbers": bool(lost_numbers(source, output)),
@@ -106,6 +125,18 @@ def within_length(source: str, output: str) -> bool:
     before, after = length(source), length(output)
     limit = length_limit(before)
     return before <= limit * after and after <= limit * max(before, 1)
+
+
+def _drops_sentences(source: str, output: str, target: str) -> bool:
+    if target in _WITHOUT_MARKS:
+        return False
+    # The rules of English do for the source, whose language is not asked for here.
+    before = _count_sentences(source, "en")
+    return before >= _SEVERAL and _count_sentences(output, target) <= _KEPT * before
+
+
+def _count_sentences(text: str, language: str) -> int:
+    return sum(any(map(str.isalpha, text[start:stop])) for start, stop in sentences(text, language))
 
 
 def _repeats(source: str, output: str) -> bool:
