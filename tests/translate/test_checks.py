@@ -13,8 +13,13 @@ from xltjax.translate.checks import doubts, length_limit, within_length
 from xltjax.translate.numbers import lost_numbers
 
 SETS = Path(__file__).parents[2] / "eval" / "sets" / "xlt113"
-ENGLISH = "The small ship left the harbor at noon. It carried 250 barrels of oil. Nobody waved. The captain slept."
-FRENCH = "Le petit navire a quitté le port à midi. Il portait 250 barils d'huile. Personne n'a salué. Le capitaine dormait."
+ENGLISH = (
+    "The small ship left the harbor at noon. It carried 250 barrels of oil. Nobody waved. The captain slept."
+)
+FRENCH = (
+    "Le petit navire a quitté le port à midi. Il portait 250 barils d'huile. Personne n'a salué. "
+    "Le capitaine dormait."
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def instructions(language: str) -> list[str]:
     return [json.loads(line)["instruction"] for line in lines]
 
 
-@pytest.mark.parametrize(("source", "target"), pairwise(("en", "fr", "ru", "de", "pt", "en")))
+@pytest.mark.parametrize(("source", "target"), list(pairwise(("en", "fr", "ru", "de", "pt", "en"))))
 def test_true_translations_are_not_doubted(source: str, target: str, identify: LanguageIdentifier) -> None:
     for text, translation in zip(instructions(source)[::3], instructions(target)[::3], strict=True):
         assert doubts(text, translation, target=target, identify=identify) == [], text
@@ -66,7 +71,7 @@ def test_other_scripts_and_names_are_not_doubted(
         (FRENCH.replace("250", "260"), ["numbers"]),
         ("Le petit navire a quitté le port à midi. Il portait 250 barils d'huile.", ["sentences"]),
         ("Le petit navire.", ["length_ratio", "sentences", "numbers"]),
-        (FRENCH + " Il dormait bien, il dormait bien, il dormait bien, il dormait bien, il dormait bien.", ["repetition"]),
+        (FRENCH + " Il dormait bien" + ", il dormait bien" * 4, ["repetition"]),
         (FRENCH + " Et le navire partit loin du port" * 9, ["length_ratio", "repetition"]),
         ("Voici la traduction :\n\n" + FRENCH, ["line_breaks"]),
         (FRENCH.replace("huile", "huile**"), ["markup"]),

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from xltjax.translate.segments import Piece, finer, join, split
 
 FRAGMENTS = (
-    "`", "```", "~~~", "\n", "\r\n", "\r", "\t", "    ", "- ", "1. ", "a) ", "> ", "# ", "|", "|---|", "**", "_", "$", "$$",
-    "\\(", "\\)", "\\[", "\\]", "\\textbf{", "}", "<b>", "</b>", "<!--", "-->", "<script>", "</script>", "&amp;", "[", "](", ")",
-    "http://a.b/c", "a@b.org", "www.x.com", "😀", "🇫🇷", "1️⃣", "\u200d", "\ufe0f", "\u0301", "\ufeff", "\u2028", "\x00", "\ud83d",
-    "Mr. X", "word ", "One. Two! ", "1,000.5", "天气。", "ก", "مرحبا؟ ", "İ", "ß", "def f(x):", "\\begin{align}", "\\end{align}",
+    "`", "```", "~~~", "\n", "\r\n", "\r", "\t", "    ", "- ", "1. ", "a) ", "> ", "# ", "|", "|---|",
+    "**", "_", "$", "$$", "\\(", "\\)", "\\[", "\\]", "\\textbf{", "}", "<b>", "</b>", "<!--", "-->",
+    "<script>", "</script>", "&amp;", "[", "](", ")", "http://a.b/c", "a@b.org", "www.x.com", "😀", "🇫🇷",
+    "1️⃣", "\u200d", "\ufe0f", "\u0301", "\ufeff", "\u2028", "\x00", "\ud83d", "Mr. X", "word ",
+    "One. Two! ", "1,000.5", "天气。", "ก", "مرحبا؟ ", "İ", "ß", "def f(x):", "\\begin{align}",
+    "\\end{align}",
 )  # fmt: skip
 CHARACTERS = st.characters(codec=None, exclude_categories=())  # lone surrogates too
 TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(CHARACTERS, max_size=8), max_size=30).map("".join)
@@ -86,8 +88,8 @@ def test_any_text_comes_back_from_an_engine_that_echoes(text: str, source: str) 
 
 @pytest.mark.parametrize(
     "unit",
-    ["One more sentence here. ", "word ", "天", "a", "`a ", "<a ", "$a ", "[a](", "«a. ", "| a b ", "http://a/", "\\a{",
-     "> a\n", "a\tb\t", "```\n", "if a b ", "1. ", "**a "],
+    ["One more sentence here. ", "word ", "天", "a", "`a ", "<a ", "$a ", "[a](", "«a. ", "| a b ", "http://a/",
+     "\\a{", "> a\n", "a\tb\t", "```\n", "if a b ", "1. ", "**a "],
 )  # fmt: skip
 def test_the_tokenizer_is_asked_about_no_more_than_a_few_times_the_text(unit: str) -> None:
     text = unit * (60_000 // len(unit))

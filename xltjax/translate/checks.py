@@ -40,7 +40,17 @@ Identify = Callable[[str], Guess]
 # Languages that an identifier cannot tell apart, or that are names for one.
 _SAME = [
     frozenset(group.split())
-    for group in ("no nb nn", "hr bs sr sh", "id ms", "zh yue wuu", "ar arz", "fa prs", "az azb", "ku ckb", "tl ceb")
+    for group in (
+        "no nb nn",
+        "hr bs sr sh",
+        "id ms",
+        "zh yue wuu",
+        "ar arz",
+        "fa prs",
+        "az azb",
+        "ku ckb",
+        "tl ceb",
+    )
 ]
 
 _LEAST_SHARE = 0.5  # of the prose in the right language
@@ -58,16 +68,17 @@ _WORD = regex.compile(r"\p{L}[\p{L}\p{M}]++")
 _LINE_END = regex.compile(r"[\n\r\u2028\u2029]")
 _UNKNOWN = ("<unk>", "⁇", "\ufffd")
 _EMPHASIS = regex.compile(r"\*\*|~~")
-_MANY_MARKERS = regex.compile(r"[\n\r]|(?:[(\s]|^)(?:\p{Nd}{1,2}|[a-h])[.)].*[(\s](?:\p{Nd}{1,2}|[a-h])[.)]|[\u2460-\u2473]")
+_MARKER = r"(?:\p{Nd}{1,2}|[a-h])[.)]"
+_MANY_MARKERS = regex.compile(rf"[\n\r]|(?:[(\s]|^){_MARKER}.*[(\s]{_MARKER}|[\u2460-\u2473]")
 
 
 def doubts(source: str, output: str, *, target: str, identify: Identify | None) -> list[str]:
     """The names of what is doubtful about ``output`` as a translation of ``source``, in a fixed order.
 
     * ``empty``: no letter, digit or picture; nothing else is said then.
-    * ``wrong_language``: less than half of it is in ``target``, by the measure ``line_language`` of the evaluators, which
-      does not judge less than 20 letters and 5 words unless the script tells.
-    * ``length_ratio``: much longer or shorter than the source (``length_limit``), letters counted alike in every script.
+    * ``wrong_language``: less than half of it is in ``target``, by the measure ``line_language`` of the evaluators,
+      which does not judge less than 20 letters and 5 words unless the script tells.
+    * ``length_ratio``: much longer or shorter than the source (``length_limit``), in letters of any script.
     * ``sentences``: three sentences or more in the source, and at most six in ten of them in the output.
     * ``repetition``: something said four times in a row, or a text that compresses far better than its source.
     * ``copied``: the source itself, or most of it.
@@ -115,7 +126,7 @@ def _wrong_language(output: str, target: str, identify: Identify) -> bool:
 def length_limit(letters: float) -> float:
     """How many times longer or shorter than a source of so many ``letters`` its translation may be.
 
-    The shorter a text, the more its translations differ in length: 2.6 times for 20 letters, 1.9 for 100, 1.6 for 500.
+    The shorter a text, the more its translations differ: 2.6 times for 20 letters, 1.9 for 100, 1.6 for 500.
     """
     return _LONGER * (1 + _SHORT / math.sqrt(max(1, letters)))
 

@@ -1,4 +1,4 @@
-"""What is copied inside a line: code, addresses, tags, formulas, the frames of links, pictures and unusable characters."""
+"""What is copied inside a line: code, addresses, tags, formulas, frames of links, pictures, unusable characters."""
 
 from __future__ import annotations
 
@@ -97,6 +97,6 @@ def copied_spans(text: str) -> list[Span]:
 
 
 def _is_copied(match: regex.Match[str]) -> bool:
-    """Not so where Markdown only escapes brackets, as in "\\[Your Name\\]"."""
+    r"""Not so where Markdown only escapes brackets, as in "\[Your Name\]"."""
     content = match["round"] or match["square"]
     return content is None or len(content) <= 3 or _FORMULA_SIGN.search(content) is not None

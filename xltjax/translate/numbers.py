@@ -49,7 +49,9 @@ def lost_numbers(source: str, output: str) -> list[str]:
         return digits in found or (loosely and digits.rstrip("0") in rounded) or _year(digits, found)
 
     missing = [
-        number for number in wanted if not has(number) and not all(_digits(part) in found for part in _parts(number))
+        number
+        for number in wanted
+        if not has(number) and not all(_digits(part) in found for part in _parts(number))
     ]
     small = sum(len(number) <= 2 and int(_digits(number)) <= SMALL for number in missing)
     return missing if small < len(missing) or small >= SEVERAL_SMALL else []
