@@ -113,6 +113,12 @@ def test_languages_that_cannot_be_told_apart_are_one() -> None:
     assert doubts("x", text, target="sr", identify=identify).count("wrong_language") == 1
 
 
+def test_a_language_that_the_identifier_does_not_know_is_not_judged(identify: LanguageIdentifier) -> None:
+    text = "Kuyo yinto encinci engaphezu kwelitye elikhulu emlanjeni."
+    assert "xh" not in identify.languages
+    assert doubts("This is a small thing on top of a big stone.", text, target="xh", identify=identify) == []
+
+
 def test_the_limit_of_length_narrows_with_the_length() -> None:
     assert length_limit(20) > length_limit(100) > length_limit(500) > 1.35
     text = "word " * 100

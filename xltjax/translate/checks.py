@@ -93,7 +93,7 @@ def doubts(source: str, output: str, *, target: str, identify: Identify | None) 
         output: its translation.
         target: the code of the language that it should be in.
         identify: gives the most probable language of a text and its probability, such as ``LanguageIdentifier``;
-            None where there is none, or none that knows ``target``.
+            None where there is none. One that says in ``languages`` which it knows is asked about no other.
     """
     if says_nothing(output) and not says_nothing(source):
         return ["empty"]
@@ -113,6 +113,8 @@ def doubts(source: str, output: str, *, target: str, identify: Identify | None) 
 
 
 def _wrong_language(output: str, target: str, identify: Identify) -> bool:
+    if target not in getattr(identify, "languages", (target,)):
+        return False
     same = next((group for group in _SAME if target in group), frozenset((target,)))
 
     def nearest(text: str) -> Guess:
