@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
 COMMANDS = {"__main__", "api", "cache", "chat", "doctor"}  # files of xltjax/ that are commands
-FOLDERS_OF_COMMANDS = {"train", "generate", "miniature", "translate"}
+FOLDERS_OF_COMMANDS = {"train", "generate", "miniature"}
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",
 }  # fmt: skip
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "training": {"common", "data", "model", "inference"},
     "converters": {"common", "data", "model", "inference", "training"},
     "eval": {"common", "data"},
+    "translate": {"common", "data", "eval"},
 }
 LATE = {"eval": {"model", "inference", "converters"}}
 

@@ -34,11 +34,10 @@ _FENCE = regex.compile(
 _DEEPEST = 2  # fences of Markdown in fences of Markdown
 _MARKDOWN = frozenset(("markdown", "md", "mdx", "gfm", "rmarkdown"))
 
-_LETTER = (
-    r"(?:x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])|[\p{Latin}\p{Greek}\p{Cyrillic}])"
-)
+_ROMAN = r"x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])"
+_LETTER = rf"(?:{_ROMAN}|[\p{{Latin}}\p{{Greek}}\p{{Cyrillic}}])"
 _MARKER = (
-    r"(?:[•·∙●○◦▪▫■□◆◇►▶‣⁃➢➤→➔➜⇒☐☑☒]\uFE0F?(?=[ \t]|[^\s•·∙●○◦▪▫■□◆◇►▶‣⁃➢➤→➔➜⇒])"
+    r"(?:[•·∙・●○◦▪▫■□◆◇►▶‣⁃➢➤→➔➜⇒☐☑☒]\uFE0F?(?=[ \t]|[^\s•·∙・●○◦▪▫■□◆◇►▶‣⁃➢➤→➔➜⇒])"
     r"|[*+](?=[ \t]|$)|[-–—](?=[ \t]|\p{L}|$)"
     r"|(?:\p{Nd}{1,3}(?:\.\p{Nd}{1,3}){0,5}\\?[.)](?=[ \t]|$)|\p{Nd}{1,2}[.)](?=\p{L}))"
     r"|\p{Nd}{1,3}[、．]|[(（]\p{Nd}{1,3}[)）]|\[\p{Nd}{1,3}\](?=[ \t])|[\u2460-\u249b\u24eb-\u24fe\u2776-\u2793]"
@@ -109,11 +108,8 @@ def _outside_fences(text: str, start: int, stop: int, depth: int = 0) -> Iterato
         fence = _FENCE.match(text, line_start, line_stop)
         if opened is not None:
             quoted = ">" not in opened["quote"] or text[line_start:line_stop].lstrip().startswith(">")
-            closes = (
-                fence is not None
-                and not fence["info"].strip()
-                and fence["fence"].startswith(opened["fence"])
-                or not quoted
+            closes = not quoted or (
+                fence is not None and not fence["info"].strip() and fence["fence"].startswith(opened["fence"])
             )
             if not closes:
                 continue

@@ -1,4 +1,4 @@
-"""What is copied inside a line: code, addresses, tags, formulas, the frames of links, pictures and unusable characters."""
+"""What is copied inside a line: code, addresses, tags, formulas, frames of links, pictures, unusable characters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _ALTERNATIVES = (
     r"(?<![`\\])(?P<ticks>`{1,9})(?!`)(?:[^']|'(?!')){1,1000}?(?<!`)(?P=ticks)(?!`)",
     # Formulas; "$5 or $6" is money.
     r"(?<!\\)\$\$[^$]{1,2000}\$\$",
-    r"(?<![\p{L}\p{N}\\$])\$(?![\s$])(?:[^$\n\\\s]|\\.|[ ](?=[^$\n]{0,500}[\\^_=+<>{|])){1,500}(?<!\s)\$(?![\p{N}$])",
+    r"(?<![\p{L}\p{N}\\$])\$(?![\s$])(?=[^\s$]{1,500}\$|[^$\n]{0,500}?[\\^_=+<>{|])"
+    r"(?:[^$\n\\]|\\.){1,500}(?<!\s)\$(?![\p{N}$])",
     r"\\\((?P<round>(?s:.{1,2000}?))\\\)|\\\[(?P<square>(?s:.{1,2000}?))\\\]",
     r"<(?P<tag>code|kbd|samp|pre|script|style|svg|math)\b[^<>]{0,1000}>(?s:.{0,2000}?)</(?P=tag)>",
     # HTML and XML, also <https://…> and the <|tokens|> of chat templates. "a < b" and "<3" are none.
@@ -96,6 +97,6 @@ def copied_spans(text: str) -> list[Span]:
 
 
 def _is_copied(match: regex.Match[str]) -> bool:
-    """Not so where Markdown only escapes brackets, as in "\\[Your Name\\]"."""
+    r"""Not so where Markdown only escapes brackets, as in "\[Your Name\]"."""
     content = match["round"] or match["square"]
     return content is None or len(content) <= 3 or _FORMULA_SIGN.search(content) is not None

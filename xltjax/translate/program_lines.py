@@ -10,11 +10,12 @@ _NAME = r"[A-Za-z_$][\w$]*"
 _DOTTED = rf"{_NAME}(?:\.{_NAME})*+"
 _PROGRAM = regex.compile(
     r"[ \t]*+(?:"
-    rf"(?:from {_DOTTED} )?import [\w.*{{(]++(?: as \w++)?(?:, ?[\w.*{{(]++(?: as \w++)?)*+[)}}]?;?[ \t]*+$|import .* from ['\"]"
+    rf"(?:from {_DOTTED} )?import [\w.*{{(]++(?: as \w++)?(?:, ?[\w.*{{(]++(?: as \w++)?)*+[)}}]?;?[ \t]*+$"
+    r"|import .* from ['\"]"
     rf"|(?:export |async |public |static |pub |local )*(?:def|function|func|fn)\*? {_NAME}[ \t]?[(<]"
     rf"|(?:public |abstract |export |final )*(?:class|interface|struct|enum) {_NAME}(?:\([^()]*\))?[^.]*[:{{][ \t]*+$"
-    rf"|(?:const|let|var|local|int|float|double|char|bool|void|auto|string|String|boolean|long)(?:\[\])?[*&]? [*&]?{_NAME}"
-    r"[ \t]?[=;(\[]"
+    rf"|(?:const|let|var|local|int|float|double|char|bool|void|auto|string|String|boolean|long)(?:\[\])?[*&]? "
+    rf"[*&]?{_NAME}[ \t]?[=;(\[]"
     r"|(?:public|private|protected|static)\b.*[{;(][ \t]*+$"
     r"|\}?[ \t]*+(?:else if|if|for|while|switch|elif|catch) ?\(.*\)[ \t]*+\{?[ \t]*+$"
     r"|(?:if|elif|while|for|with|except) (?=.*(?:[=!<>]=|[\w\])]\(|[\[_]|\bin \w+:| as \w+:)).*:[ \t]*+$"
@@ -27,14 +28,16 @@ _PROGRAM = regex.compile(
     r"|[a-z\-]+:[ \t]*+[\w#.%(), \-\"']+;[ \t]*+$"
     r"|SELECT\b.*(?:\bFROM\b|,[ \t]*+$|\*)|(?:INSERT INTO|DELETE FROM|CREATE TABLE|ALTER TABLE|DROP TABLE|UPDATE) \S"
     r"|(?:FROM|WHERE|(?:INNER |LEFT |RIGHT )?JOIN|GROUP BY|ORDER BY|VALUES) .*(?:[;=(]|\b[a-z]\w*)[ \t]*+$"
-    r"|\$ \S|(?:sudo|pip3? install|npm (?:install|run)|apt-get|brew install|conda (?:install|create)|docker (?:run|build))"
-    r" \S|git (?:clone|add|commit|push|pull|checkout|init|status|merge)\b"
+    r"|\$ \S|(?:sudo|pip3? install|npm (?:install|run)|apt-get|brew install|conda (?:install|create)"
+    r"|docker (?:run|build)) \S|git (?:clone|add|commit|push|pull|checkout|init|status|merge)\b"
     r"|#!|#[ \t]?include\b|#define\b|<\?php|console\.|System\.out|>>> |@\w+(?:\(.*\))?[ \t]*+$|//[ \t]?\S|/\*"
     r"|using [\w.]+;|package [\w.]+;|namespace [\w.:]+[ \t]?[{;]?[ \t]*+$"
     r")"
 )
 _ENDING = regex.compile(r"[=)\]]\s?;\Z|[\w)\]>]\s?\{\Z")
-_SIGN = regex.compile(r"[{}=<>\\`^]|\w[(\[]\w|\(\)|\w_\w|::|://|\+\+|&&|\|\||\s--?[a-z]|\$[a-z]|;\s*(?:\n|\Z)")
+_SIGN = regex.compile(
+    r"[{}=<>\\`^]|\w[(\[]\w|\(\)|\w_\w|::|://|\+\+|&&|\|\||\s--?[a-z]|\$[a-z]|;\s*(?:\n|\Z)"
+)
 LONGEST = 2000  # characters of a line that may be a program's
 
 

@@ -9,9 +9,9 @@ What stands inside a sentence and is copied, such as an address or `code`, cuts 
 translated by themselves. The other way, to send the sentence whole and to see whether the address came back, keeps
 its grammar, but engines put blanks into addresses, translate the words in them and drop backticks, and placeholders
 do not survive either; a fragment that reads a little less well is the smaller damage in data to train on. Other
-sentences are not grouped with such a fragment. Marks of emphasis, which engines mostly keep, stay in a sentence, but are
-cut off where they enclose all of it or a label in front of it (``**Note:** …``). Links keep their targets, their
-words are translated.
+sentences are not grouped with such a fragment. Marks of emphasis, which engines mostly keep, stay in a sentence, but
+are cut off where they enclose all of it or a label in front of it (``**Note:** …``). Links keep their targets,
+their words are translated.
 
 A piece without a word (a number, one letter as in the answer "B", a picture) is copied too.
 """
@@ -52,9 +52,12 @@ _AFTER_COPIED = regex.compile(rf"(?:{_EDGE}|[\p{{Pe}}\p{{Pf}}\"'.,;:!?…*_~。�
 _BEFORE_COPIED = regex.compile(rf"(?r)(?:{_EDGE}|[\p{{Ps}}\p{{Pi}}\"'*_~])*+")
 _LETTER = regex.compile(r"\p{L}")
 _WORDS = regex.compile(
-    r"\p{L}.*?\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]", regex.DOTALL
+    r"\p{L}.*?\p{L}|[\p{L}&&[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]",
+    regex.DOTALL | regex.V1,
 )
-_EMPHASIS = regex.compile(r"(\*{1,3}|_{1,3}|~~)(?=[^\s*_~])(?P<inside>[^*_~]{1,500})(?<!\s)\1(?![*_~\p{L}\p{N}])")
+_EMPHASIS = regex.compile(
+    r"(\*{1,3}|_{1,3}|~~)(?=[^\s*_~])(?P<inside>[^*_~]{1,500})(?<!\s)\1(?![*_~\p{L}\p{N}])"
+)
 _NUMBER = regex.compile(r"\p{Nd}{1,3}[.)]\s++")
 
 

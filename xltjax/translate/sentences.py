@@ -7,6 +7,7 @@ titles and the like that our own lists know ("M. Dupont"), after initials and in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import regex
 import sentencex
@@ -131,4 +132,4 @@ def _parts(text: str, start: int, stop: int, level: int) -> list[Span]:
     else:
         cuts = []
     edges = sorted({start, *cuts, stop})
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
