@@ -150,6 +150,22 @@ def test_files_of_every_kind_are_written_as_they_were(server: JudgeServer, tmp_p
         assert read == [B, C]
 
 
+def test_translations_inside_the_folder_of_the_data_are_no_data(server: JudgeServer, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(json.dumps(ROWS["dolly"]) + "\n")
+    flags = ["--engine", "openai:m", "--base-url", server.url, "--out", tmp_path / "out"]
+    for _ in range(2):
+        assert translate(tmp_path, "--to", "fr,ru", *flags) == 0
+        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert names == [
+            "calls.jsonl", "d.fr.jsonl", "d.ru.jsonl", "quality.jsonl", "summary.json", "translate.json",
+        ]  # fmt: skip
+    # Training reads the translations in the folder, and not what lies beside them.
+    assert {row.path.name for row in read_rows(str(tmp_path / "out"), RowReport())} == {
+        "d.fr.jsonl",
+        "d.ru.jsonl",
+    }
+
+
 def test_columns_of_the_users_are_kept(server: JudgeServer, tmp_path: Path) -> None:
     data = tmp_path / "d.jsonl"
     row = {**ROWS["dolly"], "id": 5, "quality": "high", "engine": "mine", "language": "de"}

@@ -156,7 +156,7 @@ def translate(config: TranslateConfig) -> None:
     engine = make_engine(config)
     report = RowReport(config.bad_rows)
     with contextlib.closing(engine):
-        files = read_data(config.data, config.split, report)
+        files = read_data(config.data, config.split, report, Path(config.out))
         report.log()
         engine.check([source, *targets])
         identify = _identifier(config)

@@ -67,13 +67,14 @@ class DataFile:
         return named[1] if named else ""
 
 
-def read_data(sources: Sequence[str], split: str, report: RowReport) -> list[DataFile]:
+def read_data(sources: Sequence[str], split: str, report: RowReport, out: Path) -> list[DataFile]:
     """The files of the sources, with their rows.
 
     Args:
         sources: files, directories, patterns or ids of datasets, as ``train --data`` takes them.
         split: see ``choose_files``.
         report: learns of the rows that cannot be used.
+        out: the folder of the translations, which a directory or pattern may cover; they are no data.
 
     Raises:
         UserError: when nothing is found, a file cannot be read, two files have one name, or a row cannot be used and
@@ -84,6 +85,8 @@ def read_data(sources: Sequence[str], split: str, report: RowReport) -> list[Dat
         paths, others = choose_files(source, split)
         report.unread(source, others)
         for path in paths:
+            if path != Path(source) and out.resolve() in path.resolve().parents:
+                continue
             if path.name in found:
                 raise UserError(
                     f"{path} and {found[path.name].path} have the same name; translate one after the other, each "
