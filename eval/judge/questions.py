@@ -55,7 +55,7 @@ class Question:
         return self.rubric.messages(self.response)
 
     @property
-    def schema(self) -> Mapping[str, Any]:
+    def schema(self) -> Mapping[str, Any] | None:
         """The form of the scores."""
         return self.rubric.schema()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.translation import generated, lines, texts, tiny_m2m100, tiny_nllb, translate
+from helpers.translation import generated, lines, results, texts, tiny_m2m100, tiny_nllb, translate
 
 from xltjax.common.errors import UserError
 from xltjax.translate.engines import local
@@ -135,6 +135,23 @@ def test_the_two_local_engines_write_the_same_rows(
     assert (tmp_path / "ct2" / "quality.jsonl").read_bytes() == (
         tmp_path / "hf" / "quality.jsonl"
     ).read_bytes()
+
+
+def test_half_a_journal_ends_in_the_same_files(
+    nllb: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "LEAST_LIMIT", 16)
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts(12)))
+    flags = ["--to", "fr", "--engine", f"ct2:{nllb[0]}", "--compute-type", "float32", "--batch-tokens", "200"]
+    assert translate(data, *flags, "--out", tmp_path / "whole") == 0
+    journal = (tmp_path / "whole" / "calls.jsonl").read_bytes()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "calls.jsonl").write_bytes(journal[: len(journal) // 2])
+    assert translate(data, *flags, "--out", tmp_path / "half") == 0
+    assert results(tmp_path / "half") == results(tmp_path / "whole")
+    keys = [call["key"] for call in lines(tmp_path / "half" / "calls.jsonl")]
+    assert len(keys) == len(set(keys)) == journal.count(b"\n")
 
 
 def test_a_model_without_the_token_of_a_language_is_refused(nllb: tuple[Path, Any], tmp_path: Path) -> None:
