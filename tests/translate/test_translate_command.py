@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
@@ -310,6 +311,18 @@ def test_mistakes_are_one_line_before_anything_is_sent(
     assert says in line
     assert server.bodies == []
     assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_it_names_the_command_to_type(
+    server: JudgeServer, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sentencex" else find(name))
+    assert translate(write(tmp_path, [item(1, "good")]), *flags(server, tmp_path / "out")) == 2
+    assert "pip install 'xltjax[translate]'" in capsys.readouterr().err
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openai" else find(name))
+    assert translate(write(tmp_path, [item(1, "good")]), *flags(server, tmp_path / "out")) == 2
+    assert "--engine openai:m needs the openai client: pip install 'xltjax[judge]'" in capsys.readouterr().err
 
 
 def test_rows_without_text_are_kept_and_marked(server: JudgeServer, tmp_path: Path, capsys: Any) -> None:
