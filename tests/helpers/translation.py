@@ -185,8 +185,8 @@ def random_m2m100(directory: Path, vocabulary: int, french: int) -> Any:
         # EOS is likely everywhere but after the token of the language.
         direction = torch.nn.functional.normalize(torch.randn(32), dim=0)
         model.model.decoder.layer_norm.bias.copy_(2 * direction)
-        model.model.shared.weight[2] += 3.5 * direction
-        model.model.shared.weight[french] -= 6 * direction
+        model.model.shared.weight[2] += 4.5 * direction
+        model.model.shared.weight[french] -= 9 * direction
     model.eval().save_pretrained(directory)
     return model
 
