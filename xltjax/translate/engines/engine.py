@@ -38,12 +38,14 @@ class Engine(Protocol):
     Attributes:
         name: as it was given with ``--engine``.
         label: the name without the folders that lead to the model; it stands in every translated row.
-        parameters: of the model; None when it is not known.
     """
 
     name: str
     label: str
-    parameters: float | None
+
+    @property
+    def parameters(self) -> float | None:
+        """Of the model; None when it is not known."""
 
     def check(self, languages: Sequence[Language]) -> None:
         """Find out what can be found out before the work: what is installed, and the languages of the model.

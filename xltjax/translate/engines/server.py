@@ -57,7 +57,7 @@ class ServerEngine:
         UserError: for a name, URL or prompt that cannot be used.
     """
 
-    parameters = None
+    parameters: float | None = None  # which nobody says
 
     def __init__(self, name: str, base_url: str, key_variable: str, limits: Limits, prompt: str) -> None:
         self.name = name
