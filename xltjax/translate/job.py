@@ -92,12 +92,12 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
         identify = _identifier(config)
         job = _job(config, engine, files, source, targets)
         out = Path(config.out)
-        if config.plan:
-            with Calls(out, engine.hide) as calls:
-                engine.recall(calls)
-                _plan(job, engine, calls)
-            return
         with lock_directory(out):
+            if config.plan:
+                with Calls(out, engine.hide) as calls:
+                    engine.recall(calls)
+                    _plan(job, engine, calls)
+                return
             outputs = Outputs(out)
             for name in (QUALITY, SUMMARY, SKIPPED):
                 outputs.check(name)
@@ -108,7 +108,7 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
                 engine.recall(calls)
                 translator = Translator(engine, calls, source, identify)
                 summaries = _write(config, job, translator, outputs)
-            if report.skipped:
+            if report.skipped or (out / SKIPPED).exists():
                 lines = ({"row": place, "reason": reason} for _, place, reason in report.skipped)
                 outputs.write(SKIPPED, "".join(map(json_line, lines)).encode())
     print_summary(summaries)
@@ -116,8 +116,8 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
     failed = sum(each.failed for each in summaries.values())
     if failed:
         print(
-            f"{failed} segments have no translation and stand there in {source.name} ({QUALITY} says why); the same "
-            "command tries them again"
+            f"{failed} segments have no translation and stand there in {source.name} ({QUALITY} says why); where there "
+            "was no answer, the same command asks again"
         )
         sys.exit(1)
 
@@ -243,7 +243,6 @@ def _rows(
         marks: list[str] = []
         found = 0
         change = _change(job.pieces, outcomes)
-
         for name, text in texts(row):
             parts = [piece.text for piece in job.pieces[text] if piece.translate]
             found += len(parts)
