@@ -116,8 +116,8 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
     failed = sum(each.failed for each in summaries.values())
     if failed:
         print(
-            f"{failed} segments have no translation and stand there in {source.name} ({QUALITY} says why); where there "
-            "was no answer, the same command asks again"
+            f"{failed} segments have no translation and stand there in {source.name} ({QUALITY} says why); where "
+            "there was no answer, the same command asks again"
         )
         sys.exit(1)
 
