@@ -14,17 +14,16 @@ from rich.table import Table
 
 from xltjax.attention.packed import SCORE_BYTES
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.common.hardware import ACCELERATORS, GIB, parse_mesh
 from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.data.corpora import draw_rows, load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
-from xltjax.mesh import parse_mesh
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.config import TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
-from xltjax.training.trained import trained_parts
+from xltjax.training.trained import DTYPES, trained_parts
 
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 MIB = 1 << 20
