@@ -28,6 +28,7 @@ from xltjax.miniature import __main__ as miniature
 from xltjax.miniature import known
 from xltjax.study import __main__ as study
 from xltjax.study.results import effects, tables
+from xltjax.translate import __main__ as translate
 
 ROOT = Path(__file__).parents[1]
 OWN = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -47,6 +48,7 @@ COMMANDS = {
     "study": study.COMMAND,
     "study.results.tables": tables.COMMAND,
     "study.results.effects": effects.COMMAND,
+    "translate": translate.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
 }
