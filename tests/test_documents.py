@@ -27,7 +27,8 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature import __main__ as miniature
 from xltjax.miniature import known
 from xltjax.study import __main__ as study
-from xltjax.study import tables
+from xltjax.study.results import effects, tables
+from xltjax.translate import __main__ as translate
 
 ROOT = Path(__file__).parents[1]
 OWN = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -45,7 +46,9 @@ COMMANDS = {
     "miniature": miniature.COMMAND,
     "miniature.known": known.COMMAND,
     "study": study.COMMAND,
-    "study.tables": tables.COMMAND,
+    "study.results.tables": tables.COMMAND,
+    "study.results.effects": effects.COMMAND,
+    "translate": translate.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
 }
