@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from xltjax.attention.choice import Wanted, check_kernel, record
 from xltjax.common import cli
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import append, atomic_write, json_line, read_jsonl
@@ -43,6 +44,7 @@ from xltjax.inference.engine import Answer, Engine, check_slots
 from xltjax.inference.requests import Answerer, Prompt, Request
 from xltjax.inference.responses_file import check_ours, resume, write_settings
 from xltjax.inference.sampling import SamplingParams
+from xltjax.llama import use_attention
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path
 from xltjax.training.run import Run
@@ -83,6 +85,11 @@ class GenerateConfig:
     batch_size: int = setting(32, "Answers generated at once, over the whole mesh.", affects_result=False)
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.", affects_result=False)
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
+    attention: Wanted = setting(
+        "auto",
+        "Kernel of attention to prompts: auto is the fastest that runs here (python -m xltjax.doctor).",
+        affects_result=False,
+    )
     template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
     template_date: str = setting(
         "",
@@ -144,6 +151,10 @@ def generate(config: GenerateConfig) -> Path:
     instructions = instructions or _instructions(config)
     requests = _requests(answerers, instructions)
     settings = _settings(config, source, answerers)
+    architecture = llama_config(read_hf_config(config_directory(source)))
+    # Prompts of other lengths take the same kernel: all are padded to a power of two times 32.
+    problems = architecture.attention_problems(config.dtype, 1024, segments=1)
+    check_kernel(problems, config.attention)
     with lock_file(out):
         done = resume(out, settings, {request.id: request.instruction.instruction for request in requests})
         missing = [request for request in requests if request.id not in done]
@@ -156,7 +167,7 @@ def generate(config: GenerateConfig) -> Path:
             done[response.id] = response.row()
         with atomic_write(out) as file:
             file.writelines(json_line(done[request.id]) for request in requests)
-        write_settings(out, settings, provenance())
+        write_settings(out, settings, {**provenance(), "attention": record(problems, config.attention)})
     return out
 
 
@@ -300,6 +311,7 @@ def _generate(
     """The responses of the model, or of each adapter in turn, with a note on the throughput so far."""
     dtype = jnp.dtype(config.dtype)
     model = load_model(source, mesh, dtype=dtype, base=model_path(config.base), require_finite=True)
+    use_attention(model, config.attention)
     restore = base_restorer(model)
     for answerer in dict.fromkeys(prompt.request.answerer for prompt in prompts):
         if answerer.adapter is not None:

@@ -6,18 +6,36 @@ Array dimensions: B batch, T length, D model width, V vocabulary. Weights keep H
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
+from xltjax.attention.cudnn import FORWARD
+from xltjax.attention.problem import NAME
 from xltjax.mesh import BATCH, used_spec
 
 ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
 Layout = Literal["oi", "io"]  # of a weight: [out, in] or [in, out]
+
+Checkpointing = Literal["none", "attention", "dots", "block"]  # from the most memory to the least
+LINEAR = "linear"  # the outputs of linear layers, in policies of activation checkpointing
+KEPT = jax.checkpoint_policies.save_only_these_names
+# What the forward pass of a block keeps for the backward pass, which computes the rest again. Names and not "dots":
+# of a layer with an adapter the sum is kept, not both products.
+CHECKPOINT_POLICIES: dict[str, Callable[..., Any] | None] = {
+    "block": None,  # the input of each block
+    "dots": KEPT(LINEAR),  # and the outputs of its linear layers
+    # and what attention needs for its backward pass, which cuDNN gives without a name
+    "attention": jax.checkpoint_policies.save_from_both_policies(
+        KEPT(LINEAR, NAME), lambda primitive, *_, **options: primitive.name == FORWARD
+    ),
+}
 
 
 def declare(shape: tuple[int, ...], axes: tuple[str | None, ...], init: str = "normal") -> nnx.Param:
@@ -56,7 +74,7 @@ class Linear(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """[B, T, in] -> [B, T, out]."""
         y = self.matmul(x)
-        return y if self.bias is None else y + use(self.bias, x.dtype)
+        return checkpoint_name(y if self.bias is None else y + use(self.bias, x.dtype), LINEAR)
 
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from xltjax import miniature
+from xltjax.attention.choice import check_kernel
 from xltjax.common import cli
 from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
@@ -38,7 +39,7 @@ from xltjax.training.config import DTYPES, TrainConfig
 from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.preflight import check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
-from xltjax.training.setup import read_examples, set_up
+from xltjax.training.setup import attention_problems, read_examples, set_up
 from xltjax.training.show_example import show_example
 from xltjax.training.trackers import check_trackers
 from xltjax.training.trained import stored_dtypes, trained_parts, with_plain_layers
@@ -81,6 +82,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
     llama = known_architecture(str(source))
     config = with_plain_layers(config, llama)
+    check_kernel(attention_problems(config, llama), config.attention)
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
     config = _dated(config)
@@ -113,7 +115,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
             log.info("learning rate %s: %s", each.learning_rate, each.out)
         trainer = Trainer(each, setup, run)
         if is_first():
-            run.write_settings(each, base, files, config.data)
+            run.write_settings(each, base, files, config.data, setup.facts)
             set_vocabulary(run.model_files, vocabulary)
             examples.report.write(run.skipped_file)
         goes_on = trainer.train(stop)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB
+from xltjax.common.hardware import USABLE_MEMORY, ACCELERATORS, GIB
 from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import parse_mesh
@@ -18,7 +18,7 @@ from xltjax.study.grid import Cell
 from xltjax.study.settings import Study
 from xltjax.study.stage import Stage
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import ASSUMED_MFU, USABLE_MEMORY, make_plan
+from xltjax.training.plan import ASSUMED_MFU, make_plan
 
 ASSUMED_BANDWIDTH = 0.5  # share of the peak memory bandwidth that decoding reaches
 ASSUMED_ANSWER = 0.5  # length of the mean answer, of the longest that is allowed
@@ -75,7 +75,9 @@ class Planner:
             plan = make_plan(config, llama)
             rate = math.prod(parse_mesh(config.mesh)) * self._accelerator.peak * ASSUMED_MFU
             seconds = plan.flops * config.steps / rate
-            self._trainings[config] = Need(plan.total(), seconds, plan.fits(self._study.accelerator))
+            self._trainings[config] = Need(
+                plan.total(self._study.accelerator), seconds, plan.fits(self._study.accelerator)
+            )
         return self._trainings[config]
 
     def _decode(self, stage: Stage, cell: Cell, llama: LlamaConfig) -> Need:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from xltjax.attention.choice import Wanted
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.model_parts import AROUND, check_parts
 from xltjax.common.settings import setting
@@ -23,7 +24,7 @@ from xltjax.mesh import parse_mesh
 
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
-Remat = Literal["none", "dots", "block"]
+Remat = Literal["auto", "none", "attention", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
 
 # The dtypes in which each precision policy stores and computes.
@@ -82,7 +83,11 @@ class TrainConfig:
     offload: bool = model_setting(
         False, "Keep AdamW's moments in the host's memory between updates.", affects_result=False)
     remat: Remat = model_setting(
-        "block", "Activation checkpointing: none; dots keeps matmul outputs; block keeps block inputs.",
+        "block", "Activation checkpointing, from the most memory to the least: none; attention keeps the outputs of "
+        "linear layers and attention, dots of linear layers alone, block the inputs of blocks; auto: the first that "
+        "fits by --plan.", affects_result=False)
+    attention: Wanted = model_setting(
+        "auto", "Kernel of attention: auto is the fastest that runs here (python -m xltjax.doctor).",
         affects_result=False)
     data: tuple[str, ...] = data_setting(
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)

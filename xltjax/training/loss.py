@@ -31,7 +31,7 @@ Saved = tuple[OutputLayer, OutputLayer, Array]  # output layer, its gradient, gr
 
 def summed_loss(model: Llama, batch: Batch) -> Array:
     """Cross entropy summed over the learned tokens of a micro-batch (fields [B, T]): a float32 scalar."""
-    hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions)
+    hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions, batch.segments)
     hidden, targets, mask = _learned_first(hidden, batch.targets, batch.loss_mask)
     chunk = _chunk_length(hidden.shape[1], model.embed.weight.shape[0])
     return _chunked_loss(model.config.vocab_size, chunk, model.output_layer, hidden, targets, mask)
