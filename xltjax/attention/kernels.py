@@ -26,6 +26,8 @@ def run_kernel(
 ) -> Array:
     """Causal attention within segments by the kernel ``name``; arguments as ``packed.attention``, on one device."""
     if name == "cudnn-packed" and segment_ids is not None:
+        assert window is None, "the packed layout has no window"
+        assert segments, "the packed layout is told how many segments there are"
         return cudnn_packed_attention(q, k, v, segment_ids, segments)
     if name in ("cudnn", "cudnn-packed"):
         return cudnn_attention(q, k, v, segment_ids, window)

@@ -54,7 +54,10 @@ def tokamax_attention(
         [B, T, N, H] in the dtype of ``q``.
     """
     import tokamax
+    from absl import flags
 
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # else tokamax reads the arguments of our command as its own
     before: Any = None if window is None else window - 1  # how many tokens before itself a token sees
     if segment_ids is not None:
         index = jnp.arange(q.shape[1])

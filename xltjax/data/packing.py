@@ -140,7 +140,10 @@ def declared_segments(rows: Iterable[Sequence[Any]]) -> int:
 
 
 def fill(micro_batches: Sequence[Sequence[Sequence[Tokens]]], length: int, segments: int = 0) -> Batch:
-    """Write micro-batches of rows of examples into arrays [A, B, T] with T = ``length``; ``segments``: see ``Batch``."""
+    """Write micro-batches of rows of examples into arrays [A, B, T] with T = ``length``.
+
+    ``segments``: see ``Batch``.
+    """
     shape = (len(micro_batches), len(micro_batches[0]), length)
     batch = Batch(
         tokens=np.zeros(shape, np.int32),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import USABLE_MEMORY, ACCELERATORS, GIB
+from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY
 from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import parse_mesh
