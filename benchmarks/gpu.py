@@ -53,7 +53,7 @@ def main() -> None:
     results = arguments.out / "results.jsonl"
     run = ("small " if arguments.small else "") + arguments.run
     end = time.monotonic() + arguments.budget_seconds
-    os.environ.update(_caches(arguments.out.absolute() / "caches"))
+    caches = arguments.out.absolute() / "caches"
     planned = list(_planned(names, arguments.turns or (1 if quick else 2)))
     for index, (name, side, turn) in enumerate(planned):
         key = {"run": run, "case": name, "side": side, "turn": turn}
@@ -67,7 +67,7 @@ def main() -> None:
         # What comes later gets its least, as long as this one gets its own.
         later = sum(CASES[each].least_seconds for each, _, _ in planned[index + 1 :])
         limit = min(3 * CASES[name].seconds, max(left - later, CASES[name].least_seconds))
-        found = run_case(name, side, arguments.small, limit, arguments.profile)
+        found = run_case(name, side, arguments.small, limit, arguments.profile, caches)
         facts = {
             "small": arguments.small,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,12 +136,14 @@ def _caches(folder: Path) -> dict[str, str]:
     return {name: os.environ.get(name, str(folder / place)) for name, place in kept.items()}
 
 
-def run_case(name: str, side: str, is_small: bool, seconds: float, profile: bool = False) -> Record:
+def run_case(
+    name: str, side: str, is_small: bool, seconds: float, profile: bool = False, caches: Path | None = None
+) -> Record:
     """One measurement in a process of its own: its ``state`` and ``measures``, and what it ran on."""
     flags = [*(["--small"] if is_small else []), *(["--profile"] if profile else [])]
     command = [sys.executable, __file__, "--child", name, "--side", side, *flags]
     environment = {
-        **os.environ, "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95", "JAX_TRACEBACK_FILTERING": "off",
+        **os.environ, **(_caches(caches) if caches else {}), "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95", "JAX_TRACEBACK_FILTERING": "off",
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+") as errors:

@@ -10,9 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax import Array
 
@@ -62,7 +60,7 @@ def test_a_run_goes_on_where_it_stopped_and_says_what_it_has_not_run(
 ) -> None:
     calls: list[tuple[str, str]] = []
 
-    def measured(name: str, side: str, is_small: bool, seconds: float, profile: bool) -> dict[str, Any]:
+    def measured(name: str, side: str, is_small: bool, seconds: float, *_: Any) -> dict[str, Any]:
         calls.append((name, side))
         if (name, side) == ("decode-7b-1", "ours") and len(calls) <= 4:
             return {"state": "failed: no memory", "measures": {}}
@@ -176,7 +174,7 @@ def test_little_time_is_shared_by_the_eight_that_matter(
     clock = [0.0]
     limits: list[tuple[str, str, float]] = []
 
-    def measured(name: str, side: str, is_small: bool, seconds: float, profile: bool) -> dict[str, Any]:
+    def measured(name: str, side: str, is_small: bool, seconds: float, *_: Any) -> dict[str, Any]:
         limits.append((name, side, seconds))
         clock[0] += seconds if (name, side) == ("train-7b-full", "ours") else min(seconds, 40)
         return {"state": "ok", "measures": {"tokens/s": 100.0}}
