@@ -143,8 +143,9 @@ def run_case(
     flags = [*(["--small"] if is_small else []), *(["--profile"] if profile else [])]
     command = [sys.executable, __file__, "--child", name, "--side", side, *flags]
     environment = {
-        **os.environ, **(_caches(caches) if caches else {}), "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95", "JAX_TRACEBACK_FILTERING": "off",
-        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "HF_HUB_OFFLINE": "1",
+        **os.environ, **(_caches(caches) if caches else {}), "HF_HUB_OFFLINE": "1",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95", "JAX_TRACEBACK_FILTERING": "off",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
     }  # fmt: skip
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+") as errors:
         # A process group of its own, so that a stop reaches the compilers it has started.

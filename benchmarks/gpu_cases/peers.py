@@ -28,7 +28,7 @@ WARM_STEPS, STEPS, REPEATS = 2, 6, 3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Kernels of attention in training: cuDNN's, and what SDPA chooses by itself.
 _ANY = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-KERNELS = {**({"cudnn": [SDPBackend.CUDNN_ATTENTION]} if DEVICE == "cuda" else {}), "flash": _ANY}
+KERNELS = {**({"cudnn": [SDPBackend.CUDNN_ATTENTION]} if DEVICE == "cuda" else {}), "SDPA's choice": _ANY}
 
 
 def measure(case: cases.Case, scratch: Path, *, profile: bool = False) -> Iterator[Measures]:

@@ -51,7 +51,7 @@ def test_sides_are_measured_in_processes_of_their_own(
     assert "tiny" in table.lower()
     kernels = records[0]["measures"]["kernels"]
     assert kernels[0][1] >= kernels[-1][1] > 0
-    assert any("dot" in name for name, _, _ in kernels)
+    assert any("fusion" in name for name, _, _ in kernels)
     assert f"| `{kernels[0][0][:100]}` |" in table
 
 
