@@ -35,6 +35,7 @@ from xltjax.layers import (
     CHECKPOINT_POLICIES,
     Checkpointing,
     Embedding,
+    JoinedLinear,
     Linear,
     RMSNorm,
     declare_linear,
@@ -117,15 +118,19 @@ class Attention(nnx.Module):
         self.k_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
         self.v_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
         self.o_proj = declare_linear((width, heads), ("embed", "heads"), config.o_bias)
+        self.qkv = nnx.data(None)  # takes the place of three layers while decoding, see ``inference.layout``
         self.head_dim = config.head_dim
         self.window = config.window_of(layer)
         self.wanted: Wanted = "auto"  # the kernel for whole rows, see ``use_attention``
 
     def project(self, x: Array, rope: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         """[B, T, D] -> rotated queries [B, T, N, H], rotated keys and values [B, T, K, H]."""
+        joined: JoinedLinear | None = self.qkv
+        outputs = (
+            joined.parts(x) if joined else [layer(x) for layer in (self.q_proj, self.k_proj, self.v_proj)]
+        )
         q, k, v = (
-            jnp.reshape(projection(x), (*x.shape[:2], -1, self.head_dim), out_sharding=HEADS)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            jnp.reshape(output, (*x.shape[:2], -1, self.head_dim), out_sharding=HEADS) for output in outputs
         )
         return rotate(q, *rope), rotate(k, *rope), v
 
@@ -147,10 +152,15 @@ class MLP(nnx.Module):
         self.gate_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
         self.up_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
         self.down_proj = declare_linear((narrow, wide), ("embed", "mlp"), config.mlp_bias)
+        self.gate_up = nnx.data(
+            None
+        )  # takes the place of two layers while decoding, see ``inference.layout``
 
     def __call__(self, x: Array) -> Array:
         """[B, T, D] -> [B, T, D]."""
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+        joined: JoinedLinear | None = self.gate_up
+        gate, up = joined.parts(x) if joined else (self.gate_proj(x), self.up_proj(x))
+        return self.down_proj(jax.nn.silu(gate) * up)
 
 
 class Block(nnx.Module):

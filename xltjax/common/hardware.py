@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
@@ -88,6 +89,14 @@ def device_memory() -> float:
         return float(statistics["bytes_limit"])
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     return free * USABLE_MEMORY / len(devices)
+
+
+def free_memory() -> float:
+    """Bytes that are free on this process's first device; without limit where that is not known, as on CPU."""
+    import jax
+
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return float(statistics.get("bytes_limit", math.inf)) - float(statistics.get("bytes_in_use", 0))
 
 
 def peak_memory() -> int:
