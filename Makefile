@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DICTIONARIES := hunspell-en-us hunspell-en-gb hunspell-fr hunspell-pt-br hunspell-pt-pt hunspell-ru hunspell-de-de
 TESTED := xltjax eval converters configs tests benchmarks
 
-.PHONY: quickstart study test test-all lint types format clean
+.PHONY: quickstart study test test-all lint types format docs package clean
 
 quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.miniature
@@ -26,15 +26,26 @@ lint: $(VENV)/test.installed
 	$(BIN)/ruff check $(TESTED)
 	$(BIN)/ruff format --check $(TESTED)
 
-# mypy cannot follow setuptools' mapping of three folders into the namespace: it reads a tree of links.
 types: $(VENV)/test.installed
-	rm -rf build/types && mkdir -p build/types/xltjax
-	ln -s $(CURDIR)/xltjax/* $(CURDIR)/eval $(CURDIR)/converters $(CURDIR)/configs build/types/xltjax/
+	$(call tree,build/types)
 	MYPYPATH=build/types $(BIN)/mypy -p xltjax
 
 format: $(VENV)/test.installed
 	$(BIN)/ruff check --fix $(TESTED)
 	$(BIN)/ruff format $(TESTED)
+
+# The site, with a reference made from the docstrings; a broken link or an unknown name fails.
+docs: $(VENV)/docs.installed
+	$(call tree,build/docs)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+	@echo "built: build/site/index.html"
+
+# Wheel and sdist, checked, installed in an empty environment and tried there.
+package: $(VENV)/test.installed
+	rm -rf dist build/lib build/bdist.*
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python benchmarks/package.py dist/*.whl dist/*.tar.gz
 
 # Debian splits venv from Python; apt fetches it when it may.
 $(BIN)/python:
@@ -50,6 +61,10 @@ $(VENV)/quickstart.installed: pyproject.toml | $(BIN)/python
 $(VENV)/test.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[test]'
 	touch $@ $(VENV)/quickstart.installed
+
+$(VENV)/docs.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
 
 # Without dictionaries the spelling metric abstains; everything else works.
 $(VENV)/dictionaries.done: | $(BIN)/python
@@ -67,6 +82,12 @@ $(VENV)/chromium.done: | $(BIN)/python
 	  $(call apt,chromium) && touch $@ \
 	  || echo "the tests of the report's page will be SKIPPED; for them install: chromium"; \
 	else touch $@; fi
+
+# mypy and mkdocstrings cannot follow setuptools' mapping of three folders into the namespace: a tree of links.
+define tree
+rm -rf $(1) && mkdir -p $(1)/xltjax && \
+  ln -s $(CURDIR)/xltjax/* $(CURDIR)/eval $(CURDIR)/converters $(CURDIR)/configs $(1)/xltjax/
+endef
 
 # Install packages through apt when it is there and allowed, without asking.
 define apt

@@ -29,12 +29,12 @@ COMMANDS = (
 )
 
 
+GROUP = group(COMMANDS, name="eval", help="Score responses of any model: files in, files out.")
+
+
 def main() -> NoReturn:
     """Entry point."""
-    execute(
-        group(COMMANDS, name="eval", help="Score responses of any model: files in, files out."),
-        program="python -m xltjax.eval",
-    )
+    execute(GROUP, program="python -m xltjax.eval")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from xltjax.eval.raters import Key, Raters, Ratings, Subject, read_ratings, scor
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
 from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, left_out_note
-from xltjax.eval.table_files import printable, write_table
+from xltjax.eval.table_files import print_legend, printable, write_table
 
 
 @dataclass(frozen=True)
@@ -342,16 +342,14 @@ def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
                 count = f"{a.n} {math.floor(100 * row.coverage)}%"
                 table.add_row(printable(row.metric), row.language or "all", count, *cells)
         console.print(table)
-    console.print(
-        "kappa: quadratic weights; linear: with linear weights; "
-        "alpha: Krippendorff, ordinal; AC2: Gwet, ordinal; diff: second rater minus "
-        f"first; tau: Kendall, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
+    print_legend(
+        "exact: share of equal ratings; kappa: Cohen's, quadratic weights; linear: the same with linear weights; "
+        "alpha: Krippendorff's, ordinal; AC2: Gwet's second agreement coefficient, ordinal; diff: second rater minus "
+        f"first; tau: Kendall's, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
         "Beside n: the share of the answers with a line of two raters that have two ratings; where it is under "
         f"{100 * LOW_COVERAGE:g} %, (bounds): exact agreement if the raters differed in, or agreed on, all others."
     )
-    for note in notes:
-        console.print(f"* {note}")
-    console.print(left_out)
+    print_legend(*(f"* {note}" for note in notes), left_out)
 
 
 def _cell(interval: Interval | None) -> str:

@@ -9,7 +9,8 @@ from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
 from xltjax.common.settings import setting
 from xltjax.data.reading.answers import RowKeys
-from xltjax.data.responses import Response, read_responses
+from xltjax.data.responses import Response, iterate_responses
+from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.journal import Journal
 from xltjax.eval.scores import Score
 
@@ -35,17 +36,17 @@ class ResponsesConfig:
         "", "Key of what the translations of one instruction share.", section=KEYS
     )
 
-    def read_files(self, paths: Iterable[str]) -> list[Response]:
+    def read_files(self, paths: Iterable[str]) -> StoredResponses:
         """Every response of every file, so that each mistake in them comes up before the work begins.
 
         Raises:
-            UserError: as ``read_responses`` does.
+            UserError: as ``iterate_responses`` does.
         """
         keys = RowKeys(
             self.id_key, self.response_key, self.language_key, self.model_key, self.instruction_key,
             self.task_key, self.instruction_id_key,
         )  # fmt: skip
-        return read_responses(paths, self.language, keys)
+        return StoredResponses(iterate_responses(paths, self.language, keys))
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,14 @@ class EvaluatorConfig(ResponsesConfig):
         if not self.out:
             raise UserError("give --out FOLDER for the scores")
 
-    def read(self) -> list[Response]:
+    def read(self) -> StoredResponses:
         """The responses of ``read_files``."""
         return self.read_files(self.responses)
 
 
 def score_missing(
     journal: Journal,
-    responses: Sequence[Response],
+    responses: StoredResponses,
     score: Callable[[Sequence[Response]], Iterable[tuple[Response, list[Score]]]],
     title: str,
 ) -> None:
@@ -93,7 +94,7 @@ def score_missing(
         score: gives the responses that it gets with their scores, in any order.
         title: what the progress is called.
     """
-    missing = [response for response in responses if response not in journal]
+    missing = responses.where(lambda response: response not in journal)
     with progress(title, len(responses), len(responses) - len(missing)) as advance:
         for response, scores in score(missing):
             journal.add(response, [replace(each, model=response.model) for each in scores])

@@ -19,7 +19,7 @@ from xltjax.common.files import atomic_write, read_text
 from xltjax.data.responses import Response
 from xltjax.eval.scores import ANSWERS, ZERO_ONE, Score, read_answers, read_scores, rewrite_scores
 from xltjax.eval.stats.intervals import Interval, mean_intervals, resample, wilson_interval
-from xltjax.eval.stats.power import detectable_between_clustered, detectable_between_models
+from xltjax.eval.stats.power import detectable_between_clustered, detectable_between_models, within_scale
 from xltjax.eval.table_files import printable, write_table
 
 LISTED_ANSWERS = 3  # ids that a summary names for each reason
@@ -142,6 +142,7 @@ def _summary_row(metric: str, cell: _Cell, interval: Interval | None) -> dict[st
         mean = interval.estimate
         if interval.low is not None:
             low, high, method = interval.low, interval.high, "bootstrap"
+    detectable, beyond = within_scale(_detectable(metric, cell, scored))
     return {
         **unscored.row(metric),
         "n": len(cell.seen),
@@ -155,7 +156,8 @@ def _summary_row(metric: str, cell: _Cell, interval: Interval | None) -> dict[st
         "low": low,
         "high": high,
         "interval": method,
-        "detectable": _detectable(metric, cell, scored),
+        "detectable": detectable,
+        "not_detectable": beyond,
     }
 
 
@@ -175,6 +177,18 @@ SUMMARY_COLUMNS = (
 )  # fmt: skip
 
 
+# Metrics that go by an abbreviation, and what it means.
+ABBREVIATIONS = {
+    "lpr": "LPR: line-level pass rate, answers of which every line of 5 tokens or more is in the expected language.",
+    "wpr": "WPR: word-level pass rate, answers without an English word in any line, for languages of other scripts.",
+}
+
+
+def abbreviations(metrics: Collection[str]) -> list[str]:
+    """What the abbreviations among ``metrics`` mean, for the text under a table."""
+    return [text for metric, text in ABBREVIATIONS.items() if metric in metrics]
+
+
 INTERVAL_NOTE = (
     "Intervals: 95 %; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
     "n is the number of instructions."
@@ -183,7 +197,7 @@ BOUNDS_NOTE = "the mean if every answer that was not scored had 0, or 1"
 DETECTABLE_NOTE = (
     "the difference from another model with as many scored answers that a two-sided test at the 5 % level finds "
     "with 80 % power; answers taken as independent (paired comparisons find smaller ones); "
-    "none where all scores are equal"
+    "none where all scores are equal, or where so few answers cannot show any difference"
 )
 
 
@@ -224,6 +238,7 @@ def save_results(
     with atomic_write(summary_path) as file:
         file.write(json.dumps(document, ensure_ascii=True, indent=1) + "\n")
     notes = (
+        f"{''.join(f'{each} ' for each in abbreviations({row['metric'] for row in all_rows}))}"
         f"{INTERVAL_NOTE}\n`unscored_as_0`, `unscored_as_1`: {BOUNDS_NOTE}.\n"
         f"`detectable`: {DETECTABLE_NOTE}. Its n is `n_scored`.\n{left_out_note(all_rows)}"
     )
@@ -264,16 +279,34 @@ def detectable_by_metric(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """What stands under a table: the detectable difference of each metric, as the median of its rows, with their n.
 
     >>> detectable_by_metric([{"metric": "lpr", "n_scored": 113, "detectable": 0.187}])
-    {'lpr': '18.7 (n 113)'}
+    {'lpr': '18.7 (n = 113)'}
+    >>> detectable_by_metric([{"metric": "lpr", "n_scored": 4, "detectable": None, "not_detectable": True}])
+    {'lpr': 'not detectable with n = 4'}
     """
     found: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for row in rows:
-        if row["detectable"] is not None:
-            found[row["metric"]].append((row["detectable"], row["n_scored"]))
-    return {
-        metric: f"{median_points([value for value, _ in pairs], 1)} (n {count_range([n for _, n in pairs])})"
-        for metric, pairs in found.items()
-    }
+        if row["detectable"] is not None or row.get("not_detectable"):
+            found[row["metric"]].append((_or_infinite(row["detectable"]), row["n_scored"]))
+    return {metric: detectable_text(pairs, 1) for metric, pairs in found.items()}
+
+
+def _or_infinite(difference: float | None) -> float:
+    return math.inf if difference is None else difference
+
+
+def detectable_text(pairs: Sequence[tuple[float, int]], decimals: int, unit: str = "n") -> str:
+    """The median of detectable differences in percentage points, and of how many answers.
+
+    Args:
+        pairs: (difference, answers) of each row; the difference is infinite where the scale has none so large.
+        decimals: of the median.
+        unit: what is counted.
+    """
+    median = statistics.median(difference for difference, _ in pairs)
+    counts = f"{unit} = {count_range([n for _, n in pairs])}"
+    if math.isinf(median):
+        return f"not detectable with {counts}"
+    return f"{100 * median:.{decimals}f} ({counts})"
 
 
 def left_out(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -301,12 +334,6 @@ def left_out_note(rows: Sequence[Mapping[str, Any]]) -> str:
     abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
     head = f"Not scored: {abstained} abstentions and {lost} failures; scores.jsonl has each with its reason."
     return "\n".join([head, *(f"  {line}" for line in lines)])
-
-
-def median_points(values: Sequence[float], decimals: int) -> str:
-    """The median of some differences between shares, in percentage points."""
-    points = 100 * statistics.median(values)
-    return f"{points:.{decimals}f}" if points <= 100 else ">100"
 
 
 def count_range(counts: Sequence[int]) -> str:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.files import atomic_write
+
+LEGEND_WIDTH = 80  # columns of the texts under tables
+
+
+def print_legend(*texts: str) -> None:
+    """Print what stands under a table, wrapped at 80 columns; each line begins a new one."""
+    for line in itertools.chain.from_iterable(text.splitlines() for text in texts):
+        indent = line[: len(line) - len(line.lstrip())]
+        wrapped = textwrap.wrap(
+            printable(line), LEGEND_WIDTH, subsequent_indent=f"{indent}  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        print("\n".join(wrapped))
 
 
 def printable(text: str) -> str:

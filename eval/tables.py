@@ -17,10 +17,11 @@ from xltjax.eval.summary import (
     DETECTABLE_NOTE,
     INTERVAL_NOTE,
     LOW_COVERAGE,
+    abbreviations,
     detectable_by_metric,
     left_out_note,
 )
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import print_legend, printable
 
 Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 
@@ -54,11 +55,12 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
             table.add_row(Text(printable(model)), language or "?", str(count), *cells)
         console.print(table)
         shown = [f"{name} {detectable[metric]}" for metric, name, _ in columns if metric in detectable]
-        print(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
-    print(
-        f"{INTERVAL_NOTE} Bounds, where under 98 % are scored: {BOUNDS_NOTE}. Detectable: {DETECTABLE_NOTE}."
+        print_legend(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
+    named = {metric for columns in tables.values() for metric, *_ in columns}
+    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
+    print_legend(
+        *abbreviations(named), INTERVAL_NOTE, bounds, f"Detectable: {DETECTABLE_NOTE}.", left_out_note(rows)
     )
-    print(left_out_note(rows))
 
 
 def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:

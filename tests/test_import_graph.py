@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
-COMMANDS = {"__main__", "api", "train", "generate", "doctor"}  # files of xltjax/ that are commands
+COMMANDS = {"__main__", "api", "cache", "chat", "doctor"}  # files of xltjax/ that are commands
+FOLDERS_OF_COMMANDS = {"train", "generate", "miniature"}
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",
 }  # fmt: skip
@@ -73,8 +74,10 @@ def room(module: str) -> str:
     if not parts:
         return "commands"  # the package exports what is for Python
     first = parts[0]
+    if (first in COMMANDS and len(parts) == 1) or first in FOLDERS_OF_COMMANDS:
+        return "commands"
     # ``python -m xltjax.converters`` is a command too; the library below it is not.
-    if (first in COMMANDS and len(parts) == 1) or parts == ["converters", "__main__"] or first == "miniature":
+    if first == "converters" and parts[1:2] in (["__main__"], ["conversions"]):
         return "commands"
     return "model" if first in MODEL else first
 

@@ -13,10 +13,10 @@ the evaluators (``xltjax.eval``) run on machines without JAX.
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xltjax.common import lazy_names
 from xltjax.common.errors import UserError
 from xltjax.common.signals import exit_when_interrupted
 
@@ -27,17 +27,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Model", "UserError", "__version__", "evaluate", "fit", "load"]
 
-_LAZY = {"Model": "xltjax.api", "fit": "xltjax.api", "load": "xltjax.api", "evaluate": "xltjax.eval.api"}
+__getattr__ = lazy_names(
+    __name__,
+    {"Model": "xltjax.api", "fit": "xltjax.api", "load": "xltjax.api", "evaluate": "xltjax.eval.api"},
+)
 
 # Python imports the package for ``python -m xltjax.COMMAND`` before it replaces ``-m`` by the command's file.
 if sys.argv[:1] == ["-m"]:
     exit_when_interrupted()
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'xltjax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
+from typing import Any, NoReturn
+
+import click
+from click.shell_completion import get_completion_class
 
 from xltjax.common.errors import did_you_mean
 from xltjax.common.signals import exit_when_interrupted
@@ -16,27 +21,71 @@ COMMANDS = {
     "eval": "score responses of any model: language, spelling, modifiers, agreement",
     "study": "models x data x learning rates x seeds: train, generate and score every cell",
     "doctor": "what is installed and what is missing",
+    "cache": "what is kept in the cache folder, and clear it",
     "miniature": "build the four-language toy world used by default",
 }
-PACKAGES = {"converters", "eval", "miniature", "study"}  # the commands that are folders with a __main__
+# The commands that are folders with a __main__.
+PACKAGES = {"train", "generate", "converters", "eval", "miniature", "study"}
+SHELLS = ("bash", "zsh", "fish")
+COMPLETE = "_XLTJAX_COMPLETE"  # by which the shell's function asks for completions
+
+
+class _Commands(click.Group):
+    """The commands for the shell's completion, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        found = _module(name)
+        command: click.Command = found.GROUP if hasattr(found, "GROUP") else found.COMMAND
+        # Beside its name the shell shows the one line that `xltjax --help` has.
+        command.short_help = COMMANDS[name]
+        return command
 
 
 def main() -> None:
     """Entry point of the console script."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+    if COMPLETE in os.environ:
+        _Commands("xltjax").main(prog_name="xltjax", complete_var=COMPLETE)
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
         print("usage: xltjax COMMAND ...   (xltjax COMMAND --help for each)\n")
         for name, purpose in COMMANDS.items():
             print(f"  {name:<11} {purpose}")
+        print("\n  --version                 print the version")
+        print(f"  --show-completion SHELL   print what makes {', '.join(SHELLS)} complete commands and flags")
         sys.exit(0)
-    if sys.argv[1] == "--version":
+    if words[0] == "--version":
         print(f"xltjax {importlib.metadata.version('xltjax')}")
         sys.exit(0)
+    if words[0] == "--show-completion":
+        _show_completion(words[1] if len(words) > 1 else "")
     exit_when_interrupted()
     name = sys.argv.pop(1)
     if name not in COMMANDS:
-        print(f"error: unknown command {name!r}; {did_you_mean(name, COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
-    importlib.import_module(f"xltjax.{name}.__main__" if name in PACKAGES else f"xltjax.{name}").main()
+        _complain(f"unknown command {name!r}; {did_you_mean(name, COMMANDS)}")
+    _module(name).main()
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"xltjax.{name}.__main__" if name in PACKAGES else f"xltjax.{name}")
+
+
+def _show_completion(shell: str) -> NoReturn:
+    """Print the shell's function that completes ``xltjax``."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        _complain(f"--show-completion {shell!r} is not known; {did_you_mean(shell, SHELLS)}")
+    print(kind(_Commands("xltjax"), {}, "xltjax", COMPLETE).source())
+    sys.exit(0)
+
+
+def _complain(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -32,14 +32,15 @@ from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
 from xltjax.inference.engine import Engine
 from xltjax.inference.logprobs import sequence_logprobs
-from xltjax.inference.sampling import SamplingParams
+from xltjax.inference.sampling_params import SamplingParams
 from xltjax.llama import Llama
 from xltjax.lora import has_lora, merge
 from xltjax.mesh import batch_size, make_mesh
 from xltjax.miniature import model_path
-from xltjax.train import fit as train
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.train.fitting import fit as train
+from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
+from xltjax.training.trained import DTYPES
 
 PathLike = str | Path
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content

@@ -24,10 +24,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from xltjax.attention.cached import cached_attention
-from xltjax.attention.choice import Wanted
 from xltjax.attention.packed import HEADS, attention
 from xltjax.attention.problem import Problem
 from xltjax.common.errors import UserError
+from xltjax.common.hardware import WantedKernel
 from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.kv_cache import KVCache, LayerCache
 from xltjax.layers import (
@@ -121,7 +121,7 @@ class Attention(nnx.Module):
         self.qkv = nnx.data(None)  # takes the place of three layers while decoding, see ``inference.layout``
         self.head_dim = config.head_dim
         self.window = config.window_of(layer)
-        self.wanted: Wanted = "auto"  # the kernel for whole rows, see ``use_attention``
+        self.wanted: WantedKernel = "auto"  # the kernel for whole rows, see ``use_attention``
 
     def project(self, x: Array, rope: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         """[B, T, D] -> rotated queries [B, T, N, H], rotated keys and values [B, T, K, H]."""
@@ -353,7 +353,7 @@ class Llama(nnx.Module):
         )
 
 
-def use_attention(model: Llama, wanted: Wanted) -> None:
+def use_attention(model: Llama, wanted: WantedKernel) -> None:
     """Let every layer take this kernel for whole rows; ``auto`` is the rule of ``attention.choice``."""
     for layer in model.layers:
         layer.attention.wanted = wanted

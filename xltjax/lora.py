@@ -13,13 +13,10 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
-from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.model_parts import part_of
+from xltjax.common.model_parts import TARGETS, check_targets, part_of
 from xltjax.layers import LINEAR, Layout, Linear, matmul, use
 from xltjax.llama import Llama
 from xltjax.mesh import mesh_of, sharding, stored_spec
-
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class LoRALinear(Linear):
@@ -178,19 +175,6 @@ def _adapter(
 
 def _declare(shape: tuple[int, int], axes: tuple[str | None, ...], dtype: Any) -> nnx.LoRAParam:
     return nnx.LoRAParam(jax.ShapeDtypeStruct(shape, dtype), axes=axes, init="zeros")
-
-
-def check_targets(targets: Sequence[str]) -> None:
-    """Refuse targets that no model has.
-
-    Raises:
-        UserError: naming one, and the nearest that there is.
-    """
-    for target in targets:
-        if target not in TARGETS:
-            raise UserError(
-                f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
-            )
 
 
 def lora_parameters(model: Llama, rank: int, targets: Sequence[str], parts: Collection[str] = ()) -> int:

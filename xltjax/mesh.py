@@ -7,8 +7,8 @@ A mesh ``DxT`` (or ``RxDxT``) has the axes ``replica``, ``data`` and ``tensor``:
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from jax.sharding import PartitionSpec as P
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import cache_directory
+from xltjax.common.hardware import parse_mesh
+from xltjax.common.locks import use_directory
 
 AXES = ("replica", "data", "tensor")
 BATCH = ("replica", "data")  # the mesh axes over which a batch is split
@@ -32,18 +34,6 @@ STORED = {
     "heads": "tensor",
     "mlp": "tensor",
 }
-
-
-def parse_mesh(spec: str) -> tuple[int, int, int]:
-    """``"2x1"`` -> (1, 2, 1); ``"2x2x1"`` -> (2, 2, 1): sizes of (replica, data, tensor).
-
-    Raises:
-        UserError: when ``spec`` is not two or three positive whole numbers joined by ``x``.
-    """
-    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", spec):
-        raise UserError(f"mesh {spec!r} is not of the form DxT or RxDxT, such as 2x1 (data x tensor)")
-    sizes = tuple(int(size) for size in spec.split("x"))
-    return (1, *sizes) if len(sizes) == 2 else sizes  # type: ignore[return-value]
 
 
 def make_mesh(spec: str, processes: int = 1) -> Mesh:
@@ -83,7 +73,11 @@ def cache_compilations() -> None:
     ``$JAX_COMPILATION_CACHE_DIR`` names another folder; when it is empty, nothing is cached.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "compiled"))
+        compiled = cache_directory() / "compiled"
+        with contextlib.suppress(OSError):  # JAX warns when it cannot write there
+            compiled.mkdir(parents=True, exist_ok=True)
+            use_directory(compiled)
+        jax.config.update("jax_compilation_cache_dir", str(compiled))
     # By default programs that compile within a second are not kept, which is most of a small model's.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xltjax.attention.choice import Wanted
+from xltjax.common.hardware import WantedKernel
 from xltjax.converters.models import KNOWN
 from xltjax.llama import LlamaConfig
 
@@ -72,7 +72,7 @@ class Training(Case):
     rows: int = 8
     lora: bool = False
     remat: str = "dots"
-    kernel: Wanted = "auto"
+    kernel: WantedKernel = "auto"
     optimization: str = "UNKNOWN"  # jax's default, as in ``xltjax.train``
 
 

@@ -15,7 +15,7 @@ from gpu_cases.cases import Kernels, packed_rows
 from gpu_cases.timing import median_seconds
 from xltjax.attention.kernels import run_kernel
 from xltjax.attention.portable import portable_attention
-from xltjax.attention.problem import Kernel as KernelName
+from xltjax.common.hardware import Kernel as KernelName
 from xltjax.data.packing import declared_segments
 
 TOLERANCE = 0.03  # of bfloat16 outputs and gradients of about unit size

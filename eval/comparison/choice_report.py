@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from xltjax.eval.comparison.report import WIDTH, number
 from xltjax.eval.summary import LOW_COVERAGE
-from xltjax.eval.table_files import printable, write_csv, write_markdown
+from xltjax.eval.table_files import print_legend, printable, write_csv, write_markdown
 
 FORMS = (".csv", ".md")
 COLUMNS = (
@@ -107,7 +106,7 @@ def print_choice(families: Families, notes: Sequence[str]) -> None:
     )
 
     def say(text: str) -> None:
-        print("\n".join(textwrap.wrap(printable(text), console.width, subsequent_indent="  ")))
+        print_legend(text)
 
     for family, found in families.items():
         say(_rule(family, found))

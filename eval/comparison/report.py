@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from rich.text import Text
 
 from xltjax.eval.comparison.joined import Joined
 from xltjax.eval.comparison.rows import COLUMNS, TOGETHER
-from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, left_out_note
-from xltjax.eval.table_files import printable, write_csv, write_latex, write_markdown
+from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, abbreviations, left_out_note
+from xltjax.eval.table_files import print_legend, printable, write_csv, write_latex, write_markdown
 
 Row = Mapping[str, Any]
 
@@ -39,12 +38,14 @@ def notes(joined: Joined, rows: Sequence[Row], metrics: Sequence[str], level: fl
         "ranks, whatever ties and zeros there are. Corrected by Holm within a family: all pairs of models and all "
         "languages (and groups) of one metric; rows over all languages are a family of their own. "
         f"* marks p < {1 - level:.3g}, and ? that the answers without a score could turn the sign.",
-        "det.: the true difference that a test at this level, uncorrected, finds with 80 % power; empty where all "
-        "differences are equal, whose interval has no width either.",
+        "det.: the true difference that a test at this level, uncorrected, finds with 80 % power; none where so few "
+        "prompts cannot show any difference on the scale; empty where all differences are equal, whose interval has "
+        "no width either.",
         "scored: the percentage of the common prompts that have a score, of a and of b. An answer without one enters "
         f"no mean; where either share is under {100 * LOW_COVERAGE:g} %, the second line gives the difference if all "
         "answers of a without a score had the lowest score and those of b the highest, and the reverse.",
     ]
+    told += abbreviations(metrics)
     sizes = {row["family"]: row["family_size"] for row in rows}
     told.append(_families(rows))
     floor, largest = 1 / (1 + draws), max(sizes.values())
@@ -172,7 +173,7 @@ def cells(row: Row, level: float) -> dict[str, str]:
         "b": number(row["mean_b"]),
         "a − b [interval]": difference,
         "p": p_value(row["p_holm"]) + marks,
-        "det.": number(row["detectable"]),
+        "det.": "none" if row["not_detectable"] else number(row["detectable"]),
         "scored": "/".join(scored),
     }
 
@@ -249,6 +250,4 @@ def print_comparison(rows: Sequence[Row], told: Sequence[str], level: float) -> 
             table.add_row(*(Text(printable(values[name])) for name in names))
         console.print(table)
         console.print()
-    for each in told:
-        for line in each.splitlines():
-            print("\n".join(textwrap.wrap(line, console.width, subsequent_indent="  ")))
+    print_legend(*told)

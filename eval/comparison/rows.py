@@ -12,6 +12,7 @@ from xltjax.eval.comparison.joined import Joined
 from xltjax.eval.scores import ZERO_ONE
 from xltjax.eval.stats.comparisons import Comparison, compare, holm
 from xltjax.eval.stats.intervals import Resamples
+from xltjax.eval.stats.power import within_scale
 
 TOGETHER = "all"  # the language of rows over all languages
 CHUNK = 300  # comparisons at a time, so that memory does not grow with their number
@@ -150,6 +151,7 @@ def _scale(cells: Iterator[Cell]) -> tuple[float, float]:
 
 def _row(place: Place, a: Cell, b: Cell, found: Comparison, lowest: float, highest: float) -> dict[str, Any]:
     answers, difference = len(a), found.difference
+    detectable, beyond = within_scale(found.minimal_detectable, highest - lowest)
     scored = [[value for value in cell.values() if value is not None] for cell in (a, b)]
     totals = [math.fsum(values) for values in scored]
     missing = [answers - len(values) for values in scored]
@@ -188,6 +190,7 @@ def _row(place: Place, a: Cell, b: Cell, found: Comparison, lowest: float, highe
         "family": place.family,
         "scope": place.scope,
         "family_size": None,
-        "detectable": found.minimal_detectable,
+        "detectable": detectable,
+        "not_detectable": beyond,
         "note": difference.note,
     }

@@ -21,7 +21,7 @@ from xltjax.eval.judge.rubrics import LANGUAGE, Criterion
 from xltjax.eval.judge.verdicts import OUTCOMES
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.intervals import Cell, conditional_variants, mean_intervals, wilson_interval
-from xltjax.eval.table_files import printable, write_table
+from xltjax.eval.table_files import print_legend, printable, write_table
 
 CONVENTIONS = ("correct_only", "wrong_is_lowest", "everything")
 COLUMNS = (
@@ -234,9 +234,7 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
                 texts = [_cell(cells.get(name), short=number > 0) for name in names]
                 table.add_row(*place, over, *texts)
         console.print(table)
-    console.print(
-        f"{NOTE} Conventions that give the same means are left out here.", markup=False, highlight=False
-    )
+    print_legend(f"{NOTE} Conventions that give the same means are left out here.")
     for row in outcomes:
         lost = [f"{name} {row[name]}" for name in (*OUTCOMES[1:], "not_asked") if row[name]]
         if lost:

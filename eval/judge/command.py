@@ -16,7 +16,7 @@ from xltjax.common.files import atomic_write, check_output_directory, read_json_
 from xltjax.common.locks import lock_directory
 from xltjax.common.progress import progress
 from xltjax.common.settings import setting
-from xltjax.data.responses import Response
+from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.judge.api.batch import run_batch
 from xltjax.eval.judge.api.client import Hopeless, Limits
@@ -159,8 +159,8 @@ class Plan:
     judges: Sequence[Judge]
     prices: Sequence[Price | None]
     rubric: Rubric
-    responses: Sequence[Response]
-    unasked: Sequence[Response]
+    responses: StoredResponses
+    unasked: StoredResponses
     questions: Questions
 
 
@@ -219,14 +219,14 @@ def _plan(config: JudgeConfig) -> Plan:
     if config.sample:
         responses = sample(responses, config.sample)
     if rubric.needs_modifier:
-        responses = [response for response in responses if response.modifier is not None]
+        responses = responses.where(lambda response: response.modifier is not None)
         if not responses:
             raise UserError(
                 f"criteria {config.criteria!r} are for responses with a modifier, and there are none; "
                 "generate with a set's modifiers, or choose other criteria"
             )
-    asked = [response for response in responses if not rubric.lacks(response)]
-    unasked = [response for response in responses if rubric.lacks(response)]
+    asked = responses.where(lambda response: not rubric.lacks(response))
+    unasked = responses.where(lambda response: bool(rubric.lacks(response)))
     probes = [
         item
         for kind in config.probes

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xltjax.data.responses import Response
+from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.judge.rubrics import LANGUAGE, Criterion
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.intervals import Cell, Resamples, resample
@@ -46,27 +47,31 @@ class Judgments:
         scores: scores of any metrics; those of judges are ``judge/<criterion>``, and ``language_correct`` is what
             fastText says.
         criteria: of the rubric; scores of other criteria are not kept.
+
+    Attributes:
+        has_fasttext: whether there is a score of ``language_correct``.
     """
 
     def __init__(
-        self, responses: Sequence[Response], scores: Iterable[Score], criteria: Sequence[Criterion]
+        self, responses: Iterable[Response], scores: Iterable[Score], criteria: Sequence[Criterion]
     ) -> None:
-        self.responses = responses
+        self.responses = StoredResponses.of(responses)
         self.criteria = {each.name: each for each in criteria}
         self.outcomes: Counter[tuple[str, str, str, str]] = Counter()  # judge, model, language, outcome
         self._columns: dict[tuple[str, str], _Column] = {}
-        self._fasttext: dict[int, float | None] = {}
+        self._fasttext = np.full(len(self.responses), np.nan)
+        self.has_fasttext = False
         self._right: dict[str, np.ndarray] = {}  # by judge, [responses] repeats that call the language right
-        self._places = {response.key: number for number, response in enumerate(responses)}
         for score in scores:
             self._add(score)
 
     def _add(self, score: Score) -> None:
-        place = self._places.get((score.model, score.id))
+        place = self.responses.place((score.model, score.id))
         if place is None:
             return
         if score.metric == "language_correct":
-            self._fasttext[place] = score.value
+            self.has_fasttext = True
+            self._fasttext[place] = np.nan if score.value is None else score.value
         name = score.metric.removeprefix(PREFIX)
         if name == score.metric or name not in self.criteria or score.detail.get("probe"):
             return
@@ -94,11 +99,6 @@ class Judgments:
     def judges(self) -> list[str]:
         """The names of the judges, in the order in which they came."""
         return list(dict.fromkeys(judge for judge, _ in self._columns))
-
-    @property
-    def has_fasttext(self) -> bool:
-        """Whether there is a score of ``language_correct``."""
-        return bool(self._fasttext)
 
     def groups(self) -> Iterator[Group]:
         """Every judge, model and language, sorted by model and language."""
@@ -138,8 +138,8 @@ class Judgments:
 
     def correct_by_fasttext(self, items: Iterable[int]) -> dict[int, bool | None]:
         """The same by ``language_correct``; None where it abstains or is not given."""
-        values = {item: self._fasttext.get(item) for item in items}
-        return {item: None if value is None else value > 0 for item, value in values.items()}
+        values = {item: self._fasttext[item] for item in items}
+        return {item: None if np.isnan(value) else bool(value > 0) for item, value in values.items()}
 
     def unit(self, item: int) -> str:
         """The instruction of a response, whose translations count as one."""

@@ -97,10 +97,15 @@ def _copies(responses: Sequence[Response], rubric: Rubric) -> Iterator[ProbeItem
     for response in responses:
         group = groups[response.model, response.language]
         place = places[response.key]
-        others = [*group[place + 1 :], *group[:place]]
-        different = [other for other in others if _unit(other) != _unit(response)]
-        target = next((other for other in different if other.task != response.task), None)
-        target = target or next(iter(different), None)
+        target = None
+        for step in range(1, len(group)):
+            other = group[(place + step) % len(group)]
+            if _unit(other) == _unit(response):
+                continue
+            if other.task != response.task:
+                target = other
+                break
+            target = target or other
         if target is None:
             continue
         copied = replace(

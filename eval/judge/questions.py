@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xltjax.data.responses import Response
+from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.judge.probes import ProbeItem
 from xltjax.eval.judge.rubrics import Rubric
 from xltjax.eval.judge.verdicts import Verdict, read_verdict
@@ -130,7 +131,7 @@ def _text(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def sample(responses: Sequence[Response], instructions: int) -> list[Response]:
+def sample(responses: StoredResponses, instructions: int) -> StoredResponses:
     """All responses to some of the instructions, the same ones for every model and language.
 
     The tasks are represented in proportion. A larger sample contains each smaller one, so that what was paid for a
@@ -148,7 +149,7 @@ def sample(responses: Sequence[Response], instructions: int) -> list[Response]:
         for rank, unit in enumerate(sorted(units, key=_digest)):
             ranks[unit] = min(ranks.get(unit, (1.0, b"")), ((rank + 0.5) / len(units), _digest(unit)))
     chosen = set(sorted(ranks, key=ranks.__getitem__)[:instructions])
-    return [response for response in responses if _unit(response) in chosen]
+    return responses.where(lambda response: _unit(response) in chosen)
 
 
 def _unit(response: Response) -> str:

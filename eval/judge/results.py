@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xltjax.data.responses import Response
+from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.judges import Judge
 from xltjax.eval.judge.judgments import PREFIX
@@ -90,7 +91,7 @@ def run_scores(
 def save_scores(
     out: Path,
     scores: Iterable[Score],
-    responses: Sequence[Response],
+    responses: StoredResponses,
     judges: Sequence[Judge],
     rubric: Rubric,
     probes: Sequence[str],
@@ -100,7 +101,6 @@ def save_scores(
     Scores that are already there stay, unless they are of these models, these judges, this rubric's criteria and
     these probes. Both files are there when the stream has ended.
     """
-    by_key = {response.key: response for response in responses}
     models = {response.model for response in responses}
     metrics = {PREFIX + name for name in _names(rubric)}
     names = {judge.name for judge in judges}
@@ -110,7 +110,7 @@ def save_scores(
         return known and score.detail.get("probe") in (None, *probes)
 
     by_answer = itertools.groupby(scores, lambda score: (score.model, score.id))
-    scored = ((by_key[key], of_answer) for key, of_answer in by_answer)
+    scored = ((responses[responses.place(key)], of_answer) for key, of_answer in by_answer)
     for _, score in rewrite_scores(out, scored, own):
         yield score
 

@@ -138,7 +138,7 @@ def modifiers(config: ModifiersConfig) -> None:
     """
     config.check_files("modifiers")
     responses = config.read()
-    modified = [response for response in responses if response.modifier is not None]
+    modified = responses.where(lambda response: response.modifier is not None)
     if not modified:
         raise UserError(
             'no response has a modifier, such as "modifier": {"name": "list_n", "params": {"n": 5}}; '

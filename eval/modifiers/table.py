@@ -19,9 +19,9 @@ from xltjax.data.responses import Response
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.comparisons import holm, mcnemar
 from xltjax.eval.stats.intervals import wilson_interval
-from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference
-from xltjax.eval.summary import BOUNDS_NOTE, LOW_COVERAGE, count_range, left_out_note, median_points
-from xltjax.eval.table_files import printable, write_table
+from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference, within_scale
+from xltjax.eval.summary import BOUNDS_NOTE, LOW_COVERAGE, detectable_text, left_out_note
+from xltjax.eval.table_files import print_legend, printable, write_table
 
 GRADES = ("strict", "loose")
 COLUMNS = (
@@ -82,6 +82,9 @@ def _row(model: str, language: str, modifier: str, grade: str, cell: _Cell) -> d
     own, placebo = _share(asked), _share(unasked)
     test = mcnemar(asked, unasked)
     lift = (test.only_a - test.only_b) / test.n if test.n else None
+    found, beyond = within_scale(_detectable(test.only_a, test.only_b, test.n))
+    decided = Counter(value for value in asked.values() if value is not None)
+    between, between_beyond = within_scale(detectable_between_models(decided))
     return {
         "model": model,
         "language": language,
@@ -97,10 +100,10 @@ def _row(model: str, language: str, modifier: str, grade: str, cell: _Cell) -> d
         "lift": lift,
         "p": test.p_value if test.n else None,
         "p_holm": None,
-        "detectable": None if lift is None else _detectable(test.only_a, test.only_b, test.n),
-        "detectable_models": detectable_between_models(
-            Counter(value for value in asked.values() if value is not None)
-        ),
+        "detectable": found,
+        "detectable_beyond": beyond,
+        "detectable_models": between,
+        "detectable_models_beyond": between_beyond,
     }
 
 
@@ -141,18 +144,23 @@ def footnote(rows: Sequence[Mapping[str, Any]]) -> str:
     """The note under the table, which says what differences it can show."""
     text = "Placebo: the same check on the model's answer to the same instruction without the modifier."
     found = [
-        f"{name} {median_points([row[key] for row in those], 0)} "
-        f"({count} {count_range([row[count] for row in those])})"
+        f"{name} {detectable_text([(row[key] or math.inf, row[count]) for row in those], 0, count)}"
         for name, key, count in (
             ("lift", "detectable", "pairs"),
             ("difference between two models", "detectable_models", "decided"),
         )
-        if (those := [row for row in rows if row[key]])
+        if (those := [row for row in rows if row[key] or row[f"{key}_beyond"]])
     ]
     return text + (
         " Found with 80 % power by a two-sided test at the 5 % level, in points, median of the rows: "
         f"{'; '.join(found) or 'not known'}; models taken as independent; rows without any spread left out."
     )
+
+
+P_NOTE = (
+    "Lift: fulfilled minus placebo. p (Holm): its exact McNemar test, corrected by Holm over the modifiers of a "
+    "model and language."
+)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> None:
@@ -183,11 +191,10 @@ def print_table(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str
         )
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    told = f"{footnote(rows)} Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
-    console.print(told, markup=False, highlight=False)
+    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
     # Both grades of a verdict have the same state.
     strict_only = [row for row in summary if row["metric"].endswith("_strict")]
-    console.print(left_out_note(strict_only), markup=False, highlight=False)
+    print_legend(footnote(rows), P_NOTE, bounds, left_out_note(strict_only))
 
 
 def _per_cent(share: float | None) -> str:

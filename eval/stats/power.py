@@ -84,6 +84,20 @@ def detectable_between_clustered(sums: np.ndarray, counts: np.ndarray) -> float 
     return minimal_detectable_difference(sd, len(sums)) if sd > 0 else None
 
 
+def within_scale(difference: float | None, largest: float = 1.0) -> tuple[float | None, bool]:
+    """A detectable difference that two means can have, and whether there is none because it would be larger.
+
+    Args:
+        difference: what a test would find; None where it is not known.
+        largest: the largest difference on the scale of the metric.
+
+    >>> within_scale(0.3), within_scale(1.4), within_scale(None)
+    ((0.3, False), (None, True), (None, False))
+    """
+    beyond = difference is not None and difference > largest
+    return (None if beyond else difference), beyond
+
+
 def _linearized_sd(sums: np.ndarray, counts: np.ndarray) -> float:
     """√units times the standard error of the ratio Σ sums / Σ counts; 0 when rounding is all that varies."""
     residuals = (sums - math.fsum(sums.tolist()) / counts.sum() * counts) / counts.mean()

@@ -27,6 +27,7 @@ from xltjax.converters.models import known_architecture, load_model
 from xltjax.data.packing import PackedData
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
+from xltjax.train import fitting
 from xltjax.training.config import TrainConfig, rate_texts
 from xltjax.training.plan import checkpoint_bytes
 from xltjax.training.run import Run
@@ -259,7 +260,7 @@ def test_a_disk_without_room_for_a_checkpoint_is_refused_before_the_work(
 def test_what_is_asked_beside_the_training_is_looked_at_first(
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "find_model", lambda _: pytest.fail("the model is looked for"))
+    monkeypatch.setattr(fitting, "find_model", lambda _: pytest.fail("the model is looked for"))
     monkeypatch.setitem(sys.modules, "wandb", None)
     for message, changes in {
         "--wandb needs wandb: pip install": {"wandb": "project"},
@@ -275,7 +276,7 @@ def test_what_is_asked_beside_the_training_is_looked_at_first(
 def test_the_next_command_fits_the_model(
     model: str, prompts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train, "fit", lambda config, stop: [Path("runs/x")])
+    monkeypatch.setattr(fitting, "fit", lambda config, stop: [Path("runs/x")])
     with pytest.raises(SystemExit):
         execute(train.COMMAND, ["--model", model, "--data", "d"])
     assert f"xltjax.generate --model runs/x --prompts {prompts} --out" in capsys.readouterr().out

@@ -17,7 +17,8 @@ from conftest import make_hf_model
 from test_converters_command import make_run
 
 from xltjax.common.errors import UserError
-from xltjax.converters.__main__ import ToFlax, ToHf, ToPeft, to_flax, to_hf, to_peft
+from xltjax.converters.conversions.settings import ToFlax, ToHf, ToPeft
+from xltjax.converters.conversions.work import to_flax, to_hf, to_peft
 from xltjax.data.chat_jinja import JINJA_FILE, JOINER, exported_template
 from xltjax.data.conversations import Message
 from xltjax.data.exported_tokenizer import write_tokenizer
@@ -25,7 +26,7 @@ from xltjax.data.model_files import end_ids
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.generate import GenerateConfig, generate
-from xltjax.train import _tell_template
+from xltjax.train.fitting import _tell_template
 from xltjax.training.config import TrainConfig
 
 OWN = (

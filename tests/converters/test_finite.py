@@ -14,7 +14,8 @@ from test_converters_command import make_run
 
 from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
-from xltjax.converters.__main__ import ToHf, to_hf
+from xltjax.converters.conversions.settings import ToHf
+from xltjax.converters.conversions.work import to_hf
 from xltjax.converters.models import load_model
 from xltjax.generate import GenerateConfig, generate
 from xltjax.llama import parameters

@@ -17,15 +17,16 @@ import transformers
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
-from xltjax import generate, train
 from xltjax.common.errors import UserError
-from xltjax.converters.__main__ import ToHf, to_hf
+from xltjax.converters.conversions.settings import ToHf
+from xltjax.converters.conversions.work import to_hf
 from xltjax.data import templates
 from xltjax.data.conversations import Message
 from xltjax.data.corpora import load_corpora
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
-from xltjax.generate import GenerateConfig
+from xltjax.generate import GenerateConfig, answering
+from xltjax.train import fitting
 from xltjax.training.config import TrainConfig
 from xltjax.training.run import Run
 
@@ -83,7 +84,7 @@ def test_a_template_with_ids_beyond_the_vocabulary_is_refused_before_the_model_i
     model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = model(CHATML, ("<|im_start|>", "<|im_end|>"))  # 700 and 701, as 32000 and 32001 for LLaMA-2
-    for command in (train, generate):
+    for command in (fitting, answering):
         monkeypatch.setattr(command, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
     data, prompts = write(tmp_path / "d.jsonl", ROW), write(tmp_path / "p.jsonl", {"instruction": "q"})
     expected = (
@@ -91,7 +92,7 @@ def test_a_template_with_ids_beyond_the_vocabulary_is_refused_before_the_model_i
         r"the chat template 'chatml', .* only the ids 0 to 699 \(vocab_size 700\)"
     )
     with pytest.raises(UserError, match=expected):
-        train.fit(settings(directory, data, tmp_path / "run", template="chatml"))
+        fitting.fit(settings(directory, data, tmp_path / "run", template="chatml"))
     asked = GenerateConfig(
         model=str(directory),
         prompts=str(prompts),
@@ -100,7 +101,7 @@ def test_a_template_with_ids_beyond_the_vocabulary_is_refused_before_the_model_i
         template="chatml",
     )
     with pytest.raises(UserError, match=expected):
-        generate.generate(asked)
+        answering.generate(asked)
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "o.jsonl").exists()
 
@@ -136,7 +137,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             def now(cls, tz: Any = None) -> datetime:
                 return datetime.fromisoformat(day)
 
-        for module in (train, generate, templates):
+        for module in (fitting, answering, templates):
             monkeypatch.setattr(module, "date", Day)
         monkeypatch.setattr(chat_template_utils, "datetime", Now)
 
@@ -152,14 +153,14 @@ def test_a_run_with_a_dated_template_learns_the_same_tokens_on_another_day(
     )
     write(data, ROW)
     learned = []
-    read_examples = train.read_examples
-    monkeypatch.setattr(train, "read_examples", lambda *a: learned.append(read_examples(*a)) or learned[-1])
+    read_examples = fitting.read_examples
+    monkeypatch.setattr(fitting, "read_examples", lambda *a: learned.append(read_examples(*a)) or learned[-1])
     config = settings(directory, data, tmp_path / "run", template="tokenizer")
     clock("2024-07-26")
-    train.fit(config)
+    fitting.fit(config)
     assert Run(tmp_path / "run").config.template_date == "2024-07-26"
     clock("2025-01-01")
-    train.fit(dataclasses.replace(config, steps=2))
+    fitting.fit(dataclasses.replace(config, steps=2))
     first, second = (each.learned[0].examples[0].ids for each in learned)
     np.testing.assert_array_equal(first, second)
     reference = AutoTokenizer.from_pretrained(directory)
@@ -174,15 +175,15 @@ def test_a_run_with_a_dated_template_learns_the_same_tokens_on_another_day(
         "Today is 26 Jul 2024.\n"
     )
     with pytest.raises(UserError, match=r"template_date \(was '2024-07-26', now '2025-01-01'\)"):
-        train.fit(dataclasses.replace(config, template_date="2025-01-01"))
+        fitting.fit(dataclasses.replace(config, template_date="2025-01-01"))
     # Generation from the run asks with the date of the run.
     prompts = write(tmp_path / "p.jsonl", {"instruction": "q"})
     asked = GenerateConfig(model=str(tmp_path / "run"), prompts=str(prompts), out=str(tmp_path / "o.jsonl"))
-    assert [each.date for each in generate._answerers(asked, tmp_path / "run")] == ["2024-07-26"]
+    assert [each.date for each in answering._answerers(asked, tmp_path / "run")] == ["2024-07-26"]
     base = dataclasses.replace(asked, model=str(directory), template="tokenizer")
-    assert [each.date for each in generate._answerers(base, directory)] == ["2025-01-01"]
+    assert [each.date for each in answering._answerers(base, directory)] == ["2025-01-01"]
     # A file that was begun earlier keeps its date.
-    assert [each.date for each in generate._answerers(base, directory, "2024-12-31")] == ["2024-12-31"]
+    assert [each.date for each in answering._answerers(base, directory, "2024-12-31")] == ["2024-12-31"]
 
 
 @pytest.mark.parametrize(
@@ -330,14 +331,14 @@ def test_the_same_template_and_one_that_cannot_be_used_are_not_noticed(
 
 
 def show(capsys: pytest.CaptureFixture[str], config: TrainConfig) -> list[str]:
-    train._command(config)
+    fitting.run(config)
     return capsys.readouterr().out.splitlines()
 
 
 def test_an_example_is_shown_as_its_tokens_with_what_is_learned(
     chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(fitting, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
     chat = {
         "messages": [
             {"role": "user", "content": "Où ?"}, {"role": "assistant", "content": "no", "weight": 0},
@@ -387,7 +388,7 @@ def test_a_row_that_does_not_teach_to_stop_fails(
     data = write(tmp_path / "d.jsonl", *rows)
     config = settings(chat_model, data, tmp_path / "run", show_example=number, **{"max_length": 40, **more})
     with pytest.raises(UserError, match=reason) as raised:
-        train._command(config)
+        fitting.run(config)
     assert len(str(raised.value).splitlines()) == 1
 
 
@@ -395,9 +396,9 @@ def test_what_a_run_skips_is_listed_in_its_directory(chat_model: Path, tmp_path:
     data = write(tmp_path / "d.jsonl", ROW, {**ROW, "response": None}, {**ROW, "response": "7" * 400})
     config = settings(chat_model, data, tmp_path / "run")
     with pytest.raises(UserError, match=r"d.jsonl, line 2: response: expected text, found null"):
-        train.fit(config)
+        fitting.fit(config)
     assert not (tmp_path / "run").exists()
-    train.fit(dataclasses.replace(config, bad_rows="skip"))
+    fitting.fit(dataclasses.replace(config, bad_rows="skip"))
     listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
     assert [row["row"] for row in listed] == [f"{data}, line 2", f"{data}, line 3"]
     assert listed[0]["reason"] == "response: expected text, found null"

@@ -12,6 +12,7 @@ from statsmodels.stats.power import TTestPower
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
+from xltjax.eval import surface
 from xltjax.eval.scores import Score, abstain, failed, read_scores
 from xltjax.eval.summary import Summary, detectable_by_metric, save_results
 from xltjax.eval.tables import print_summary
@@ -134,7 +135,36 @@ def test_under_a_table_stands_the_median_of_its_rows_with_their_n():
         {"metric": "x", "n_scored": n, "detectable": d}
         for n, d in ((30, 0.25), (113, 0.125), (90, 0.2), (5, None))
     ]
-    assert detectable_by_metric(rows) == {"x": "20.0 (n 30–113)"}
+    assert detectable_by_metric(rows) == {"x": "20.0 (n = 30–113)"}
+
+
+def test_a_difference_that_the_scale_does_not_have_is_not_detectable():
+    few = summarize(*(Score(str(n), "lpr", float(n % 2)) for n in range(4)))["lpr"]
+    assert (few["detectable"], few["not_detectable"]) == (
+        None,
+        True,
+    )  # the formula gives more than 100 points
+    assert detectable_by_metric([few]) == {"lpr": "not detectable with n = 4"}
+    more = summarize(*(Score(str(n), "lpr", float(n % 2)) for n in range(100)))["lpr"]
+    assert (0 < more["detectable"] < 1, more["not_detectable"]) == (True, False)
+    # The median of rows counts those that can show nothing.
+    assert detectable_by_metric([few, few, more]) == {"lpr": "not detectable with n = 4–100"}
+    assert detectable_by_metric([few, more, more])["lpr"].endswith("(n = 4–100)")
+
+
+def test_legends_are_wrapped_at_80_columns_and_explain_abbreviations(capsys: pytest.CaptureFixture[str]):
+    row = summarize(*(Score(f"an-id-without-any-blank-{n}" * 3, "lpr", float(n % 2)) for n in range(4)))[
+        "lpr"
+    ]
+    long = {**row, "reasons": {"a reason with words " * 9: 3}, "abstain": 3}
+    print_summary([{**long, "model": "m", "language": "fr"}], surface.TABLES)
+    out = capsys.readouterr().out
+    legend = out[out.index("detectable, in points") :].splitlines()
+    assert max(map(len, legend)) <= 80
+    text = " ".join(" ".join(legend).split())
+    assert "LPR: line-level pass rate" in text
+    assert "WPR: word-level pass rate" in text
+    assert "LPR not detectable with n = 4" in text
 
 
 def test_one_share_or_none_has_no_interval():

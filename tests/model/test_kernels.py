@@ -19,7 +19,8 @@ from xltjax.attention import probe
 from xltjax.attention.cudnn import segment_table
 from xltjax.attention.kernels import run_kernel
 from xltjax.attention.probe import failure
-from xltjax.attention.problem import Kernel, Problem
+from xltjax.attention.problem import Problem
+from xltjax.common.hardware import Kernel
 
 ROWS, LENGTH, HEADS, HEAD_DIM = 2, 130, 4, 16  # the splash kernel works in blocks of 128
 SEGMENTS = np.array([np.repeat([1, 2, 3, 0], [50, 1, 60, 19]), np.repeat([1, 2, 3], [7, 120, 3])], np.int32)

@@ -18,8 +18,8 @@ from helpers.kernels import ready_for_cudnn
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention.choice import Wanted
 from xltjax.attention.packed import HEADS, attention
+from xltjax.common.hardware import WantedKernel
 from xltjax.data.packing import Batch
 from xltjax.inference import decode as programs
 from xltjax.inference.sampling import SamplingParams
@@ -34,7 +34,7 @@ from xltjax.training.step import fresh_state, make_train_step, place
 CONFIG = LlamaConfig(64, 64, 96, 2, 4, 2, 16, 512, sliding_window=40, window_layers=1)
 
 
-def model_on(spec: str, wanted: Wanted, checkpointing: Any = "none") -> tuple[Llama, jax.sharding.Mesh]:
+def model_on(spec: str, wanted: WantedKernel, checkpointing: Any = "none") -> tuple[Llama, jax.sharding.Mesh]:
     mesh = make_mesh(spec)
     model = initialize(Llama(CONFIG, compute_dtype=jnp.bfloat16), mesh, jax.random.key(0), jnp.bfloat16)
     model.activation_checkpointing = checkpointing
@@ -71,7 +71,7 @@ def calls(text: str, marker: str) -> Counter[str]:
     ],
 )
 def test_an_update_lowers_for_cuda_and_attention_is_computed_again_only_where_its_output_is_not_kept(
-    wanted: Wanted, checkpointing: Any, name: str, forward_passes: int, monkeypatch: pytest.MonkeyPatch
+    wanted: WantedKernel, checkpointing: Any, name: str, forward_passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready_for_cudnn(monkeypatch)
     model, mesh = model_on("2x2", wanted, checkpointing)
@@ -89,10 +89,10 @@ def test_cudnn_is_told_where_segments_are_and_that_there_are_no_more_than_the_ba
     ready_for_cudnn(monkeypatch)
     mesh = make_mesh("2x2")
 
-    def loss(q: Array, k: Array, ids: Array, wanted: Wanted, window: int | None) -> Array:
+    def loss(q: Array, k: Array, ids: Array, wanted: WantedKernel, window: int | None) -> Array:
         return attention(q, k, k, ids, wanted=wanted, window=window, segments=8).astype(jnp.float32).sum()
 
-    def lowered(wanted: Wanted, window: int | None, packed: bool) -> list[str]:
+    def lowered(wanted: WantedKernel, window: int | None, packed: bool) -> list[str]:
         given = (q, k, ids if packed else None)
         traced = jax.jit(jax.grad(loss, (0, 1)), static_argnums=(3, 4)).trace(*given, wanted, window)
         text = traced.lower(lowering_platforms=("cuda",)).as_text()

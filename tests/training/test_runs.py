@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import resource
 import shutil
@@ -273,7 +274,7 @@ def test_a_checkpoint_without_room_is_passed_over_with_a_warning_and_training_go
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     monkeypatch.setattr(Checkpoints, "save", cramped)
-    monkeypatch.setattr(train.log, "propagate", True)
+    monkeypatch.setattr(logging.getLogger("xltjax"), "propagate", True)
     out = fit(settings(chat_model, instructions, tmp_path / "run", save_every=1, keep=9))
     assert checkpoints_of(out) == [1, 3, 4]
     assert "checkpoint 2 could not be written, training goes on" in caplog.text

@@ -26,6 +26,7 @@ from xltjax.lora import merge
 from xltjax.mesh import make_mesh
 from xltjax.miniature.text import instruction_rows
 from xltjax.partition import partition
+from xltjax.train import fitting
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import adamw
 from xltjax.training.plan import make_plan
@@ -107,7 +108,7 @@ def test_frozen_weights_are_stored_as_they_compute(
         seen.append(setup)
         raise Stopped
 
-    monkeypatch.setattr(train, "Trainer", stop)
+    monkeypatch.setattr(fitting, "Trainer", stop)
     config = settings(chat_model, instructions, tmp_path, precision="mixed", train_layers=("0", "norm"))
     with pytest.raises(Stopped):
         train.fit(config)

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from xltjax.attention.cudnn import cudnn_obstacle, cudnn_packed_obstacle
 from xltjax.attention.probe import failure
-from xltjax.attention.problem import Device, Kernel, Problem
+from xltjax.attention.problem import Device, Problem
 from xltjax.attention.splash import splash_obstacle
 from xltjax.attention.tokamax_kernel import tokamax_obstacle
 from xltjax.common.errors import UserError
-
-Wanted = Literal["auto", "cudnn-packed", "tokamax", "cudnn", "splash", "portable"]
+from xltjax.common.hardware import Kernel, WantedKernel
 
 # By platform, the fastest first: without a mask cuDNN's forward pass took 0.27 ms, with one 0.64 ms (an H200).
 ORDER: dict[str, tuple[Kernel, ...]] = {"nvidia": ("cudnn-packed", "tokamax", "cudnn"), "tpu": ("splash",)}
@@ -50,7 +49,7 @@ class Choice:
         return self.kernel == "cudnn-packed"
 
 
-def choose(problem: Problem, wanted: Wanted = "auto", device: Device | None = None) -> Choice:
+def choose(problem: Problem, wanted: WantedKernel = "auto", device: Device | None = None) -> Choice:
     """The kernel for a problem.
 
     Args:
@@ -74,7 +73,7 @@ def choose(problem: Problem, wanted: Wanted = "auto", device: Device | None = No
     return Choice("portable", against)
 
 
-def check_kernel(problems: Sequence[Problem], wanted: Wanted) -> None:
+def check_kernel(problems: Sequence[Problem], wanted: WantedKernel) -> None:
     """Refuse a kernel that cannot compute the problems on the present device.
 
     Raises:
@@ -89,7 +88,7 @@ def check_kernel(problems: Sequence[Problem], wanted: Wanted) -> None:
             )
 
 
-def record(problems: Sequence[Problem], wanted: Wanted) -> list[dict[str, Any]]:
+def record(problems: Sequence[Problem], wanted: WantedKernel) -> list[dict[str, Any]]:
     """For a record of a run: the kernel of each problem, and why not a faster one."""
     return [
         {"window": problem.window, "kernel": choice.kernel, "not": choice.against}

@@ -7,9 +7,9 @@ from jax import Array
 
 from xltjax.attention.cudnn import cudnn_attention, cudnn_packed_attention
 from xltjax.attention.portable import portable_attention
-from xltjax.attention.problem import Kernel
 from xltjax.attention.splash import splash_attention
 from xltjax.attention.tokamax_kernel import tokamax_attention
+from xltjax.common.hardware import Kernel
 
 IN_PALLAS = ("splash", "tokamax")  # in which ``shard_map`` cannot check what differs between devices
 

@@ -11,9 +11,10 @@ import jax
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention.choice import Wanted, choose
+from xltjax.attention.choice import choose
 from xltjax.attention.kernels import IN_PALLAS, run_kernel
 from xltjax.attention.problem import Problem
+from xltjax.common.hardware import WantedKernel
 from xltjax.mesh import BATCH
 
 HEADS = P(BATCH, None, "tensor", None)  # queries, keys, values: [B, T, N, H]
@@ -26,7 +27,7 @@ def attention(
     segment_ids: Array | None,
     *,
     window: int | None = None,
-    wanted: Wanted = "auto",
+    wanted: WantedKernel = "auto",
     segments: int = 0,
 ) -> Array:
     """Causal attention in which a token sees only its own segment.

@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 
 from xltjax.attention.kernels import run_kernel
-from xltjax.attention.problem import Kernel, Problem
+from xltjax.attention.problem import Problem
 from xltjax.common.errors import first_line
+from xltjax.common.hardware import Kernel
 
 LENGTH, HEADS = 256, 4
 WINDOW = 48

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
 NAME = "attention"  # of what a kernel keeps for its backward pass, in policies of activation checkpointing
-
-Kernel = Literal["cudnn-packed", "tokamax", "cudnn", "splash", "portable"]
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.provenance import remember_command
-from xltjax.common.settings import build, current_names, read_config_files, to_yaml
+from xltjax.common.settings import build, current_names, read_config_files, shipped_configs, to_yaml
 from xltjax.common.signals import Stopped, interrupt_normally
 
 # Errors of the file system that the user can fix, whatever was being done.
@@ -40,6 +41,17 @@ class _Flag(click.Option):
     def __init__(self, names: Sequence[str], *, section: str = GENERAL, **options: Any):
         super().__init__(names, **options)
         self.section = section
+
+
+def _completions(hint: Any, *, config: bool = False) -> Callable[..., list[CompletionItem]]:
+    """What the shell offers for a value: the choices of a setting, or else files where it is a text."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        known = shipped_configs() if config else _choices(hint)
+        items = [CompletionItem(each) for each in known if each.startswith(incomplete)]
+        return items or ([CompletionItem(incomplete, type="file")] if _holds_text(hint) else [])
+
+    return complete
 
 
 class _Positional(click.Argument):
@@ -126,6 +138,7 @@ def command(
             ["--config"],
             multiple=True,
             metavar="FILE",
+            shell_complete=_completions(str, config=True),
             help="YAML file of settings or name of a shipped one; repeatable, later wins, flags win over all.",
         ),
         _Flag(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
@@ -191,7 +204,10 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
         return _flag(field.name, field, hint)
     many = typing.get_origin(hint) is tuple
     metavar = field.name.upper() + ("..." if many else "")
-    return _Positional(field.name, metavar=metavar, help=field.metadata["help"], nargs=-1 if many else 1)
+    return _Positional(
+        field.name, metavar=metavar, help=field.metadata["help"], nargs=-1 if many else 1,
+        shell_complete=_completions(hint),
+    )  # fmt: skip
 
 
 def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool = False) -> click.Option:
@@ -204,18 +220,31 @@ def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool =
     if default not in (None, (), ""):
         help += f"  [default: {str(shown).lower() if isinstance(shown, bool) else shown}]"
     options: dict[str, Any] = {"section": field.metadata["section"], "help": help, "hidden": hidden}
-    if hint is bool:
+    if hint is not bool:
+        options["shell_complete"] = _completions(hint)
+    else:
         return _Flag([f"{flag}/--no-{flag[2:]}"], default=None, **options)
     if many and field.metadata["paths"]:
         return _Flag([flag], multiple=True, metavar=field.metadata["metavar"], **options)
     return _Flag([flag], metavar=_metavar(hint), **options)
 
 
+def _choices(hint: Any) -> list[str]:
+    return [a for a in typing.get_args(hint) if isinstance(a, str)]
+
+
+def _base(hint: Any) -> Any:
+    return next((a for a in typing.get_args(hint) if a is not type(None)), hint)
+
+
+def _holds_text(hint: Any) -> bool:
+    return _base(hint) is str
+
+
 def _metavar(hint: Any) -> str:
-    choices = [a for a in typing.get_args(hint) if isinstance(a, str)]
-    if choices:
+    if choices := _choices(hint):
         return "|".join(choices)
-    base = next((a for a in typing.get_args(hint) if a is not type(None)), hint)
+    base = _base(hint)
     many = typing.get_origin(hint) is tuple
     return {int: "N", float: "X", str: "TEXT"}.get(base, "VALUE") + (",..." if many else "")
 

@@ -1,16 +1,24 @@
-"""What is known about accelerators: memory, peak arithmetic and bandwidth, from their makers' data sheets."""
+"""What is known about accelerators, from their makers' data sheets, and how a mesh of devices is written."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import resource
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+from xltjax.common.errors import UserError
 
 GIB = 1 << 30
 USABLE_MEMORY = 0.92  # share of a device's memory that a program can allocate
+
+# The kernels of attention (see ``attention.choice``), and what a user may ask for.
+Kernel = Literal["cudnn-packed", "tokamax", "cudnn", "splash", "portable"]
+WantedKernel = Literal["auto", Kernel]
 
 
 @dataclass(frozen=True)
@@ -108,3 +116,15 @@ def peak_memory() -> int:
         return int(statistics["peak_bytes_in_use"])
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024  # kilobytes everywhere else
+
+
+def parse_mesh(spec: str) -> tuple[int, int, int]:
+    """``"2x1"`` -> (1, 2, 1); ``"2x2x1"`` -> (2, 2, 1): sizes of (replica, data, tensor).
+
+    Raises:
+        UserError: when ``spec`` is not two or three positive whole numbers joined by ``x``.
+    """
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", spec):
+        raise UserError(f"mesh {spec!r} is not of the form DxT or RxDxT, such as 2x1 (data x tensor)")
+    sizes = tuple(int(size) for size in spec.split("x"))
+    return (1, *sizes) if len(sizes) == 2 else sizes  # type: ignore[return-value]

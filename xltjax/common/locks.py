@@ -133,3 +133,43 @@ def holder(file: Path) -> str:
     finally:
         os.close(handle)
     return ""
+
+
+_used: dict[str, int] = {}  # handles of the directories that this process uses
+
+
+def use_directory(directory: Path) -> bool:
+    """Let ``unused`` know until this process ends that ``directory`` is in use.
+
+    Returns:
+        Whether it is still there: it may be removed at this moment.
+    """
+    if str(directory) in _used and _is_still(directory, _used[str(directory)]):
+        return True
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    if not _is_still(directory, handle):
+        os.close(handle)
+        return False
+    _used[str(directory)] = handle  # the lock ends when the process does
+    return True
+
+
+@contextlib.contextmanager
+def unused(directory: Path) -> Iterator[bool]:
+    """Whether no process uses ``directory``; when none does, none begins to during the block."""
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            if problem.errno not in WITHOUT_LOCKS:
+                yield False
+                return
+        yield True
+    finally:
+        os.close(handle)

@@ -6,9 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
-from xltjax.common.errors import UserError
+from xltjax.common.errors import UserError, did_you_mean
 
 AROUND = ("embed", "norm", "head")  # the embedding, the norm after the last layer, and the output head
+# The linear layers that LoRA may adapt.
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FORMS = "0-3,28-31, -1 (the last layer), first-4, last-4, all (layers), embed, norm, head"
 
 _RANGE = re.compile(r"(-?\d+)(?:-(-?\d+))?")
@@ -28,6 +30,19 @@ def check_parts(texts: Sequence[str], setting: str) -> None:
     for text in texts:
         if text not in (*AROUND, "all") and not _RANGE.fullmatch(text) and not _END.fullmatch(text):
             raise UserError(f"{setting}: {text!r} names no part of a model; accepted: {FORMS}")
+
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Refuse targets that no model has.
+
+    Raises:
+        UserError: naming one, and the nearest that there is.
+    """
+    for target in targets:
+        if target not in TARGETS:
+            raise UserError(
+                f"LoRA target {target!r} matches no part of the model; {did_you_mean(target, TARGETS)}"
+            )
 
 
 def find_parts(texts: Sequence[str], setting: str, *, layers: int, tied: bool) -> frozenset[str]:

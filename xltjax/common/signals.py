@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -64,6 +66,16 @@ def interrupt_normally() -> None:
     """Let Ctrl-C raise ``KeyboardInterrupt`` again."""
     if _is_main_thread() and signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """A block of imports that take seconds, at which Ctrl-C ends with one line; some would catch an exception."""
+    exit_when_interrupted()
+    try:
+        yield
+    finally:
+        interrupt_normally()
 
 
 def _exit(number: int, frame: object) -> None:

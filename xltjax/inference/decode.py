@@ -19,7 +19,8 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from xltjax.attention.cached import write_prompts
-from xltjax.inference.sampling import SamplingParams, sample
+from xltjax.inference.sampling import sample
+from xltjax.inference.sampling_params import SamplingParams
 from xltjax.kv_cache import KVCache
 from xltjax.llama import Llama
 from xltjax.mesh import BATCH

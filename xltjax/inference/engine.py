@@ -21,7 +21,8 @@ from xltjax.common.errors import UserError
 from xltjax.inference import decode as programs
 from xltjax.inference.decode import DecodeState
 from xltjax.inference.layout import decode_layout
-from xltjax.inference.sampling import SamplingParams, item_seed
+from xltjax.inference.sampling import item_seed
+from xltjax.inference.sampling_params import SamplingParams
 from xltjax.inference.throughput import Throughput
 from xltjax.llama import Llama, parameters
 from xltjax.mesh import BATCH, batch_size, sharding

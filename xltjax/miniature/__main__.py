@@ -24,9 +24,9 @@ from xltjax.common import cli
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_jsonl, read_text
 from xltjax.common.settings import setting
-from xltjax.miniature.build import SEED, ensure
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import answer_is_right, evaluation_rows
+from xltjax.miniature.world import SEED
 from xltjax.training.config import rate_texts
 
 RESPONSES = "responses.jsonl"
@@ -52,6 +52,8 @@ class Quickstart:
 
 def tour(config: Quickstart) -> None:
     """Build the miniature, then train, generate, evaluate and export, one command after another."""
+    from xltjax.miniature.build import ensure  # with JAX, which --help does not need
+
     ensure()
     out = Path(config.out)
     rates = rate_texts(config.learning_rates)

@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 
 from xltjax.common.files import cache_directory, write_jsonl
+from xltjax.common.locks import use_directory
 from xltjax.common.progress import progress
 from xltjax.converters.export_hf import save_hf
 from xltjax.data.conversations import Message
@@ -26,6 +27,7 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature.language import LANGUAGES
 from xltjax.miniature.text import evaluation_rows, instruction_rows, pretraining_documents, small_subset
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
+from xltjax.miniature.world import SEED
 from xltjax.partition import partition
 from xltjax.training.optimizer import adamw, cosine, with_warmup
 from xltjax.training.step import fresh_state, make_train_step, place
@@ -33,7 +35,6 @@ from xltjax.training.step import fresh_state, make_train_step, place
 log = logging.getLogger("xltjax")
 
 VERSION = 1  # part of the name of the cache; raise it when anything changes that the miniature depends on
-SEED = 0
 DOCUMENTS = 45_000
 VOCABULARY = 1500
 PRETRAINING_STEPS = 400
@@ -68,10 +69,11 @@ def ensure() -> Path:
     (Dolly's format), and ``evaluation/<language>.jsonl`` (a folder for ``--prompts``).
     """
     target = cached()
-    if not target.is_dir():
+    while not use_directory(target):
         log.info("building the miniature in %s (once, a few minutes)", target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".miniature-") as staging:
+            use_directory(Path(staging))
             build(Path(staging) / "miniature")
             try:
                 os.rename(Path(staging) / "miniature", target)

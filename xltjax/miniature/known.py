@@ -20,8 +20,8 @@ from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.scores import Score, unanswered
 from xltjax.eval.summary import check_results, save_results
 from xltjax.eval.tables import print_summary
-from xltjax.miniature.build import SEED
 from xltjax.miniature.text import answer_is_right, evaluation_rows
+from xltjax.miniature.world import SEED
 
 KNOWN_VERSION = 1
 METRICS = ("relevance",)

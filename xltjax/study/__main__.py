@@ -8,27 +8,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
-
-import jax
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
 from xltjax.common.files import check_output_directory
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
-from xltjax.common.signals import StopSignal
-from xltjax.study.contents import Contents
-from xltjax.study.display import Teller, blocked
-from xltjax.study.grid import cells
-from xltjax.study.launch.local import launch
-from xltjax.study.launch.runner import wait_for
-from xltjax.study.launch.slurm import queued_jobs, submit
-from xltjax.study.settings import read_study
-from xltjax.study.stage import Stage
-from xltjax.study.stages import prepare, stages
-from xltjax.study.state import State, states
-from xltjax.study.status import print_plan, print_status
+from xltjax.common.signals import StopSignal, importing
+
+if TYPE_CHECKING:
+    from xltjax.study.stage import Stage
+    from xltjax.study.state import State
 
 log = logging.getLogger("xltjax")
 
@@ -62,6 +53,20 @@ def study(config: StudyConfig) -> None:
     Raises:
         UserError: for any mistake that the user can correct.
     """
+    with importing():  # JAX and the settings of all commands, which --help does not need
+        import jax
+
+        from xltjax.study.contents import Contents
+        from xltjax.study.display import Teller
+        from xltjax.study.grid import cells
+        from xltjax.study.launch.local import launch
+        from xltjax.study.launch.runner import wait_for
+        from xltjax.study.launch.slurm import queued_jobs
+        from xltjax.study.settings import read_study
+        from xltjax.study.stages import prepare, stages
+        from xltjax.study.state import states
+        from xltjax.study.status import print_plan, print_status
+
     if not config.study:
         raise UserError(
             "call: python -m xltjax.study STUDY.yaml; shipped: study/miniature, study/paper-7b, study/paper"
@@ -104,6 +109,9 @@ def study(config: StudyConfig) -> None:
 
 def _submit(config: StudyConfig, every: Sequence[Stage], found: Mapping[str, State], root: Path) -> None:
     """Submit what is not done to SLURM, and say what was submitted."""
+    from xltjax.study.display import blocked
+    from xltjax.study.launch.slurm import submit
+
     submission = submit(every, found, root, config.slurm)
     for cell, job in submission.submitted.items():
         print(f"submitted: {cell} (job {job})")

@@ -10,7 +10,7 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.settings import build
-from xltjax.generate import GenerateConfig
+from xltjax.generate.settings import GenerateConfig
 from xltjax.study.settings import Study
 from xltjax.training.config import TrainConfig, exact_text
 

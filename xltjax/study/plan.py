@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY
+from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY, parse_mesh
 from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, parameters
-from xltjax.mesh import parse_mesh
 from xltjax.study.contents import Contents
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study

@@ -16,7 +16,7 @@ from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.report.command import ReportSettings
 from xltjax.eval.surface import SurfaceConfig
-from xltjax.generate import GenerateConfig
+from xltjax.generate.settings import GenerateConfig
 from xltjax.training.config import TrainConfig
 
 Config = TypeVar("Config")

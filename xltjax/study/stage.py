@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xltjax.common.hardware import parse_mesh
 from xltjax.common.settings import result_settings
-from xltjax.mesh import parse_mesh
 from xltjax.study.contents import Input
 
 RESPONSES, SCORES = "responses.jsonl", "scores.jsonl"

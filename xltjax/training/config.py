@@ -7,33 +7,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import jax.numpy as jnp
-
-from xltjax.attention.choice import Wanted
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.model_parts import AROUND, check_parts
+from xltjax.common.hardware import WantedKernel, parse_mesh
+from xltjax.common.model_parts import AROUND, TARGETS, check_parts, check_targets
 from xltjax.common.settings import setting
 from xltjax.data.corpora import Overlong
-from xltjax.data.packing import BatchShape
 from xltjax.data.reading.report import BadRows
 from xltjax.data.templates import TEMPLATES, parse_date
-from xltjax.lora import TARGETS, check_targets
-from xltjax.mesh import parse_mesh
+
+if TYPE_CHECKING:
+    from xltjax.data.packing import BatchShape
 
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
 Remat = Literal["auto", "none", "attention", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
-
-# The dtypes in which each precision policy stores and computes.
-DTYPES = {
-    "mixed": (jnp.float32, jnp.bfloat16),
-    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
-    "bfloat16-stochastic": (jnp.bfloat16, jnp.bfloat16),
-    "float32": (jnp.float32, jnp.float32),
-}
 
 RATE = "{rate}"  # stands in --out for the rate of each run of a sweep
 
@@ -86,7 +76,7 @@ class TrainConfig:
         "block", "Activation checkpointing, from the most memory to the least: none; attention keeps the outputs of "
         "linear layers and attention, dots of linear layers alone, block the inputs of blocks; auto: the first that "
         "fits by --plan.", affects_result=False)
-    attention: Wanted = model_setting(
+    attention: WantedKernel = model_setting(
         "auto", "Kernel of attention: auto is the fastest that runs here (python -m xltjax.doctor).",
         affects_result=False)
     data: tuple[str, ...] = data_setting(
@@ -231,6 +221,8 @@ class TrainConfig:
         Raises:
             UserError: when no grouping works, naming sizes that do.
         """
+        from xltjax.data.packing import BatchShape  # with JAX, which --help does not need
+
         replicas, data, _ = parse_mesh(self.mesh)
         parts = replicas * data
         rows = math.ceil(self.tokens_per_batch / self.sequence_length)

@@ -16,9 +16,9 @@ from rich.table import Table
 from xltjax.attention.choice import choose
 from xltjax.attention.cudnn import MOST_SEGMENTS
 from xltjax.attention.portable import SCORE_BYTES
-from xltjax.attention.problem import Device, Kernel
+from xltjax.attention.problem import Device
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY
+from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY, Kernel, parse_mesh
 from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.data.corpora import draw_rows, load_corpora
 from xltjax.data.reading.report import RowReport
@@ -26,10 +26,9 @@ from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.layers import Checkpointing
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
-from xltjax.mesh import parse_mesh
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.config import TrainConfig
 from xltjax.training.loss import LOGIT_BYTES
-from xltjax.training.trained import trained_parts
+from xltjax.training.trained import DTYPES, trained_parts
 
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 SEGMENT = 64  # tokens of an example, where the number of segments in a row has to be guessed

@@ -14,7 +14,7 @@ from xltjax.data.model_files import end_ids
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.inference.engine import Engine
-from xltjax.inference.sampling import SamplingParams
+from xltjax.inference.sampling_params import SamplingParams
 from xltjax.llama import Llama
 from xltjax.mesh import batch_size
 

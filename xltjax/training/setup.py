@@ -23,12 +23,12 @@ from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.llama import Llama, LlamaConfig, use_attention
 from xltjax.lora import add_lora, merge
 from xltjax.partition import Rebuild, Weights, partition
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.plan import least_recomputation
 from xltjax.training.samples import Samples
 from xltjax.training.step import in_host_memory, make_train_step
-from xltjax.training.trained import trained_parts
+from xltjax.training.trained import DTYPES, trained_parts
 from xltjax.training.validation import Validation
 
 log = logging.getLogger("xltjax")

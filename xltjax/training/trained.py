@@ -5,9 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+
 from xltjax.common.model_parts import find_parts, part_of, short
 from xltjax.llama import Llama, LlamaConfig, parameters
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.config import TrainConfig
+
+# The dtypes in which each precision policy stores and computes.
+DTYPES = {
+    "mixed": (jnp.float32, jnp.bfloat16),
+    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+    "bfloat16-stochastic": (jnp.bfloat16, jnp.bfloat16),
+    "float32": (jnp.float32, jnp.float32),
+}
 
 
 def trained_parts(config: TrainConfig, llama: LlamaConfig) -> frozenset[str]:

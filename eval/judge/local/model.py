@@ -127,7 +127,7 @@ class LocalModel:
     def _decoder(self) -> Any:
         if self._engine is None:
             from xltjax.inference.engine import Engine
-            from xltjax.inference.sampling import SamplingParams
+            from xltjax.inference.sampling_params import SamplingParams
 
             self._engine = Engine(
                 self._model,

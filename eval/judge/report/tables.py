@@ -12,7 +12,7 @@ from xltjax.common.files import atomic_write
 from xltjax.eval.judge.report.evidence import Evidence
 from xltjax.eval.judge.report.trust import DO_NOT_TRUST, NO_OBJECTION, RULE, Trust
 from xltjax.eval.stats.intervals import Interval
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import print_legend, printable
 
 Table = tuple[str, tuple[str, ...], list[list[str]]]  # title, headings, rows
 
@@ -141,11 +141,10 @@ def print_report(tables: Iterable[Table], cells: Sequence[Trust]) -> None:
             table.add_row(*map(printable, row))
         console.print(table)
         console.print()
-    console.print(NOTES)
-    console.print(RULE)
+    print_legend(NOTES, RULE)
     refused = sum(each.status == DO_NOT_TRUST for each in cells)
     fine = sum(each.status == NO_OBJECTION for each in cells)
-    console.print(
+    print_legend(
         f"{len(cells)} cells: {refused} not to be trusted, {fine} without an objection, "
         f"{len(cells) - refused - fine} not known"
     )

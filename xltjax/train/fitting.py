@@ -1,4 +1,4 @@
-"""Instruction tuning of a LLaMA on a mesh. ``python -m xltjax.train``."""
+"""The work of ``python -m xltjax.train``: from settings to complete runs, one or one for each learning rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 
 from xltjax import miniature
 from xltjax.attention.choice import check_kernel
-from xltjax.common import cli
 from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
@@ -35,14 +34,14 @@ from xltjax.data.reading.files import find_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
-from xltjax.training.config import DTYPES, TrainConfig
+from xltjax.training.config import TrainConfig
 from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.preflight import check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import attention_problems, read_examples, set_up
 from xltjax.training.show_example import show_example
 from xltjax.training.trackers import check_trackers
-from xltjax.training.trained import stored_dtypes, trained_parts, with_plain_layers
+from xltjax.training.trained import DTYPES, stored_dtypes, trained_parts, with_plain_layers
 from xltjax.training.trainer import Trainer
 
 log = logging.getLogger("xltjax")
@@ -228,7 +227,8 @@ def _show_example(config: TrainConfig) -> None:
     show_example(config, tokenizer)
 
 
-def _command(config: TrainConfig) -> None:
+def run(config: TrainConfig) -> None:
+    """Train, and say what comes next; or print what ``--plan`` and ``--show-example`` ask for."""
     cache_compilations()
     if config.show_example:
         _show_example(config)
@@ -249,21 +249,3 @@ def _command(config: TrainConfig) -> None:
     if len(complete) < len(config.runs()):
         # The signal may have reached another process of this run.
         sys.exit(128 + (stop.number or signal.SIGTERM))
-
-
-COMMAND = cli.command(
-    TrainConfig,
-    _command,
-    name="train",
-    help="Instruction-tune a LLaMA on a mesh, fully or with LoRA. Without --config and --model: the miniature.",
-    fallback=("miniature", "model"),
-)
-
-
-def main() -> None:
-    """Entry point of ``python -m xltjax.train``."""
-    cli.execute(COMMAND, program="python -m xltjax.train")
-
-
-if __name__ == "__main__":
-    main()

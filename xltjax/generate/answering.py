@@ -1,4 +1,4 @@
-"""Answers to a set of prompts, written as they end and resumable. ``python -m xltjax.generate``."""
+"""The work of ``python -m xltjax.generate``: answers to a set of prompts, written as they end and resumable."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from xltjax.attention.choice import Wanted, check_kernel, record
-from xltjax.common import cli
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.attention.choice import check_kernel, record
+from xltjax.common.errors import UserError
 from xltjax.common.files import append, atomic_write, json_line, read_jsonl
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.locks import lock_file
 from xltjax.common.progress import progress
 from xltjax.common.provenance import provenance, sha256
-from xltjax.common.settings import setting
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import (
     base_restorer,
@@ -38,92 +35,17 @@ from xltjax.data.conversations import Message, half_surrogate
 from xltjax.data.model_files import end_ids, tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
-from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.generate.settings import GenerateConfig, directory_name
 from xltjax.inference.engine import Answer, Engine, check_slots
 from xltjax.inference.requests import Answerer, Prompt, Request
 from xltjax.inference.responses_file import check_ours, resume, write_settings
-from xltjax.inference.sampling import SamplingParams
 from xltjax.llama import use_attention
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path
 from xltjax.training.run import Run
 
 log = logging.getLogger("xltjax")
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
-
-    model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
-    base: str = setting(
-        "",
-        "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
-        affects_result=False,
-    )
-    adapter: tuple[str, ...] = setting(
-        (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
-    )
-    prompts: str = setting(
-        "xlt113", "A shipped set, miniature, a file, or a folder with a file per language."
-    )
-    languages: tuple[str, ...] = setting((), "Languages of the set to answer; all when not given.")
-    modifiers: bool = setting(False, "Also answer the set's instructions with task modifiers.")
-    out: str = setting(
-        "", "JSON Lines file of responses; an unfinished one is resumed.", affects_result=False
-    )
-    name: str = setting("", "Name of the model in the responses; that of its directory when not given.")
-    max_new_tokens: int = setting(512, "Most tokens of an answer.")
-    repetition_penalty: float = setting(
-        1.1, "Hugging Face's repetition penalty over prompt and answer; 1 is none."
-    )
-    temperature: float = setting(0.0, "Sampling temperature; 0 is greedy.")
-    top_k: int = setting(0, "Sample among the k most likely tokens; 0 is all.")
-    top_p: float = setting(1.0, "Sample among the most likely tokens that hold this probability; 1 is all.")
-    seed: int = setting(0, "Seed of the sampling; with it, the samples of a prompt follow from its id alone.")
-    batch_size: int = setting(32, "Answers generated at once, over the whole mesh.", affects_result=False)
-    mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.", affects_result=False)
-    dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
-    attention: Wanted = setting(
-        "auto",
-        "Kernel of attention to prompts: auto is the fastest that runs here (python -m xltjax.doctor).",
-        affects_result=False,
-    )
-    template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
-    template_date: str = setting(
-        "",
-        "ISO date for a template that writes the date: that of the run or the file, or today, when not given.",
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work.
-
-        Raises:
-            UserError: naming the setting and what it accepts.
-        """
-        for key in ("max_new_tokens", "batch_size"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
-        self.sampling()
-        if self.name and len(self.adapter) > 1:
-            raise UserError("--name cannot name several adapters; each goes by its directory's name")
-        names = [_name(Path(adapter)) for adapter in self.adapter]
-        if len(set(names)) < len(names):
-            raise UserError(f"two adapters go by one name ({', '.join(names)}); rename a directory")
-        if self.template and self.template not in TEMPLATES:
-            raise UserError(
-                f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
-            )
-        parse_date(self.template_date)
-
-    def sampling(self) -> SamplingParams:
-        """How tokens are chosen.
-
-        Raises:
-            UserError: for a value that cannot work.
-        """
-        return SamplingParams(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
 
 
 def generate(config: GenerateConfig) -> Path:
@@ -198,7 +120,9 @@ def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = ""
     for index, adapter in enumerate(map(Path, config.adapter)):
         check_adapter(adapter, source)
         day = began if isinstance(began, str) else "".join(began[index : index + 1])
-        answerers.append(_answerer(config, config.name or _name(adapter), adapter, [adapter, source], day))
+        answerers.append(
+            _answerer(config, config.name or directory_name(adapter), adapter, [adapter, source], day)
+        )
     return answerers
 
 
@@ -227,13 +151,7 @@ def _requests(answerers: Sequence[Answerer], instructions: Sequence[Instruction]
 
 
 def _model_name(model: str) -> str:
-    return NAME if model == NAME else _name(find_model(model))
-
-
-def _name(path: Path) -> str:
-    """The name of a model in the responses: that of its directory or run, with the step for a checkpoint."""
-    run = Run.find(path.resolve())
-    return run.name if run else path.resolve().name
+    return NAME if model == NAME else directory_name(find_model(model))
 
 
 def _answer(
@@ -359,7 +277,8 @@ def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer
     }
 
 
-def _command(config: GenerateConfig) -> None:
+def run(config: GenerateConfig) -> None:
+    """Answer, count what could not be answered, and say what comes next."""
     cache_compilations()
     out = generate(config)
     rows = read_jsonl(out)
@@ -370,20 +289,3 @@ def _command(config: GenerateConfig) -> None:
     if failed == len(rows):
         sys.exit(1)
     print(f"next:      python -m xltjax.eval surface {out} --out {out.parent}/scores")
-
-
-COMMAND = cli.command(
-    GenerateConfig,
-    _command,
-    name="generate",
-    help="Answer prompts greedily with a repetition penalty; a killed run resumes where it stopped.",
-)
-
-
-def main() -> None:
-    """Entry point of ``python -m xltjax.generate``."""
-    cli.execute(COMMAND, program="python -m xltjax.generate")
-
-
-if __name__ == "__main__":
-    main()

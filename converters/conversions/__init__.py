@@ -1,0 +1,1 @@
+"""What the conversion commands do: their settings, and the work, which imports JAX."""

@@ -1,0 +1,34 @@
+"""Answers to prompts. ``python -m xltjax.generate``."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from xltjax.common import cli
+from xltjax.common.signals import importing
+from xltjax.generate.settings import GenerateConfig
+
+
+def generate(config: GenerateConfig) -> None:
+    """Do what the settings ask for."""
+    with importing():  # JAX, which --help does not need
+        from xltjax.generate.answering import run
+
+    run(config)
+
+
+COMMAND = cli.command(
+    GenerateConfig,
+    generate,
+    name="generate",
+    help="Answer prompts greedily with a repetition penalty; a killed run resumes where it stopped.",
+)
+
+
+def main() -> NoReturn:
+    """Entry point of ``python -m xltjax.generate``."""
+    cli.execute(COMMAND, program="python -m xltjax.generate")
+
+
+if __name__ == "__main__":
+    main()

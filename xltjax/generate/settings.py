@@ -1,0 +1,95 @@
+"""Settings of ``python -m xltjax.generate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.hardware import WantedKernel
+from xltjax.common.settings import setting
+from xltjax.data.templates import TEMPLATES, parse_date
+from xltjax.inference.sampling_params import SamplingParams
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Greedy generation (paper, Appendix B: repetition penalty 1.1)."""
+
+    model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
+    base: str = setting(
+        "",
+        "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
+        affects_result=False,
+    )
+    adapter: tuple[str, ...] = setting(
+        (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
+    )
+    prompts: str = setting(
+        "xlt113", "A shipped set, miniature, a file, or a folder with a file per language."
+    )
+    languages: tuple[str, ...] = setting((), "Languages of the set to answer; all when not given.")
+    modifiers: bool = setting(False, "Also answer the set's instructions with task modifiers.")
+    out: str = setting(
+        "", "JSON Lines file of responses; an unfinished one is resumed.", affects_result=False
+    )
+    name: str = setting("", "Name of the model in the responses; that of its directory when not given.")
+    max_new_tokens: int = setting(512, "Most tokens of an answer.")
+    repetition_penalty: float = setting(
+        1.1, "Hugging Face's repetition penalty over prompt and answer; 1 is none."
+    )
+    temperature: float = setting(0.0, "Sampling temperature; 0 is greedy.")
+    top_k: int = setting(0, "Sample among the k most likely tokens; 0 is all.")
+    top_p: float = setting(1.0, "Sample among the most likely tokens that hold this probability; 1 is all.")
+    seed: int = setting(0, "Seed of the sampling; with it, the samples of a prompt follow from its id alone.")
+    batch_size: int = setting(32, "Answers generated at once, over the whole mesh.", affects_result=False)
+    mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.", affects_result=False)
+    dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
+    attention: WantedKernel = setting(
+        "auto",
+        "Kernel of attention to prompts: auto is the fastest that runs here (python -m xltjax.doctor).",
+        affects_result=False,
+    )
+    template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
+    template_date: str = setting(
+        "",
+        "ISO date for a template that writes the date: that of the run or the file, or today, when not given.",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            UserError: naming the setting and what it accepts.
+        """
+        for key in ("max_new_tokens", "batch_size"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
+        self.sampling()
+        if self.name and len(self.adapter) > 1:
+            raise UserError("--name cannot name several adapters; each goes by its directory's name")
+        names = [directory_name(Path(adapter)) for adapter in self.adapter]
+        if len(set(names)) < len(names):
+            raise UserError(f"two adapters go by one name ({', '.join(names)}); rename a directory")
+        if self.template and self.template not in TEMPLATES:
+            raise UserError(
+                f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
+            )
+        parse_date(self.template_date)
+
+    def sampling(self) -> SamplingParams:
+        """How tokens are chosen.
+
+        Raises:
+            UserError: for a value that cannot work.
+        """
+        return SamplingParams(self.repetition_penalty, self.temperature, self.top_k, self.top_p)
+
+
+def directory_name(path: Path) -> str:
+    """The name of a model in the responses: that of its directory or run, with the step for a checkpoint."""
+    from xltjax.training.run import Run  # with JAX and Orbax, which --help does not need
+
+    run = Run.find(path.resolve())
+    return run.name if run else path.resolve().name

@@ -1,0 +1,35 @@
+"""Instruction tuning of a LLaMA on a mesh. ``python -m xltjax.train``."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from xltjax.common import cli
+from xltjax.common.signals import importing
+from xltjax.training.config import TrainConfig
+
+
+def train(config: TrainConfig) -> None:
+    """Do what the settings ask for."""
+    with importing():  # JAX, which --help does not need
+        from xltjax.train.fitting import run
+
+    run(config)
+
+
+COMMAND = cli.command(
+    TrainConfig,
+    train,
+    name="train",
+    help="Instruction-tune a LLaMA on a mesh, fully or with LoRA. Without --config and --model: the miniature.",
+    fallback=("miniature", "model"),
+)
+
+
+def main() -> NoReturn:
+    """Entry point of ``python -m xltjax.train``."""
+    cli.execute(COMMAND, program="python -m xltjax.train")
+
+
+if __name__ == "__main__":
+    main()
