@@ -33,6 +33,7 @@ from xltjax.eval.raters import (
     Subject,
     pooled,
     read_ratings,
+    scale_of,
     scores_file,
     subjects_of,
 )
@@ -62,7 +63,9 @@ class AgreementSettings(ResponsesConfig):
     out: str = setting("", "Directory in which to write agreement.json.")
     metrics: tuple[str, ...] = setting((), "Metrics to compare; all that two raters share by default.")
     scale: tuple[float, ...] = setting(
-        (), "Ratings that could be given, such as 0,1,2; by default the whole numbers from least to greatest."
+        (),
+        "Ratings that could be given, such as 0,1,2; by default those of the shipped rubrics for their criteria, and "
+        "for others the whole numbers from least to greatest.",
     )
     judge: str = setting("", "The judge whose scores count; each of several judges is a rater by default.")
     repeat: int | None = setting(
@@ -293,6 +296,7 @@ def _row(
     tasks = {subject.unit: subject.task for subject in items.values()}
     models = {item: subject.model for item, subject in items.items()}
     resamples = resample(tasks, tasks, draws=config.draws, seed=config.seed)
+    scale = scale or scale_of(metric, cells.values())
     found = agreement(list(cells.values()), resamples, scale=scale, cluster=cluster, level=config.level)
     tau = None
     if len(cells) == 2 and len(set(models.values())) > 1:

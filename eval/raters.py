@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 from xltjax.eval.judge.chosen import JudgeChoice, judge_of
 from xltjax.eval.judge.judgments import PREFIX as JUDGE
+from xltjax.eval.judge.rubrics import load_rubric
 from xltjax.eval.people.raters import RATINGS, is_ratings, metrics_of, read_people
 from xltjax.eval.scores import Score, read_scores
 from xltjax.eval.summary import Unscored
@@ -148,6 +150,24 @@ def _ratings(path: Path, scores: Iterable[Score], models: Mapping[str, set[str]]
     if not ratings:
         raise UserError(f"{path} holds no scores")
     return ratings
+
+
+def scale_of(metric: str, cells: Iterable[Mapping[Key, float]]) -> tuple[float, ...] | None:
+    """The ratings that could be given on a criterion of the shipped rubrics; None for others, and other ratings.
+
+    A rating that nobody gave belongs to the scale too: AC2 depends on it.
+    """
+    scale = _scales().get(metric.removeprefix(JUDGE))
+    return scale if scale and {value for cell in cells for value in cell.values()} <= set(scale) else None
+
+
+@functools.cache
+def _scales() -> dict[str, tuple[float, ...]]:
+    return {
+        each.name: tuple(map(float, range(each.lowest, each.highest + 1)))
+        for name in ("six", "relevance", "modifier")
+        for each in load_rubric(name, preset="xlt", language="en").criteria
+    }
 
 
 def pooled(raters: Sequence[Ratings]) -> Ratings:

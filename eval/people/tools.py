@@ -28,6 +28,8 @@ def read_export(path: Path, scales: Scales, key: Key | None = None) -> Export:
         return _lines(read_jsonl(path), path, scales)
     text = read_file(path)
     start = text.lstrip()[:1]
+    if not start:
+        raise UserError(f"{path} is empty; export the sheet again")
     if start == "<":
         raise UserError(
             f"{path} is the sheet itself or a page; open it, export the ratings and give that file"

@@ -164,7 +164,7 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the column 'schema' is missing"),
+        ("", "is empty; export the sheet again"),
         ("{", "not JSON"),
         ("[]", "no task has an annotation"),
         ('{"a": 1}', "neither an export of a sheet"),

@@ -150,3 +150,25 @@ def test_models_are_compared_by_the_mean_of_what_people_say(tmp_path: Path) -> N
     assert (found["fr"]["n"], found["fr"]["instructions"]) == (4, 4)
     # The translations of an instruction are one.
     assert found["all"]["instructions"] == 4
+
+
+def test_a_rating_that_nobody_gave_belongs_to_the_scale_of_a_known_criterion(tmp_path: Path) -> None:
+    said = {"a": [2, 2, 2, 1], "b": [2, 2, 1, 1]}
+    for rater, values in said.items():
+        write_lines(
+            tmp_path / rater / "scores.jsonl",
+            (
+                {"id": str(number), "metric": metric, "value": value + ("stars" in metric), "state": "ok",
+                 "detail": {}}
+                for number, value in enumerate(values)
+                for metric in ("judge/helpfulness", "judge/stars")
+            ),
+        )  # fmt: skip
+    arguments = [tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out", "--draws", 10]
+    assert CliRunner().invoke(COMMAND, [*map(str, arguments)], catch_exceptions=False).exit_code == 0
+    rows = {row["metric"]: row for row in json.loads((tmp_path / "out/agreement.json").read_text())["rows"]}
+    assert rows["judge/helpfulness"]["scale"] == [0, 1, 2]
+    assert rows["judge/stars"]["scale"] == [2, 3]
+    # By hand, with weights 1 and 2/3 for neighbors: p_a = 11/12, shares 0, 3/8 and 5/8, and Gwet's factor 17/18.
+    chance = 17 / 18 * 2 * (3 / 8) * (5 / 8)
+    assert rows["judge/helpfulness"]["ac2"]["estimate"] == pytest.approx((11 / 12 - chance) / (1 - chance))
