@@ -267,8 +267,11 @@ class Run:
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
         compared = result_settings(TrainConfig) - {"model", "data"}
-        if config.schedule not in ("linear", "cosine"):  # those depend on when they end
+        ends = config.schedule in ("linear", "cosine")  # which depend on when they end
+        if config.epochs or not ends:  # from epochs the updates follow, once the data are read
             compared -= {"steps"}
+        if bool(config.epochs) == bool(self.config.epochs) and not ends:  # they pack examples otherwise
+            compared -= {"epochs"}
         pairs = {key: (getattr(self.config, key), getattr(config, key)) for key in compared}
         return [
             f"{key} (was {was!r}, now {now!r})" for key, (was, now) in sorted(pairs.items()) if was != now
@@ -292,7 +295,12 @@ class Run:
         return changed + [f"{path} is gone" for path in before if path not in now]
 
     def write_settings(
-        self, config: TrainConfig, base: Base, model_files: Path, sources: Sequence[str] = ()
+        self,
+        config: TrainConfig,
+        base: Base,
+        model_files: Path,
+        sources: Sequence[str] = (),
+        passes: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the settings, the provenance, and what an export needs of the base model.
 
@@ -301,11 +309,14 @@ class Run:
             base: the model that the run begins with.
             model_files: the directory of its config and tokenizer.
             sources: the training data, each as ``find_files`` takes it.
+            passes: how often the run sees them, see ``plan.Passes``.
         """
         make_output_directory(self.path)
         record = provenance([path for source in sources for path in find_files(source, config.split)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
         record["tokenizer"] = tokenizer_hashes(model_files)
+        if passes is not None:
+            record["passes"] = dict(passes)
         with atomic_write(self.path / PROVENANCE) as file:
             json.dump(record, file, indent=2)
             file.write("\n")
