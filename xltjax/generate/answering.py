@@ -225,12 +225,13 @@ def _tokenize(
 
 def _why_not(instruction: Instruction, tokenizer: ChatTokenizer) -> str:
     """Why a prompt has no tokens; empty when it has some."""
-    for turn in instruction.conversation:
+    *before, last = instruction.conversation
+    for turn in (last, *before):
         if near := half_surrogate(turn.content):
-            part = "the instruction" if turn is instruction.conversation[-1] else f"a turn of the {turn.role}"
+            part = "the instruction" if turn is last else f"a turn of the {turn.role}"
             return f"half of a surrogate pair in {part}, at {near!r}"
     try:
-        tokenizer.check(instruction.conversation)
+        tokenizer.check([*before, last])
     except UserError as problem:
         return str(problem)
     return ""
