@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-# Translated tokens per second of one core, times billions of parameters, with beam 4: measured with NLLB's shape of 600M
-# parameters on a machine that other work used too (benchmarks/translate.py), so that an idle one is faster.
+# Translated tokens per second of one core, times billions of parameters, with beam 4: measured with NLLB's shape of
+# 600M parameters on a machine that other work used too (benchmarks/translate.py), so that an idle one is faster.
 CT2_A_CORE = 9.0
 HF_A_CORE = 2.2
 # An estimate: NLLB-3.3B in float16 on an H100.
