@@ -79,7 +79,9 @@ def check_kernel(problems: Sequence[Problem], wanted: WantedKernel) -> None:
     Raises:
         UserError: saying why.
     """
-    for problem in problems if wanted != "auto" else ():
+    if wanted == "auto":
+        return
+    for problem in problems:
         found = OBSTACLES[wanted](problem, Device.present()) or failure(wanted, problem)
         if found:
             runs = choose(problem).kernel
