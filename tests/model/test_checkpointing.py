@@ -7,7 +7,6 @@ from typing import Any, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax import Array
 
 from xltjax.data.packing import Batch
@@ -71,8 +70,7 @@ def test_what_is_kept_is_what_the_plan_says_and_no_more_with_adapters() -> None:
     assert lora["attention"] - lora["dots"] == full["attention"] - full["dots"]
 
 
-@pytest.mark.parametrize("kind", ["attention", "dots"])
-def test_gradients_are_the_same_whatever_is_computed_again(kind: Checkpointing) -> None:
+def test_gradients_are_the_same_though_attention_is_not_computed_again() -> None:
     def gradients(kind: Checkpointing) -> Weights:
         loss, trainable, frozen = loss_of(kind, lora=True)
         with jax.set_mesh(make_mesh("1x1")):
@@ -80,6 +78,6 @@ def test_gradients_are_the_same_whatever_is_computed_again(kind: Checkpointing) 
         return found
 
     expected = gradients("none")
-    for name, gradient in gradients(kind).items():
+    for name, gradient in gradients("attention").items():
         assert np.abs(expected[name]).max() > 0 or "lora_a" in name  # B is zero at first
         np.testing.assert_allclose(gradient, expected[name], atol=0.02 * float(np.abs(expected[name]).max()))
