@@ -130,7 +130,9 @@ def clear(kinds: Sequence[str] = ()) -> int:
                     each.path.rmdir()
             else:
                 # Out of the way in one step: a command that starts now does not find half of it.
-                away = each.path.with_name(f".miniature-removed-{os.getpid()}")
+                away = each.path.with_name(
+                    f".miniature-removed-{os.getpid()}"
+                )  # a name of what is unfinished
                 os.rename(each.path, away)
                 shutil.rmtree(away)
         left = sum(stat.st_size for file in _files(each.path) if (stat := _stat(file)))

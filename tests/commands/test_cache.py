@@ -26,6 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("compiled/jit_step-0a1b-cache", 1500),
         ("compiled/jit_step-0a1b-atime", 8),
         ("miniature-v1/model/model.safetensors", 2_000_000),
+        ("ctranslate2/nllb-0a1b-int8/model.bin", 700_000),
         (".miniature-abc_1/miniature/tokenizer.model", 10),
         ("mine/notes.txt", 3),
         ("miniature-of-mine/model/x", 3),
@@ -64,6 +65,7 @@ def test_kinds_sizes_and_ages_are_shown_and_nothing_is_deleted(
     assert f"cache: {cache}" in out
     assert ["compiled", "compiled", "1.5", "kB", "just", "now"] in rows
     assert ["miniature", "miniature-v1", "2.0", "MB", "3", "days", "ago"] in rows
+    assert ["ctranslate2", "ctranslate2", "700.0", "kB", "just", "now"] in rows
     assert ["unfinished", ".miniature-abc_1", "10", "bytes", "just", "now"] in rows
     assert "mine" not in out
 
@@ -72,7 +74,7 @@ def test_all_is_cleared_but_for_files_of_the_user(cache: Path, capsys: pytest.Ca
     (cache / "compiled" / "mine.txt").write_text("x")
     code, out, _ = run(capsys, "--clear")
     assert (code, files(cache)) == (0, MINE | {"compiled/mine.txt"})
-    assert "freed: 2.0 MB" in out
+    assert "freed: 2.7 MB" in out
     (cache / "compiled" / "mine.txt").unlink()
     (cache / "compiled" / "jit-1-cache").touch()
     run(capsys, "--clear")
@@ -81,7 +83,10 @@ def test_all_is_cleared_but_for_files_of_the_user(cache: Path, capsys: pytest.Ca
 
 def test_one_kind_is_cleared_alone(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "--clear", "--kinds", "compiled,unfinished")
-    assert files(cache) == MINE | {"miniature-v1/model/model.safetensors"}
+    assert files(cache) == MINE | {
+        "miniature-v1/model/model.safetensors",
+        "ctranslate2/nllb-0a1b-int8/model.bin",
+    }
 
 
 def test_what_a_running_process_uses_is_kept_until_it_ends(

@@ -18,6 +18,7 @@ from typing import Any
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import cache_directory, parse_json, read_text
+from xltjax.common.locks import use_directory
 from xltjax.translate.engines.local import LocalEngine, Options
 from xltjax.translate.languages import Language
 
@@ -108,9 +109,10 @@ class Ct2Engine(LocalEngine):
     def _convert(self) -> Path:
         """The converted copy in the cache, which is made when it is not there; a kill leaves nothing half-made."""
         target = self._converted
+        target.parent.mkdir(parents=True, exist_ok=True)
+        use_directory(target.parent)  # so that the cache is not cleared under a running translation
         if not (target / CONVERTED).is_file():
             log.info("notice: converting %s to %s (%s), once", self.directory, target, self.precision)
-            target.parent.mkdir(parents=True, exist_ok=True)
             # The memory that the conversion takes goes back with its process.
             with new_directory(target, overwrite=False) as staging:
                 inside = staging / "converted"
