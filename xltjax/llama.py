@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,22 @@ from jax.sharding import PartitionSpec as P
 
 from xltjax.attention.cached import cached_attention
 from xltjax.attention.packed import HEADS, attention
+from xltjax.attention.problem import Problem
 from xltjax.common.errors import UserError
+from xltjax.common.hardware import WantedKernel
 from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.kv_cache import KVCache, LayerCache
-from xltjax.layers import ACTIVATIONS, Embedding, Linear, RMSNorm, declare_linear, vocabulary_logits
+from xltjax.layers import (
+    ACTIVATIONS,
+    CHECKPOINT_POLICIES,
+    Checkpointing,
+    Embedding,
+    JoinedLinear,
+    Linear,
+    RMSNorm,
+    declare_linear,
+    vocabulary_logits,
+)
 from xltjax.mesh import BATCH, mesh_of, stored_spec
 from xltjax.rope import RopeScaling, rope_tables, rotate
 
@@ -67,6 +79,15 @@ class LlamaConfig:
         """Rows of the vocabulary matrices on a mesh that splits them into ``multiple`` parts."""
         return math.ceil(self.vocab_size / multiple) * multiple
 
+    def attention_problems(self, dtype: Any, length: int, segments: int = 0) -> list[Problem]:
+        """What attention is asked for by rows of ``length`` tokens, once for each window that layers have."""
+        windows = dict.fromkeys(map(self.window_of, range(self.num_layers)))
+        grouped = self.num_heads != self.num_kv_heads
+        return [
+            Problem(jnp.dtype(dtype).name, length, self.head_dim, grouped, window, segments)
+            for window in windows
+        ]
+
     def check_mesh(self, mesh: Mesh) -> None:
         """Refuse a mesh that does not divide the model.
 
@@ -97,16 +118,25 @@ class Attention(nnx.Module):
         self.k_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
         self.v_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
         self.o_proj = declare_linear((width, heads), ("embed", "heads"), config.o_bias)
+        self.qkv = nnx.data(None)  # takes the place of three layers while decoding, see ``inference.layout``
         self.head_dim = config.head_dim
         self.window = config.window_of(layer)
+        self.wanted: WantedKernel = "auto"  # the kernel for whole rows, see ``use_attention``
 
     def project(self, x: Array, rope: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         """[B, T, D] -> rotated queries [B, T, N, H], rotated keys and values [B, T, K, H]."""
+        joined: JoinedLinear | None = self.qkv
+        outputs = (
+            joined.parts(x) if joined else [layer(x) for layer in (self.q_proj, self.k_proj, self.v_proj)]
+        )
         q, k, v = (
-            jnp.reshape(projection(x), (*x.shape[:2], -1, self.head_dim), out_sharding=HEADS)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            jnp.reshape(output, (*x.shape[:2], -1, self.head_dim), out_sharding=HEADS) for output in outputs
         )
         return rotate(q, *rope), rotate(k, *rope), v
+
+    def attend(self, q: Array, k: Array, v: Array, segment_ids: Array | None, segments: int) -> Array:
+        """Heads [B, T, N, H] of whole rows; see ``attention.packed.attention``."""
+        return attention(q, k, v, segment_ids, window=self.window, wanted=self.wanted, segments=segments)
 
     def output(self, heads: Array) -> Array:
         """[B, T, N, H] -> [B, T, D]."""
@@ -122,10 +152,15 @@ class MLP(nnx.Module):
         self.gate_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
         self.up_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
         self.down_proj = declare_linear((narrow, wide), ("embed", "mlp"), config.mlp_bias)
+        self.gate_up = nnx.data(
+            None
+        )  # takes the place of two layers while decoding, see ``inference.layout``
 
     def __call__(self, x: Array) -> Array:
         """[B, T, D] -> [B, T, D]."""
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+        joined: JoinedLinear | None = self.gate_up
+        gate, up = joined.parts(x) if joined else (self.gate_proj(x), self.up_proj(x))
+        return self.down_proj(jax.nn.silu(gate) * up)
 
 
 class Block(nnx.Module):
@@ -138,11 +173,11 @@ class Block(nnx.Module):
         self.mlp = MLP(config)
 
     def __call__(
-        self, x: Array, rope: tuple[Array, Array], segment_ids: Array
+        self, x: Array, rope: tuple[Array, Array], segment_ids: Array | None, segments: int = 0
     ) -> tuple[Array, tuple[Array, Array]]:
         """[B, T, D] -> [B, T, D], and this layer's keys and values [B, T, K, H]."""
         q, k, v = self.attention.project(self.attention_norm(x), rope)
-        x = x + self.attention.output(attention(q, k, v, segment_ids, window=self.attention.window))
+        x = x + self.attention.output(self.attention.attend(q, k, v, segment_ids, segments))
         return x + self.mlp(self.mlp_norm(x)), (k, v)
 
     def decode(
@@ -156,16 +191,15 @@ class Block(nnx.Module):
 
 
 # Under ``jit`` blocks of equal shapes are traced once, which saves seconds at every start of a deep model.
-_block = jax.jit(lambda layer, x, rope, segment_ids: layer(x, rope, segment_ids)[0])
+@partial(jax.jit, static_argnums=4)
+def _block(
+    layer: Block, x: Array, rope: tuple[Array, Array], segment_ids: Array | None, segments: int
+) -> Array:
+    return layer(x, rope, segment_ids, segments)[0]
+
+
 _prefill_block = jax.jit(Block.__call__)
 _decode_block = jax.jit(Block.decode)
-
-Checkpointing = Literal["none", "dots", "block"]
-# What the forward pass keeps for the backward pass, which computes the rest again.
-CHECKPOINT_POLICIES: dict[str, Callable[..., bool] | None] = {
-    "block": None,  # the input of each block
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the outputs of its linear layers
-}
 
 
 class Llama(nnx.Module):
@@ -174,7 +208,7 @@ class Llama(nnx.Module):
     Attributes:
         config: the architecture.
         compute_dtype: dtype of activations; parameters keep their own.
-        activation_checkpointing: ``none``; ``dots`` keeps the outputs of matmuls; ``block`` keeps block inputs.
+        activation_checkpointing: what training keeps of a block, see ``layers.CHECKPOINT_POLICIES``.
     """
 
     def __init__(self, config: LlamaConfig, *, compute_dtype: Any = jnp.float32, vocab_multiple: int = 1):
@@ -197,7 +231,7 @@ class Llama(nnx.Module):
 
         Args:
             tokens: [B, T] int32.
-            segment_ids: [B, T] int32; tokens see only their own segment. 0 is padding.
+            segment_ids: [B, T] int32; tokens see only their own segment. 0 is padding. Equal ids are neighbors.
             positions: [B, T] int32, counted from 0 within each segment.
         """
         logits = self.logits(self.hidden(tokens, segment_ids, positions))
@@ -205,8 +239,11 @@ class Llama(nnx.Module):
             logits = jax.sharding.reshard(logits, ACTIVATIONS)[..., : self.config.vocab_size]
         return logits
 
-    def hidden(self, tokens: Array, segment_ids: Array, positions: Array) -> Array:
-        """The last normed hidden states [B, T, D], from which ``logits`` follow. Arguments as ``__call__``."""
+    def hidden(self, tokens: Array, segment_ids: Array, positions: Array, segments: int = 0) -> Array:
+        """The last normed hidden states [B, T, D], from which ``logits`` follow.
+
+        Arguments as ``__call__``, and the most ``segments`` of a row, see ``attention.packed.attention``.
+        """
         tokens, segment_ids, positions = (
             jax.sharding.reshard(x, P(BATCH, None)) for x in (tokens, segment_ids, positions)
         )
@@ -214,9 +251,10 @@ class Llama(nnx.Module):
         x = self.embed(tokens, self.compute_dtype)
         block: Callable[..., Array] = _block
         if self.activation_checkpointing != "none":
-            block = jax.checkpoint(_block, policy=CHECKPOINT_POLICIES[self.activation_checkpointing])
+            policy = CHECKPOINT_POLICIES[self.activation_checkpointing]
+            block = jax.checkpoint(_block, policy=policy, static_argnums=4)
         for layer in self.layers:
-            x = block(layer, x, rope, segment_ids)
+            x = block(layer, x, rope, segment_ids, segments)
         return self.norm(x)
 
     def logits(self, hidden: Array) -> Array:
@@ -234,11 +272,11 @@ class Llama(nnx.Module):
         The padding follows the prompt, so causal attention alone keeps it from being seen.
         """
         positions = jnp.arange(tokens.shape[1]) + jnp.zeros_like(tokens)
-        rope, segment_ids = self._rope(positions), jnp.ones_like(tokens)
+        rope = self._rope(positions)
         x = self.embed(tokens, self.compute_dtype)
         keys_and_values = []
         for layer in self.layers:
-            x, new = _prefill_block(layer, x, rope, segment_ids)
+            x, new = _prefill_block(layer, x, rope, None)
             keys_and_values.append(new)
         return self.norm(x), keys_and_values
 
@@ -313,6 +351,12 @@ class Llama(nnx.Module):
         return rope_tables(
             positions, config.head_dim, config.rope_theta, config.rope_scaling, self.compute_dtype
         )
+
+
+def use_attention(model: Llama, wanted: WantedKernel) -> None:
+    """Let every layer take this kernel for whole rows; ``auto`` is the rule of ``attention.choice``."""
+    for layer in model.layers:
+        layer.attention.wanted = wanted
 
 
 def untie(model: Llama) -> None:

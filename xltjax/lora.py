@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from xltjax.common.model_parts import TARGETS, check_targets, part_of
-from xltjax.layers import Layout, Linear, matmul, use
+from xltjax.layers import LINEAR, Layout, Linear, matmul, use
 from xltjax.llama import Llama
 from xltjax.mesh import mesh_of, sharding, stored_spec
 
@@ -51,7 +52,7 @@ class LoRALinear(Linear):
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""
         y = super().matmul(x)
-        low = matmul(self.drop(x), use(self.lora_a, x.dtype), None)
+        low = checkpoint_name(matmul(self.drop(x), use(self.lora_a, x.dtype), None), LINEAR)
         return y + matmul(low, use(self.lora_b, x.dtype), self.split) * self.scale
 
     def drop(self, x: Array) -> Array:

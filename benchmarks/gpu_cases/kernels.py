@@ -2,79 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-import xltjax.attention.packed
 from gpu_cases.cases import Kernels, packed_rows
 from gpu_cases.timing import median_seconds
-from xltjax.attention.cudnn import cudnn_attention
-from xltjax.attention.packed import portable_attention
+from xltjax.attention.kernels import run_kernel
+from xltjax.attention.portable import portable_attention
+from xltjax.common.hardware import Kernel as KernelName
+from xltjax.data.packing import declared_segments
 
-MOST_SEGMENTS = 64  # of a row, for ``cudnn_packed``: a static size
 TOLERANCE = 0.03  # of bfloat16 outputs and gradients of about unit size
 
 Kernel = Callable[..., Array]
 
 
-def cudnn_packed(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
-    """cuDNN's layout for packed rows (Hopper, not public in jax): lengths and starts instead of a mask."""
-    from jax._src.cudnn.fused_attention_stablehlo import MaskType, dot_product_attention
-
-    assert window is None
-    lengths, offsets = segment_table(segment_ids, MOST_SEGMENTS)
-    return dot_product_attention(
-        q, k, v, q_seqlen=lengths, kv_seqlen=lengths, q_offsets=offsets, kv_offsets=offsets,
-        scale=q.shape[-1] ** -0.5, mask_type=MaskType.PADDING_CAUSAL,
-    )  # fmt: skip
-
-
-def segment_table(segment_ids: Array, most: int) -> tuple[Array, Array]:
-    """Lengths [B, M] and starts [B, M + 1] of the runs in segment_ids [B, T], -1 where there is none.
-
-    Padding counts as a run like any other, so that every position of the result is written.
-    """
-    before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
-    run = jnp.cumsum(segment_ids != before, axis=1) - 1
-    lengths = (run[:, :, None] == jnp.arange(most)).sum(axis=1, dtype=jnp.int32)
-    starts = jnp.cumsum(lengths, axis=1, dtype=jnp.int32) - lengths
-    starts, lengths = (jnp.where(lengths > 0, x, -1) for x in (starts, lengths))
-    return lengths, jnp.pad(starts, ((0, 0), (0, 1)), constant_values=-1)
-
-
-def pallas(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
-    """The Triton kernel that jax ships (or shipped: it is deprecated); as many keys as queries only."""
-    from jax.experimental.pallas.ops.gpu.attention import mha
-
-    assert window is None
-    return mha(q, k, v, segment_ids, sm_scale=q.shape[-1] ** -0.5, causal=True)
-
-
-KERNELS: dict[str, Kernel] = {
-    "portable": portable_attention,
-    "cudnn-mask": cudnn_attention,
-    "cudnn-packed": cudnn_packed,
-    "pallas": pallas,
-}
-
-
-@contextmanager
-def using(kernel: str) -> Iterator[None]:
-    """Let ``attention`` use this kernel in what is traced meanwhile; ``chosen`` leaves it its choice."""
-    before = xltjax.attention.packed.suits_cudnn, xltjax.attention.packed.cudnn_attention
-    if kernel != "chosen":
-        xltjax.attention.packed.suits_cudnn = lambda q: True
-        xltjax.attention.packed.cudnn_attention = KERNELS[kernel]
-    try:
-        yield
-    finally:
-        xltjax.attention.packed.suits_cudnn, xltjax.attention.packed.cudnn_attention = before
+def kernels(segments: int) -> dict[str, Kernel]:
+    """Every kernel of the rule by name: (q, k, v, segment ids) -> output. ``segments`` are those of a row at most."""
+    return {name: partial(run_kernel, name, segments=segments) for name in get_args(KernelName)}
 
 
 def compare(case: Kernels) -> dict[str, Any]:
@@ -85,11 +36,11 @@ def compare(case: Kernels) -> dict[str, Any]:
     values and gradients, when the first segment of a row does: it must be exactly 0.
     """
     ids, _ = packed_rows(case.rows, case.length)
-    assert ids.max() <= MOST_SEGMENTS
+    segments = declared_segments([*map(np.unique, ids)])
     inputs = _Inputs(case, ids)
     reference = inputs.results(portable_attention, jnp.float32)
     measures: dict[str, Any] = {}
-    for name, kernel in KERNELS.items():
+    for name, kernel in kernels(segments).items():
         try:
             measures |= {f"{name}: {what}": value for what, value in inputs.judge(kernel, reference).items()}
         except Exception as error:

@@ -14,14 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpu_cases import cases
-from gpu_cases.kernels import compare, using
+from gpu_cases.kernels import compare
+from gpu_cases.profile import top_kernels
 from gpu_cases.timing import median_seconds
+from xltjax.attention.choice import choose
 from xltjax.common.hardware import GIB, peak_flops, peak_memory
 from xltjax.converters import load_hf, save_hf
-from xltjax.data.packing import Batch
+from xltjax.data.packing import Batch, declared_segments
 from xltjax.inference.engine import Engine
 from xltjax.inference.sampling import SamplingParams
-from xltjax.llama import Llama, initialize, parameters
+from xltjax.llama import Llama, initialize, parameters, use_attention
 from xltjax.lora import add_lora
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.partition import partition
@@ -33,8 +35,8 @@ WARM_STEPS, STEPS, REPEATS = 2, 6, 3
 NO_END = (-1,)  # answers that only their length ends
 
 
-def measure(case: cases.Case, scratch: Path) -> Iterator[Measures]:
-    """Run a case; ``scratch`` is where checkpoints go."""
+def measure(case: cases.Case, scratch: Path, *, profile: bool = False) -> Iterator[Measures]:
+    """Run a case; ``scratch`` is where checkpoints go. With ``profile``, the kernels that take the most time too."""
     cache_compilations()
     match case:
         case cases.Ceilings():
@@ -42,9 +44,9 @@ def measure(case: cases.Case, scratch: Path) -> Iterator[Measures]:
         case cases.Kernels():
             yield compare(case)
         case cases.Training():
-            yield _training(case)
+            yield from _training(case, profile)
         case cases.Decoding():
-            yield from _decoding(case)
+            yield from _decoding(case, profile)
         case cases.PromptSet():
             yield from _prompt_set(case)
         case cases.Loading():
@@ -80,41 +82,50 @@ def _ceilings(case: cases.Ceilings) -> Measures:
     return {"copy GB/s": copy / 1e9, "product TFLOP/s": product / 1e12}
 
 
-def _training(case: cases.Training) -> Measures:
+def _training(case: cases.Training, profile: bool) -> Iterator[Measures]:
     """Seconds of an update, waiting for its loss; MFU is model FLOPs per second over the peak.
 
     Model FLOPs are ``Llama.flops_per_token``: 6 per weight of every linear layer and 12 N H T per layer, causality
     not subtracted, nothing counted for what activation checkpointing computes again. With LoRA two thirds of that:
-    a frozen weight has no gradient.
+    a frozen weight has no gradient. After the first update there is a measure already, in case time is up.
     """
     jax.config.update("jax_optimization_level", case.optimization)
     mesh = make_mesh("1x1")
     model = _random_model(case.model)
     model.activation_checkpointing = case.remat
+    use_attention(model, case.kernel)
     if case.lora:
         key = jax.random.key(1)
         add_lora(model, mesh, key, rank=cases.LORA_RANK, alpha=cases.LORA_ALPHA, dtype=jnp.bfloat16)
-    flops = model.flops_per_token(case.length) * (2 / 3 if case.lora else 1)
+    flops = model.flops_per_token(case.length, adapters=case.lora)
     trainable, frozen, rebuild = partition(model)
     del model
     transform = adamw(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_norm=1.0, moments=jnp.bfloat16)
     state = fresh_state(trainable, transform, mesh)
     del trainable
     step = make_train_step(rebuild, transform, inverse_sqrt())
-    with jax.set_mesh(mesh), using(case.kernel):
-        batch = place(_batch(case), mesh)
+    with jax.set_mesh(mesh):
+        host = _batch(case)
+        config = cases.MODELS[case.model]
+        (problem,) = config.attention_problems(jnp.bfloat16, case.length, host.segments)
+        batch = place(host, mesh)
         losses, times = [], []
         for _ in range(WARM_STEPS + STEPS):
             began = time.perf_counter()
             state, metrics = step(state, frozen, batch, 1e-5)
             losses.append(float(metrics["loss"]))
             times.append(time.perf_counter() - began)
-    seconds = statistics.median(times[WARM_STEPS:])
-    rate = case.rows * case.length / seconds
-    peak = peak_flops(jax.devices()[0].device_kind)
-    mfu = {"MFU %": 100 * flops * rate / peak} if peak else {}
-    compiling = {"first step s": times[0], "first loss": losses[0], "last loss": losses[-1]}
-    return {"tokens/s": rate, **mfu, **_peak_memory(), "step s": seconds, **compiling}
+            seconds = statistics.median(times[WARM_STEPS:] or times[-1:])
+            rate = case.rows * case.length / seconds
+            peak = peak_flops(jax.devices()[0].device_kind)
+            mfu = {"MFU %": 100 * flops * rate / peak} if peak else {}
+            compiling = {"first step s": times[0], "first loss": losses[0], "last loss": losses[-1]}
+            chosen = {"attention": choose(problem, case.kernel).kernel, "remat": case.remat}
+            found = {"tokens/s": rate, **mfu, **_peak_memory(), "step s": seconds, **compiling, **chosen}
+            if len(times) > 1:
+                yield found
+        if profile:
+            yield {**found, "kernels": top_kernels(lambda: step(state, frozen, batch, 1e-5)[1])}
 
 
 def _batch(case: cases.Training) -> Batch:
@@ -122,10 +133,11 @@ def _batch(case: cases.Training) -> Batch:
     segment_ids, positions = cases.packed_rows(case.rows, case.length)
     ids = cases.random_ids(cases.MODELS[case.model].vocab_size, case.rows, case.length + 1)
     learned = (positions >= 10).astype(np.float32)
-    return Batch(*(x[None] for x in (ids[:, :-1], ids[:, 1:], learned, segment_ids, positions)))
+    arrays = (x[None] for x in (ids[:, :-1], ids[:, 1:], learned, segment_ids, positions))
+    return Batch(*arrays, declared_segments([*map(np.unique, segment_ids)]))
 
 
-def _decoding(case: cases.Decoding) -> Iterator[Measures]:
+def _decoding(case: cases.Decoding, profile: bool) -> Iterator[Measures]:
     """Rates of ``Engine``, as ``xltjax.generate`` uses it, after a first pass that compiles.
 
     Bytes are those that a step must read: the weights of every linear layer, and the caches as far as they are
@@ -154,7 +166,10 @@ def _decoding(case: cases.Decoding) -> Iterator[Measures]:
         rate = statistics.median((m.new_tokens - m.prompts) / m.decode_seconds for m in meters[1:])
         prefill = statistics.median(m.prompt_tokens / m.prefill_seconds for m in meters[1:])
         read = {"read GB/s": step_bytes * rate / case.batch / 1e9}
-        yield {"tokens/s": rate, "prefill tokens/s": prefill, **read, **_peak_memory()}
+        found = {"tokens/s": rate, "prefill tokens/s": prefill, **read, **_peak_memory()}
+        yield found
+    if profile:
+        yield {**found, "kernels": top_kernels(lambda: list(engine.generate(prompts)))}
 
 
 def _prompt_set(case: cases.PromptSet) -> Iterator[Measures]:

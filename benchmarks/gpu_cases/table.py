@@ -37,11 +37,13 @@ def make_table(records: Sequence[Record]) -> str:
             aims = [] if is_small else [_aim("", case.least.get(measure), x)]
             if is_first and not is_small:
                 aims.append(_aim(" x peer", case.least_ratio, ratio))
+            if measure == "kernels":
+                continue
             cells = [name if is_first else "", measure, *map(_text, (x, y, ratio))]
             lines.append(
                 "| " + " | ".join([*cells, "; ".join(filter(None, aims)), _text(before.get(measure))]) + " |"
             )
-    lines += ["", *_missing(last)]
+    lines += ["", *_kernels(last), *_missing(last)]
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +93,23 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value.replace("|", "\\|")
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _kernels(records: Sequence[Record]) -> list[str]:
+    """The profiles of our side: a table for each case that has one."""
+    lines = []
+    for name in CASES:
+        if kernels := _measures(records, name, OURS).get("kernels"):
+            total = sum(milliseconds for _, milliseconds, _ in kernels)
+            lines += [
+                f"Kernels of {name} ({total:,.1f} ms in these):",
+                "",
+                "| kernel | ms | calls |",
+                "|---|--:|--:|",
+            ]
+            lines += [f"| `{_text(kernel)[:100]}` | {ms:,.2f} | {calls} |" for kernel, ms, calls in kernels]
+            lines += [""]
+    return lines
 
 
 def _missing(records: Sequence[Record]) -> list[str]:

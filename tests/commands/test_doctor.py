@@ -83,3 +83,17 @@ def test_a_platform_that_is_not_there_is_one_line(
 
     monkeypatch.setattr(jax, "devices", fail)
     assert table(capsys, monkeypatch)["devices"] == ("missing", "Unknown backend: 'cuda'")
+
+
+def test_the_kernel_of_attention_is_named_and_why_it_is_not_a_faster_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xltjax.attention import choice
+    from xltjax.attention.problem import Device
+
+    assert table(capsys, monkeypatch)["attention, training"] == ("portable", "")
+    monkeypatch.setattr(Device, "present", lambda: Device("nvidia", (8, 0), 91900))
+    monkeypatch.setattr(choice, "failure", lambda kernel, problem: "")
+    state, why = table(capsys, monkeypatch)["attention, training"]
+    assert state == "cudnn"
+    assert why.startswith("not cudnn-packed: it needs compute capability 9.0")

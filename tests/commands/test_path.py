@@ -70,6 +70,7 @@ def test_train_generate_evaluate_export(
     assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").open()] == [1, 2, 3]
     provenance = json.loads((out / "provenance.json").read_text())
     assert provenance["versions"]["jax"]
+    assert provenance["attention"][0]["kernel"] == "portable"
     assert len(provenance["data"]) == 1
 
     prompts = build.ensure() / "evaluation"

@@ -231,6 +231,20 @@ def test_a_mistake_is_found_before_the_miniature_is_built(
     assert not Path("run").exists()
 
 
+def test_a_kernel_that_cannot_run_here_is_refused_before_the_work_and_the_one_taken_is_recorded(
+    run: Path, chat_model: Path, instructions: Path, tmp_path: Path
+) -> None:
+    forced = quick(chat_model, instructions, tmp_path / "forced", attention="cudnn-packed")
+    with pytest.raises(
+        UserError, match="--attention cudnn-packed cannot be used here: it needs an NVIDIA GPU"
+    ):
+        fit(forced)
+    assert not (tmp_path / "forced" / "config.yaml").exists()
+    record = json.loads((run / "provenance.json").read_text())
+    assert record["attention"] == [{"window": None, "kernel": "portable", "not": {}}]
+    assert record["remat"] == Run(run).config.remat
+
+
 def test_rows_longer_than_the_model_has_positions_are_refused(
     chat_model: Path, instructions: Path, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from xltjax.training.config import TrainConfig
 from xltjax.training.plan import epochs_of_sources, pack_data, passes
 from xltjax.training.setup import read_examples
 
+ARRAYS = ("tokens", "targets", "loss_mask", "segment_ids", "positions")
 SHAPE = BatchShape(micro_batches=2, rows=4, length=32, tokens=100)
 
 
@@ -94,9 +95,25 @@ def test_a_batch_depends_on_data_seed_and_step_alone(
         batch = data.batch_at(step)
         fresh = pack(lengths).batch_at(step)
         part = data.batch_at(step, slice(first, first + count))
-        for name in Batch.__dataclass_fields__:
+        for name in ARRAYS:
             np.testing.assert_array_equal(getattr(batch, name), getattr(fresh, name))
             np.testing.assert_array_equal(getattr(part, name), getattr(batch, name)[:, first : first + count])
+
+
+@settings(max_examples=30, deadline=None)
+@given(LENGTHS, st.integers(0, 3))
+def test_no_row_has_more_segments_than_its_batch_declares_in_any_process(
+    lengths: list[int], step: int
+) -> None:
+    data = PackedData([Corpus(make_examples(lengths), 1.0)], SHAPE, 0)
+    data.count_segments = True
+    batch = data.batch_at(step)
+    ids = batch.segment_ids
+    runs = 1 + (ids[..., 1:] != ids[..., :-1]).sum(axis=-1)
+    assert runs.max() <= batch.segments <= 2 * (ids.max() + 1)
+    assert batch.segments.bit_count() == 1  # a power of two, of which there are few
+    assert data.batch_at(step, slice(1, 2)).segments == batch.segments
+    assert pack(lengths).batch_at(step).segments == 0
 
 
 def test_seeds_give_different_orders() -> None:
@@ -114,7 +131,7 @@ def test_an_update_holds_the_same_examples_on_every_mesh(mesh: str, parts: int) 
     for step in (0, 3):
         batch, expected = split.batch_at(step), one.batch_at(step)
         assert batch.tokens.shape[1] % parts == 0
-        for name in Batch.__dataclass_fields__:
+        for name in ARRAYS:
             got, wanted = getattr(batch, name), getattr(expected, name)
             np.testing.assert_array_equal(got.reshape(-1, 32), wanted.reshape(-1, 32))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from conftest import HfModel, make_hf_model
 from helpers.generation import settings, write_prompts
 from jax.sharding import PartitionSpec as P
 
+import xltjax.inference.layout
 from xltjax.common.errors import UserError
 from xltjax.converters import load_hf, save_hf
 from xltjax.data import tokenizer as chat
@@ -144,11 +146,38 @@ def test_the_model_of_the_caller_stays_where_it_is(spec: str, lora: bool, hf_mod
         dict.fromkeys(before, True)
     )
     assert model.embed.weight[...].sharding.spec == P("data", "tensor")
-    assert parameters(layout).keys() == before.keys()
-    for name, variable in parameters(layout).items():
-        assert "data" not in variable[...].sharding.spec, name
+    after = {name: variable[...] for name, variable in parameters(layout).items()}
+    assert all("data" not in array.sharding.spec for array in after.values())
+    for name in after.keys() & before.keys():
         turned = name.endswith("_proj.weight") or name == "head.weight"
-        np.testing.assert_array_equal(variable[...], before[name].T if turned else before[name])
+        np.testing.assert_array_equal(after[name], before[name].T if turned else before[name])
+    joined = {} if lora else {"attention.qkv": "qkv", "mlp.gate_up": ("gate", "up")}
+    assert {name.split(".", 2)[2].rsplit(".", 1)[0] for name in after.keys() - before.keys()} == joined.keys()
+    for name, layers in joined.items():
+        for kind in ("weight", "bias"):
+            module = "layers.1." + name.split(".")[0]
+            parts = [np.asarray(before[f"{module}.{each}_proj.{kind}"]) for each in layers]
+            # Every tensor device holds its part of each, one after the other.
+            split = [np.split(part, mesh.shape["tensor"]) for part in parts]
+            whole = np.concatenate([piece for device in zip(*split, strict=True) for piece in device])
+            np.testing.assert_array_equal(after[f"layers.1.{name}.{kind}"], whole.T)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_layers_of_the_same_input_are_one_product_of_a_step_where_there_is_room_for_copies(
+    room: bool, hf_model: HfModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xltjax.inference.layout, "free_memory", lambda: math.inf if room else 1000)
+    mesh = make_mesh("1x1")
+    model = load_hf(hf_model("llama-with-biases")[0], mesh, dtype=jnp.float32)
+    with jax.set_mesh(mesh):
+        layout = decode_layout(model, mesh)
+        state = empty(layout, [(1, 64)], 8)
+        step = jax.jit(lambda model, state: model.decode(state.token, state.cache, state.position)[0])
+        text = step.lower(layout, state).as_text()
+        np.testing.assert_allclose(step(layout, state), step(model, state), atol=1e-5)
+    # Of each of the two blocks, which are one function: two products with the cache, and those of linear layers.
+    assert text.count("dot_general") == 2 + (4 if room else 7) + 1
 
 
 def test_a_prompt_without_tokens_is_refused(hf_model: HfModel) -> None:

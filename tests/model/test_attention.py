@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import xltjax.attention.packed
-from xltjax.attention.packed import portable_attention
+import xltjax.attention.portable
+from xltjax.attention.portable import portable_attention
 
 ROWS, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 3, 53, 4, 2, 16
 
@@ -73,8 +73,10 @@ FOUR_SEQUENCES = 4 * 2 * 2 * LENGTH**2  # bytes of their scores: six sequences a
 def test_output_and_gradients_equal_torch_whatever_the_blocks(
     window: int | None, block: int, score_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xltjax.attention.packed, "BLOCK", block)  # 53 queries: the last block is a short one
-    monkeypatch.setattr(xltjax.attention.packed, "CPU_SCORE_BYTES", score_bytes)
+    monkeypatch.setattr(
+        xltjax.attention.portable, "BLOCK", block
+    )  # 53 queries: the last block is a short one
+    monkeypatch.setattr(xltjax.attention.portable, "CPU_SCORE_BYTES", score_bytes)
     arrays, segments = inputs()
     out, gradients = ours(arrays, segments, window)
     expected, expected_gradients = torch_attention(arrays, segments, window)
@@ -95,7 +97,7 @@ def test_bfloat16_is_as_near_to_torch_as_its_mantissa_allows() -> None:
 def test_the_memory_of_a_gradient_grows_with_the_length_and_not_with_its_square(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(xltjax.attention.packed, "CPU_SCORE_BYTES", 1 << 22)
+    monkeypatch.setattr(xltjax.attention.portable, "CPU_SCORE_BYTES", 1 << 22)
 
     def temporary_bytes(length: int) -> int:
         q = jax.ShapeDtypeStruct((4, length, 8, 16), jnp.float32)

@@ -116,3 +116,22 @@ def test_chunks_without_a_learned_token_are_not_computed(
     jax.effects_barrier()
     learned = int(batch.loss_mask.sum())
     assert made == [8] * (2 * -(-learned // 8))  # 8 of 64 positions at once, in two passes
+
+
+def test_a_frozen_output_layer_has_the_same_loss_and_no_gradient_is_computed_for_it(tmp_path: Path) -> None:
+    make_hf_model("llama-with-biases", tmp_path, num_hidden_layers=1)
+    mesh = make_mesh("1x1")
+    model = load_hf(tmp_path, mesh, dtype=jnp.float32)
+    batch = make_batch(0.3)
+    products, hidden_gradients = [], []
+    for parts in ((), ("layers.0",)):
+        weights, frozen, rebuild = partition(model, parts)
+        loss = jax.value_and_grad(lambda w, f, rebuild=rebuild: summed_loss(rebuild(w, f), batch))
+        with jax.set_mesh(mesh):
+            products.append(jax.jit(loss).lower(weights, frozen).as_text().count("dot_general"))
+            hidden_gradients.append(jax.jit(loss)(weights, frozen))
+    assert products[0] - products[1] == 1  # the head's; the embedding's is a sum of rows
+    (one, all_gradients), (other, some) = hidden_gradients
+    assert float(one) == pytest.approx(float(other), rel=1e-6)
+    for name, gradient in some.items():
+        np.testing.assert_allclose(gradient, all_gradients[name], rtol=1e-5, atol=1e-6)

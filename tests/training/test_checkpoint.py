@@ -223,3 +223,17 @@ def test_a_lost_state_of_the_optimizer_is_damage_and_not_taken_for_a_dropped_one
     found = restored(run)
     assert found is not None
     assert int(found.step) == 1
+
+
+def test_what_a_kill_leaves_of_a_dropped_state_is_no_checkpoint_and_goes_the_next_time(run: Path) -> None:
+    (run / "1" / "optimizer-dropped").touch()
+    (run / "1" / "optimizer").rename(run / "1.optimizer.tmp")
+    found = restored(run)
+    assert found is not None
+    assert int(found.step) == 2
+    checkpoints = Checkpoints(run, keep=2)
+    assert checkpoints.steps() == [1, 2]
+    assert [checkpoints.lacks_optimizer(step) for step in (1, 2)] == [True, False]
+    checkpoints.drop_optimizers()
+    checkpoints.close()
+    assert sorted(path.name for path in run.iterdir() if path.is_dir()) == ["1", "2"]

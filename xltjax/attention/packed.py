@@ -1,140 +1,55 @@
-"""Causal attention within segments, as a kernel inside ``jax.shard_map``.
+"""Causal attention of packed rows by the kernel that suits the device, inside ``jax.shard_map``.
 
-Array dimensions as in ``llama.py``: B batch, T query length, S key length, N heads, K key-value heads,
-H head dim; G = N / K query heads share a key-value head. Scores and softmax are float32 whatever the
-inputs, as in the reference implementation.
+Array dimensions as in ``llama.py``: B batch, T query length, N heads, K key-value heads, H head dim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention.cudnn import cudnn_attention, suits_cudnn
+from xltjax.attention.choice import choose
+from xltjax.attention.kernels import IN_PALLAS, run_kernel
+from xltjax.attention.problem import Problem
+from xltjax.common.hardware import WantedKernel
 from xltjax.mesh import BATCH
 
 HEADS = P(BATCH, None, "tensor", None)  # queries, keys, values: [B, T, N, H]
-BLOCK = 256  # queries at once
-SCORE_BYTES = 1 << 28  # most memory for scores on one device
-CPU_SCORE_BYTES = 1 << 24  # on CPU scores should fit in the cache
 
 
-def attention(q: Array, k: Array, v: Array, segment_ids: Array, *, window: int | None = None) -> Array:
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    segment_ids: Array | None,
+    *,
+    window: int | None = None,
+    wanted: WantedKernel = "auto",
+    segments: int = 0,
+) -> Array:
     """Causal attention in which a token sees only its own segment.
 
     Args:
         q: queries [B, T, N, H].
         k: keys [B, T, K, H]; N is a multiple of K (grouped-query attention).
         v: values [B, T, K, H].
-        segment_ids: [B, T] int32; tokens with different ids do not see each other. 0 is padding.
+        segment_ids: [B, T] int32; tokens with different ids do not see each other. 0 is padding. Equal ids are
+            neighbors. None when every row is one segment.
         window: a token sees at most the last ``window`` tokens, itself included.
+        wanted: a kernel, or ``auto`` for the first of the rule (see ``choice``) that runs here.
+        segments: the most segments of a row, padding counted as one; 0 when that is not known.
 
     Returns:
         [B, T, N, H] in the dtype of ``q``.
     """
-    kernel = partial(cudnn_attention if suits_cudnn(q) else portable_attention, window=window)
-    return jax.shard_map(kernel, in_specs=(HEADS, HEADS, HEADS, P(BATCH, None)), out_specs=HEADS)(
-        q, k, v, segment_ids
-    )
-
-
-def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None = None) -> Array:
-    """The kernel for every platform; arguments as ``attention``.
-
-    Each block of queries meets the keys up to the block's end, for a few heads at a time, so that scores
-    above the diagonal are mostly not computed and never all scores are in memory. The forward pass saves the
-    log-sum-exp of each query's scores; with it the backward pass computes the softmax weights again.
-    """
-
-    @jax.custom_vjp
-    def kernel(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
-        return forward(q, k, v, segment_ids)[0]
-
-    def forward(q: Array, k: Array, v: Array, segment_ids: Array) -> tuple[Array, Any]:
-        out, lse = _by_heads(partial(_forward, window=window), q, k, v, segment_ids)
-        return out, (q, k, v, segment_ids, out, lse)
-
-    def backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:
-        return *_by_heads(partial(_backward, window=window), *saved, gradient), None
-
-    kernel.defvjp(forward, backward)
-    # One sequence per row and key-value head: [B K, G, T, H] and [B K, T, H].
-    (rows, length, _, head_dim), kv_heads = q.shape, k.shape[2]
-    q = q.reshape(rows, length, kv_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
-    q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q, k.swapaxes(1, 2), v.swapaxes(1, 2)))
-    out = kernel(q, k, v, jnp.repeat(segment_ids, kv_heads, axis=0))
-    out = out.reshape(rows, kv_heads, -1, length, head_dim).transpose(0, 3, 1, 2, 4)
-    return out.reshape(rows, length, -1, head_dim)
-
-
-def _by_heads(function: Callable[..., Any], q: Array, *others: Array) -> Any:
-    """``function`` of every sequence, of as many at once as the memory for their scores allows."""
-    sequences, group, length, _ = q.shape
-    most = CPU_SCORE_BYTES if jax.default_backend() == "cpu" else SCORE_BYTES
-    at_once = max(1, most // (2 * group * length**2))  # XLA may hold the scores of all blocks, half of T x T
-    if at_once >= sequences:
-        return jax.vmap(function)(q, *others)
-    return jax.lax.map(lambda sequence: function(*sequence), (q, *others), batch_size=at_once)
-
-
-def _forward(q: Array, k: Array, v: Array, segment_ids: Array, window: int | None) -> tuple[Array, Array]:
-    """One sequence: q [G, T, H], k and v [T, H] -> output [G, T, H], log-sum-exp of the scores [G, T, 1]."""
-    outs, lses = [], []
-    for block in _blocks(q):
-        scores = _scores(q, k, segment_ids, block, window)
-        highest = scores.max(axis=-1, keepdims=True)
-        weights = jnp.exp(scores - highest)
-        total = weights.sum(axis=-1, keepdims=True)
-        outs.append(_dot("gts,sh->gth", weights.astype(v.dtype), v[: block.stop]) / total)
-        lses.append(highest + jnp.log(total))
-    return jnp.concatenate(outs, axis=1).astype(v.dtype), jnp.concatenate(lses, axis=1)
-
-
-def _backward(
-    q: Array, k: Array, v: Array, segment_ids: Array, out: Array, lse: Array, d_out: Array, window: int | None
-) -> tuple[Array, Array, Array]:
-    """One sequence: dO, the gradient of the output, -> dQ, dK and dV, with P = exp(S - lse).
-
-    dV = P^T dO;  dP = dO V^T;  dS = P * (dP - rowsum(dO * O));  dQ = dS K / sqrt(H);  dK = dS^T Q / sqrt(H).
-    """
-    rowsum = (out.astype(jnp.float32) * d_out).sum(axis=-1, keepdims=True)
-    d_q, d_k, d_v = [], jnp.zeros(()), jnp.zeros(())
-    for block in _blocks(q):
-        p = jnp.exp(_scores(q, k, segment_ids, block, window) - lse[:, block])
-        d_p = _dot("gth,sh->gts", d_out[:, block], v[: block.stop])
-        d_s = (p * (d_p - rowsum[:, block]) * q.shape[-1] ** -0.5).astype(q.dtype)
-        d_q.append(_dot("gts,sh->gth", d_s, k[: block.stop]))
-        later = ((0, 0), (0, k.shape[0] - block.stop))
-        # In this order XLA transposes the narrow factor on CPU, not the scores.
-        d_k += jnp.pad(_dot("gth,gts->hs", q[:, block], d_s), later)
-        d_v += jnp.pad(_dot("gth,gts->hs", d_out[:, block], p.astype(q.dtype)), later)
-    d_k, d_v = d_k.T.astype(q.dtype), d_v.T.astype(q.dtype)
-    return jnp.concatenate(d_q, axis=1).astype(q.dtype), d_k, d_v
-
-
-def _blocks(q: Array) -> list[slice]:
-    """The blocks of queries [G, T, H]; the last one may be shorter."""
-    length = q.shape[1]
-    return [slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]
-
-
-def _scores(q: Array, k: Array, segment_ids: Array, block: slice, window: int | None) -> Array:
-    """Scores [G, block, S] float32 of a block's queries for the keys up to its end, masked ones very low."""
-    query, key = jnp.arange(block.start, block.stop)[:, None], jnp.arange(block.stop)
-    seen = (key <= query) & (segment_ids[block, None] == segment_ids[: block.stop])
-    if window is not None:
-        seen &= key > query - window
-    scores = _dot("gth,sh->gts", q[:, block], k[: block.stop]) * q.shape[-1] ** -0.5
-    return jnp.where(seen, scores, jnp.finfo(jnp.float32).min)
-
-
-def _dot(equation: str, a: Array, b: Array) -> Array:
-    if jax.default_backend() == "cpu":  # XLA:CPU cannot multiply bfloat16 into float32 in every layout
-        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+    many = segments if segment_ids is not None else 1
+    problem = Problem(q.dtype.name, q.shape[1], q.shape[3], q.shape[2] != k.shape[2], window, many)
+    name = choose(problem, wanted).kernel
+    kernel = partial(run_kernel, name, window=window, segments=segments)
+    ids = None if segment_ids is None else P(BATCH, None)
+    return jax.shard_map(
+        kernel, in_specs=(HEADS, HEADS, HEADS, ids), out_specs=HEADS, check_vma=name not in IN_PALLAS
+    )(q, k, v, segment_ids)

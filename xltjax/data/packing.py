@@ -6,8 +6,9 @@ resuming needs only the step, and every process can build its own rows.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -36,6 +37,8 @@ class Batch:
         loss_mask: float32, 1 where the target is learned.
         segment_ids: int32, which example of its row a token belongs to, counted from 1; 0 is padding.
         positions: int32, the position of a token in its example, counted from 0.
+        segments: a number that no row's segments exceed, padding counted as one; 0 when it is not given. Attention
+            may depend on it, so that a program is compiled for each such number.
     """
 
     tokens: Any
@@ -43,6 +46,7 @@ class Batch:
     loss_mask: Any
     segment_ids: Any
     positions: Any
+    segments: int = dataclasses.field(default=0, metadata={"static": True})
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,11 @@ class PackedData:
 
     Each example comes from a corpus that is drawn by weight. In each epoch of a corpus, all of its examples
     come once, in a new random order.
+
+    Attributes:
+        shape: of an update.
+        count_segments: whether batches say how many segments a row has at most (``Batch.segments``); it can be set
+            when the kernel of attention is known.
     """
 
     def __init__(self, corpora: Sequence[Corpus], shape: BatchShape, seed: int, *, even: bool = False):
@@ -88,6 +97,7 @@ class PackedData:
             ValueError: when an example does not fit into a row.
         """
         self.shape = shape
+        self.count_segments = False
         self._examples = [example for corpus in corpora for example in corpus.examples]
         self._names = [name for corpus in corpora for name in corpus.names]
         self._sizes = [len(example.ids) - 1 for example in self._examples]
@@ -147,19 +157,29 @@ class PackedData:
             step: which update.
             rows: which rows of each micro-batch, joined or not, to build: those of this process.
         """
-        micro_batches = [micro_batch[rows] for micro_batch in self.examples_at(step)]
-        return fill(
-            [[[self._examples[index] for index in row] for row in rows] for rows in micro_batches],
-            self.shape.length,
+        micro_batches = self.examples_at(step)
+        # The same number in every process, though each builds only some of the rows.
+        segments = (
+            declared_segments(row for rows in micro_batches for row in rows) if self.count_segments else 0
         )
+        here = [[[self._examples[i] for i in row] for row in found[rows]] for found in micro_batches]
+        return fill(here, self.shape.length, segments)
 
     def names_at(self, step: int) -> list[str]:
         """Where the examples of update ``step`` come from (see ``Corpus.names``)."""
         return [self._names[i] for micro_batch in self.examples_at(step) for row in micro_batch for i in row]
 
 
-def fill(micro_batches: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Batch:
-    """Write micro-batches of rows of examples into arrays [A, B, T] with T = ``length``."""
+def declared_segments(rows: Iterable[Sequence[Any]]) -> int:
+    """A power of two that no row's segments exceed, padding counted as one: so there are few such numbers."""
+    return 1 << max(len(row) for row in rows).bit_length()
+
+
+def fill(micro_batches: Sequence[Sequence[Sequence[Tokens]]], length: int, segments: int = 0) -> Batch:
+    """Write micro-batches of rows of examples into arrays [A, B, T] with T = ``length``.
+
+    ``segments``: see ``Batch``.
+    """
     shape = (len(micro_batches), len(micro_batches[0]), length)
     batch = Batch(
         tokens=np.zeros(shape, np.int32),
@@ -167,6 +187,7 @@ def fill(micro_batches: Sequence[Sequence[Sequence[Tokens]]], length: int) -> Ba
         loss_mask=np.zeros(shape, np.float32),
         segment_ids=np.zeros(shape, np.int32),
         positions=np.zeros(shape, np.int32),
+        segments=segments,
     )
     for a, micro_batch in enumerate(micro_batches):
         for b, row in enumerate(micro_batch):

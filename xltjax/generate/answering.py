@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from xltjax.attention.choice import check_kernel, record
 from xltjax.common.errors import UserError
 from xltjax.common.files import append, atomic_write, json_line, read_jsonl
 from xltjax.common.fingerprint import fingerprint
@@ -39,6 +40,7 @@ from xltjax.generate.settings import GenerateConfig, directory_name
 from xltjax.inference.engine import Answer, Engine, check_slots
 from xltjax.inference.requests import Answerer, Prompt, Request
 from xltjax.inference.responses_file import check_ours, resume, write_settings
+from xltjax.llama import use_attention
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path
 from xltjax.training.run import Run
@@ -71,6 +73,10 @@ def generate(config: GenerateConfig) -> Path:
     instructions = instructions or _instructions(config)
     requests = _requests(answerers, instructions)
     settings = _settings(config, source, answerers)
+    architecture = llama_config(read_hf_config(config_directory(source)))
+    # Prompts of other lengths take the same kernel: all are padded to a power of two times 32.
+    problems = architecture.attention_problems(config.dtype, 1024, segments=1)
+    check_kernel(problems, config.attention)
     with lock_file(out):
         asked = {request.id: request.instruction for request in requests}
         done = resume(
@@ -89,7 +95,7 @@ def generate(config: GenerateConfig) -> Path:
             done[response.id] = response.row()
         with atomic_write(out) as file:
             file.writelines(json_line(done[request.id]) for request in requests)
-        write_settings(out, settings, provenance())
+        write_settings(out, settings, {**provenance(), "attention": record(problems, config.attention)})
     return out
 
 
@@ -219,12 +225,13 @@ def _tokenize(
 
 def _why_not(instruction: Instruction, tokenizer: ChatTokenizer) -> str:
     """Why a prompt has no tokens; empty when it has some."""
-    for turn in instruction.conversation:
+    *before, last = instruction.conversation
+    for turn in (last, *before):
         if near := half_surrogate(turn.content):
-            part = "the instruction" if turn is instruction.conversation[-1] else f"a turn of the {turn.role}"
+            part = "the instruction" if turn is last else f"a turn of the {turn.role}"
             return f"half of a surrogate pair in {part}, at {near!r}"
     try:
-        tokenizer.check(instruction.conversation)
+        tokenizer.check([*before, last])
     except UserError as problem:
         return str(problem)
     return ""
@@ -242,6 +249,7 @@ def _generate(
     """The responses of the model, or of each adapter in turn, with a note on the throughput so far."""
     dtype = jnp.dtype(config.dtype)
     model = load_model(source, mesh, dtype=dtype, base=model_path(config.base), require_finite=True)
+    use_attention(model, config.attention)
     restore = base_restorer(model)
     for answerer in dict.fromkeys(prompt.request.answerer for prompt in prompts):
         if answerer.adapter is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.hardware import WantedKernel
 from xltjax.common.settings import setting
 from xltjax.data.templates import TEMPLATES, parse_date
 from xltjax.inference.sampling_params import SamplingParams
@@ -51,6 +52,11 @@ class GenerateConfig:
     batch_size: int = setting(32, "Answers generated at once, over the whole mesh.", affects_result=False)
     mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.", affects_result=False)
     dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
+    attention: WantedKernel = setting(
+        "auto",
+        "Kernel of attention to prompts: auto is the fastest that runs here (python -m xltjax.doctor).",
+        affects_result=False,
+    )
     template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
     template_date: str = setting(
         "",

@@ -8,14 +8,14 @@ import math
 from dataclasses import dataclass
 
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB, parse_mesh
+from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY, parse_mesh
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.study.contents import Contents, architecture
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study
 from xltjax.study.stage import Stage
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import ASSUMED_MFU, USABLE_MEMORY, make_plan
+from xltjax.training.plan import ASSUMED_MFU, make_plan
 
 ASSUMED_BANDWIDTH = 0.5  # share of the peak memory bandwidth that decoding reaches
 ASSUMED_ANSWER = 0.5  # length of the mean answer, of the longest that is allowed
@@ -73,7 +73,9 @@ class Planner:
             rate = math.prod(parse_mesh(config.mesh)) * self._accelerator.peak * ASSUMED_MFU
             # How many updates epochs are is known when the data are read.
             seconds = None if config.epochs else plan.flops * config.steps / rate
-            self._trainings[config] = Need(plan.total(), seconds, plan.fits(self._study.accelerator))
+            self._trainings[config] = Need(
+                plan.total(self._study.accelerator), seconds, plan.fits(self._study.accelerator)
+            )
         return self._trainings[config]
 
     def _decode(self, stage: Stage, cell: Cell, llama: LlamaConfig) -> Need:

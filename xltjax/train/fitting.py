@@ -14,6 +14,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from xltjax import miniature
+from xltjax.attention.choice import check_kernel
 from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
@@ -39,7 +40,7 @@ from xltjax.training.config import TrainConfig
 from xltjax.training.plan import checkpoint_bytes, passes, print_plan, warn_of_many, with_steps
 from xltjax.training.preflight import check_continues, check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
-from xltjax.training.setup import read_examples, set_up
+from xltjax.training.setup import attention_problems, read_examples, set_up
 from xltjax.training.show_example import show_example
 from xltjax.training.trackers import check_trackers
 from xltjax.training.trained import DTYPES, stored_dtypes, trained_parts, with_plain_layers
@@ -82,6 +83,7 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     config, source = _find(config)
     llama = known_architecture(str(source))
     config = with_plain_layers(config, llama)
+    check_kernel(attention_problems(config, llama), config.attention)
     base = Base(_location(config.model), fingerprint(weights_directory(source)))
     files = config_directory(source)
     config = _dated(config)
@@ -120,7 +122,8 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
             log.info("learning rate %s: %s", each.learning_rate, each.out)
         trainer = Trainer(each, setup, run)
         if is_first():
-            run.write_settings(each, base, files, config.data, dataclasses.asdict(seen))
+            facts = {"passes": dataclasses.asdict(seen), **setup.facts}
+            run.write_settings(each, base, files, config.data, facts)
             set_vocabulary(run.model_files, vocabulary)
             examples.report.write(run.skipped_file)
         goes_on = trainer.train(stop)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.hardware import parse_mesh
+from xltjax.common.hardware import WantedKernel, parse_mesh
 from xltjax.common.model_parts import AROUND, TARGETS, check_parts, check_targets
 from xltjax.common.settings import setting
 from xltjax.data.corpora import Overlong
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
-Remat = Literal["none", "dots", "block"]
+Remat = Literal["auto", "none", "attention", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
 YesNo = Literal["yes", "no"]
 
@@ -75,7 +75,11 @@ class TrainConfig:
     offload: bool = model_setting(
         False, "Keep AdamW's moments in the host's memory between updates.", affects_result=False)
     remat: Remat = model_setting(
-        "block", "Activation checkpointing: none; dots keeps matmul outputs; block keeps block inputs.",
+        "block", "Activation checkpointing, from the most memory to the least: none; attention keeps the outputs of "
+        "linear layers and attention, dots of linear layers alone, block the inputs of blocks; auto: the first that "
+        "fits by --plan.", affects_result=False)
+    attention: WantedKernel = model_setting(
+        "auto", "Kernel of attention: auto is the fastest that runs here (python -m xltjax.doctor).",
         affects_result=False)
     data: tuple[str, ...] = data_setting(
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)

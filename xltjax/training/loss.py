@@ -2,7 +2,7 @@
 
 Only learned tokens reach the output layer: they are moved to the front, and the loop ends with the last of
 them. The forward pass also computes the gradient of each chunk while its logits exist, so that they are
-computed once.
+computed once; that of the output layer only where it is trained.
 
 Array dimensions: R parts of the batch (one row for each), L positions, D model width, V vocabulary.
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import CustomVJPPrimal
 from jax.sharding import PartitionSpec as P
 
 from xltjax.data.packing import Batch
@@ -26,12 +28,13 @@ LOGIT_BYTES = 1 << 29  # most memory for the logits of a chunk on one device
 CPU_LOGIT_BYTES = 1 << 26  # on CPU small chunks stay in the cache, and allocating memory is slow
 
 OutputLayer = Linear | Embedding
-Saved = tuple[OutputLayer, OutputLayer, Array]  # output layer, its gradient, gradient of the hidden states
+# The output layer, its gradient (None where it is frozen), and the gradient of the hidden states.
+Saved = tuple[OutputLayer, OutputLayer | None, Array]
 
 
 def summed_loss(model: Llama, batch: Batch) -> Array:
     """Cross entropy summed over the learned tokens of a micro-batch (fields [B, T]): a float32 scalar."""
-    hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions)
+    hidden = model.hidden(batch.tokens, batch.segment_ids, batch.positions, batch.segments)
     hidden, targets, mask = _learned_first(hidden, batch.targets, batch.loss_mask)
     chunk = _chunk_length(hidden.shape[1], model.embed.weight.shape[0])
     return _chunked_loss(model.config.vocab_size, chunk, model.output_layer, hidden, targets, mask)
@@ -50,16 +53,24 @@ def _chunked_loss(
     return jax.lax.fori_loop(0, _chunk_count(mask, chunk), add_chunk, jnp.zeros(()))
 
 
-def _forward(
-    vocab_size: int, chunk: int, output_layer: OutputLayer, hidden: Array, targets: Array, mask: Array
-) -> tuple[Array, Saved]:
-    """The loss, and its gradients for the output layer (float32) and the hidden states."""
-    logits_of = partial(vocabulary_logits, vocab_size=vocab_size)
+def _forward(vocab_size: int, chunk: int, *given: Any) -> tuple[Array, Saved]:
+    """The loss, and its gradients for the output layer (float32) and the hidden states.
 
-    def add_chunk(index: Array, carry: tuple[Array, OutputLayer, Array]) -> tuple[Array, OutputLayer, Array]:
+    ``given`` is the output layer, the hidden states, targets and mask; every array with the word whether its gradient
+    is asked for (``symbolic_zeros``).
+    """
+    frozen = not any(each.perturbed for each in jax.tree.leaves(given[0], is_leaf=_has_word))
+    output_layer, hidden, targets, mask = jax.tree.map(lambda each: each.value, given, is_leaf=_has_word)
+
+    def logits_of(layer: OutputLayer | None, x: Array) -> Array:
+        return vocabulary_logits(output_layer if layer is None else layer, x, vocab_size)
+
+    def add_chunk(
+        index: Array, carry: tuple[Array, OutputLayer | None, Array]
+    ) -> tuple[Array, OutputLayer | None, Array]:
         loss, d_layer, d_hidden = carry
         x, ids, learned = _chunk(index, chunk, hidden, targets, mask)
-        logits, vjp = jax.vjp(logits_of, output_layer, x)
+        logits, vjp = jax.vjp(logits_of, None if frozen else output_layer, x)
         more, d_logits = _cross_entropy(logits, ids, learned)
         for_layer, for_x = vjp(d_logits)
         d_layer = jax.tree.map(lambda total, d: total + d.astype(total.dtype), d_layer, for_layer)
@@ -69,7 +80,7 @@ def _forward(
             jax.lax.dynamic_update_slice_in_dim(d_hidden, for_x, index * chunk, axis=1),
         )
 
-    zeros = jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), output_layer)
+    zeros = None if frozen else jax.tree.map(lambda w: jnp.zeros_like(w, jnp.float32), output_layer)
     start = jnp.zeros(()), zeros, jnp.zeros_like(hidden)
     loss, d_layer, d_hidden = jax.lax.fori_loop(0, _chunk_count(mask, chunk), add_chunk, start)
     return loss, (output_layer, d_layer, d_hidden)
@@ -77,14 +88,20 @@ def _forward(
 
 def _backward(
     vocab_size: int, chunk: int, saved: Saved, scale: Array
-) -> tuple[OutputLayer, Array, None, None]:
+) -> tuple[OutputLayer | None, Array, None, None]:
     """The gradients of the forward pass times that of the loss."""
     output_layer, d_layer, d_hidden = saved
-    d_layer = jax.tree.map(lambda w, d: (d * scale).astype(w.dtype), output_layer, d_layer)
+    if d_layer is not None:
+        d_layer = jax.tree.map(lambda w, d: (d * scale).astype(w.dtype), output_layer, d_layer)
     return d_layer, d_hidden * scale.astype(d_hidden.dtype), None, None
 
 
-_chunked_loss.defvjp(_forward, _backward)
+_chunked_loss.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _has_word(each: Any) -> bool:
+    """Whether ``each`` is an array with the word whether its gradient is asked for."""
+    return isinstance(each, CustomVJPPrimal)
 
 
 def _chunk(index: Array, chunk: int, *arrays: Array) -> list[Array]:

@@ -6,22 +6,27 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from xltjax.attention.packed import SCORE_BYTES
+from xltjax.attention.choice import choose
+from xltjax.attention.cudnn import MOST_SEGMENTS
+from xltjax.attention.portable import SCORE_BYTES
+from xltjax.attention.problem import Device
 from xltjax.common.errors import UserError
-from xltjax.common.hardware import ACCELERATORS, GIB, parse_mesh
+from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY, Kernel, parse_mesh
 from xltjax.common.model_parts import lowest_layer, part_of
 from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
 from xltjax.data.formats import training_columns
 from xltjax.data.packing import PackedData
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.layers import Checkpointing
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
 from xltjax.training.config import TrainConfig
@@ -34,9 +39,9 @@ MANY_EPOCHS = 10  # above which a line says that the data are learned so often
 SMALL_UPDATES = 8  # of an epoch, which are proposed where an update has more than one
 COUNTED_UPDATES = 200  # which are packed to know how many examples an update has
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
+SEGMENT = 64  # tokens of an example, where the number of segments in a row has to be guessed
 MIB = 1 << 20
 SMALL_MODEL = GIB / 10  # bytes of weights below which MiB are printed
-USABLE_MEMORY = 0.92  # share of a device's memory that a program can allocate
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,12 @@ class Plan:
 
     Attributes:
         weights: the trained and the frozen weights.
-        gradients: the gradients of the trained weights, and their sum when they are accumulated.
+        gradients: the gradients of the trained weights, as far as they need more than the activations, whose place
+            they take layer by layer; and their sum when they are accumulated.
         moments: AdamW's two moments; none when they are kept in the host's memory.
         activations: what the forward pass keeps for the backward pass, and the working set of one block.
+        attention: the working memory of the kernel that each accelerator is expected to use, and its name; that of
+            other devices by the name ``""``.
         logits: the logits of one chunk with their gradient, and the sum of the head's gradients.
         gathered: the weights of two layers, gathered over the data axis.
         flops: model FLOPs of one update (``Llama.flops_per_token``; a frozen weight has no gradient).
@@ -58,18 +66,20 @@ class Plan:
     gradients: float
     moments: float
     activations: float
+    attention: Mapping[str, tuple[Kernel, float]]
     logits: float
     gathered: float
     flops: float
     tokens: int
 
-    def total(self) -> float:
-        """The sum of all bytes."""
-        return self.weights + self.gradients + self.moments + self.activations + self.logits + self.gathered
+    def total(self, accelerator: str = "") -> float:
+        """The sum of all bytes on a device of this kind."""
+        kept = self.weights + self.gradients + self.moments + self.activations
+        return kept + self.attention[accelerator][1] + self.logits + self.gathered
 
     def fits(self, accelerator: str) -> bool:
         """Whether one device of this kind has enough memory."""
-        return self.total() <= ACCELERATORS[accelerator].memory * GIB * USABLE_MEMORY
+        return self.total(accelerator) <= ACCELERATORS[accelerator].memory * GIB * USABLE_MEMORY
 
 
 def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
@@ -90,17 +100,8 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     shards = data * tensor
     rows = shape.rows * shape.joined / (replicas * data)
     tokens = rows * shape.length
-    width, wide = llama.hidden_size, llama.intermediate_size / tensor
-    block_input = tokens * width * computed
-    heads = llama.num_heads * llama.head_dim / tensor
-    linear_outputs = tokens * (2 * width + 2 * heads + 3 * wide) * computed
-    # A mask of cuDNN's, or the scores of a few heads.
-    scores = max(2 * rows * shape.length**2, SCORE_BYTES)
-    kept = {
-        "block": block_input,
-        "dots": block_input + linear_outputs,
-        "none": block_input + 2 * linear_outputs,
-    }[config.remat]
+    width = llama.hidden_size
+    kept = _kept(llama, tokens, tensor, computed)
     per_layer = (everything - 2 * llama.vocab_size * width) / llama.num_layers
     logits = 3 * min(tokens * llama.vocab_size * 4 / tensor, LOGIT_BYTES)
     head = "embed" if llama.tied_embeddings else "head"
@@ -110,16 +111,79 @@ def make_plan(config: TrainConfig, llama: LlamaConfig) -> Plan:
     per_token = model.flops_per_token(shape.length, parts=parts, adapters=bool(config.lora_rank))
     update = shape.tokens * shape.micro_batches
     accumulated = 4 if shape.micro_batches > shape.joined else 0
+    activations = kept["block" if config.remat == "auto" else config.remat] * backward
     return Plan(
         weights=(trained * stored + frozen * computed) / shards,
-        gradients=trained * (stored + accumulated) / shards,
+        gradients=trained * accumulated / shards + max(trained * stored / shards - activations, 0),
         moments=0 if config.offload else 2 * trained * jnp.dtype(config.moments).itemsize / shards,
-        activations=kept * backward + 2 * linear_outputs + 2 * scores,
+        activations=activations + kept["none"],
+        attention={
+            name: _attention(config, llama, rows, tensor, device) for name, device in _devices().items()
+        },
         logits=logits + head_gradient,
         gathered=2 * per_layer * computed / tensor if data > 1 else 0,
         flops=per_token * update,
         tokens=update,
     )
+
+
+def _kept(llama: LlamaConfig, tokens: float, tensor: int, itemsize: int) -> dict[Checkpointing, float]:
+    """What a block keeps for its backward pass, in bytes, with each kind of activation checkpointing."""
+    width, wide = llama.hidden_size, llama.intermediate_size / tensor
+    heads = llama.num_heads * llama.head_dim / tensor
+    kv_heads = llama.num_kv_heads * llama.head_dim / tensor
+    block = width  # its input
+    # The outputs of all linear layers but the last, which is only added.
+    dots = block + (heads + 2 * kv_heads) + width + 2 * wide
+    attention = dots + heads
+    # And both norms, the rotated queries and keys, the activated gate, and its product with the other half.
+    none = attention + 2 * width + heads + kv_heads + 2 * wide
+    numbers = {"block": block, "dots": dots, "attention": attention, "none": none}
+    return {name: tokens * count * itemsize for name, count in numbers.items()}  # type: ignore[misc]
+
+
+def _attention(
+    config: TrainConfig, llama: LlamaConfig, rows: float, tensor: int, device: Device
+) -> tuple[Kernel, float]:
+    """The kernel that is expected to need the most memory on such a device, and its working memory in bytes."""
+    length, dtype = config.sequence_length, DTYPES[config.precision][1]
+    segments = min(2 ** math.ceil(math.log2(length / SEGMENT + 1)), MOST_SEGMENTS)
+    needs: dict[Kernel, float] = {
+        # Float32 gradients of the queries, for every declared segment.
+        "cudnn-packed": 4 * rows * segments * length * llama.num_heads * llama.head_dim / tensor,
+        "cudnn": 4 * rows * length**2,  # the mask, the bias that it becomes, and the bias's gradient
+        "portable": 2 * SCORE_BYTES,
+        "tokamax": 0,
+        "splash": 0,
+    }
+    kernels = [
+        choose(problem, config.attention, device).kernel
+        for problem in llama.attention_problems(dtype, length, segments)
+    ]
+    kernel = max(kernels, key=lambda kernel: needs[kernel])
+    return kernel, needs[kernel]
+
+
+def _devices() -> dict[str, Device]:
+    """The accelerators as kernels know them, and any other device."""
+    kinds = {name: Device(each.platform, each.capability) for name, each in ACCELERATORS.items()}
+    return {"": Device("other"), **kinds}
+
+
+def least_recomputation(
+    config: TrainConfig, llama: LlamaConfig, memory: float, accelerator: str = ""
+) -> Checkpointing:
+    """The activation checkpointing that recomputes least among those that fit; ``block`` when none does.
+
+    Args:
+        config: the settings.
+        llama: the architecture.
+        memory: bytes that a program may allocate on one device.
+        accelerator: the kind of device, see ``Plan.attention``.
+    """
+    kinds: tuple[Checkpointing, ...] = get_args(Checkpointing)
+    plans = {kind: make_plan(dataclasses.replace(config, remat=kind), llama) for kind in kinds}
+    return next((kind for kind, plan in plans.items() if plan.total(accelerator) <= memory), "block")
 
 
 def checkpoint_bytes(config: TrainConfig, llama: LlamaConfig) -> float:
@@ -145,8 +209,9 @@ def _easier(config: TrainConfig) -> Iterator[TrainConfig]:
     replicas, data, tensor = parse_mesh(config.mesh)
     current = config
     yield current
+    remat = "auto" if config.remat == "auto" else "block"
     for change in (
-        {"remat": "block"}, {"rows_per_device": 4}, {"rows_per_device": 0}, {"moments": "bfloat16"},
+        {"remat": remat}, {"rows_per_device": 4}, {"rows_per_device": 0}, {"moments": "bfloat16"},
         {"precision": "bfloat16"}, {"rows_per_device": 4},
     ):  # fmt: skip
         current = dataclasses.replace(current, **change)
@@ -269,19 +334,25 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     memory = Table("on each device", unit, title=f"{config.model} on mesh {config.mesh}, {config.precision}")
     for field in ("weights", "gradients", "moments", "activations", "logits", "gathered"):
         memory.add_row(field, f"{value / size:.2f}" if (value := getattr(plan, field)) else "0")
+    memory.add_row("attention", f"{plan.attention[''][1] / size:.2f}")
     memory.add_row("total", f"{plan.total() / size:.2f}", style="bold")
     console.print(memory)
     devices = math.prod(parse_mesh(config.mesh))
-    fit = Table(
-        "accelerator", "fits", f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak", "nearest setting"
-    )
+    updates = f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak"
+    fit = Table("accelerator", "attention", unit, "remat", "fits", updates, "nearest setting")
+    for column in fit.columns[:4]:
+        column.no_wrap = True
     for name, accelerator in ACCELERATORS.items():
         rate = devices * accelerator.peak * ASSUMED_MFU
         seconds = plan.flops * config.steps / rate
         fits = plan.fits(name)
+        usable = accelerator.memory * GIB * USABLE_MEMORY
+        remat = least_recomputation(config, llama, usable, name) if config.remat == "auto" else config.remat
+        own = make_plan(dataclasses.replace(config, remat=remat), llama)
         fit.add_row(
-            name, "yes" if fits else "no", _duration(seconds), "" if fits else _advice(config, llama, name)
-        )
+            name, own.attention[name][0], f"{own.total(name) / size:.2f}", remat, "yes" if fits else "no",
+            _duration(seconds), "" if fits else _advice(config, llama, name),
+        )  # fmt: skip
     console.print(fit)
     work = f"{plan.flops / 1e12:,.1f} TFLOP" if plan.flops >= 1e12 else f"{plan.flops / 1e9:,.1f} GFLOP"
     console.print(f"one update: {plan.tokens:,} tokens at most, {work}")

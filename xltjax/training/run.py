@@ -300,7 +300,7 @@ class Run:
         base: Base,
         model_files: Path,
         sources: Sequence[str] = (),
-        passes: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the settings, the provenance, and what an export needs of the base model.
 
@@ -309,14 +309,13 @@ class Run:
             base: the model that the run begins with.
             model_files: the directory of its config and tokenizer.
             sources: the training data, each as ``find_files`` takes it.
-            passes: how often the run sees them, see ``plan.Passes``.
+            facts: what else belongs into the provenance, by name.
         """
         make_output_directory(self.path)
         record = provenance([path for source in sources for path in find_files(source, config.split)])
         record["base"] = {"location": base.location, "fingerprint": base.fingerprint}
         record["tokenizer"] = tokenizer_hashes(model_files)
-        if passes is not None:
-            record["passes"] = dict(passes)
+        record.update(facts or {})
         with atomic_write(self.path / PROVENANCE) as file:
             json.dump(record, file, indent=2)
             file.write("\n")

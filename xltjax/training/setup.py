@@ -11,19 +11,22 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from xltjax.attention.choice import choose, record
+from xltjax.attention.problem import Problem
 from xltjax.common.errors import UserError
+from xltjax.common.hardware import accelerator_of, device_memory
 from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
 from xltjax.data.formats import training_columns
 from xltjax.data.packing import PackedData
 from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
-from xltjax.llama import Llama
+from xltjax.llama import Llama, LlamaConfig, use_attention
 from xltjax.lora import add_lora, merge
 from xltjax.partition import Rebuild, Weights, partition
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
-from xltjax.training.plan import pack
+from xltjax.training.plan import least_recomputation, pack
 from xltjax.training.samples import Samples
 from xltjax.training.step import in_host_memory, make_train_step
 from xltjax.training.trained import DTYPES, trained_parts
@@ -64,6 +67,7 @@ class Setup:
         start: the trainable weights before the first update; in host memory when several runs begin with them.
         frozen: the weights that are not trained.
         flops_per_token: model FLOPs of training, see ``Llama.flops_per_token``.
+        facts: what was chosen for the device, for the provenance of a run.
     """
 
     mesh: Mesh
@@ -76,6 +80,7 @@ class Setup:
     start: Weights
     frozen: Weights
     flops_per_token: float
+    facts: dict[str, Any]
 
 
 def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTokenizer) -> Examples:
@@ -133,12 +138,22 @@ def set_up(
         UserError: for sample answers in a run of several processes.
     """
     shape = config.batch_shape()
+    llama = model.config
+    problems = attention_problems(config, llama)
+    counting = any(choose(problem, config.attention).needs_segments for problem in problems)
+    examples.packed.count_segments = counting
+    remat = config.remat
+    if remat == "auto":
+        kind = accelerator_of(mesh.devices.flat[0].device_kind)
+        remat = least_recomputation(config, llama, device_memory(), kind)
     samples = None
     if config.sample_every:
         if jax.process_count() > 1:
             raise UserError("--sample-every works in runs of one process only")
         samples = Samples(config.sample_prompts, tokenizer, mesh, model.config.max_positions)
     prepare_model(config, model, mesh)
+    model.activation_checkpointing = remat
+    use_attention(model, config.attention)
     parts = trained_parts(config, model.config)
     flops = model.flops_per_token(shape.length, parts=parts, adapters=bool(config.lora_rank))
     start, frozen, rebuild = partition(model, parts)
@@ -155,16 +170,18 @@ def set_up(
     return Setup(
         mesh,
         data=examples.packed,
-        validation=Validation(examples.validation, shape, rebuild, mesh) if examples.validation else None,
+        validation=Validation(examples.validation, shape, rebuild, mesh, count_segments=counting)
+        if examples.validation
+        else None,
         samples=samples, rebuild=rebuild, transform=transform, update=update,
         start=start, frozen=frozen, flops_per_token=flops,
+        facts={"attention": record(problems, config.attention), "remat": remat},
     )  # fmt: skip
 
 
 def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
     """Merge the adapters that ``model`` has, and add new ones when LoRA is asked for."""
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
-    model.activation_checkpointing = config.remat
     if config.lora_rank:
         add_lora(
             model,
@@ -176,6 +193,11 @@ def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
             parts=trained_parts(config, model.config),
             dtype=DTYPES[config.precision][0],
         )
+
+
+def attention_problems(config: TrainConfig, llama: LlamaConfig) -> list[Problem]:
+    """What the updates ask of attention; how many segments rows have is known when they are packed."""
+    return llama.attention_problems(DTYPES[config.precision][1], config.sequence_length, segments=2)
 
 
 def schedule_of(config: TrainConfig) -> Schedule:

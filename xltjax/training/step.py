@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -152,4 +151,4 @@ def place(batch: Batch, mesh: Mesh, rows: int | None = None) -> Batch:
 
         return jax.make_array_from_callback((count, rows or held, length), target, part)
 
-    return Batch(*(placed(getattr(batch, field.name)) for field in dataclasses.fields(batch)))
+    return jax.tree.map(placed, batch)
