@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build
 from xltjax.data.reading.answers import RowKeys, with_columns
 from xltjax.data.responses import NO_KEYS, Response, read_responses, responses_of
@@ -19,6 +19,7 @@ GROUPS: dict[str, Sequence[str]] = {"surface": METRICS, "modifiers": modifiers.M
 NAMES = (*GROUPS, *METRICS, *modifiers.METRICS)
 
 
+@for_python
 def evaluate(
     responses: str | Path | Iterable[str | Path | Mapping[str, Any] | Response],
     metrics: str | Sequence[str] = "surface",
@@ -48,6 +49,8 @@ def evaluate(
         UserError: naming what cannot be used.
     """
     wanted = _names(metrics)
+    if not isinstance(language, str):
+        raise UserError(f"language is not a text such as 'fr' but {language!r:.40}")
     if columns is not None and not isinstance(columns, Mapping):
         raise UserError(f'columns is not a mapping such as {{"response": "answer"}} but {columns!r:.40}')
     keys = with_columns(NO_KEYS, [f"{ours}={theirs}" for ours, theirs in (columns or {}).items()])
@@ -78,7 +81,10 @@ def _scored(
 
 def _names(metrics: str | Sequence[str]) -> frozenset[str]:
     names: set[str] = set()
-    for name in [metrics] if isinstance(metrics, str) else metrics:
+    given = [metrics] if isinstance(metrics, str) else metrics
+    if not isinstance(given, (list, tuple, set, frozenset)) or not given:
+        raise UserError(f"metrics is neither a name nor a list of names but {metrics!r:.40}")
+    for name in given:
         if name not in NAMES:
             raise UserError(f"metrics: {name!r} is not known; {did_you_mean(str(name), NAMES)}")
         names |= set(GROUPS.get(name, (name,)))
@@ -86,6 +92,8 @@ def _names(metrics: str | Sequence[str]) -> frozenset[str]:
 
 
 def _responses(given: Any, language: str, keys: RowKeys) -> list[Response]:
+    if not isinstance(given, (str, Path, Mapping, Iterable)):
+        raise UserError(f"responses is neither a file, nor a list of files or of rows, but {given!r:.40}")
     items: list[Any] = [given] if isinstance(given, (str, Path, Mapping)) else list(given)
     if not items:
         raise UserError("responses is empty")

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "training": {"common", "data", "model", "inference"},
     "converters": {"common", "data", "model", "inference", "training"},
     "eval": {"common", "data"},
+    "translate": {"common", "data", "eval"},
 }
 LATE = {"eval": {"model", "inference", "converters"}}
 

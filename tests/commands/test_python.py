@@ -159,6 +159,7 @@ def test_what_is_saved_is_the_same_model(chat_model: Path, lora: Any, tmp_path: 
     np.testing.assert_allclose(merged.logprobs(PROMPTS[:8], ["blue"] * 8), chosen, atol=1e-3)
 
 
+ROWS = [{"id": "1", "language": "fr", "response": "Bonjour."}]
 Call = Callable[[Model, Path, Path, Path], Any]
 MISTAKES: dict[str, tuple[Call, str]] = {
     "a number for a model": (lambda m, base, data, out: xltjax.load(3), "model is not a path but int 3"),
@@ -204,6 +205,29 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: xltjax.fit(base, data, out, mesh=(2, 1)), r"mesh: \(2, 1\) is not text"),
     "no such data": (
         lambda m, base, data, out: xltjax.fit(base, out / "no.jsonl", out), "data file .*no.jsonl does not exist"),
+    "a seed that is a text": (lambda m, base, data, out: m.generate(["a"], seed="x"), "seed is not a whole number"),
+    "a chat that is not in a list": (
+        lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is neither a text"),
+    "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a text"),
+    "a directory without an adapter": (
+        lambda m, base, data, out: xltjax.load(base, adapter=base), "adapter directory .* holds no adapter_config"),
+    "a file for a directory": (lambda m, base, data, out: m.save_hf(data), "is a file; give a directory"),
+    "no directory": (lambda m, base, data, out: m.save_hf(None), "directory is not a path but NoneType"),
+    "rows for data": (
+        lambda m, base, data, out: xltjax.fit(base, [{"a": 1}], out), r"data\[0\] is not a path but dict"),
+    "an update that the mesh does not divide": (
+        lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT), "use tokens_per_batch= 128"),
+    "a number for responses": (
+        lambda m, base, data, out: xltjax.evaluate(5), "responses is neither a file, nor a list"),
+    "a number for metrics": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, 5), "metrics is neither a name nor a list of names but 5"),
+    "no metrics": (lambda m, base, data, out: xltjax.evaluate(ROWS, []), "metrics is neither a name"),
+    "a misspelled metric": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, "spellin"), "metrics: 'spellin' .* did you mean 'spelling'"),
+    "a number for a language": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, language=5), "language is not a text"),
+    "no such responses": (lambda m, base, data, out: xltjax.evaluate(out / "no.jsonl"), "no.jsonl does not exist"),
+    "rows without a response": (lambda m, base, data, out: xltjax.evaluate([{"id": "1"}]), r"responses\[0\]: "),
     "a number for data": (lambda m, base, data, out: xltjax.fit(base, 3, out), "data is not a list but int 3"),
 }  # fmt: skip
 

@@ -262,11 +262,13 @@ def read_mapping(name: str) -> dict[str, Any]:
         name: a path, or the name of a shipped config.
 
     Raises:
-        UserError: when the file is missing, is not YAML, or is not a mapping with text as its keys.
+        UserError: when the file is missing, is not YAML, names a key twice, or is not a mapping with texts as keys.
     """
     path = _find_config(name)
     try:
-        values = yaml.safe_load(read_text(path))
+        text = read_text(path)
+        _refuse_twice(yaml.compose(text, yaml.SafeLoader), name)
+        values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise UserError(f"{name} is not valid YAML: {problem}") from None
     if values is None:
@@ -274,6 +276,20 @@ def read_mapping(name: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
     return values
+
+
+def _refuse_twice(node: yaml.Node | None, name: str) -> None:
+    """Refuse a key that a mapping names twice: YAML's reader would take the last one without a word."""
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+                raise UserError(f"{name}: {key.value} is given twice, in lines {lines[key.value]} and {line}")
+            _refuse_twice(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_twice(value, name)
 
 
 def shipped_configs() -> dict[str, Path]:

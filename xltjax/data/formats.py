@@ -86,7 +86,7 @@ def read_rows(
     for path in files:
         for place, row in iterate_rows(path, partial(bad, path)):
             try:
-                conversation = conversation_of(with_our_names(row, columns), partial(report.note, path))
+                conversation = read_row(with_our_names(row, columns), partial(report.note, path))
                 asked = [turn for turn in conversation if turn.role == "user"]
                 # An empty cell is a gap, where an empty text in JSON may be meant.
                 if file_format(path) in DELIMITERS and not all(turn.content.strip() for turn in asked):
@@ -105,24 +105,31 @@ def read_rows(
         raise UserError(f"{source} holds no rows; give a file with data")
 
 
-def conversation_of(row: Any, note: Note) -> Conversation:
-    """A row of any accepted format as a conversation."""
+def read_row(row: Any, note: Note) -> Conversation:
+    """A row of any accepted format as a conversation.
+
+    Args:
+        row: the parsed row.
+        note: is called with each way in which it is learned otherwise than it says.
+
+    Raises:
+        BadRowError: when it cannot be used.
+        NothingToLearnError: when it is in good order without anything to learn.
+        RecursionError: when it is nested too deeply.
+    """
     if is_chat(row):
         return as_conversation(as_turns(row, "the chat", note), note)
     if not isinstance(row, dict):
         raise BadRowError(f"the row is not a JSON object; accepted: {ACCEPTED}")
-    # Tables that join several formats fill the columns of the others with null.
-    keys = {key for key, value in row.items() if value is not None and value != []}
-    if not _known(keys):
-        keys = set(row)
-    if _known(keys) == "text":
+    kind = format_key(row)
+    if kind == "text":
         text = as_text(row["text"], "text")
         if not text.strip():
             raise NothingToLearnError("an empty text")
         return (Message("text", text),)
-    if row.get("kto_tag") is False or (_known(keys) == "prompt" and row.get("label") is False):
+    if row.get("kto_tag") is False or (kind == "prompt" and row.get("label") is False):
         raise NothingToLearnError("an answer that is labeled as bad")
-    turns = with_system(row, _turns(row, _known(keys), note), note)
+    turns = with_system(row, _turns(row, kind, note), note)
     return _tools(row) + as_conversation(turns, note)
 
 
@@ -156,6 +163,12 @@ def with_our_names(row: Any, columns: Mapping[str, str]) -> Any:
         return row
     named = renamed(row, columns)
     return named if _known(named) else {**row, **named}
+
+
+def format_key(row: Mapping[str, Any]) -> str:
+    """The key that names the format of a row, such as ``instruction`` or ``messages``; empty when there is none."""
+    # Tables that join several formats fill the columns of the others with null.
+    return _known(key for key, value in row.items() if value is not None and value != []) or _known(row)
 
 
 def _known(keys: Iterable[str]) -> str:

@@ -6,39 +6,25 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.provenance import sha256
-from xltjax.converters.models import config_directory, find_model, weights_directory
+from xltjax.converters.models import config_directory, find_model, known_architecture, weights_directory
 from xltjax.data.model_files import tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
+from xltjax.llama import LlamaConfig
+from xltjax.study.stage import MODIFIED, Input
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
-MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a stage reads from outside of the study.
-
-    Attributes:
-        name: what messages call it.
-        kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
-        where: names or paths, as the command gets them.
-        options: the split of data; the languages of prompts, and ``MODIFIED``.
-    """
-
-    name: str
-    kind: Literal["model", "data", "prompts", "file"]
-    where: tuple[str, ...]
-    options: tuple[str, ...] = ()
+COMBINED = "model"  # the output of combine: a directory
+# Outputs that take the room of a model, and may be removed when nothing is made of them any more.
+MODELS = (WEIGHTS, COMBINED)
 
 
 class Contents:
@@ -152,7 +138,18 @@ def output(directory: Path, name: str) -> str | None:
         run = Run.find(directory)
         return fingerprint(run.checkpoint) if run and run.steps else None
     path = directory / name
+    if name == COMBINED:
+        return fingerprint(path) if path.is_dir() else None
     return _file_hash(path, *_stamp(path)) if path.is_file() else None
+
+
+def architecture(model: str) -> LlamaConfig:
+    """The architecture of a model that is here or well known, without loading it.
+
+    Raises:
+        UserError: when it is not known.
+    """
+    return miniature.architecture() if model == miniature.NAME else known_architecture(model)
 
 
 def trained(directory: Path, steps: int) -> bool:

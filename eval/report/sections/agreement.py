@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from xltjax.eval.judge.judgments import Judgments
+from xltjax.eval.judge.report.trust import DO_NOT_TRUST, RULE
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.palette import EMPHASIS, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels, matrices
 from xltjax.eval.report.numbers.judged import Judged
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, listed, share
 from xltjax.eval.stats.coefficients import Agreement, agreement
 from xltjax.eval.stats.intervals import Interval, resample
 from xltjax.eval.stats.mean_ratings import mean_ratings
@@ -28,6 +29,7 @@ LARGEST_FIGURE = 16  # systems
 def agreement_section(context: Context, judged: Judged) -> Section:
     """The coefficients of each pair of raters, and the confusion of people with a judge."""
     judges = judged.judges
+    trusted, trust = _trust(context, judges)
     if len(judges) < 2:
         missing = "people" if PEOPLE not in judges else "a judge"
         told = (
@@ -35,10 +37,11 @@ def agreement_section(context: Context, judged: Judged) -> Section:
             if not judges
             else f"There is one rater alone: {missing} is missing."
         )
-        return Section("agreement", HEADING, (told,))
+        return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
     if not rows:
-        return Section("agreement", HEADING, ("No answer was rated by two raters on the same criterion.",))
+        told = "No answer was rated by two raters on the same criterion."
+        return Section("agreement", HEADING, (told, *trusted), (), trust)
     table = Table(
         "agreement",
         "Agreement of each pair of raters",
@@ -98,13 +101,53 @@ def agreement_section(context: Context, judged: Judged) -> Section:
     return Section(
         "agreement",
         HEADING,
-        (),
+        trusted,
         (*figures, *_mean_figures(context, means)),
         (
             table,
             Table("agreement-means", "Mean ratings of each pair of raters", _MEAN_COLUMNS, means, _MEAN_NOTE),
+            *trust,
         ),
     )
+
+
+def _trust(context: Context, judges: list[str]) -> tuple[tuple[str, ...], tuple[Table, ...]]:
+    """On which criteria and languages judges should not be trusted, in sentences and as a table."""
+    cells = context.analysis.material.trust
+    if not cells:
+        if not [judge for judge in judges if judge != PEOPLE]:
+            return (), ()
+        return (
+            "How far the judge can be trusted was not examined: run python -m xltjax.eval judge-report FOLDER.",
+        ), ()
+    refused = [cell for cell in cells if cell["status"] == DO_NOT_TRUST]
+    told = [
+        f"By the rule of judge-report, {context.facts.count('cells of judges not to be trusted', len(refused))} of "
+        f"{context.facts.count('cells of judges', len(cells))} pairs of criterion and language should not be trusted."
+    ]
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in refused:
+        places.setdefault((cell["judge"], cell["criterion"]), {})[cell["language"] or ALL] = None
+    told += [
+        f"Do not trust {judge} on {title(criterion).lower()} in {listed(languages)}."
+        for (judge, criterion), languages in places.items()
+    ]
+    rows = [
+        {
+            **{key: cell.get(key) for key in ("judge", "rubric", "criterion", "status", "place")},
+            "language": cell.get("language") or ALL,
+            "why": "; ".join(cell.get("objections") or ()),
+            "checks": ", ".join(str(check).replace("_", " ") for check in cell.get("checks") or ()),
+        }
+        for cell in cells
+    ]
+    columns = (
+        Column("judge", "judge"), Column("rubric", "rubric"), Column("place", "judged in"),
+        Column("criterion", "criterion"), Column("language", "language"), Column("status", "status"),
+        Column("why", "why"), Column("checks", "checks that could clear it"),
+    )  # fmt: skip
+    heading = "Where judges should not be trusted"
+    return tuple(told), (Table("judge-trust", heading, columns, rows, RULE),)
 
 
 def _coefficient(name: str, heading: str) -> Column:
