@@ -11,7 +11,7 @@ from xltjax.eval.comparison import command as compare
 from xltjax.eval.judge import command as judge
 from xltjax.eval.judge.report import command as judge_report
 from xltjax.eval.modifiers import command as modifiers
-from xltjax.eval.people import collect
+from xltjax.eval.people import collect, sheets
 from xltjax.eval.report import command as report
 
 COMMANDS = (
@@ -22,6 +22,7 @@ COMMANDS = (
     judge_report.COMMAND,
     compare.COMMAND,
     choose.COMMAND,
+    sheets.COMMAND,
     collect.COMMAND,
     agreement.COMMAND,
     report.COMMAND,

@@ -1,8 +1,9 @@
 """``python -m xltjax.eval agreement``: how far judges, annotators and programs agree on the same answers.
 
-Each ``scores.jsonl`` is one rater. Scores are joined by response and metric, so a person may have rated only a
-sample. What a rater could not score (its state is not ``ok``) is missing and never a rating; the table shows the
-share of answers with two ratings, and says which were left out and why.
+Each ``scores.jsonl`` is one rater, and so is each of several judges in it and each annotator of a ``ratings.jsonl``.
+Scores are joined by response and metric, so a person may have rated only a sample. What a rater could not score (its
+state is not ``ok``) is missing and never a rating; the table shows the share of answers with two ratings, and says
+which were left out and why.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,10 +24,22 @@ from xltjax.common.files import atomic_write
 from xltjax.common.locks import lock_directory
 from xltjax.common.settings import setting
 from xltjax.eval.evaluator import ResponsesConfig
-from xltjax.eval.people.raters import is_ratings
-from xltjax.eval.raters import Key, Raters, Ratings, Subject, read_ratings, scores_file, subjects_of
+from xltjax.eval.judge.chosen import JudgeChoice
+from xltjax.eval.raters import (
+    PEOPLE,
+    Key,
+    Raters,
+    Ratings,
+    Subject,
+    pooled,
+    read_ratings,
+    scale_of,
+    scores_file,
+    subjects_of,
+)
 from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
+from xltjax.eval.stats.mean_ratings import mean_ratings
 from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, left_out_note
 from xltjax.eval.table_files import print_legend, printable, write_table
 
@@ -49,7 +63,13 @@ class AgreementSettings(ResponsesConfig):
     out: str = setting("", "Directory in which to write agreement.json.")
     metrics: tuple[str, ...] = setting((), "Metrics to compare; all that two raters share by default.")
     scale: tuple[float, ...] = setting(
-        (), "Ratings that could be given, such as 0,1,2; by default the whole numbers from least to greatest."
+        (),
+        "Ratings that could be given, such as 0,1,2; by default those of the shipped rubrics for their criteria, and "
+        "for others the whole numbers from least to greatest.",
+    )
+    judge: str = setting("", "The judge whose scores count; each of several judges is a rater by default.")
+    repeat: int | None = setting(
+        None, "The repeat of a judge's questions that counts, from 0; by default the lower median of all."
     )
     level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
     draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
@@ -86,13 +106,13 @@ class Row:
 
 
 def run(config: AgreementSettings) -> None:
-    """Compare the raters, print the table and write ``agreement.json``.
+    """Compare the raters, print the table and write ``agreement.json``, ``means`` and ``confusion``.
 
     Raises:
         UserError: for settings or files that cannot be compared.
     """
     paths = [scores_file(Path(name)) for name in config.scores]
-    if not paths or (len(paths) == 1 and not (paths[0].exists() and is_ratings(paths[0]))):
+    if not paths:
         raise UserError(
             "agreement compares two or more scores.jsonl, or the raters of a ratings.jsonl; give them"
         )
@@ -101,10 +121,14 @@ def run(config: AgreementSettings) -> None:
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
     responses = config.read_files(config.responses) if config.responses else []
-    read = read_ratings(paths, responses)
+    choice = JudgeChoice(config.judge, config.repeat, statistics.median_low)
+    read = read_ratings(paths, responses, choice)
     raters = read.raters
     if len(raters) < 2 and not read.again:
-        raise UserError(f"{paths[0]} holds one rater and no repeats; give the scores of another")
+        raise UserError(
+            f"{paths[0]} holds one rater and no repeats of people, and agreement compares two or more: give the "
+            "scores of another"
+        )
     metrics = list(config.metrics) if len(raters) < 2 else _shared_metrics(raters, config.metrics)
     metrics = metrics or list(dict.fromkeys(itertools.chain.from_iterable(read.again.values())))
     scale = tuple(sorted(set(config.scale))) or None
@@ -118,21 +142,27 @@ def run(config: AgreementSettings) -> None:
     if not any(row.agreement.n for row in rows):
         raise UserError("; ".join(silent) or _nothing_in_common(raters, metrics))
 
+    means = list(_mean_rows(read, metrics, subjects, config))
     left_out = _left_out(raters, read.unscored, metrics)
     _print(rows, config.level, "\n".join([*(f"{line}." for line in silent), left_out]))
     document = {
         "raters": {name: str(path) for name, path in read.paths.items()},
         "responses": list(config.responses),
+        "judge": config.judge or None,
+        "repeat": config.repeat,
         "level": config.level,
         "draws": config.draws,
         "seed": config.seed,
         "left_out": left_out,
         "rows": [_plain(row) for row in rows],
+        "means": means,
     }
     out = Path(config.out)
     with lock_directory(out), atomic_write(out / "agreement.json") as file:
         file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_table(out / "means", means, MEAN_COLUMNS, ".4f", MEAN_NOTE)
         write_table(out / "confusion", _confusion_rows(rows), CONFUSION_COLUMNS, ".4f", CONFUSION_NOTE)
+    print(printable(f"agreement.json, means.md (mean ratings by model) and confusion.md: {out}"))
 
 
 COMMAND = command(
@@ -266,6 +296,7 @@ def _row(
     tasks = {subject.unit: subject.task for subject in items.values()}
     models = {item: subject.model for item, subject in items.items()}
     resamples = resample(tasks, tasks, draws=config.draws, seed=config.seed)
+    scale = scale or scale_of(metric, cells.values())
     found = agreement(list(cells.values()), resamples, scale=scale, cluster=cluster, level=config.level)
     tau = None
     if len(cells) == 2 and len(set(models.values())) > 1:
@@ -286,6 +317,53 @@ def _plain(row: Row) -> dict[str, Any]:
     }
 
 
+MEAN_COLUMNS = (
+    "metric", "language", "model", "first_rater", "second_rater", "n", "first", "first_low", "first_high", "second",
+    "second_low", "second_high", "difference", "difference_low", "difference_high",
+)  # fmt: skip
+MEAN_NOTE = (
+    "Mean ratings of two raters over the n answers that both rated, and the second minus the first. Intervals: "
+    "bootstrap over instructions. Below 0 the second rater is stricter, above 0 kinder."
+)
+
+
+def _mean_rows(
+    read: Raters, metrics: Sequence[str], subjects: Mapping[Key, Subject], config: AgreementSettings
+) -> Iterator[dict[str, Any]]:
+    """For each pair of raters, metric and language: the means over all models and of each, Figure 5 of the paper.
+
+    Several annotators are also one rater, with the mean of their ratings, against each of the others.
+    """
+    tasks = {subject.unit: subject.task for subject in subjects.values()}
+    resamples = resample(tasks, tasks, draws=config.draws, seed=config.seed)
+    cluster = {item: subject.unit for item, subject in subjects.items()}
+    raters = dict(read.raters)
+    pairs = list(itertools.combinations(raters, 2))
+    if len(read.people) > 1 and PEOPLE not in raters:
+        raters[PEOPLE] = pooled([read.raters[name] for name in read.people])
+        pairs += [(PEOPLE, name) for name in read.raters if name not in read.people]
+    languages = sorted({subject.language for subject in subjects.values()} - {""})
+    models = sorted({subject.model for subject in subjects.values()} - {""})
+    for metric, pair, language, model in itertools.product(
+        metrics,
+        pairs,
+        ["", *(languages if len(languages) > 1 else ())],
+        ["", *(models if len(models) > 1 else ())],
+    ):
+        first, second = (
+            {
+                item: value
+                for item, value in raters[name].get(metric, {}).items()
+                if language in ("", subjects[item].language) and model in ("", subjects[item].model)
+            }
+            for name in pair
+        )
+        found = mean_ratings(first, second, resamples, cluster=cluster, level=config.level)
+        if found["n"]:
+            place = (metric, language or "all", model or "all", *pair)
+            yield {**dict(zip(MEAN_COLUMNS, place, strict=False)), **found}
+
+
 CONFUSION_COLUMNS = ("metric", "language", "first_rater", "second_rater", "first", "second", "count", "share")
 CONFUSION_NOTE = (
     "Answers by the rating of the first and of the second rater; shares of the answers that both rated."
@@ -293,7 +371,7 @@ CONFUSION_NOTE = (
 
 
 def _confusion_rows(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """The confusion matrices of all pairs of raters, a row per cell: Figure 5 of the paper."""
+    """The confusion matrices of all pairs of raters, a row per cell."""
     for row in rows:
         counts, scale = row.agreement.confusion, row.agreement.scale
         if counts is None or len(row.raters) != 2:

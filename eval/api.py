@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build
-from xltjax.data.responses import Response, read_responses, responses_of
+from xltjax.data.reading.answers import RowKeys, with_columns
+from xltjax.data.responses import NO_KEYS, Response, read_responses, responses_of
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score
 from xltjax.eval.surface import METRICS, SurfaceConfig, SurfaceMetrics
@@ -18,11 +19,13 @@ GROUPS: dict[str, Sequence[str]] = {"surface": METRICS, "modifiers": modifiers.M
 NAMES = (*GROUPS, *METRICS, *modifiers.METRICS)
 
 
+@for_python
 def evaluate(
     responses: str | Path | Iterable[str | Path | Mapping[str, Any] | Response],
     metrics: str | Sequence[str] = "surface",
     *,
     language: str = "",
+    columns: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> list[Score]:
     """Score responses with metrics that need no language model.
@@ -33,6 +36,8 @@ def evaluate(
         metrics: ``"surface"`` (language and spelling), ``"modifiers"``, or names of single metrics, such as
             ``"language_correct"``.
         language: the expected language of responses that do not name one.
+        columns: the names of columns or keys in files and rows of other formats, by what they hold:
+            ``{"response": "answer", "instruction": "question"}``.
         **settings: ``languages``, ``lid_model``, ``dictionaries``, ``word_list`` and ``english_words``, as in
             ``python -m xltjax.eval surface --help``.
 
@@ -44,7 +49,12 @@ def evaluate(
         UserError: naming what cannot be used.
     """
     wanted = _names(metrics)
-    found = _responses(responses, language)
+    if not isinstance(language, str):
+        raise UserError(f"language is not a text such as 'fr' but {language!r:.40}")
+    if columns is not None and not isinstance(columns, Mapping):
+        raise UserError(f'columns is not a mapping such as {{"response": "answer"}} but {columns!r:.40}')
+    keys = with_columns(NO_KEYS, [f"{ours}={theirs}" for ours, theirs in (columns or {}).items()])
+    found = _responses(responses, language, keys)
     config = build(SurfaceConfig, {key: _plain(value) for key, value in settings.items()})
     scores: list[Score] = []
     for response, each in _scored(found, wanted, config):
@@ -71,22 +81,27 @@ def _scored(
 
 def _names(metrics: str | Sequence[str]) -> frozenset[str]:
     names: set[str] = set()
-    for name in [metrics] if isinstance(metrics, str) else metrics:
+    given = [metrics] if isinstance(metrics, str) else metrics
+    if not isinstance(given, (list, tuple, set, frozenset)) or not given:
+        raise UserError(f"metrics is neither a name nor a list of names but {metrics!r:.40}")
+    for name in given:
         if name not in NAMES:
             raise UserError(f"metrics: {name!r} is not known; {did_you_mean(str(name), NAMES)}")
         names |= set(GROUPS.get(name, (name,)))
     return frozenset(names)
 
 
-def _responses(given: Any, language: str) -> list[Response]:
+def _responses(given: Any, language: str, keys: RowKeys) -> list[Response]:
+    if not isinstance(given, (str, Path, Mapping, Iterable)):
+        raise UserError(f"responses is neither a file, nor a list of files or of rows, but {given!r:.40}")
     items: list[Any] = [given] if isinstance(given, (str, Path, Mapping)) else list(given)
     if not items:
         raise UserError("responses is empty")
     if all(isinstance(item, Response) for item in items):
         return items
     if all(isinstance(item, (str, Path)) for item in items):
-        return read_responses(items, language)
-    return responses_of(items, language)
+        return read_responses(items, language, keys)
+    return responses_of(items, language, keys)
 
 
 def _plain(value: Any) -> Any:

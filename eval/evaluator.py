@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
 from xltjax.common.settings import setting
-from xltjax.data.reading.answers import RowKeys
+from xltjax.data.reading.answers import RowKeys, with_columns
 from xltjax.data.responses import Response, iterate_responses
 from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.journal import Journal
@@ -25,6 +25,10 @@ class ResponsesConfig:
     id_key: tuple[str, ...] = setting(
         (), "Key of the id; several keys, as in source,language,id, make an id together.", section=KEYS
     )
+    columns: tuple[str, ...] = setting(
+        (), "Columns by what they hold, such as response=answer,instruction=question; the same as the keys below.",
+        section=KEYS, mapping=True,
+    )  # fmt: skip
     response_key: str = setting(
         "", "Key of the answer; leads into objects as in message.content.", section=KEYS
     )
@@ -46,7 +50,7 @@ class ResponsesConfig:
             self.id_key, self.response_key, self.language_key, self.model_key, self.instruction_key,
             self.task_key, self.instruction_id_key,
         )  # fmt: skip
-        return StoredResponses(iterate_responses(paths, self.language, keys))
+        return StoredResponses(iterate_responses(paths, self.language, with_columns(keys, self.columns)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class EvaluatorConfig(ResponsesConfig):
     responses: tuple[str, ...] = setting(
         (),
         "Files of responses (JSON, JSON Lines, CSV, TSV, Parquet): our own, AlpacaEval outputs and pairs, chats, "
-        "prompts and completions, samples of lm-eval; others with --response-key.",
+        "prompts and completions, samples of lm-eval; others with --columns.",
         positional=True,
         paths=True,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +12,14 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
+from xltjax.eval.judge.chosen import JudgeChoice, judge_of
+from xltjax.eval.judge.judgments import PREFIX as JUDGE
+from xltjax.eval.judge.rubrics import load_rubric
 from xltjax.eval.people.raters import RATINGS, is_ratings, metrics_of, read_people
 from xltjax.eval.scores import Score, read_scores
 from xltjax.eval.summary import Unscored
 
+PEOPLE = "people"  # all annotators together
 Key = tuple[str, str]  # the model and the id of a response
 Ratings = Mapping[str, Mapping[Key, float | None]]  # by metric and response; None is no score
 
@@ -37,18 +43,27 @@ class Raters:
     again: dict[str, Ratings]
     unscored: list[dict[str, Any]]
     about: dict[Key, Mapping[str, Any]]
+    people: tuple[str, ...] = ()  # which of the raters are annotators
 
 
-def read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> Raters:
+def read_ratings(
+    paths: Sequence[Path], responses: Sequence[Response], choice: JudgeChoice | None = None
+) -> Raters:
     """The scores of each rater by metric and response.
 
-    A score without a model, from an older version or from a person, belongs to the model that has its id in the
-    other files or among the responses.
+    A file is one rater, but each of several judges in it is one of its own. A score without a model, from an older
+    version or from a person, belongs to the model that has its id in the other files or among the responses.
+
+    Args:
+        paths: files of scores, or of ratings of people.
+        responses: the rated responses, as far as they are given.
+        choice: which scores of judges count; by default the lower median over the repeats of every judge.
 
     Raises:
-        UserError: for a line that is not a score, a response scored twice on one metric, or a score without a
-            model whose id several models have.
+        UserError: for a line that is not a score, a response scored twice on one metric, a score without a model
+            whose id several models have, or a judge that is not there.
     """
+    choice = choice or JudgeChoice("", None, statistics.median_low)
     names = _names(paths)
     files: dict[str, list[Score]] = {}
     origin: dict[str, Path] = {}
@@ -56,18 +71,23 @@ def read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> Raters
     people = [path for path in paths if is_ratings(path)]
     for path, name in zip(paths, names, strict=True):
         if path not in people:
-            origin[name] = path
-            # Without the evidence, which would take the memory of all files.
-            files[name], rows = _counted(read_scores(path), name)
-            unscored += rows
+            for judge, scores in _by_judge(choice.scores(read_scores(path))).items():
+                rater = judge or name
+                rater = f"{rater} ({name})" if rater in files else rater
+                origin[rater] = path
+                files[rater], rows = _counted(scores, rater)
+                unscored += rows
+    choice.check()
     metrics = metrics_of(list(files.values()))
     again: dict[str, list[Score]] = {}
     about: dict[Key, Mapping[str, Any]] = {}
+    annotators: list[str] = []
     for path in people:
         found = read_people(path, metrics)
         for rater, scores in found.scores.items():
             name = f"{rater} ({names[paths.index(path)]})" if len(people) > 1 or rater in files else rater
             origin[name] = path
+            annotators.append(name)
             files[name], rows = _counted(scores, name)
             unscored += rows
             if rater in found.again:
@@ -89,7 +109,19 @@ def read_ratings(paths: Sequence[Path], responses: Sequence[Response]) -> Raters
         {name: _ratings(origin[name], scores, models) for name, scores in again.items()},
         unscored,
         about,
+        tuple(annotators),
     )
+
+
+def _by_judge(scores: Iterable[Score]) -> dict[str, list[Score]]:
+    """The scores of each judge, where there are several; all others under an empty name."""
+    found: dict[str, list[Score]] = {}
+    for score in scores:
+        judge = judge_of(score) if score.metric.startswith(JUDGE) else ""
+        found.setdefault(judge, []).append(score)
+    if len(found.keys() - {""}) > 1:
+        return found
+    return {"": [score for own in found.values() for score in own]}
 
 
 def _counted(scores: Iterable[Score], name: str) -> tuple[list[Score], list[dict[str, Any]]]:
@@ -118,6 +150,38 @@ def _ratings(path: Path, scores: Iterable[Score], models: Mapping[str, set[str]]
     if not ratings:
         raise UserError(f"{path} holds no scores")
     return ratings
+
+
+def scale_of(metric: str, cells: Iterable[Mapping[Key, float]]) -> tuple[float, ...] | None:
+    """The ratings that could be given on a criterion of the shipped rubrics; None for others, and other ratings.
+
+    A rating that nobody gave belongs to the scale too: AC2 depends on it.
+    """
+    scale = _scales().get(metric.removeprefix(JUDGE))
+    return scale if scale and {value for cell in cells for value in cell.values()} <= set(scale) else None
+
+
+@functools.cache
+def _scales() -> dict[str, tuple[float, ...]]:
+    return {
+        each.name: tuple(map(float, range(each.lowest, each.highest + 1)))
+        for name in ("six", "relevance", "modifier")
+        for each in load_rubric(name, preset="xlt", language="en").criteria
+    }
+
+
+def pooled(raters: Sequence[Ratings]) -> Ratings:
+    """One rater with the mean of what several say about an answer."""
+    values: dict[str, dict[Key, list[float]]] = {}
+    for ratings in raters:
+        for metric, cell in ratings.items():
+            for item, value in cell.items():
+                if value is not None:
+                    values.setdefault(metric, {}).setdefault(item, []).append(value)
+    return {
+        metric: {item: statistics.fmean(given) for item, given in cell.items()}
+        for metric, cell in values.items()
+    }
 
 
 def scores_file(path: Path) -> Path:

@@ -21,7 +21,7 @@ from xltjax.data.responses import Response
 ZERO_ONE = frozenset(
     (
         "language_correct", "lpr", "wpr", "relevance", "relevance_paper", "relevance_disagreement", "modifier_strict",
-        "modifier_loose", "placebo_strict", "placebo_loose",
+        "modifier_loose", "placebo_strict", "placebo_loose", "judge/relevant", "judge/fulfilled",
     )
 )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def export(name: str, out: Path, languages: tuple[str, ...] = (), modifiers: boo
                 f"{out} already holds {', '.join(p.name for p in there.values())}; choose another folder"
             )
         for language, instructions in by_language.items():
-            write_jsonl(out / f"{language}.jsonl", map(dataclasses.asdict, instructions))
+            write_jsonl(out / f"{language}.jsonl", (row.row() for row in instructions))
         with atomic_write(out / LICENSE_FILE) as file:
             file.write(read_text(known[name] / LICENSE_FILE))
     return {out / f"{language}.jsonl": len(instructions) for language, instructions in by_language.items()}

@@ -15,7 +15,8 @@ import click
 import jax
 import pytest
 
-from xltjax import doctor, generate, train
+from xltjax import cache, doctor, generate, train
+from xltjax.chat.__main__ import COMMAND as CHAT
 from xltjax.common.cli import group
 from xltjax.common.errors import UserError
 from xltjax.converters import __main__ as converters
@@ -26,19 +27,28 @@ from xltjax.mesh import make_mesh
 from xltjax.miniature import __main__ as miniature
 from xltjax.miniature import known
 from xltjax.study import __main__ as study
-from xltjax.study import tables
+from xltjax.study.results import effects, tables
+from xltjax.translate import __main__ as translate
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+OWN = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = {
+    path.name: path for path in (*(ROOT / name for name in OWN), *sorted((ROOT / "docs").glob("*.md")))
+}
+REPOSITORY = "https://github.com/xltjax/xltjax"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMANDS = {
     "train": train.COMMAND,
     "generate": generate.COMMAND,
+    "chat": CHAT,
     "doctor": doctor.COMMAND,
+    "cache": cache.COMMAND,
     "miniature": miniature.COMMAND,
     "miniature.known": known.COMMAND,
     "study": study.COMMAND,
-    "study.tables": tables.COMMAND,
+    "study.results.tables": tables.COMMAND,
+    "study.results.effects": effects.COMMAND,
+    "translate": translate.COMMAND,
     "converters": converters.GROUP,
     "eval": group(evaluators.COMMANDS, name="eval", help=""),
 }
@@ -61,7 +71,7 @@ def command_lines(markdown: str) -> Iterator[tuple[str, ...]]:
     inline = "\n".join(re.findall(r"`(python -m xltjax[^`]*)`", FENCE.sub("", markdown)))
     for line in f"{shell}\n{inline}".replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|;", line):
-            words = shlex.split(part, comments=True)
+            words = shlex.split(part.split(" > ")[0], comments=True)
             if words[:2] == ["python", "-m"] and words[2].startswith("xltjax."):
                 yield words[2].removeprefix("xltjax."), *words[3:]
 
@@ -118,7 +128,7 @@ def flags(*, hidden: bool) -> set[str]:
         for command in COMMANDS.values()
         for inner in (command.commands.values() if isinstance(command, click.Group) else [command])
     ]
-    return {"--help"} | {
+    return {"--help", "--show-completion"} | {  # which the program itself has
         flag
         for command in commands
         for option in command.params
@@ -138,7 +148,7 @@ def test_every_command_line_parses(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_flag_exists(name: str) -> None:
-    assert shown_flags(text(name)) - flags(hidden=name == "upgrading.md") == set()
+    assert shown_flags(text(name)) - flags(hidden=name in ("upgrading.md", "CHANGELOG.md")) == set()
 
 
 def shown_flags(markdown: str) -> set[str]:
@@ -230,14 +240,26 @@ def test_every_link_and_path_exists(name: str) -> None:
 
 def missing(markdown: str, folder: Path) -> list[str]:
     """What does not exist among relative links and among the paths in backticks and in text blocks."""
-    links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", markdown) if "://" not in link]
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", markdown)
+    links = [link for link in targets if "://" not in link]
+    ours = "|".join(
+        (rf"{REPOSITORY}/(?:blob|tree)/main", r"https://raw\.githubusercontent\.com/xltjax/xltjax/main")
+    )
+    inside = [found[1] for link in targets if (found := re.match(rf"(?:{ours})/(.+)", link))]
     prose = FENCE.sub("", markdown)
     paths = re.findall(rf"`(?:python )?({FOLDER})[^`]*`", prose)
     paths += [
         path for block in blocks(markdown, "text") for path in re.findall(rf"(?<![\w/]){FOLDER}", block)
     ]
     absent = [link for link in links if not (folder / link).exists()]
+    absent += [link for link in inside if not (ROOT / link).exists()]
     return absent + [path for path in paths if not any(ROOT.glob(path.rstrip("/")))]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_package_index_can_follow_every_link(name: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", text(name))
+    assert [link for link in links if not link.startswith("https://")] == []
 
 
 def test_a_path_that_does_not_exist_is_found() -> None:
@@ -245,3 +267,5 @@ def test_a_path_that_does_not_exist_is_found() -> None:
         "[a](docs/no.md) `xltjax/no.py` `benchmarks/gpu.py` `--x tests/no`\n```text\neval/no/  x\n```\n"
     )
     assert missing(markdown, ROOT) == ["docs/no.md", "xltjax/no.py", "eval/no/"]
+    absolute = f"[a]({REPOSITORY}/blob/main/docs/no.md#x) [b]({REPOSITORY}/blob/main/docs/index.md)"
+    assert missing(absolute, ROOT) == ["docs/no.md"]

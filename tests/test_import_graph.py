@@ -11,10 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
-COMMANDS = {"__main__", "api", "cache", "chat", "doctor"}  # files of xltjax/ that are commands
-FOLDERS_OF_COMMANDS = {"train", "generate", "miniature"}
+COMMANDS = {"__main__", "api", "cache", "doctor"}  # files of xltjax/ that are commands
+FOLDERS_OF_COMMANDS = {"train", "generate", "chat", "miniature"}
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",
+    "checkpoint_failures",
 }  # fmt: skip
 # What each room may import. The engine and the converters are imported by the evaluators in functions alone.
 MAY_IMPORT = {
@@ -25,6 +26,7 @@ MAY_IMPORT = {
     "training": {"common", "data", "model", "inference"},
     "converters": {"common", "data", "model", "inference", "training"},
     "eval": {"common", "data"},
+    "translate": {"common", "data", "eval"},
 }
 LATE = {"eval": {"model", "inference", "converters"}}
 

@@ -17,7 +17,9 @@ from xltjax.common.signals import exit_when_interrupted
 COMMANDS = {
     "train": "instruction-tune a LLaMA on a mesh, fully or with LoRA",
     "generate": "answer prompts greedily with a repetition penalty",
+    "chat": "talk to a model on the terminal",
     "converters": "to-flax, to-hf, to-peft, check: between Hugging Face, PEFT and our checkpoints",
+    "translate": "instruction data in other languages, by CTranslate2 or a server",
     "eval": "score responses of any model: language, spelling, modifiers, agreement",
     "study": "models x data x learning rates x seeds: train, generate and score every cell",
     "doctor": "what is installed and what is missing",
@@ -25,7 +27,7 @@ COMMANDS = {
     "miniature": "build the four-language toy world used by default",
 }
 # The commands that are folders with a __main__.
-PACKAGES = {"train", "generate", "converters", "eval", "miniature", "study"}
+PACKAGES = {"train", "generate", "chat", "converters", "eval", "miniature", "study", "translate"}
 SHELLS = ("bash", "zsh", "fish")
 COMPLETE = "_XLTJAX_COMPLETE"  # by which the shell's function asks for completions
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,14 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.settings import build
+from xltjax.common.errors import UserError, did_you_mean, for_python
+from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
 from xltjax.data.conversations import Message, half_surrogate
 from xltjax.data.model_files import end_ids
+from xltjax.data.reading.report import BadRowError
+from xltjax.data.reading.turns import as_prompt
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
 from xltjax.inference.engine import Engine
@@ -52,30 +52,11 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def _in_terms_of_arguments() -> Iterator[None]:
-    """Let messages name arguments of Python (``base=``) where those of commands name flags (``--base DIR``)."""
-    try:
-        yield
-    except UserError as problem:
-        said = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_") + "=", str(problem))
-        raise type(problem)(said) if said != str(problem) else problem from None
-
-
-@contextlib.contextmanager
 def _naming(argument: str) -> Iterator[None]:
     try:
         yield
     except UserError as problem:
         raise UserError(f"{argument}: {problem}") from None
-
-
-def _for_python(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    @functools.wraps(function)
-    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        with _in_terms_of_arguments():
-            return function(*arguments, **named)
-
-    return called
 
 
 class Model:
@@ -92,7 +73,7 @@ class Model:
         self.llama, self.mesh, self.tokenizer = llama, mesh, tokenizer
         self._source, self._date = source, date
 
-    @_for_python
+    @for_python
     def generate(
         self,
         prompts: Sequence[str | Chat],
@@ -109,7 +90,8 @@ class Model:
 
         Args:
             prompts: instructions, or chats as lists of ``{"role": ..., "content": ...}`` with the roles system, user
-                and assistant, which end with a turn of the user.
+                and assistant, which end with a turn of the user. They are written as training writes them: a system
+                prompt comes first, and turns of one role in a row are joined.
             max_new_tokens: most tokens of an answer.
             repetition_penalty: divides the logits of tokens that were already there (1: no penalty).
             temperature: 0 is greedy decoding.
@@ -125,6 +107,7 @@ class Model:
             _number("repetition_penalty", repetition_penalty), _number("temperature", temperature),
             _whole("top_k", top_k, 0), _number("top_p", top_p),
         )  # fmt: skip
+        _whole("seed", seed, 0)
         asked = _list("prompts", prompts)
         rows = self._rows(batch_size, len(asked))
         room = self.llama.config.max_positions - _whole("max_new_tokens", max_new_tokens, 1)
@@ -148,7 +131,7 @@ class Model:
         answers = dict(engine.generate(enumerate(encoded)))
         return [self.tokenizer.decode(answers[index].ids) for index in range(len(encoded))]
 
-    @_for_python
+    @for_python
     def logprobs(
         self, prompts: Sequence[str | Chat], answers: Sequence[str], *, batch_size: int = 8
     ) -> np.ndarray:
@@ -190,7 +173,7 @@ class Model:
             batch_size=_whole("batch_size", batch_size, 1),
         )
 
-    @_for_python
+    @for_python
     def save_hf(self, directory: PathLike, *, merge_lora: bool = False, overwrite: bool = False) -> Path:
         """Write the model with its tokenizer and chat template as a Hugging Face directory.
 
@@ -221,7 +204,7 @@ class Model:
         )
         return target
 
-    @_for_python
+    @for_python
     def save_peft(self, directory: PathLike, *, base: PathLike = "", overwrite: bool = False) -> Path:
         """Write the adapters as a directory that PEFT loads.
 
@@ -259,8 +242,7 @@ class Model:
         return min(most, math.ceil(max(wanted, 1) / parts) * parts)
 
 
-@_for_python
-def load(
+def open_model(
     model: PathLike,
     *,
     adapter: PathLike | None = None,
@@ -268,16 +250,18 @@ def load(
     dtype: str | None = None,
     template: str | None = None,
     base: PathLike = "",
+    date: str = "",
 ) -> Model:
-    """Load a model with its tokenizer.
+    """``load`` for commands: its messages name flags.
 
     Args:
-        model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
-        adapter: a PEFT directory or LoRA run to put upon it.
-        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
-        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
-        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
-        base: where the base of a LoRA run lies now, if it was moved.
+        model: as for ``load``, and so are the others.
+        adapter: see there.
+        mesh: see there.
+        dtype: see there.
+        template: see there.
+        base: see there.
+        date: ISO date for a template that writes the date; that of the training, or today, by default.
 
     Raises:
         UserError: naming what cannot be used.
@@ -305,14 +289,40 @@ def load(
         load_adapter(llama, upon, devices, base=source, dtype=kind, require_finite=True)
     trained = next((run for each in (upon, source) if each and (run := Run.find(each))), None)
     name = template or (template_of(upon) if upon else None) or template_of(source) or DEFAULT_TEMPLATE
-    files, day = config_directory(source), ""
+    files, day = config_directory(source), date
     if trained:  # which may have grown the vocabulary
-        files, day = trained.model_files, trained.config.template_date
+        files, day = trained.model_files, date or trained.config.template_date
     size = llama_config(read_hf_config(files)).vocab_size
     return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
 
 
-@_for_python
+@for_python
+def load(
+    model: PathLike,
+    *,
+    adapter: PathLike | None = None,
+    mesh: str = "1x1",
+    dtype: str | None = None,
+    template: str | None = None,
+    base: PathLike = "",
+) -> Model:
+    """Load a model with its tokenizer.
+
+    Args:
+        model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
+        adapter: a PEFT directory or LoRA run to put upon it.
+        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
+        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
+        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
+        base: where the base of a LoRA run lies now, if it was moved.
+
+    Raises:
+        UserError: naming what cannot be used.
+    """
+    return open_model(model, adapter=adapter, mesh=mesh, dtype=dtype, template=template, base=base)
+
+
+@for_python
 def fit(
     model: PathLike, data: PathLike | Sequence[PathLike], out: PathLike, **settings: Any
 ) -> Run | list[Run]:
@@ -339,6 +349,7 @@ def fit(
         "out": _path("out", out),
         **{key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
     }
+    refuse_both(TrainConfig, given)
     config = build(TrainConfig, given)
     complete = train(config)
     if len(complete) < len(config.runs()):
@@ -363,7 +374,10 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
         turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
     if turns[-1].role != "user":
         raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
-    return tuple(turns)
+    try:
+        return as_prompt(turns, lambda _: None)  # by the rule of training
+    except BadRowError as problem:
+        raise UserError(f"{name}: {problem}") from None
 
 
 def _text(name: str, value: Any) -> str:

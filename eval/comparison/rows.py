@@ -88,11 +88,13 @@ def comparison_rows(
     for metric in metrics:
         places = list(_places(joined, metric, pairs, groups))
         lowest, highest = _scale(cell for _, *cells in places for cell in cells)
+        # Repeats of a judge may have been averaged.
+        zero_one = metric in ZERO_ONE and {
+            value for _, *cells in places for cell in cells for value in cell.values()
+        } <= {0, 1, None}
         for start in range(0, len(places), CHUNK):
             chunk = {place: (a, b) for place, a, b in places[start : start + CHUNK]}
-            found = compare(
-                chunk, resamples, cluster=joined.instructions, level=level, zero_one=metric in ZERO_ONE
-            )
+            found = compare(chunk, resamples, cluster=joined.instructions, level=level, zero_one=zero_one)
             rows += [_row(place, *cells, found[place], lowest, highest) for place, cells in chunk.items()]
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

@@ -75,12 +75,19 @@ class Calls:
 
     def add(self, judge: str, question: Question, call: Call) -> None:
         """Keep a call, even when the process dies right after."""
-        row: dict[str, Any] = {
-            "key": call.key,
+        labels = {
             "judge": judge,
             "model": question.response.model,
             "id": question.response.id,
             "repeat": question.repeat,
+        }
+        self.keep(labels, call)
+
+    def keep(self, labels: Mapping[str, Any], call: Call) -> None:
+        """Keep a call, with ``labels`` that say what was asked, even when the process dies right after."""
+        row: dict[str, Any] = {
+            "key": call.key,
+            **labels,
             "time": _now(),
             "seconds": round(call.seconds, 3),
             "attempts": call.attempts,
@@ -125,7 +132,7 @@ class Calls:
     def _read(self, file: BufferedRandom) -> None:
         """Find every whole line, and cut off a last line that a killed process has not finished."""
         if not file.peek(1).startswith(BEGINNINGS) and os.fstat(file.fileno()).st_size:
-            raise UserError(f"{self._path} is not a journal of a judge's calls; choose another --out")
+            raise UserError(f"{self._path} is not a journal of calls; choose another --out")
         offset = 0
         for line in file:
             if not line.endswith(b"\n"):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from xltjax.data.responses import Response
 from xltjax.data.stored_responses import StoredResponses
@@ -15,6 +15,22 @@ from xltjax.eval.judge.rubrics import Rubric
 from xltjax.eval.judge.verdicts import Verdict, read_verdict
 
 HTTP_ERROR = "http_error"  # the outcome of a call without an answer
+
+
+class Asked(Protocol):
+    """One request to a server of Chat Completions: a question to a judge, or a text to translate."""
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]]:
+        """The chat messages."""
+
+    @property
+    def schema(self) -> Mapping[str, Any] | None:
+        """The JSON schema of the answer; None when any text will do."""
+
+    @property
+    def repeat(self) -> int:
+        """0 for the first time that the same is asked, then 1, 2, ..."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,11 @@ class Question:
     def messages(self) -> list[dict[str, str]]:
         """The chat messages."""
         return self.rubric.messages(self.response)
+
+    @property
+    def schema(self) -> Mapping[str, Any] | None:
+        """The form of the scores."""
+        return self.rubric.schema()
 
 
 class Questions(Sequence[Question]):
@@ -117,13 +138,13 @@ def judgment(rubric: Rubric, call: Call) -> Verdict:
     refusal = message.get("refusal")
     return read_verdict(
         rubric,
-        _text(message.get("content")),
+        message_text(message.get("content")),
         finish_reason=finish if isinstance(finish, str) else None,
         refusal=refusal if isinstance(refusal, str) else None,
     )
 
 
-def _text(content: Any) -> str | None:
+def message_text(content: Any) -> str | None:
     """The text of a message, which some servers send in parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]

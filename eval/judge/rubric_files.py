@@ -87,7 +87,7 @@ def read_rubric(criteria: str) -> RubricFile:
         raise UserError(
             f"criteria {criteria!r} are unknown; {did_you_mean(criteria, BUILT_IN)} Or give a YAML file of your own"
         )
-    return _Reader(path).read(_parse(text, path), frames)
+    return _Reader(path).read(parse_yaml(text, path), frames)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -104,7 +104,12 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(text: str, path: Path) -> Any:
+def parse_yaml(text: str, path: Path) -> Any:
+    """The document of a YAML file that people write.
+
+    Raises:
+        UserError: naming the line that is not YAML, or has a key that comes twice.
+    """
     try:
         return yaml.load(text, _UniqueKeys)  # a SafeLoader
     except yaml.MarkedYAMLError as problem:
@@ -115,10 +120,37 @@ def _parse(text: str, path: Path) -> Any:
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Checks a file on the way; every message names the file and the place in it."""
+class DocumentReader:
+    """Checks a file that people write on the way; every message names the file and the place in it."""
 
     path: Path
+
+    def _mapping(self, value: Any, place: str, keys: tuple[str, ...] = ()) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise self._error(place, "must be a mapping (key: value)")
+        for key in value:
+            if keys and key not in keys:
+                raise self._error(place, f"unknown key {key!r}; {did_you_mean(str(key), keys)}")
+        return value
+
+    def _text(self, value: Any, place: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise self._error(place, "must be text; put it into quotation marks")
+        return value.strip()
+
+    def _language(self, value: Any, place: str) -> str:
+        try:
+            return language_code(self._text(value, place))
+        except UserError as problem:
+            raise self._error(place, str(problem)) from None
+
+    def _error(self, place: str, problem: str) -> UserError:
+        return UserError(f"{self.path}: {place}: {problem}")
+
+
+@dataclass(frozen=True)
+class _Reader(DocumentReader):
+    """A file of criteria."""
 
     def read(self, document: Any, frames: Mapping[str, Any]) -> RubricFile:
         top = self._mapping(document, "the file", _TOP)
@@ -237,32 +269,10 @@ class _Reader:
             for code, texts in self._mapping(values, place).items()
         }
 
-    def _mapping(self, value: Any, place: str, keys: tuple[str, ...] = ()) -> dict[Any, Any]:
-        if not isinstance(value, dict):
-            raise self._error(place, "must be a mapping (key: value)")
-        for key in value:
-            if keys and key not in keys:
-                raise self._error(place, f"unknown key {key!r}; {did_you_mean(str(key), keys)}")
-        return value
-
-    def _text(self, value: Any, place: str) -> str:
-        if not isinstance(value, str) or not value.strip():
-            raise self._error(place, "must be text; put it into quotation marks")
-        return value.strip()
-
     def _truth(self, value: Any, place: str) -> bool:
         if not isinstance(value, bool):
             raise self._error(place, "true or false")
         return value
-
-    def _language(self, value: Any, place: str) -> str:
-        try:
-            return language_code(self._text(value, place))
-        except UserError as problem:
-            raise self._error(place, str(problem)) from None
-
-    def _error(self, place: str, problem: str) -> UserError:
-        return UserError(f"{self.path}: {place}: {problem}")
 
 
 def _whole(value: Any) -> bool:

@@ -171,6 +171,15 @@ def load_rubric(criteria: str, *, preset: str, language: str) -> Rubric:
     )
 
 
+def load_criteria(criteria: str) -> tuple[Criterion, ...]:
+    """The criteria of a rubric, in whichever languages they are worded.
+
+    Raises:
+        UserError: for an unknown name, or a file that is not a rubric.
+    """
+    return _criteria(read_rubric(criteria))
+
+
 def _paper_rubric(criteria: str, language: str) -> Rubric:
     if criteria not in _PAPER_PROMPTS:
         raise UserError(
@@ -180,7 +189,7 @@ def _paper_rubric(criteria: str, language: str) -> Rubric:
         raise UserError(f"the paper's prompts are in English, not in {language!r}; use --preset xlt")
     prompt = load_prompt(_PAPER_PROMPTS[criteria])
     reading: Literal["json", "digit"] = "json" if criteria == "six" else "digit"
-    return Rubric(criteria, "paper", "en", _criteria(read_rubric(criteria)), prompt, reading)
+    return Rubric(criteria, "paper", "en", load_criteria(criteria), prompt, reading)
 
 
 def _criteria(file: RubricFile) -> tuple[Criterion, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import iterate_jsonl
+from xltjax.eval.people.raters import PREFIX
 from xltjax.eval.people.schema import CANNOT_JUDGE, Export, Record
+from xltjax.eval.people.spreadsheet import Key
 
-PREFIX = "people/"  # of the criteria in ratings.jsonl
 NOT_RATED = "failed:not_rated"
 _FIELDS = {
     "sheet": str, "annotator": int, "language": str, "item": str, "order": int, "model": str, "id": str,
@@ -19,7 +21,6 @@ _FIELDS = {
 }  # fmt: skip
 
 KeyRow = Mapping[str, Any]
-Key = Mapping[str, Mapping[str, KeyRow]]  # by sheet and item
 
 
 def read_key(path: Path) -> Key:
@@ -31,11 +32,17 @@ def read_key(path: Path) -> Key:
     key: dict[str, dict[str, KeyRow]] = {}
     for line, row in iterate_jsonl(path):
         for name, kind in _FIELDS.items():
-            if not isinstance(row, dict) or not isinstance(row.get(name), kind):
+            value = row.get(name) if isinstance(row, dict) else None
+            if not isinstance(value, kind) or isinstance(value, bool):
                 raise UserError(
                     f"{path}, line {line}: {name} is missing; this is not the key that sheets wrote"
                 )
-        key.setdefault(row["sheet"], {})[row["item"]] = row
+        shown = key.setdefault(row["sheet"], {})
+        if row["item"] in shown:
+            raise UserError(
+                f"{path}, line {line}: the item {row['item']} is there twice; give the key as it was"
+            )
+        shown[row["item"]] = row
     if not key:
         raise UserError(f"{path} is empty; give the key that sheets wrote")
     return key
@@ -45,9 +52,8 @@ def read_key(path: Path) -> Key:
 class Collected:
     """All ratings of all files: by rater and item the record, and lines about what a reader must know."""
 
-    records: dict[tuple[str, str, str], Record] = field(
-        default_factory=dict
-    )  # by sheet, user of a tool, and item
+    # By sheet, user of a tool, and item.
+    records: dict[tuple[str, str, str], Record] = field(default_factory=dict)
     tools: dict[tuple[str, str], str] = field(default_factory=dict)  # by sheet and user
     notes: list[str] = field(default_factory=list)
 
@@ -65,6 +71,7 @@ def merge(exports: Iterable[Export], key: Key) -> Collected:
     origin: dict[tuple[str, str, str], Path] = {}
     for export in exports:
         again = 0
+        found.notes += export.notes
         for record in export.records:
             _check_place(record, export, key)
             user = "" if export.tool == "sheet" else record.annotator
@@ -110,7 +117,8 @@ def _fuller(first: Record, second: Record, first_path: Path, second_path: Path) 
         if first.scores[name] != second.scores[name]:
             raise UserError(
                 f"{second_path}: the item {first.item} has {second.scores[name]} for {name}, but "
-                f"{first.scores[name]} in {first_path}; give only the newer file"
+                f"{first.scores[name]} in {first_path}; give only the newer export, and where two people rated "
+                "with one sheet, only that of one of them"
             )
     return second if len(second.scores) >= len(first.scores) else first
 
@@ -127,7 +135,8 @@ def rating_rows(found: Collected, key: Key, criteria: Sequence[str]) -> Iterator
     for sheet, user in found.tools:
         for item, row in sorted(key[sheet].items(), key=lambda pair: pair[1]["order"]):
             record = found.records.get((sheet, user, item))
-            rater = f"{row['language']}-{row['annotator']}" + (f"-{user}" if len(users[sheet]) > 1 else "")
+            rater = f"{row['language']}-{row['annotator']}"
+            rater += f"-{user}" if user and len(users[sheet]) > 1 else ""
             for number, criterion in enumerate(criteria):
                 score = record.scores.get(criterion) if record else None
                 state = "ok" if isinstance(score, int) else "abstain" if score == CANNOT_JUDGE else NOT_RATED
@@ -149,6 +158,53 @@ def rating_rows(found: Collected, key: Key, criteria: Sequence[str]) -> Iterator
                     "comment": record.comment if record and not number else "",
                     "seconds": record.seconds if record and not number else None,
                 }
+
+
+DISAGREEMENTS = (
+    "model", "language", "id", "task", "criterion", "spread", "mean", "majority", "ratings", "comments",
+)  # fmt: skip
+DISAGREEMENTS_NOTE = (
+    "Answers that annotators rate differently, the farthest apart first. spread: the highest minus the lowest; "
+    "majority: the rating of more annotators than any other, empty where there is none."
+)
+
+
+def disagreement_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The answers and criteria that two annotators or more rate differently, from rows of ``rating_rows``.
+
+    Comments and ratings of annotators stand in one cell each, behind the annotator's name.
+    """
+    values: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    comments: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if row["comment"]:
+            comments.setdefault((row["model"], row["id"]), {})[row["rater"]] = row["comment"]
+        if row["state"] == "ok":
+            place = (row["model"], row["id"], row["metric"].removeprefix(PREFIX))
+            values.setdefault(place, {})[row["rater"]] = row
+    found = []
+    for (model, id, criterion), rated in values.items():
+        ratings = [row["value"] for row in rated.values()]
+        spread = max(ratings) - min(ratings)
+        if spread:
+            modes = statistics.multimode(ratings)
+            first = next(iter(rated.values()))
+            said = comments.get((model, id), {})
+            found.append(
+                {
+                    "model": model,
+                    "language": first["language"],
+                    "id": id,
+                    "task": first["task"],
+                    "criterion": criterion,
+                    "spread": spread,
+                    "mean": float(statistics.fmean(ratings)),
+                    "majority": modes[0] if len(modes) == 1 else None,
+                    "ratings": "; ".join(f"{rater}: {row['value']}" for rater, row in rated.items()),
+                    "comments": "; ".join(f"{rater}: {text}" for rater, text in said.items()),
+                }
+            )
+    return sorted(found, key=lambda row: -row["spread"])
 
 
 def missing_notes(rows: Iterable[Mapping[str, Any]], found: Collected, key: Key) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,8 @@ from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
 
 ID_BITS = 48
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+APART = 3  # a repeat comes after at least a third of the sheet: until then the first rating is forgotten
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,32 @@ def instruction_key(response: Response) -> str:
     return (response.instruction_id or response.id) + modifier
 
 
+def refuse_duplicates(responses: Iterable[Response]) -> None:
+    """Let a model answer an instruction once in a language, since a sheet shows one answer of each.
+
+    Raises:
+        UserError: naming the first two answers that stand for the same.
+    """
+    seen: dict[tuple[str, str, str], str] = {}
+    for each in responses:
+        place = (each.model, instruction_key(each), each.language)
+        first = seen.setdefault(place, each.id)
+        if first != each.id:
+            raise UserError(
+                f"the model {each.model!r} answers the instruction {place[1]!r} in {each.language!r} twice, as "
+                f"{first!r} and as {each.id!r}; give one of them, or answers of different samples as different models"
+            )
+
+
+def fingerprint(responses: Iterable[Response]) -> str:
+    """A hash of all that is rated.
+
+    It is drawn with, beside the seed: who knows the seed but not the answers cannot find out the order.
+    """
+    rows = sorted((each.model, each.language, instruction_key(each), each.response) for each in responses)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def sample_instructions(responses: Sequence[Response], count: int, seed: int) -> list[str]:
     """Instructions that every model answered in every language, the same for all, spread evenly over the tasks.
 
@@ -54,9 +84,12 @@ def sample_instructions(responses: Sequence[Response], count: int, seed: int) ->
         task[key] = min(task.get(key, each.task), each.task)
     common = sorted(key for key, seen in answered.items() if seen == cells)
     if len(common) < count:
+        advice = "ask for fewer, or leave out the model with missing answers"
+        if not common and not any(each.instruction_id for each in responses):
+            advice = "give the rows an instruction_id that the translations of one instruction share"
         raise UserError(
             f"{count} instructions per language were asked for, but every model answered only {len(common)} "
-            "instructions in every language: ask for fewer, or leave out the model with missing answers"
+            f"instructions in every language: {advice}"
         )
     rng = random.Random(f"sample {seed}")
     strata: dict[str, list[str]] = defaultdict(list)
@@ -74,7 +107,7 @@ def sample_instructions(responses: Sequence[Response], count: int, seed: int) ->
 
 
 def sheet_items(
-    responses: Iterable[Response],
+    responses: Sequence[Response],
     instructions: Sequence[str],
     *,
     language: str,
@@ -87,14 +120,14 @@ def sheet_items(
 
     The answers come in rounds. A round shows every sampled instruction once, and a Latin square gives each
     model the same number of places in it (plus or minus one), so that no model is met earlier than another.
-    Answers of `all_of` to the other instructions are strewn in evenly at random. Repeats come in the second
-    half, of items shown in the first.
+    Answers of `all_of` to the other instructions are strewn in evenly at random. A repeat comes a third of the
+    sheet after the first showing, or later; there may be fewer of them than asked for, as many as find a place.
 
     Raises:
         UserError: `all_of` names no model of the responses in this language.
     """
-    rng = random.Random(f"sheet {seed} {language} {annotator}")
     mine = {(instruction_key(each), each.model): each for each in responses if each.language == language}
+    rng = random.Random(f"sheet {seed} {language} {annotator} {fingerprint(mine.values())}")
     models = sorted({model for _, model in mine})
     if all_of and all_of not in models:
         raise UserError(f"--all-of {all_of}: no such model in {language}; there are {', '.join(models)}")
@@ -113,24 +146,42 @@ def sheet_items(
     for cell in sorted(cell for cell in mine if cell[1] == all_of and cell[0] not in sampled):
         order.insert(rng.randint(0, len(order)), cell)
     # The last bits of an id are as random as the first: it says nothing of the model or of the place.
-    ids = [f"{number:012x}" for number in _distinct(rng, len(order) + repeats)]
+    ids = [letters(f"{number:012x}") for number in _distinct(rng, len(order) + repeats)]
     items = [Item(id, mine[cell]) for id, cell in zip(ids, order, strict=False)]
     return _with_repeats(items, ids[len(order) :], rng)
 
 
 def _with_repeats(items: list[Item], ids: Sequence[str], rng: random.Random) -> list[Item]:
     """The items with earlier ones shown again, never beside another answer to the same instruction."""
-    half = len(items) // 2
-    for id, first in zip(ids, rng.sample(items[:half], min(len(ids), half)), strict=False):
+    gap = -(-len(items) // APART)
+    pool = items[: len(items) - gap + 1]
+    rng.shuffle(pool)
+    placed: Counter[str] = Counter()  # by model, so that all models share the repeats
+    left = list(ids)
+    while left and pool:
+        first = min(pool, key=lambda item: placed[item.response.model])
+        pool.remove(first)
         key = instruction_key(first.response)
-        free = [
+        late = range(items.index(first) + gap, len(items) + 1)
+        free = (
             at
-            for at in range(half + 1, len(items) + 1)
+            for at in rng.sample(late, len(late))
             if all(instruction_key(each.response) != key for each in items[at - 1 : at + 1])
-        ]
-        if free:
-            items.insert(rng.choice(free), Item(id, first.response, first.id))
+        )
+        at = next(free, None)
+        if at is not None:
+            items.insert(at, Item(left.pop(), first.response, first.id))
+            placed[first.response.model] += 1
     return items
+
+
+def letters(hexadecimal: str) -> str:
+    """Letters from a to p for hexadecimal digits: no spreadsheet takes them for a number.
+
+    >>> letters("12e3")
+    'hiej'
+    """
+    return hexadecimal.translate(_LETTERS)
 
 
 def _distinct(rng: random.Random, count: int) -> list[int]:

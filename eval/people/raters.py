@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from xltjax.eval.judge.judgments import PREFIX as JUDGE
 from xltjax.eval.scores import Score
 
 RATINGS, REPEATS = "ratings.jsonl", "repeats.jsonl"
+PREFIX = "people/"  # of the criteria in ratings.jsonl
 
 
 @dataclass
@@ -62,6 +64,31 @@ def read_people(path: Path, metrics: Iterable[str]) -> People:
             target.setdefault(name, []).append(_score(row, known))
             found.about.setdefault((row["model"], row["id"]), row)
     return found
+
+
+def mean_scores(path: Path) -> tuple[list[Score], dict[tuple[str, str], dict[str, Any]]]:
+    """The mean of all raters for each answer and criterion, as scores of ``people/<criterion>``.
+
+    Returns:
+        The scores, and what the lines say about the answers, by model and id: ``instruction_id`` and ``task``.
+
+    Raises:
+        UserError: naming the line that is not a rating.
+    """
+    given: dict[tuple[str, str, str], list[Score]] = {}
+    about: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in _rows(path):
+        score = _score(row, set())
+        given.setdefault((score.model, score.id, score.metric), []).append(score)
+        known = {key: row[key] for key in ("instruction_id", "task") if row.get(key)}
+        about.setdefault((score.model, score.id), {"id": score.id, "model": score.model, **known})
+    scores = []
+    for of_answer in given.values():
+        values = [score.value for score in of_answer if score.value is not None]
+        first = next((score for score in of_answer if score.value is not None), of_answer[0])
+        value = statistics.fmean(values) if values else None
+        scores.append(replace(first, metric=PREFIX + first.metric, value=value))
+    return scores, about
 
 
 def _rows(path: Path) -> Iterable[dict[str, Any]]:

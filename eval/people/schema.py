@@ -10,10 +10,11 @@ JSON::
 
 A criterion that is not in ``scores`` has not been rated. Positions of spans count UTF-16 code units, as browsers do,
 and ``order`` is the place in which the sheet shows the item. CSV has one row per item: the columns ``schema``,
-``sheet``, ``language``, ``annotator``, ``item``, ``order``, one per criterion, such as
-``score_fluency`` (empty: not rated), ``comment``,
-``spans`` (JSON), ``seconds`` and ``check``; columns ``instruction`` and ``answer`` are for the reader. A table that
-was filled in by hand has no column ``check``.
+``sheet``, ``language``, ``annotator``, ``item``, ``order``, one per criterion, such as ``score_fluency`` (empty: not
+rated), ``comment``, ``spans`` (JSON), ``seconds`` and ``check``; columns ``instruction`` and ``answer`` are for the
+reader. A table that was filled in by hand has no column ``check``. A comment that begins with ``=``, ``+``, ``-``,
+``@``, a tab or a carriage return, or with apostrophes before one of these, has one more apostrophe in front in CSV,
+so that no spreadsheet computes it.
 
 ``check`` tells a record that was changed after the export: it is the CRC-32, as eight hexadecimal digits, of the
 UTF-8 text of ``JSON.stringify([sheet, item, order, [score of each criterion, null where not rated], comment,
@@ -22,18 +23,15 @@ UTF-8 text of ``JSON.stringify([sheet, item, order, [score of each criterion, nu
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import open_text
 
 FORMAT = "xltjax-ratings"
 SCHEMA = 1
@@ -44,8 +42,9 @@ TAIL = ("comment", "spans", "seconds")
 CHECK = "check"
 SCORE = "score_"  # before the name of a criterion, since "language" is a column too
 SHOWN = ("instruction", "answer")  # columns of a table to fill in
+Scales = Mapping[str, Sequence[int]]  # the ratings that each criterion may get, ascending
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_AGAIN = "open the sheet, import the last good export there, make the change and export it again"
+AGAIN = "open the sheet, import the last good export there, make the change and export it again"
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,15 @@ class Record:
     seconds: float | None = None
 
 
+class Place(NamedTuple):
+    """Where a record belongs: what other tools hand back as it was given."""
+
+    sheet: str
+    language: str
+    item: str
+    order: int
+
+
 @dataclass(frozen=True)
 class Export:
     """A file of ratings: where it came from and its records, one per item."""
@@ -84,6 +92,7 @@ class Export:
     path: Path
     tool: str
     records: tuple[Record, ...]
+    notes: tuple[str, ...] = ()  # what a reader must know
 
 
 def check_of(record: Record, criteria: Sequence[str]) -> str:
@@ -128,21 +137,7 @@ def json_export(records: Sequence[Record], criteria: Sequence[str]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def csv_export(records: Sequence[Record], criteria: Sequence[str]) -> str:
-    """The CSV form of the records of one sheet."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*HEAD, *(SCORE + name for name in criteria), *TAIL, CHECK])
-    for record in records:
-        spans = json.dumps([vars(span) for span in record.spans], ensure_ascii=False) if record.spans else ""
-        scores = [record.scores.get(name, "") for name in criteria]
-        head = [SCHEMA, record.sheet, record.language, record.annotator, record.item, record.order]
-        tail = [record.comment, spans, record.seconds, check_of(record, criteria)]
-        writer.writerow([*head, *scores, *tail])
-    return file.getvalue()
-
-
-def read_json_export(document: Mapping[str, Any], path: Path, scales: Mapping[str, Sequence[int]]) -> Export:
+def read_json_export(document: Mapping[str, Any], path: Path, scales: Scales) -> Export:
     """The records of a JSON export.
 
     Args:
@@ -153,10 +148,12 @@ def read_json_export(document: Mapping[str, Any], path: Path, scales: Mapping[st
     Raises:
         UserError: naming the file and the field that is not as the format says.
     """
-    _check_schema(document.get("schema"), path)
+    if document.get("format") != FORMAT:
+        raise UserError(f"{path}: format is not {FORMAT!r}; give what the sheet exports")
+    check_schema(document.get("schema"), path)
     head = {name: _text(document.get(name), name, path) for name in ("sheet", "language")}
-    annotator = str(_whole(document.get("annotator"), "annotator", path))
-    criteria = _criteria(document.get("criteria"), scales, path)
+    annotator = str(whole(document.get("annotator"), "annotator", path))
+    criteria = check_criteria(document.get("criteria"), scales, path)
     items = document.get("items")
     if not isinstance(items, list):
         raise UserError(f"{path}: items is not a list; export the sheet again")
@@ -164,72 +161,20 @@ def read_json_export(document: Mapping[str, Any], path: Path, scales: Mapping[st
     for number, row in enumerate(items, start=1):
         if not isinstance(row, dict):
             raise UserError(f"{path}: items[{number}] is not an object; export the sheet again")
-        records.append(_record(row, f"items[{number}]", head, annotator, criteria, scales, path))
+        where = f"items[{number}]"
+        record = read_record(row, where, head, annotator, criteria, scales, path)
+        if row.get(CHECK) != check_of(record, criteria):
+            raise changed(record, where, path)
+        records.append(record)
     return Export(path, "sheet", unique(records, path))
 
 
-def read_csv_export(text: str, path: Path, scales: Mapping[str, Sequence[int]]) -> Export:
-    """The records of a CSV export with commas, semicolons or tabs; raises as the JSON form does."""
-    text = text.removeprefix("\ufeff")
-    heading = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=heading.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        names = next(rows, [])
-        lines = [(rows.line_num, cells) for cells in rows if any(cells)]
-    except csv.Error as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from None
-    for name in (*HEAD, *TAIL):
-        if name not in names:
-            raise UserError(f"{path}: the column {name!r} is missing; export the sheet again")
-    scored = [name.removeprefix(SCORE) for name in names if name.startswith(SCORE)]
-    criteria = _criteria(scored, scales, path)
-    for name in names:
-        if names.count(name) > 1 or not (name in (*HEAD, *SHOWN, *TAIL, CHECK) or name.startswith(SCORE)):
-            raise UserError(f"{path}: the column {name!r} is unknown or there twice; export the sheet again")
-    records = []
-    for line, cells in lines:
-        where = f"line {line}"
-        if len(cells) != len(names):
-            raise UserError(f"{path}, {where}: {len(cells)} cells for {len(names)} columns; {_AGAIN}")
-        row = dict(zip(names, cells, strict=True))
-        _check_schema(_number(row["schema"]), path)
-        scores = {name: _number(row[SCORE + name]) for name in criteria if row[SCORE + name] != ""}
-        try:
-            spans = json.loads(row["spans"] or "[]")
-        except ValueError:
-            raise UserError(f"{path}, {where}: spans is not JSON; {_AGAIN}") from None
-        nested = {
-            "item": row["item"],
-            "order": _number(row["order"]),
-            "scores": scores,
-            "comment": row["comment"],
-            "spans": spans,
-            "seconds": _number(row["seconds"]) if row["seconds"] else None,
-            "check": row.get(CHECK),
-        }
-        head = {"sheet": row["sheet"], "language": row["language"]}
-        annotator = str(_whole(_number(row["annotator"]), "annotator", path))
-        records.append(
-            _record(nested, where, head, annotator, criteria, scales, path, checked=CHECK in names)
-        )
-    return Export(path, "sheet", unique(records, path))
+def check_schema(schema: Any, path: Path) -> None:
+    """Refuse another version of the format.
 
-
-def read_sheet_export(path: Path, scales: Mapping[str, Sequence[int]]) -> Export:
-    """The records of an export in either form, by what the file holds."""
-    with open_text(path, newline="") as file:  # a comment keeps its line ends
-        text = file.read()
-    if text.lstrip("\ufeff \r\n\t").startswith("{"):
-        try:
-            document = json.loads(text.removeprefix("\ufeff"))
-        except ValueError:
-            raise UserError(f"{path}: not JSON; the file may have been cut, export the sheet again") from None
-        return read_json_export(document, path, scales)
-    return read_csv_export(text, path, scales)
-
-
-def _check_schema(schema: Any, path: Path) -> None:
+    Raises:
+        UserError: which says what to do about an older or a newer one.
+    """
     if schema == SCHEMA and not isinstance(schema, bool):
         return
     if isinstance(schema, int) and schema > SCHEMA:
@@ -239,31 +184,48 @@ def _check_schema(schema: Any, path: Path) -> None:
     )
 
 
-def _criteria(names: Any, scales: Mapping[str, Sequence[int]], path: Path) -> list[str]:
+def check_criteria(names: Any, scales: Scales, path: Path) -> list[str]:
+    """The criteria of a file, all different and known.
+
+    Raises:
+        UserError: naming the one that is not.
+    """
     if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
         raise UserError(f"{path}: criteria is not a list of different names; export the sheet again")
     for name in names:
-        if name not in scales:
+        if not isinstance(name, str) or name not in scales:
             raise UserError(f"{path}: the criterion {name!r} is unknown; known are {', '.join(scales)}")
     return names
 
 
-def _record(
+def read_record(
     row: Mapping[str, Any],
     where: str,
     head: Mapping[str, str],
     annotator: str,
     criteria: Sequence[str],
-    scales: Mapping[str, Sequence[int]],
+    scales: Scales,
     path: Path,
-    *,
-    checked: bool = True,
 ) -> Record:
+    """A record of either form, without its check.
+
+    Args:
+        row: the fields of the record.
+        where: its place in the file, for messages.
+        head: sheet and language.
+        annotator: the number of the sheet.
+        criteria: those that the file has.
+        scales: the ratings that each criterion may get.
+        path: the file, for messages.
+
+    Raises:
+        UserError: naming the field that is not as the format says.
+    """
     item = _text(row.get("item"), f"{where}.item", path)
     where = f"{where} ({item})"
     scores = row.get("scores")
     if not isinstance(scores, dict):
-        raise UserError(f"{path}: {where}.scores is not an object; {_AGAIN}")
+        raise UserError(f"{path}: {where}.scores is not an object; {AGAIN}")
     for name, score in scores.items():
         if name not in criteria:
             raise UserError(
@@ -272,16 +234,23 @@ def _record(
         check_score(score, scales[name], f"{where}.scores.{name}", path)
     seconds = row.get("seconds")
     if seconds is not None:
-        _whole(seconds, f"{where}.seconds", path)
+        whole(seconds, f"{where}.seconds", path)
     comment = row.get("comment", "")
     if not isinstance(comment, str):
-        raise UserError(f"{path}: {where}.comment is not a text; {_AGAIN}")
-    order = _whole(row.get("order"), f"{where}.order", path)
-    spans = tuple(read_span(span, criteria, f"{where}.spans", path) for span in row.get("spans") or ())
-    record = Record(head["sheet"], head["language"], annotator, item, order, scores, comment, spans, seconds)
-    if checked and row.get("check") != check_of(record, criteria):
-        raise UserError(f"{path}: {where} was changed after the export (its check does not fit); {_AGAIN}")
-    return record
+        raise UserError(f"{path}: {where}.comment is not a text; {AGAIN}")
+    order = whole(row.get("order"), f"{where}.order", path)
+    spans = row.get("spans") or []
+    if not isinstance(spans, list):
+        raise UserError(f"{path}: {where}.spans is not a list; {AGAIN}")
+    marked = tuple(read_span(span, criteria, f"{where}.spans", path) for span in spans)
+    return Record(head["sheet"], head["language"], annotator, item, order, scores, comment, marked, seconds)
+
+
+def changed(record: Record, where: str, path: Path) -> UserError:
+    """The error for a record whose check does not fit."""
+    return UserError(
+        f"{path}: {where} ({record.item}) was changed after the export (its check does not fit); {AGAIN}"
+    )
 
 
 def check_score(score: Any, scale: Sequence[int], where: str, path: Path) -> None:
@@ -306,7 +275,7 @@ def read_span(row: Any, criteria: Sequence[str], where: str, path: Path) -> Span
         UserError: naming the field.
     """
     fields = row if isinstance(row, dict) else {}
-    start, end = (_whole(fields.get(name), f"{where}.{name}", path) for name in ("start", "end"))
+    start, end = (whole(fields.get(name), f"{where}.{name}", path) for name in ("start", "end"))
     if end <= start:
         raise UserError(f"{path}: {where} ends at {end}, before it starts")
     if fields.get("severity") not in SEVERITIES:
@@ -317,14 +286,37 @@ def read_span(row: Any, criteria: Sequence[str], where: str, path: Path) -> Span
 
 
 def unique(records: Sequence[Record], path: Path) -> tuple[Record, ...]:
-    seen: set[tuple[str, str]] = set()
+    """The records, of which an annotator has one for each item.
+
+    Raises:
+        UserError: naming the item that is there twice.
+    """
+    seen: set[tuple[str, str, str]] = set()
     for record in records:
-        if (record.sheet, record.item) in seen:
+        place = (record.sheet, record.annotator, record.item)
+        if place in seen:
             raise UserError(
-                f"{path}: the item {record.item} is there twice; keep one, or export the sheet again"
+                f"{path}: the item {record.item} is there twice by annotator {record.annotator}; keep one rating of "
+                "it, or export again"
             )
-        seen.add((record.sheet, record.item))
+        seen.add(place)
     return tuple(records)
+
+
+def read_place(data: Any, where: str, path: Path) -> Place:
+    """The place that stands in the data of a task.
+
+    Raises:
+        UserError: naming the field that is missing.
+    """
+    fields = data if isinstance(data, dict) else {}
+    lost = "export the tasks that sheets wrote, with their data"
+    for name in ("sheet", "language", "item"):
+        if not isinstance(fields.get(name), str) or not fields[name]:
+            raise UserError(f"{path}: {where} has no {name!r}; {lost}")
+    if isinstance(fields.get("order"), bool) or not isinstance(fields.get("order"), int):
+        raise UserError(f"{path}: {where} has no 'order'; {lost}")
+    return Place(fields["sheet"], fields["language"], fields["item"], fields["order"])
 
 
 def _text(value: Any, name: str, path: Path) -> str:
@@ -333,12 +325,12 @@ def _text(value: Any, name: str, path: Path) -> str:
     return value
 
 
-def _whole(value: Any, name: str, path: Path) -> int:
+def whole(value: Any, name: str, path: Path) -> int:
+    """A number that is whole and not negative.
+
+    Raises:
+        UserError: naming the field that has something else.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UserError(f"{path}: {name} is {json.dumps(value)}, not a whole number; {_AGAIN}")
+        raise UserError(f"{path}: {name} is {json.dumps(value)}, not a whole number; {AGAIN}")
     return value
-
-
-def _number(cell: str) -> int | str:
-    """A cell as a whole number where it is one."""
-    return int(cell) if cell.isascii() and cell.isdigit() else cell

@@ -23,6 +23,7 @@ from xltjax.eval.report.sections.comparisons import comparison_section, sides_se
 from xltjax.eval.report.sections.confusion import confusion_section
 from xltjax.eval.report.sections.context import Context
 from xltjax.eval.report.sections.criteria import criteria_section, criterion_rows
+from xltjax.eval.report.sections.effects import effects_section
 from xltjax.eval.report.sections.failures import failures_section
 from xltjax.eval.report.sections.modifiers import modifiers_section
 from xltjax.eval.report.sections.reported import reported_section
@@ -82,6 +83,9 @@ def build_report(
         spelling_section(context),
         training_section(context),
     ]
+    claimed = effects_section(context)
+    if claimed is not None:
+        sections.insert(2, claimed)  # after the rates
     if changed is not None:
         settings = settings_changes(materials[0], materials[1])
         told = (

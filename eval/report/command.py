@@ -6,7 +6,7 @@ import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xltjax.common.cli import command
 from xltjax.common.errors import UserError
@@ -19,13 +19,10 @@ from xltjax.common.files import (
 )
 from xltjax.common.locks import LOCK, lock_directory
 from xltjax.common.settings import setting
-from xltjax.eval.report.build import build_report
-from xltjax.eval.report.content import Report
-from xltjax.eval.report.figures.drawing import FigureFiles, require_matplotlib
-from xltjax.eval.report.files import all_tables, write_tables
-from xltjax.eval.report.numbers.sources import read_source
-from xltjax.eval.report.page import write_page
-from xltjax.eval.report.terminal import summary_text
+from xltjax.common.signals import importing
+
+if TYPE_CHECKING:
+    from xltjax.eval.report.content import Report
 
 RECORD = "report.json"
 FIGURES, TABLES, SUMMARY = "figures", "tables", "summary.txt"
@@ -64,6 +61,14 @@ def run(config: ReportSettings) -> None:
         raise UserError("--out is missing; name the page, such as report.html")
     if config.draws < 1:
         raise UserError("--draws must be at least 1")
+    with importing():  # which takes longer than all other evaluators together, and --help does not need
+        from xltjax.eval.report.build import build_report
+        from xltjax.eval.report.figures.drawing import FigureFiles, require_matplotlib
+        from xltjax.eval.report.files import all_tables, write_tables
+        from xltjax.eval.report.numbers.sources import read_source
+        from xltjax.eval.report.page import write_page
+        from xltjax.eval.report.terminal import summary_text
+
     require_matplotlib()
     page = Path(config.out)
     if page.suffix not in (".html", ".htm"):

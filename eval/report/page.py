@@ -24,8 +24,8 @@ from xltjax.eval.report.packing import pack
 from xltjax.eval.table_files import printable
 
 _ASSETS = "xltjax.eval.report"
-SCRIPTS = ("data.js", "address.js", "filters.js", "answer.js", "browser.js")
-STYLES = ("page.css", "answers.css", "print.css")
+SCRIPTS = ("element.js", "data.js", "address.js", "filters.js", "answer.js", "browser.js")
+STYLES = ("base.css", "page.css", "answers.css", "print.css")
 _COMMAND = re.compile(r"`([^`\n]+)`")
 OPEN_ROWS = 14  # a table with more rows is closed until a reader opens it
 
@@ -48,8 +48,8 @@ def page_html(report: Report) -> str:
     Raises:
         ValueError: when a figure is not SVG.
     """
-    style = "\n".join(map(_asset, STYLES))
-    script = "\n".join(map(_asset, SCRIPTS))
+    style = "\n".join(map(asset, STYLES))
+    script = "\n".join(map(asset, SCRIPTS))
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -57,7 +57,7 @@ def page_html(report: Report) -> str:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    return environment.from_string(_asset("page.html.jinja")).render(
+    return environment.from_string(asset("page.html.jinja")).render(
         report=report,
         policy=policy(style, script),
         style=Markup(style),
@@ -82,8 +82,9 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
-    return (resources.files(_ASSETS) / "assets" / name).read_text(encoding="utf-8")
+def asset(name: str, package: str = _ASSETS) -> str:
+    """A file of the folder ``assets`` of a package."""
+    return (resources.files(package) / "assets" / name).read_text(encoding="utf-8")
 
 
 def _visible(value: object) -> object:

@@ -26,8 +26,8 @@ def leaves(command, words):
         yield command, words
 
 modules = [program._module(name) for name in program.COMMANDS]
-import xltjax.miniature.known, xltjax.study.tables
-modules += [xltjax.miniature.known, xltjax.study.tables]
+import xltjax.miniature.known, xltjax.study.results.effects, xltjax.study.results.tables
+modules += [xltjax.miniature.known, xltjax.study.results.effects, xltjax.study.results.tables]
 for module in modules:
     for command, words in leaves(getattr(module, "GROUP", None) or module.COMMAND, [module.__name__]):
         shown = CliRunner().invoke(command, ["--help"])

@@ -14,8 +14,11 @@ import pytest
 import torch
 
 import xltjax
-from xltjax.api import Model
+from xltjax.api import Model, _conversation
 from xltjax.common.cli import execute
+from xltjax.data.formats import read_rows
+from xltjax.data.prompt_sets import load_set
+from xltjax.data.reading.report import RowReport
 from xltjax.eval import surface
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import read_scores
@@ -86,6 +89,35 @@ def test_chats_are_prompted_with_their_system_prompt_and_history(model: Model) -
     assert one != other
 
 
+def test_a_chat_has_the_tokens_of_the_written_out_template_as_rows_of_training_have(
+    model: Model, tmp_path: Path
+) -> None:
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "So."},
+        {"role": "user", "content": "Name three"},
+        {"role": "user", "content": "things"},  # joined, as in training
+    ]
+    first = "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhy? [/INST] So. "
+    hf = model.tokenizer.hf
+    written = [*hf(first)["input_ids"], 2, *hf("[INST] Name three\n\nthings [/INST]")["input_ids"]]
+    path = tmp_path / "set.en.json"
+    path.write_text(json.dumps([chat]))
+    (item,) = load_set(path)
+    assert model.tokenizer.prompt(item.conversation) == written
+    path.write_text(json.dumps([[*chat, {"role": "assistant", "content": "me"}]]))
+    (row,) = read_rows(str(path), RowReport())
+    (example,) = model.tokenizer.examples([row.conversation])
+    assert example.ids[: len(written)].tolist() == written
+    assert example.loss_mask.tolist().index(True) < len(written)  # the answer in the history is learned too
+    assert example.loss_mask[len(written) :].all()
+    assert not example.loss_mask[len(written) - 3 : len(written)].any()
+    assert load_set(path) == [item]
+    # The same turns from Python.
+    assert _conversation(chat, "prompts[0]") == item.conversation
+
+
 def test_logprobs_are_the_sums_of_transformers_over_the_answer_and_its_end(
     model: Model, reference: Any
 ) -> None:
@@ -127,6 +159,7 @@ def test_what_is_saved_is_the_same_model(chat_model: Path, lora: Any, tmp_path: 
     np.testing.assert_allclose(merged.logprobs(PROMPTS[:8], ["blue"] * 8), chosen, atol=1e-3)
 
 
+ROWS = [{"id": "1", "language": "fr", "response": "Bonjour."}]
 Call = Callable[[Model, Path, Path, Path], Any]
 MISTAKES: dict[str, tuple[Call, str]] = {
     "a number for a model": (lambda m, base, data, out: xltjax.load(3), "model is not a path but int 3"),
@@ -172,6 +205,29 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: xltjax.fit(base, data, out, mesh=(2, 1)), r"mesh: \(2, 1\) is not text"),
     "no such data": (
         lambda m, base, data, out: xltjax.fit(base, out / "no.jsonl", out), "data file .*no.jsonl does not exist"),
+    "a seed that is a text": (lambda m, base, data, out: m.generate(["a"], seed="x"), "seed is not a whole number"),
+    "a chat that is not in a list": (
+        lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is neither a text"),
+    "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a text"),
+    "a directory without an adapter": (
+        lambda m, base, data, out: xltjax.load(base, adapter=base), "adapter directory .* holds no adapter_config"),
+    "a file for a directory": (lambda m, base, data, out: m.save_hf(data), "is a file; give a directory"),
+    "no directory": (lambda m, base, data, out: m.save_hf(None), "directory is not a path but NoneType"),
+    "rows for data": (
+        lambda m, base, data, out: xltjax.fit(base, [{"a": 1}], out), r"data\[0\] is not a path but dict"),
+    "an update that the mesh does not divide": (
+        lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT), "use tokens_per_batch= 128"),
+    "a number for responses": (
+        lambda m, base, data, out: xltjax.evaluate(5), "responses is neither a file, nor a list"),
+    "a number for metrics": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, 5), "metrics is neither a name nor a list of names but 5"),
+    "no metrics": (lambda m, base, data, out: xltjax.evaluate(ROWS, []), "metrics is neither a name"),
+    "a misspelled metric": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, "spellin"), "metrics: 'spellin' .* did you mean 'spelling'"),
+    "a number for a language": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, language=5), "language is not a text"),
+    "no such responses": (lambda m, base, data, out: xltjax.evaluate(out / "no.jsonl"), "no.jsonl does not exist"),
+    "rows without a response": (lambda m, base, data, out: xltjax.evaluate([{"id": "1"}]), r"responses\[0\]: "),
     "a number for data": (lambda m, base, data, out: xltjax.fit(base, 3, out), "data is not a list but int 3"),
 }  # fmt: skip
 

@@ -150,6 +150,15 @@ def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("hf"), Path("hf/ours")]
 
 
+def test_what_a_killed_process_left_of_a_directory_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".model.4711.tmp").mkdir()
+    (tmp_path / ".model.4711.tmp" / "half.safetensors").touch()
+    (tmp_path / ".model-2.4712.tmp").mkdir()  # another one's
+    with new_directory(tmp_path / "model", overwrite=False) as staging:
+        (staging / "whole").touch()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".model-2.4712.tmp", "model"]
+
+
 def test_what_cannot_be_put_in_place_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,10 +20,9 @@ from xltjax.data.corpora import Corpus, load_corpora
 from xltjax.data.packing import LOOKAHEAD, Batch, BatchShape, PackedData
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
-from xltjax.llama import LlamaConfig
 from xltjax.miniature.text import instruction_rows
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import learned_epochs, make_plan
+from xltjax.training.plan import epochs_of_sources, pack_data, passes
 from xltjax.training.setup import read_examples
 
 ARRAYS = ("tokens", "targets", "loss_mask", "segment_ids", "positions")
@@ -106,7 +105,8 @@ def test_a_batch_depends_on_data_seed_and_step_alone(
 def test_no_row_has_more_segments_than_its_batch_declares_in_any_process(
     lengths: list[int], step: int
 ) -> None:
-    data = PackedData([Corpus(make_examples(lengths), 1.0)], SHAPE, 0, count_segments=True)
+    data = PackedData([Corpus(make_examples(lengths), 1.0)], SHAPE, 0)
+    data.count_segments = True
     batch = data.batch_at(step)
     ids = batch.segment_ids
     runs = 1 + (ids[..., 1:] != ids[..., :-1]).sum(axis=-1)
@@ -216,8 +216,8 @@ def test_a_pinch_of_other_rows_has_its_share_of_the_rows_that_are_learned(
     counts = Counter("pinch.jsonl" in name for name in names)
     assert counts[True] / len(names) == pytest.approx(0.05, abs=5 * (0.05 * 0.95 / len(names)) ** 0.5)
     # The plan says before how often each row comes.
-    plan = make_plan(config, LlamaConfig(700, 32, 64, 2, 4, 4, 8, 512))
-    _, _, (seen_english, seen_pinch) = learned_epochs(config, plan, own)
+    corpora, data = pack_data(config, own)
+    seen_english, seen_pinch = epochs_of_sources(corpora, passes(config, data))
     assert counts[False] / 200 == pytest.approx(seen_english, rel=0.05)
     assert counts[True] / 8 == pytest.approx(seen_pinch, rel=0.15)
     assert seen_pinch == pytest.approx(seen_english * 5 / 95 * 200 / 8)

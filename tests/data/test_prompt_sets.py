@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import subprocess
 import sys
@@ -119,16 +120,123 @@ def test_rows_in_other_languages_are_left_out(tmp_path: Path) -> None:
     assert item.id == "x-002-en"
 
 
-def test_a_chat_of_several_turns_is_refused_rather_than_cut(tmp_path: Path) -> None:
-    turns = [user("a"), {"role": "assistant", "content": "b"}, user("c")]
-    with pytest.raises(UserError, match=r"x\.fr\.json, line 1: a chat must be one user message"):
-        load_set(write(tmp_path / "x.fr.json", turns))
+def test_a_chat_keeps_its_system_prompt_and_history_up_to_the_last_question(tmp_path: Path) -> None:
+    system, answer = {"role": "system", "content": "s"}, {"role": "assistant", "content": "b"}
+    turns = [system, user("a"), answer, user("c")]
+    expected = Instruction("x-001-fr", "x-001", "fr", "", "c", messages=turns)
+    for row in (turns, [*turns, answer], {"messages": turns}, {"prompt": turns, "completion": [answer]}):
+        [item] = load_set(write(tmp_path / "x.fr.json", [row]))
+        assert item == expected
+        assert [(turn.role, turn.content) for turn in item.conversation] == [
+            ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"),
+        ]  # fmt: skip
+    write_jsonl(tmp_path / "all.jsonl", [expected.row()])
+    assert load_set(tmp_path / "all.jsonl") == [expected]
+    # Alpaca's columns are the same chat.
+    alpaca = {"system": "s", "history": [["a", "b"]], "instruction": "c", "input": "", "output": "d"}
+    assert load_set(write(tmp_path / "x.fr.json", [alpaca])) == [expected]
+    # Dolly's context follows its instruction, as in training.
+    [item] = load_set(write(tmp_path / "y.en.json", [{"instruction": "q", "context": "c", "response": "a"}]))
+    assert (item.instruction, item.messages) == ("q\nc", None)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([{"role": "assistant", "content": "a"}], "the chat has no question"),
+        ([user("a"), {"role": "system", "content": "s"}, user("b")], "a system prompt after the first turn"),
+        (
+            {"instruction": "a", "messages": [user("b")]},
+            "the instruction is not the last question in messages",
+        ),
+        ({"messages": [{"role": "robot", "content": "b"}]}, "turn 1: role 'robot' is not"),
+    ],
+)
+def test_a_chat_that_asks_nothing_or_two_things_is_refused(tmp_path: Path, row: Any, reason: str) -> None:
+    with pytest.raises(UserError, match=rf"x\.fr\.json, item 1: {reason}"):
+        load_set(write(tmp_path / "x.fr.json", [row]))
+
+
+def test_a_text_file_has_a_prompt_on_each_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.it.txt").write_text("\ufeffCiao, come stai?\r\n\n  Perché?  \n", encoding="utf-8")
+    first, second = load_set(tmp_path / "mine.it.txt")
+    assert first == Instruction("mine-001-it", "mine-001", "it", "", "Ciao, come stai?")
+    assert second.instruction == "Perché?"
+    packed = tmp_path / "questions.txt.gz"
+    packed.write_bytes(gzip.compress(b"Uno\nDue\n"))
+    assert [(item.id, item.language) for item in load_set(packed)] == [
+        ("questions-001", ""), ("questions-002", ""),
+    ]  # fmt: skip
+    assert load_set(packed, ["Italian"])[1].id == "questions-002-it"
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "jsonl.gz"])
+def test_tables_of_other_columns_are_prompts_too(tmp_path: Path, ending: str) -> None:
+    import pandas
+
+    table = pandas.DataFrame(
+        {
+            "Nr": [7, 8],
+            "Lingua": ["it", "es"],
+            "Domanda": ["Che ora\nè, ora?", "¿Qué hora es?"],
+            "instruction": "x",
+        }
+    )
+    path = tmp_path / f"mine.{ending}"
+    if ending == "parquet":
+        table.to_parquet(path)
+    elif ending == "jsonl.gz":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(
+            path, sep="," if ending == "csv" else "\t", encoding="utf-8-sig"
+        )  # with a column of row numbers
+    columns = ("prompt=Domanda", "language=Lingua", "id=Nr", "completion=Nr")
+    assert [(item.id, item.language, item.instruction) for item in load_set(path, columns=columns)] == [
+        ("7", "it", "Che ora\nè, ora?"), ("8", "es", "¿Qué hora es?"),
+    ]  # fmt: skip
+    with pytest.raises(
+        UserError, match=rf"mine\.{ending}, .*: there is no key 'Frage', which --columns names; keys:"
+    ):
+        load_set(path, columns=["prompt=Frage"])
+
+
+def test_a_folder_may_hold_a_file_of_any_format_for_each_language(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "it.txt", "Uno\n")
+    write(tmp_path / "set" / "es.csv", "instruction\nDos\n")
+    write(tmp_path / "set" / "README.md", "no prompts")
+    assert [(item.id, item.instruction) for item in load_set(tmp_path / "set")] == [
+        ("set-001-es", "Dos"), ("set-001-it", "Uno"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["Ciao, come stai?", "Perché?", "你好吗？", "What is 5/3 of 9", "a.b c", "Ciao\ncome stai " * 400],
+)  # fmt: skip
+def test_a_text_is_a_prompt(text: str) -> None:
+    [item] = load_set(text)
+    assert (item.instruction, item.language, item.id) == (text, "", "prompt-001")
+    assert load_set(text, ["it"])[0].id == "prompt-001-it"
+
+
+@pytest.mark.parametrize(
+    "path", ["prompts.jsonl", "my prompts.csv", "./my prompts", "/data/my prompts", "~/my prompts", "ciao", "my.txt"],
+)  # fmt: skip
+def test_a_mistyped_path_is_no_prompt(path: str) -> None:
+    with pytest.raises(UserError, match="is neither a file, a folder nor a shipped set"):
+        load_set(path)
+
+
+def test_a_file_whose_name_could_be_a_prompt_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "my prompts?" / "it.txt", "Uno\n")
+    assert load_set("my prompts?")[0].instruction == "Uno"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"prompt": "a"}', r"line 1: no instruction among its keys \(prompt\); accepted: .*AlpacaEval"),
+        ('{"question": "a"}', r"line 1: no instruction among its keys \(question\); accepted: .*AlpacaEval"),
         ('{"instruction": "a"}\n{"task": "b"}', r"line 2: no instruction among its keys \(task\)"),
         ('{"instruction": null}', "line 1: instruction must be text, not None"),
         ('{"instruction": "a", "task": 3}', "line 1: task must be text, not 3"),

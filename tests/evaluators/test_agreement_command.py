@@ -202,7 +202,7 @@ def test_a_score_that_may_be_of_several_models_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["human"], "two or more"),
+        (["human", "--out", "out"], "two or more"),
         (["human", "judge"], "--out is missing"),
         (["human", "judge", "--out", "out", "--metrics", "helpfullness"], "did you mean 'helpfulness'"),
         (["human", "judge", "--out", "out", "--scale", "1,2"], "is not on --scale 1,2"),

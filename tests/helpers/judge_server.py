@@ -109,7 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        prompt = body["messages"][-1]["content"]
+        content = body["messages"][-1]["content"]
+        prompt = content if isinstance(content, str) else content[0]["text"]
         text = (re.search(r"This is item \d+, kind=\w+", prompt) or re.search(".*", prompt))[0]  # type: ignore[index]
         kind = text.partition("kind=")[2] or "good"
         with server.lock:

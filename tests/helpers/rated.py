@@ -9,7 +9,8 @@ from typing import Any
 
 from helpers.scored import write_lines
 
-from xltjax.eval.people.schema import Record, Span, csv_export, json_export
+from xltjax.eval.people.schema import Record, Span, json_export
+from xltjax.eval.people.spreadsheet import csv_export
 
 CRITERIA = ("language", "fluency", "helpfulness", "accuracy", "coherence", "harmlessness")
 SCALES = {name: range(3) for name in CRITERIA}

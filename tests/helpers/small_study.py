@@ -16,8 +16,8 @@ import yaml
 from xltjax.miniature.text import instruction_rows
 from xltjax.study.contents import Contents
 from xltjax.study.grid import Cell, cells
-from xltjax.study.launch.jobs import next_jobs
-from xltjax.study.launch.runner import Outcome, run
+from xltjax.study.launch.jobs import Outcome, next_jobs
+from xltjax.study.launch.runner import run
 from xltjax.study.settings import Study, read_study
 from xltjax.study.stage import Stage
 from xltjax.study.stages import prepare, stages

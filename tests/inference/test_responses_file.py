@@ -109,6 +109,17 @@ def test_a_line_that_a_kill_has_cut_is_dropped(out: Path) -> None:
     assert out.read_text() == row()
 
 
+def test_answers_to_another_history_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "responses.jsonl"
+    chat = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+    out.write_text(row(messages=chat))
+    write_settings(out, SETTINGS, {})
+    assert list(resume(out, SETTINGS, ASKED, {"p1": chat})) == ["p1"]
+    for other in (None, chat[:1], [chat[0], {"role": "assistant", "content": "Three."}]):
+        with pytest.raises(UserError, match="another instruction of 'p1', whose text has changed"):
+            resume(out, SETTINGS, ASKED, {"p1": other})
+
+
 @pytest.mark.parametrize(
     ("changes", "asked", "message"),
     [

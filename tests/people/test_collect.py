@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from helpers.rated import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
+from helpers.scored import write_lines
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_jsonl
 from xltjax.eval.people.collect import COMMAND
-from xltjax.eval.people.schema import CANNOT_JUDGE, Record, csv_export, json_export, read_sheet_export
+from xltjax.eval.people.merging import disagreement_rows
+from xltjax.eval.people.schema import CANNOT_JUDGE, Record, json_export
+from xltjax.eval.people.spreadsheet import csv_export
+from xltjax.eval.people.tools import read_export
 
 
 def collect(*arguments: object) -> str:
@@ -78,7 +83,7 @@ def test_both_forms_give_back_what_was_rated(tmp_path: Path) -> None:
     for name, write in {"a.json": json_export, "a.csv": csv_export}.items():
         with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
             file.write(write(found, CRITERIA))
-        assert read_sheet_export(tmp_path / name, SCALES).records == tuple(found)
+        assert read_export(tmp_path / name, SCALES).records == tuple(found)
 
 
 def test_a_half_done_sheet_and_one_that_is_missing_are_reported_by_name(tmp_path: Path) -> None:
@@ -121,6 +126,11 @@ def test_an_earlier_export_of_the_same_sheet_counts_once(tmp_path: Path) -> None
         (lambda d: d.update(language="fr"), "has the language 'fr', but in the key it is 'en'"),
         (lambda d: d.update(annotator=2), "has the annotator 2, but in the key it is 1"),
         (lambda d: d.update(criteria=["taste"]), "criterion 'taste' is unknown"),
+        (lambda d: d.update(criteria=[["taste"]]), "is unknown"),
+        (lambda d: d.update(format="other"), "format is not 'xltjax-ratings'"),
+        (lambda d: d["items"][0].update(spans=3), "spans is not a list"),
+        (lambda d: d["items"][0].update(item="sheeten1x2"), "was changed after the export"),
+        (lambda d: d["items"][0].update(order=True), "order is true, not a whole number"),
         (lambda d: d.update(items={}), "items is not a list"),
         (lambda d: d["items"][0].update(spans=[{"start": 3, "end": 1}]), "ends at 1, before it starts"),
     ],
@@ -154,7 +164,7 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the column 'schema' is missing"),
+        ("", "is empty; export the sheet again"),
         ("{", "not JSON"),
         ("[]", "no task has an annotation"),
         ('{"a": 1}', "neither an export of a sheet"),
@@ -166,3 +176,93 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, text: str, message: str) -
     (tmp_path / "odd.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=f"odd.json.*{message}"):
         collect(tmp_path / "odd.json", "--key", key, "--out", tmp_path / "out")
+
+
+def test_what_annotators_rate_differently_is_listed_with_their_words(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    found = [*records(key_rows(), "sheeten1")]
+    found[0] = replace(found[0], scores={**found[0].scores, "fluency": 0}, comment="=1+1")
+    files[0].write_text(json_export(found, CRITERIA), encoding="utf-8")
+    # The key's directory will do, where the key has the name that sheets gives it.
+    output = collect(*files, "--key", key.parent, "--out", tmp_path / "out")
+    with (tmp_path / "out/disagreements.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = rows[0]
+    assert (first["model"], first["id"], first["criterion"]) == ("A", "q0-en", "fluency")
+    assert (first["spread"], first["mean"], first["majority"]) == ("2", "1.00", "")
+    assert first["ratings"] == "en-1: 0; en-2: 2"
+    # Each of the two has a comment; a spreadsheet computes neither.
+    assert first["comments"] == "en-1: =1+1; en-2: à « lire »\n"
+    # The second annotator is kinder, where there is room.
+    room = {
+        (row["model"], row["id"])
+        for row in key_rows()
+        if score_of({**row, "annotator": 1}, "helpfulness") < 2
+    }
+    assert {(row["model"], row["id"]) for row in rows[1:]} == room
+    assert {row["spread"] for row in rows[1:]} == {"1"}
+    assert f"{len(rows)} ratings differ between annotators, 1 by more than 1" in " ".join(output.split())
+
+
+def test_a_majority_is_named_where_there_is_one() -> None:
+    rows = [
+        {"model": "A", "id": "q", "language": "en", "task": "t", "metric": "people/fluency", "state": "ok",
+         "rater": f"en-{number}", "value": value, "comment": ""}
+        for number, value in enumerate((1, 2, 2), start=1)
+    ]  # fmt: skip
+    (row,) = disagreement_rows(rows)
+    assert (row["majority"], row["spread"]) == (2, 1)
+    assert row["mean"] == pytest.approx(5 / 3)
+
+
+def test_several_users_who_rated_one_sheet_in_a_tool_are_raters_of_their_own(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    row = next(row for row in key_rows() if row["sheet"] == "sheetfr2")
+    data = {name: row[name] for name in ("sheet", "language", "item", "order")}
+    tasks = [
+        {"data": {**data, "answer": "x"}, "annotations": [
+            {"completed_by": user, "result": [
+                {"from_name": "score_fluency", "value": {"choices": [str(score)]}}]}
+            for user, score in (("ann", 2), ("bob", 1))]}
+    ]  # fmt: skip
+    (tmp_path / "ls.json").write_text(json.dumps(tasks), encoding="utf-8")
+    collect(*files[:3], tmp_path / "ls.json", "--key", key, "--out", tmp_path / "out")
+    rows = [row for row in read_jsonl(tmp_path / "out/ratings.jsonl") if row["sheet"] == "sheetfr2"]
+    given = {(row["rater"], row["user"], row["value"]) for row in rows if row["state"] == "ok"}
+    assert given == {("fr-2-ann", "ann", 2), ("fr-2-bob", "bob", 1)}
+    assert {row["tool"] for row in rows} == {"label-studio"}
+
+
+def test_ratings_that_collect_did_not_write_are_not_overwritten(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/ratings.jsonl").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"ratings.jsonl exists and was not written by this command"):
+        collect(*files, "--key", key, "--out", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ratings.jsonl"]
+    collect(files[0], "--key", key, "--out", tmp_path / "ours")
+    collect(*files, "--key", key, "--out", tmp_path / "ours")
+    record = json.loads((tmp_path / "ours/collect.json").read_text(encoding="utf-8"))
+    assert record["raters"] == ["en-1", "en-2", "fr-1", "fr-2"]
+    assert list(record["files"]) == list(map(str, files))
+    assert record["notes"] == []
+
+
+def test_the_key_and_collected_ratings_are_not_taken_for_exports(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    with pytest.raises(UserError, match=r"key.jsonl is a key; give it as --key"):
+        collect(*files, key, "--key", key, "--out", tmp_path / "out")
+    write_lines(tmp_path / "other.jsonl", [{"id": "q"}])
+    with pytest.raises(UserError, match=r"line 1: sheet is missing; this is not the key"):
+        collect(*files, "--key", tmp_path / "other.jsonl", "--out", tmp_path / "out")
+    collect(*files, "--key", key, "--out", tmp_path / "out")
+    with pytest.raises(UserError, match=r"ratings.jsonl holds collected ratings"):
+        collect(tmp_path / "out/ratings.jsonl", "--key", key, "--out", tmp_path / "again")
+
+
+def test_a_sheet_that_two_people_rated_is_named(tmp_path: Path) -> None:
+    key, files = write_sheets(tmp_path)
+    found = [replace(each, scores={**each.scores, "fluency": 1}) for each in records(key_rows(), "sheeten1")]
+    (tmp_path / "bob.json").write_text(json_export(found, CRITERIA), encoding="utf-8")
+    with pytest.raises(UserError, match=r"bob.json: .*where two people rated with one sheet"):
+        collect(*files, tmp_path / "bob.json", "--key", key, "--out", tmp_path / "out")

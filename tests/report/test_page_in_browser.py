@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,18 +9,16 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from helpers.pages import PHONE, WIDE, running_browser, violations
 from helpers.reports import EVIL, small_report, table
 from helpers.scored import answer, score, write_lines
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from xltjax.eval.report.command import ReportSettings, run
 from xltjax.eval.report.content import Report
 from xltjax.eval.report.page import write_page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 READY = "#browser:not([aria-busy])"
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 @dataclass
@@ -56,13 +53,8 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("NO CHROMIUM: the report's page was NOT tested in a browser (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path)
+    with running_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -348,14 +340,6 @@ def test_axe_finds_nothing(opening: Any, small: Path) -> None:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(size)
         assert violations(page) == []
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core has to say, rule by rule."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{rule['id']}: {node['html']} {node['failureSummary']}" for rule in found for node in rule["nodes"]
-    ]
 
 
 def test_nothing_is_wider_than_the_screen(opening: Any, small: Path) -> None:

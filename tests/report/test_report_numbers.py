@@ -134,6 +134,12 @@ def test_ten_numbers_follow_from_scores_jsonl_by_another_way(report: Path) -> No
     equal = only(report / "tables/agreement.csv", criterion="helpfulness", language="all")
     assert float(equal["exact"]) == pytest.approx((own[common] == rated[common]).mean())
     assert int(equal["n"]) == len(common)
+    # 11: what both say on average about these answers, side by side in a figure.
+    means = only(report / "tables/agreement-means.csv", criterion="helpfulness")
+    assert float(means["mean_first"]) == pytest.approx(rated[common].mean())
+    assert float(means["mean_second"]) == pytest.approx(own[common].mean())
+    assert float(means["difference"]) == pytest.approx((own[common] - rated[common]).mean())
+    assert (report / "figures/agreement-means-people.svg").exists()
 
 
 SYSTEM = "7b/dolly-en/ft, lr 1e-"

@@ -41,6 +41,49 @@ def judge_without_a_score(root: Path) -> None:
     write_judge(root / "judge", "m", "openai:x", {name: {"en": [None] * 3} for name in CRITERIA})
 
 
+def judge_that_was_examined(root: Path) -> None:
+    write_lines(root / "responses.jsonl", [answer("m", n, "en") for n in range(3)])
+    write_judge(root / "judge", "m", "openai:x", {name: {"en": [2, 1, 0]} for name in CRITERIA})
+    cells = [
+        {"judge": "openai:x", "criterion": "fluency", "language": language, "status": status, "objections": why,
+         "checks": ["repeats"]}
+        for language, status, why in (("ru", "do not trust", ["<b>shifts</b>"]), ("fr", "not known", []))
+    ]  # fmt: skip
+    (root / "judge" / "six-report.json").write_text(json.dumps({"rule": "", "cells": cells, "checks": []}))
+
+
+def claims_of_a_study(root: Path) -> None:
+    surface_alone(root)
+    row = {
+        "metric": "relevance",
+        "higher": "a",
+        "lower": "b",
+        "languages": "fr",
+        "seeds": 3,
+        "n": 9,
+        "margin": 0.0,
+    }
+    rows = [
+        row | {"claim": "x <b>", "verdict": "appears", "difference": 0.5, "low": 0.25, "high": 0.75},
+        row
+        | {
+            "claim": "y",
+            "verdict": "not known",
+            "difference": None,
+            "low": None,
+            "high": None,
+            "note": "gone",
+        },
+    ]
+    document = {
+        "rows": rows,
+        "verdicts": {each["claim"]: each["verdict"] for each in rows},
+        "notes": "Paired.",
+    }
+    (root / "effects").mkdir()
+    (root / "effects" / "effects.json").write_text(json.dumps(document))
+
+
 def scores_alone(root: Path) -> None:
     surface_alone(root)
     (root / "responses.jsonl").unlink()
@@ -105,6 +148,10 @@ CASES = [
     (people_alone, "agreement", "There is one rater alone: a judge is missing"),
     (people_alone, "surface", "There are no scores of language"),
     (judge_without_a_score, "tasks", "There are no scores to break down"),
+    (judge_without_a_score, "agreement", "How far the judge can be trusted was not examined"),
+    (judge_that_was_examined, "agreement", "1 of 2 pairs of criterion and language should not be trusted"),
+    (judge_that_was_examined, "agreement", "Do not trust openai:x on fluency in ru."),
+    (claims_of_a_study, "effects", "Appears (1): x <b>. Not known (1): y."),
     (scores_alone, "failures", "The texts of 8 scored answers are not given"),
     (responses_alone, "confusion", "The language of the answers was not identified"),
     (no_english, "surface", "What transfer costs against English cannot be said"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from xltjax.study.launch import local
+from xltjax.study.launch import pool as processes
 from xltjax.study.launch.devices import gpus
 from xltjax.study.launch.jobs import Job
 from xltjax.study.launch.slurm import Chain
@@ -37,8 +39,8 @@ class FakeWorker:
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "Worker", FakeWorker)
-    monkeypatch.setattr(local, "has_tpu", lambda environment: False)
+    monkeypatch.setattr(processes, "Worker", FakeWorker)
+    monkeypatch.setattr(processes, "has_tpu", lambda environment: False)
 
 
 def job(devices: int) -> Job:
@@ -52,7 +54,7 @@ def test_gpus_are_those_that_the_user_shows() -> None:
 
 
 def test_jobs_on_gpus_run_side_by_side_on_devices_of_their_own() -> None:
-    pool = local.Pool({"CUDA_VISIBLE_DEVICES": "0,1,2,3,4"})
+    pool = processes.Pool({"CUDA_VISIBLE_DEVICES": "0,1,2,3,4"})
     assert (pool.slots(1), pool.slots(2), pool.slots(8)) == (5, 2, 1)
     assert pool.begin(job(2))
     assert pool.begin(job(2))
@@ -72,13 +74,13 @@ def test_jobs_on_gpus_run_side_by_side_on_devices_of_their_own() -> None:
 
 
 def test_a_job_for_more_devices_than_there_are_begins_and_can_say_so() -> None:
-    pool = local.Pool({"CUDA_VISIBLE_DEVICES": "7"})
+    pool = processes.Pool({"CUDA_VISIBLE_DEVICES": "7"})
     assert pool.begin(job(2))
     assert pool.busy[0].gpus == ("7",)
 
 
 def test_on_a_cpu_one_process_runs_job_after_job_unless_the_mesh_changes() -> None:
-    pool = local.Pool({"JAX_PLATFORMS": "cpu"})
+    pool = processes.Pool({"JAX_PLATFORMS": "cpu"})
     seen = []
     for devices in (0, 1, 0, 2, 1):
         assert pool.begin(job(devices))
@@ -92,6 +94,11 @@ def test_on_a_cpu_one_process_runs_job_after_job_unless_the_mesh_changes() -> No
     pool.ended(pool.busy[0], alive=False)
     assert pool.begin(job(0))  # in the other one, since the first has died
     assert pool.busy[0] is seen[3]
+
+
+def test_what_waits_in_a_job_imports_no_jax() -> None:
+    code = "import sys, xltjax.study.launch.chain, xltjax.study.launch.slurm; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_job_whose_time_is_up_lets_its_stage_save_and_comes_again_with_its_command_alone() -> None:

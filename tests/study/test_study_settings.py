@@ -95,6 +95,7 @@ def test_a_section_builds_upon_shipped_configs(tmp_path: Path) -> None:
         ({"models": {"a": {"mesh": "1x1"}}}, "models.a: model is missing"),
         ({"models": {"a/b": "x"}}, "models: 'a/b' cannot be the name of a directory"),
         ({"models": {"logs": "x"}}, "models: 'logs' cannot be the name of a directory"),
+        ({"models": {True: "x"}}, "models: the name True is not text; put it in quotes"),
         ({"models": None}, "models is missing or empty"),
         ({"data": {"d": {}}}, "data.d: data is missing"),
         ({"generate": {"prompt": "x"}}, "generate: unknown setting 'prompt'; did you mean 'prompts'"),
@@ -121,6 +122,40 @@ def test_mistakes_name_the_place_and_the_nearest_name(
     with pytest.raises(UserError, match=re.escape(message)) as refused:
         grid_of(tmp_path, **changes)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_key_that_is_given_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    place = tmp_path / "s.yaml"
+    write(place)
+    lines = place.read_text().splitlines()
+    place.write_text(
+        "\n".join([*lines, "grid:", "- {seeds: [1], models: [a], seeds: [0]}", "train: {steps: 3}"])
+    )
+    first = next(number for number, line in enumerate(lines, start=1) if line.startswith("train:"))
+    with pytest.raises(
+        UserError, match=f"s.yaml: train is given twice, in lines {first} and {len(lines) + 3}"
+    ):
+        read_study(str(place))
+
+
+def test_numbers_may_be_names(tmp_path: Path) -> None:
+    assert {cell.data for cell in grid_of(tmp_path, data={2024: "d"}, grid=[{"data": [2024]}])} == {"2024"}
+
+
+def test_the_judge_of_relevance_may_be_named_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path / "s.yaml")
+    study(StudyConfig(study=file, dry_run=True))
+    assert "seed-0/relevance" not in capsys.readouterr().out
+    study(StudyConfig(study=file, dry_run=True, relevance_judge="jax:./gone"))
+    said = capsys.readouterr().out
+    assert re.search(r"seed-0/relevance +│ blocked by model directory ./gone does not exist", said)
+    with pytest.raises(
+        UserError, match="openai:m is not jax:DIR; a judge behind a server is described in the"
+    ):
+        study(StudyConfig(study=file, dry_run=True, relevance_judge="openai:m"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -202,6 +237,8 @@ def test_the_study_in_the_guide_is_one(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
     (tmp_path / "mine.yaml").write_text(text)
-    found = cells(read_study(str(tmp_path / "mine.yaml")))
-    assert len(found) == 2 * (2 * 3 + 3)
+    described = read_study(str(tmp_path / "mine.yaml"))
+    found = cells(described)
+    assert "effects" in {stage.path for stage in stages(described, found, tmp_path)}
+    assert len(found) == 2 * (2 * 3 + 3 + 1)
     assert "mine/english/ft/lr-1e-05/seed-0" in {cell.path for cell in found}

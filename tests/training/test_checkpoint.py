@@ -199,3 +199,41 @@ def test_a_vocabulary_padded_for_another_mesh_is_read(tmp_path: Path) -> None:
     found = restored(tmp_path / "c", like)
     assert found is not None
     np.testing.assert_array_equal(found.weights["embed.weight"], np.pad(table, ((0, 2), (0, 0))))
+
+
+def test_states_of_the_optimizer_are_dropped_whole_and_the_weights_stay(run: Path) -> None:
+    checkpoints = Checkpoints(run, keep=2)
+    checkpoints.save(state(3), optimizer=False)
+    checkpoints.drop_optimizers()
+    for step in (2, 3):
+        found = checkpoints.read(step, "weights", state(step).weights)
+        assert all(np.array_equal(found[name], array) for name, array in state(step).weights.items())
+    assert not list(run.glob("*/optimizer")) + list(run.glob("*.tmp"))
+    like = state(0)
+    last = checkpoints.restore_latest(like, end=3)
+    assert last is not None
+    assert int(last.step) == 3
+    with pytest.raises(UserError, match=r"checkpoint 3 in .* has no state of the optimizer"):
+        checkpoints.restore_latest(like, end=4)
+    checkpoints.close()
+
+
+def test_a_lost_state_of_the_optimizer_is_damage_and_not_taken_for_a_dropped_one(run: Path) -> None:
+    shutil.rmtree(run / "2" / "optimizer")
+    found = restored(run)
+    assert found is not None
+    assert int(found.step) == 1
+
+
+def test_what_a_kill_leaves_of_a_dropped_state_is_no_checkpoint_and_goes_the_next_time(run: Path) -> None:
+    (run / "1" / "optimizer-dropped").touch()
+    (run / "1" / "optimizer").rename(run / "1.optimizer.tmp")
+    found = restored(run)
+    assert found is not None
+    assert int(found.step) == 2
+    checkpoints = Checkpoints(run, keep=2)
+    assert checkpoints.steps() == [1, 2]
+    assert [checkpoints.lacks_optimizer(step) for step in (1, 2)] == [True, False]
+    checkpoints.drop_optimizers()
+    checkpoints.close()
+    assert sorted(path.name for path in run.iterdir() if path.is_dir()) == ["1", "2"]

@@ -115,9 +115,15 @@ def test_the_plan_of_a_small_model_has_units_that_show_it(
     (built / "instructions" / "en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     examples = ChatTokenizer(chat_model).examples(read_conversations(str(built / "instructions")))
     tokens = sum(len(example.ids) - 1 for example in examples)
-    assert f"one epoch: {tokens:,} tokens; the run sees the data {100 * 1024 / tokens:.1f} times" in printed(
-        capsys
-    )
+    said = printed(capsys)
+    assert f"40 rows with {tokens:,} tokens; " in said
+    epochs = float(re.search(r"100 updates: ([\d.e+]+) epochs", said)[1])  # type: ignore[index]
+    assert epochs == pytest.approx(100 * 1024 / tokens, rel=0.1)  # rows are not quite full
+    said = printed(capsys, "--epochs", "2")
+    updates, epochs = re.search(r"(\d+) updates: ([\d.]+) epochs", said).groups()  # type: ignore[union-attr]
+    assert float(epochs) >= 2
+    assert int(updates) == pytest.approx(2 * tokens / 1024, abs=1.1)
+    assert f"{updates} updates at 40% of peak" in " ".join(re.sub("[│\n]", " ", said).split())
 
 
 def test_a_plan_without_data_has_no_epochs(chat_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -259,6 +259,29 @@ def test_the_checkpoint_of_the_lowest_validation_loss_is_kept(
     assert [row["validation_loss"] for row in rows if "validation_loss" in row] == [3.0, 1.0, 2.0, 2.5]
 
 
+def test_without_the_optimizers_state_at_the_end_a_run_resumes_until_then_and_not_after(
+    chat_model: Path, instructions: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"mesh": "1x1", "keep": 3, "save_every": 1}
+    whole = fit(
+        settings(chat_model, instructions, tmp_path / "whole", **{**options, "save_every": 3}, steps=3)
+    )
+    run = fit(settings(chat_model, instructions, tmp_path / "run", **options, steps=2))
+    last = settings(chat_model, instructions, run, **options, steps=3, keep_optimizer="no")
+    fit(last)
+    assert weights_of(run) == weights_of(whole)
+    assert checkpoints_of(run) == [1, 2, 3]
+    assert not list(run.glob("checkpoints/*/optimizer"))
+    assert load_model(run / CHECKPOINTS / "2", make_mesh("1x1"), dtype=None)
+    before = sorted(str(path) for path in run.rglob("*"))
+    with pytest.raises(
+        UserError, match=r"ended after update 3 without the state .*begin a new run with --model"
+    ):
+        train.fit(dataclasses.replace(last, steps=4, keep_optimizer="yes"))
+    assert sorted(str(path) for path in run.rglob("*")) == before
+    assert train.fit(last) == [run]  # it is complete
+
+
 def test_a_checkpoint_without_room_is_passed_over_with_a_warning_and_training_goes_on(
     chat_model: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

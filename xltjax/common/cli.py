@@ -22,7 +22,15 @@ from click.shell_completion import CompletionItem
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.provenance import remember_command
-from xltjax.common.settings import build, current_names, read_config_files, shipped_configs, to_yaml
+from xltjax.common.settings import (
+    build,
+    current_names,
+    overlay,
+    read_config_files,
+    refuse_both,
+    shipped_configs,
+    to_yaml,
+)
 from xltjax.common.signals import Stopped, interrupt_normally
 
 # Errors of the file system that the user can fix, whatever was being done.
@@ -116,9 +124,10 @@ def command(
         _set_level(quiet, verbose)
         given = {key: value for key, value in flags.items() if value is not None and value != ()}
         given = current_names(config_class, given)
+        refuse_both(config_class, given)
         if fallback and not config and fallback[1] not in given:
             config = fallback[:1]
-        resolved = build(config_class, {**read_config_files(config_class, config), **given})
+        resolved = build(config_class, overlay(config_class, read_config_files(config_class, config), given))
         if print_config:
             click.echo(to_yaml(resolved, explained=True), nl=False)
         else:
@@ -224,6 +233,8 @@ def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool =
         options["shell_complete"] = _completions(hint)
     else:
         return _Flag([f"{flag}/--no-{flag[2:]}"], default=None, **options)
+    if field.metadata["mapping"]:
+        return _Flag([flag], multiple=True, metavar="NAME=VALUE,...", **options)
     if many and field.metadata["paths"]:
         return _Flag([flag], multiple=True, metavar=field.metadata["metavar"], **options)
     return _Flag([flag], metavar=_metavar(hint), **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import time
@@ -48,7 +49,8 @@ def new_directory(target: Path, overwrite: bool) -> Iterator[Path]:
         if target.is_dir():
             locks.enter_context(lock_directory(target))  # a training may be writing into it
         with _removed_unless_moved(staging, target):
-            shutil.rmtree(staging, ignore_errors=True)
+            for left in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)  # of a process that was killed: the lock is ours
             staging.mkdir()
             yield staging
             refuse_existing(target, overwrite)  # it may have appeared meanwhile

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class UserError(Exception):
@@ -13,6 +18,20 @@ class UserError(Exception):
     The message is one line that says what is wrong and what to do. Commands print it as
     ``error: <message>`` and exit with code 2 (see ``xltjax.common.cli``).
     """
+
+
+def for_python(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let the messages of ``function`` name arguments (``base=``), not the flags of commands (``--base DIR``)."""
+
+    @functools.wraps(function)
+    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return function(*arguments, **named)
+        except UserError as problem:
+            said = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_") + "=", str(problem))
+            raise type(problem)(said) if said != str(problem) else problem from None
+
+    return called
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

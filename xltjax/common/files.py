@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -167,9 +168,36 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     except IsADirectoryError:
         raise UserError(f"{path} is a directory, not a file") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+        raise UserError(_not_utf8(path)) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise UserError(f"{path} is not a whole gzip file; copy or download it again") from None
+
+
+def _not_utf8(path: Path) -> str:
+    """Which line of a file is not UTF-8, which encoding it may have instead, and how to convert it."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as data:
+        if data.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return f"{path} is not UTF-8 text but UTF-16; save it as UTF-8"
+        data.seek(0)
+        number, line = next(found for found in enumerate(data, start=1) if not _is_utf8(found[1]))
+    letters = [byte for byte in line if byte >= 0x80 or chr(byte).isalpha()]
+    cyrillic = sum(byte >= 0xC0 for byte in letters) > len(letters) / 2
+    name = "windows-1251" if cyrillic else "windows-1252"
+    text = line.decode(name, "replace").strip()
+    if "\ufffd" in text or not text.isprintable():
+        return f"{path} is not UTF-8 text (line {number}); save it as UTF-8"
+    return (
+        f"{path} is not UTF-8 text but perhaps {name} (line {number}: {text[:40]!r}); save it as UTF-8, in "
+        f"spreadsheets as 'CSV UTF-8', or convert it: iconv -f {name} -t utf-8"
+    )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def cache_directory() -> Path:

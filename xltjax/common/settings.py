@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import textwrap
 import types
 import typing
@@ -38,6 +39,8 @@ def setting(
     affects_result: bool = True,
     saved: bool = True,
     former: tuple[str, ...] = (),
+    instead_of: str = "",
+    mapping: bool = False,
 ) -> Any:
     """A dataclass field that is also a YAML key and a command-line flag.
 
@@ -53,10 +56,14 @@ def setting(
         saved: whether the setting belongs to the run and is written into its ``config.yaml``, unlike
             ``--plan`` or ``--force``, which concern a single call.
         former: earlier names of the setting, which files and flags may still use.
+        instead_of: another setting that says the same otherwise. One place may name only one of them, and the one
+            that a later place names wins.
+        mapping: whether the value is a tuple of ``name=value``, which YAML and Python may give as a mapping.
     """
     metadata = {
         "help": help, "section": section, "positional": positional, "paths": paths, "metavar": metavar,
-        "affects_result": affects_result, "saved": saved, "former": former,
+        "affects_result": affects_result, "saved": saved, "former": former, "instead_of": instead_of,
+        "mapping": mapping,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -105,8 +112,47 @@ def build(config_class: type[Config], values: Mapping[str, Any], *, notify: bool
             raise UserError(f"unknown setting {key!r}; {did_you_mean(key, fields)}")
         if isinstance(value, str) and fields[key].metadata["paths"]:
             value = [value]
+        if fields[key].metadata["mapping"]:
+            value = _pairs(value)
         converted[key] = _convert(value, hints[key], key)
     return config_class(**converted)
+
+
+def overlay(config_class: type[Any], lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings ``lower`` with those of a later place, which also end what they are given instead of."""
+    ended = {
+        field.metadata["instead_of"] for field in dataclasses.fields(config_class) if field.name in upper
+    }
+    return {key: value for key, value in lower.items() if key not in ended} | dict(upper)
+
+
+def refuse_both(config_class: type[Any], given: Mapping[str, Any]) -> None:
+    """Refuse two settings that one place gives, where each is instead of the other.
+
+    Settings that say nothing, such as 0, do not count, nor does a place that gives every setting of a run, as the
+    record of a run does.
+
+    Raises:
+        UserError: naming both.
+    """
+    fields = dataclasses.fields(config_class)
+    if all(field.name in given for field in fields if field.metadata["saved"]):
+        return
+    for field in fields:
+        other = field.metadata["instead_of"]
+        if given.get(field.name) and given.get(other):
+            both = " or ".join(f"--{name.replace('_', '-')}" for name in sorted((field.name, other)))
+            raise UserError(f"give {both}, not both")
+
+
+def _pairs(value: Any) -> Any:
+    """A mapping, or texts of one such as ``a=b,c=d``, as a list of ``name=value``; a value may have commas."""
+    if isinstance(value, Mapping):
+        return [f"{name}={part}" for name, part in value.items()]
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        return value
+    return [pair.strip() for text in texts for pair in re.split(r",(?=\s*\w+=)", text) if pair.strip()]
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:
@@ -156,6 +202,8 @@ def _optional(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
 
 
 def _choice(value: Any, arguments: tuple[Any, ...], key: str) -> Any:
+    if isinstance(value, bool) and "yes" in arguments:  # as YAML 1.1 and Python say it
+        value = "yes" if value else "no"
     if value not in arguments:
         raise UserError(f"{key}: {value!r} is not known; {did_you_mean(str(value), map(str, arguments))}")
     return value
@@ -193,11 +241,17 @@ def read_config_files(config_class: type[Any], names: Sequence[str]) -> dict[str
         names: paths, or names of shipped configs.
 
     Raises:
-        UserError: when a file is missing, is not YAML, or is not a mapping of settings.
+        UserError: when a file is missing, is not YAML, is not a mapping of settings, or names two settings of which
+            each is instead of the other.
     """
     merged: dict[str, Any] = {}
     for name in names:
-        merged.update(current_names(config_class, read_mapping(name)))
+        values = current_names(config_class, read_mapping(name))
+        try:
+            refuse_both(config_class, values)
+        except UserError as problem:
+            raise UserError(f"{name}: {problem}") from None
+        merged = overlay(config_class, merged, values)
     return merged
 
 
@@ -208,11 +262,13 @@ def read_mapping(name: str) -> dict[str, Any]:
         name: a path, or the name of a shipped config.
 
     Raises:
-        UserError: when the file is missing, is not YAML, or is not a mapping with text as its keys.
+        UserError: when the file is missing, is not YAML, names a key twice, or is not a mapping with texts as keys.
     """
     path = _find_config(name)
     try:
-        values = yaml.safe_load(read_text(path))
+        text = read_text(path)
+        _refuse_twice(yaml.compose(text, yaml.SafeLoader), name)
+        values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise UserError(f"{name} is not valid YAML: {problem}") from None
     if values is None:
@@ -220,6 +276,20 @@ def read_mapping(name: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{name} must be a mapping of settings, such as 'learning_rate: 1e-5'")
     return values
+
+
+def _refuse_twice(node: yaml.Node | None, name: str) -> None:
+    """Refuse a key that a mapping names twice: YAML's reader would take the last one without a word."""
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+                raise UserError(f"{name}: {key.value} is given twice, in lines {lines[key.value]} and {line}")
+            _refuse_twice(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_twice(value, name)
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from xltjax.common.errors import UserError
-from xltjax.data.formats import Row, read_rows
+from xltjax.data.formats import NO_COLUMNS, Row, read_rows
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 
@@ -44,6 +44,7 @@ def load_corpora(
     split: str = "",
     default: str = "train",
     report: RowReport | None = None,
+    columns: Mapping[str, str] = NO_COLUMNS,
 ) -> tuple[list[Corpus], int]:
     """Read and tokenize ``sources``.
 
@@ -56,6 +57,7 @@ def load_corpora(
         split: see ``reading.files.choose_files``.
         default: see ``reading.files.choose_files``.
         report: learns of the rows that are not learned; without it the first bad row is an error.
+        columns: see ``formats.read_rows``.
 
     Returns:
         The corpora, and how many examples were longer than ``max_length``.
@@ -72,7 +74,7 @@ def load_corpora(
     corpora, total_long = [], 0
     for index, source in enumerate(sources):
         kept, long = _learnable(
-            writable(read_rows(source, report, split, default), tokenizer, report),
+            writable(read_rows(source, report, split, default, columns), tokenizer, report),
             tokenizer, source, max_length, overlong, report,
         )  # fmt: skip
         total_long += long

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.data.conversations import Conversation, Message
+from xltjax.data.reading.columns import parse_columns, renamed
 from xltjax.data.reading.files import choose_files
 from xltjax.data.reading.report import BadRowError, NothingToLearnError, RowReport
+from xltjax.data.reading.tables import DELIMITERS
 from xltjax.data.reading.turns import Note, as_conversation, as_list, as_text, as_turns
-from xltjax.data.rows import is_chat, iterate_rows, listed
+from xltjax.data.rows import file_format, is_chat, iterate_rows, listed
 
 ACCEPTED = (
     "Dolly (instruction, context, response), Alpaca (instruction, input, output, system, history), "
@@ -26,6 +29,14 @@ SYSTEM, TOOLS, MEDIA = (
     ("tools", "functions"),
     ("images", "image", "videos", "audios"),
 )
+
+
+# What ``--columns`` may name.
+COLUMN_NAMES = (
+    "prompt", "completion", "instruction", "context", "input", "response", "output", "system", "history",
+    "messages", "conversations", "tools", "text",
+)  # fmt: skip
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,13 @@ class Row:
     conversation: Conversation
 
 
-def read_rows(source: str, report: RowReport, split: str = "", default: str = "train") -> Iterator[Row]:
+def read_rows(
+    source: str,
+    report: RowReport,
+    split: str = "",
+    default: str = "train",
+    columns: Mapping[str, str] = NO_COLUMNS,
+) -> Iterator[Row]:
     """A stream of the rows of a source that have something to learn.
 
     Args:
@@ -51,6 +68,7 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
         report: learns of the other rows, and of what is not honored.
         split: see ``reading.files.choose_files``.
         default: see ``reading.files.choose_files``.
+        columns: the names that rows have for our keys, see ``training_columns``.
 
     Raises:
         UserError: when nothing is found, a file cannot be parsed, there is no row at all, or a row cannot be used
@@ -68,7 +86,11 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
     for path in files:
         for place, row in iterate_rows(path, partial(bad, path)):
             try:
-                conversation = _conversation(row, partial(report.note, path))
+                conversation = read_row(with_our_names(row, columns), partial(report.note, path))
+                asked = [turn for turn in conversation if turn.role == "user"]
+                # An empty cell is a gap, where an empty text in JSON may be meant.
+                if file_format(path) in DELIMITERS and not all(turn.content.strip() for turn in asked):
+                    raise BadRowError("an empty question")
             except BadRowError as problem:
                 bad(path, place, str(problem))
             except RecursionError:
@@ -83,32 +105,70 @@ def read_rows(source: str, report: RowReport, split: str = "", default: str = "t
         raise UserError(f"{source} holds no rows; give a file with data")
 
 
-def _conversation(row: Any, note: Note) -> Conversation:
-    """A row of any accepted format as a conversation."""
+def read_row(row: Any, note: Note) -> Conversation:
+    """A row of any accepted format as a conversation.
+
+    Args:
+        row: the parsed row.
+        note: is called with each way in which it is learned otherwise than it says.
+
+    Raises:
+        BadRowError: when it cannot be used.
+        NothingToLearnError: when it is in good order without anything to learn.
+        RecursionError: when it is nested too deeply.
+    """
     if is_chat(row):
         return as_conversation(as_turns(row, "the chat", note), note)
     if not isinstance(row, dict):
         raise BadRowError(f"the row is not a JSON object; accepted: {ACCEPTED}")
-    # Tables that join several formats fill the columns of the others with null.
-    keys = {key for key, value in row.items() if value is not None and value != []}
-    if not _known(keys):
-        keys = set(row)
-    if _known(keys) == "text":
+    kind = format_key(row)
+    if kind == "text":
         text = as_text(row["text"], "text")
         if not text.strip():
             raise NothingToLearnError("an empty text")
         return (Message("text", text),)
-    if row.get("kto_tag") is False or (_known(keys) == "prompt" and row.get("label") is False):
+    if row.get("kto_tag") is False or (kind == "prompt" and row.get("label") is False):
         raise NothingToLearnError("an answer that is labeled as bad")
-    turns = _turns(row, _known(keys), note)
+    turns = with_system(row, _turns(row, kind, note), note)
+    return _tools(row) + as_conversation(turns, note)
+
+
+def with_system(row: Mapping[str, Any], turns: list[Message], note: Note) -> list[Message]:
+    """The turns of a row after the system prompt in a column of its own, unless they begin with the same one."""
     for key in SYSTEM:
         given = as_text(row[key], key) if row.get(key) is not None else ""
         if given.strip() and not (turns[0].role == "system" and turns[0].content.strip() == given.strip()):
-            turns.insert(0, Message("system", given))
+            turns = [Message("system", given), *turns]
     for key in MEDIA:
         if row.get(key):
             note(f"{key} are not read")
-    return _tools(row) + as_conversation(turns, note)
+    return turns
+
+
+def training_columns(pairs: Sequence[str]) -> dict[str, str]:
+    """The columns that the setting ``columns`` names, see ``parse_columns``."""
+    return parse_columns(pairs, COLUMN_NAMES)
+
+
+def with_our_names(row: Any, columns: Mapping[str, str]) -> Any:
+    """A row under our names.
+
+    When the named columns are a format by themselves, such as a prompt and a completion, they are all that is read;
+    otherwise they join the other columns of the row.
+
+    Raises:
+        BadRowError: for a row that lacks a named column.
+    """
+    if not columns:
+        return row
+    named = renamed(row, columns)
+    return named if _known(named) else {**row, **named}
+
+
+def format_key(row: Mapping[str, Any]) -> str:
+    """The key that names the format of a row, such as ``instruction`` or ``messages``; empty when there is none."""
+    # Tables that join several formats fill the columns of the others with null.
+    return _known(key for key, value in row.items() if value is not None and value != []) or _known(row)
 
 
 def _known(keys: Iterable[str]) -> str:
@@ -123,7 +183,7 @@ def _known(keys: Iterable[str]) -> str:
 
 def _turns(row: Mapping[str, Any], kind: str, note: Note) -> list[Message]:
     if kind == "instruction":
-        return [*_history(row), *_exchange(row)]
+        return [*history(row), *_exchange(row)]
     if kind == "prompt":
         prompt = _prompt_or_answer(row, "prompt", "user", note)
         # TRL learns the completion alone.
@@ -131,33 +191,38 @@ def _turns(row: Mapping[str, Any], kind: str, note: Note) -> list[Message]:
         return [*prompt, *_prompt_or_answer(row, "completion", "assistant", note)]
     if kind:
         return as_turns(row[kind], kind, note)
-    raise BadRowError(f"the row has the keys {listed(row)}; accepted: {ACCEPTED}")
+    raise BadRowError(
+        f"the row has the keys {listed(row)}; accepted: {ACCEPTED}; or name the columns, as in --columns "
+        "prompt=question,completion=answer"
+    )
 
 
 def _exchange(row: Mapping[str, Any]) -> list[Message]:
-    """One question and its answer, with the context after the instruction, on a new line.
-
-    The paper and its release do not say how they joined instruction and context.
-    """
-    prompt = [as_text(row["instruction"], "instruction")]
-    prompt += [as_text(row[key], key) for key in ("context", "input") if row.get(key) not in (None, "")]
+    """One question and its answer."""
     answers = {key: row[key] for key in ("response", "output") if row.get(key) is not None}
     key = next(iter(answers), "response" if "response" in row else "output")
     if len(answers) == 2 and answers["response"] != answers["output"]:
         raise BadRowError("the row has both a response and an output, which differ; keep one of them")
-    return [Message("user", "\n".join(prompt)), Message("assistant", as_text(row[key], key))]
+    return [Message("user", asked(row, "instruction")), Message("assistant", as_text(row[key], key))]
 
 
-def _history(row: Mapping[str, Any]) -> list[Message]:
+def asked(row: Mapping[str, Any], key: str) -> str:
+    """The instruction under ``key``, with the context after it, on a new line.
+
+    The paper and its release do not say how they joined instruction and context.
+    """
+    keys = [key, *(more for more in ("context", "input") if row.get(more) not in (None, ""))]
+    return "\n".join(as_text(row[each], each) for each in keys)
+
+
+def history(row: Mapping[str, Any]) -> list[Message]:
     """The earlier exchanges, whose answers are learned too."""
-    history = as_list(row.get("history")) or []
-    if not isinstance(history, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 for pair in history
-    ):
+    pairs = as_list(row.get("history")) or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise BadRowError("history must be a list of [question, answer]")
     return [
         Message(role, as_text(text, "history"))
-        for pair in history
+        for pair in pairs
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
 

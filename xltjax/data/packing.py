@@ -77,30 +77,34 @@ class PackedData:
 
     Each example comes from a corpus that is drawn by weight. In each epoch of a corpus, all of its examples
     come once, in a new random order.
+
+    Attributes:
+        shape: of an update.
+        count_segments: whether batches say how many segments a row has at most (``Batch.segments``); it can be set
+            when the kernel of attention is known.
     """
 
-    def __init__(
-        self, corpora: Sequence[Corpus], shape: BatchShape, seed: int, *, count_segments: bool = False
-    ):
+    def __init__(self, corpora: Sequence[Corpus], shape: BatchShape, seed: int, *, even: bool = False):
         """Pack the examples of ``corpora`` in the order that ``seed`` gives.
 
         Args:
             corpora: the examples.
             shape: of an update.
             seed: of the order.
-            count_segments: whether batches say how many segments a row has at most (``Batch.segments``).
+            even: let no more examples wait than there are, so that of few ones the short do not come more often.
 
         Raises:
             ValueError: when an example does not fit into a row.
         """
         self.shape = shape
-        self._count_segments = count_segments
+        self.count_segments = False
         self._examples = [example for corpus in corpora for example in corpus.examples]
         self._names = [name for corpus in corpora for name in corpus.names]
         self._sizes = [len(example.ids) - 1 for example in self._examples]
         if max(self._sizes) > min(shape.length, shape.tokens):
             raise ValueError(f"an example of {max(self._sizes)} tokens does not fit {shape}")
-        self._packer = _pack(_stream(corpora, seed), self._sizes, shape)
+        waiting = min(LOOKAHEAD, len(self._examples)) if even else LOOKAHEAD
+        self._packer = _pack(_stream(corpora, seed), self._sizes, shape, waiting)
         self._packed: list[list[list[int]]] = []  # the micro-batches so far: rows of example indices
 
     def examples_at(self, step: int) -> list[list[list[int]]]:
@@ -114,6 +118,38 @@ class PackedData:
         starts = range(step * count, (step + 1) * count, joined)
         return [[row for rows in self._packed[start : start + joined] for row in rows] for start in starts]
 
+    @property
+    def rows(self) -> int:
+        """How many examples there are."""
+        return len(self._examples)
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest example."""
+        return max(self._sizes)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of one pass over the examples."""
+        return sum(self._sizes)
+
+    def steps_for(self, epochs: float) -> int:
+        """How many updates see ``epochs`` times as many examples as there are; at least one."""
+        wanted = epochs * self.rows * (1 - 1e-12)  # 0.7 * 10 is more than 7
+        seen = step = 0
+        while not step or seen < wanted:
+            seen += self.seen_at(step)
+            step += 1
+        return step
+
+    def tokens_of(self, examples: Sequence[int]) -> int:
+        """The tokens of examples, which may come several times."""
+        return sum(self._sizes[index] for index in examples)
+
+    def seen_at(self, step: int) -> int:
+        """How many examples update ``step`` has, counted from 0."""
+        return sum(len(row) for micro_batch in self.examples_at(step) for row in micro_batch)
+
     def batch_at(self, step: int, rows: slice = slice(None)) -> Batch:
         """The batch of update ``step``, counted from 0.
 
@@ -124,7 +160,7 @@ class PackedData:
         micro_batches = self.examples_at(step)
         # The same number in every process, though each builds only some of the rows.
         segments = (
-            declared_segments(row for rows in micro_batches for row in rows) if self._count_segments else 0
+            declared_segments(row for rows in micro_batches for row in rows) if self.count_segments else 0
         )
         here = [[[self._examples[i] for i in row] for row in found[rows]] for found in micro_batches]
         return fill(here, self.shape.length, segments)
@@ -207,8 +243,12 @@ def _walk(count: int, start: int, seed: tuple[int, int]) -> Iterator[int]:
         yield from (start + random.permutation(count)).tolist()
 
 
-def _pack(stream: Iterator[int], sizes: Sequence[int], shape: BatchShape) -> Iterator[list[list[int]]]:
+def _pack(
+    stream: Iterator[int], sizes: Sequence[int], shape: BatchShape, lookahead: int
+) -> Iterator[list[list[int]]]:
     """Pack the examples of ``stream`` into micro-batches, each of which is a list of rows of example indices.
+
+    So many examples wait as ``lookahead`` says.
 
     The oldest waiting example that fits goes into the fullest row that has room for it. So the oldest
     example never waits for longer than one micro-batch.
@@ -220,11 +260,11 @@ def _pack(stream: Iterator[int], sizes: Sequence[int], shape: BatchShape) -> Ite
         budget = shape.tokens
         position = 0
         while True:
-            while len(waiting) < LOOKAHEAD:
+            while len(waiting) < lookahead:
                 waiting.append(next(stream))
             room = min(budget, max(space))
-            position = next((p for p in range(position, LOOKAHEAD) if sizes[waiting[p]] <= room), LOOKAHEAD)
-            if position == LOOKAHEAD:
+            position = next((p for p in range(position, lookahead) if sizes[waiting[p]] <= room), lookahead)
+            if position == lookahead:
                 break
             index = waiting.pop(position)
             size = sizes[index]

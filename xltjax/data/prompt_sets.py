@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,30 +16,43 @@ from typing import Any
 import yaml
 
 from xltjax.common.errors import UserError, did_you_mean
-from xltjax.common.files import read_text
+from xltjax.common.files import iterate_lines, read_text
 from xltjax.common.languages import find_language, language_code
-from xltjax.data.rows import is_chat, iterate_rows
+from xltjax.data.conversations import Conversation, Message
+from xltjax.data.formats import NO_COLUMNS
+from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.columns import parse_columns
+from xltjax.data.reading.prompt_rows import ACCEPTED, COLUMN_NAMES, of_table, question, with_our_names
+from xltjax.data.reading.report import BadRowError, RowReport
+from xltjax.data.reading.tables import DELIMITERS
+from xltjax.data.rows import FOREIGN, file_format, iterate_rows
+from xltjax.data.rows import SUFFIXES as DATA_SUFFIXES
+
+log = logging.getLogger("xltjax")
 
 MODIFIERS_FILE = "modifiers.yaml"
 RELEASED_FILE = "alpacaeval_test_subset"
-ACCEPTED = (
-    "JSON Lines or a JSON list of: objects with 'instruction' (ours, AlpacaEval), objects with 'messages', "
-    "chat lists of {role, content}; or a folder with <language>.jsonl files or the paper's released set"
-)
+TEXT_FILE = ".txt"
+SUFFIXES = (*DATA_SUFFIXES, TEXT_FILE)
+_ENDINGS = frozenset(suffix[1:] for suffix in SUFFIXES)
+# Marks that end a sentence, by which a text without a blank is told from a path.
+_SENTENCE = re.compile(r"[?!\u3002\uff1f\uff01\u061f\u0964]")
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One prompt. ``dataclasses.asdict`` gives the row that ``load_set`` reads back.
+    """One prompt. ``row`` gives the row that ``load_set`` reads back.
 
     Attributes:
         id: the identifier, unique in its set: ``xlt113-007-fr``, or ``xlt113-007-fr-markdown`` with a modifier.
         instruction_id: the identifier that the translations and modified forms of an instruction share.
-        language: ISO 639-1 code of the language that the *answer* should be in.
+        language: ISO 639-1 code of the language that the *answer* should be in; empty when it is not known.
         task: the category; empty when the set has none.
-        instruction: the text that the model is asked, including that of the modifier.
+        instruction: the text that the model is asked, including that of the modifier; the last question of a chat.
         modifier: ``{"name": ..., "params": {...}}``, or None.
         human: whether the prompt is in the subset for human evaluation.
+        messages: the whole chat as {role, content}, when it has more turns than the question; its last one is the
+            instruction.
     """
 
     id: str
@@ -46,6 +62,19 @@ class Instruction:
     instruction: str
     modifier: Mapping[str, Any] | None = None
     human: bool = False
+    messages: Sequence[Mapping[str, str]] | None = None
+
+    @property
+    def conversation(self) -> Conversation:
+        """The turns that the chat template writes."""
+        if self.messages is None:
+            return (Message("user", self.instruction),)
+        return tuple(Message(turn["role"], turn["content"]) for turn in self.messages)
+
+    def row(self) -> dict[str, Any]:
+        """A line of a file of prompts; ``messages`` are in it only where there are some."""
+        values = dataclasses.asdict(self)
+        return values if self.messages else {key: value for key, value in values.items() if key != "messages"}
 
 
 def shipped_sets() -> dict[str, Path]:
@@ -55,28 +84,35 @@ def shipped_sets() -> dict[str, Path]:
 
 
 def load_set(
-    name_or_path: str | Path, languages: Sequence[str] | None = None, modifiers: bool = False
+    name_or_path: str | Path,
+    languages: Sequence[str] | None = None,
+    modifiers: bool = False,
+    columns: Sequence[str] = (),
 ) -> list[Instruction]:
-    """Load the instructions of a shipped set, a file or a folder.
+    """Load the instructions of a shipped set, a file, a folder or a text.
 
     Args:
-        name_or_path: a name of ``shipped_sets``; a JSON or JSON Lines file of our own rows, of AlpacaEval or
-            of chat lists; a folder structured like ``sets/xlt113``; or a folder with the set that the paper's
-            authors released.
+        name_or_path: a name of ``shipped_sets``; a file of rows (ours, AlpacaEval, chats, tables) or a text file with
+            a prompt on each line; a folder with a file for each language, like ``sets/xlt113``; a folder with the set
+            that the paper's authors released; or a prompt itself, see ``is_text``.
         languages: the codes of the languages to load; all by default. In sets and folders this is the
             language of the instruction, in files it is the ``language`` of the row.
         modifiers: whether to load a set's modified instructions too. All rows of a file are always loaded.
+        columns: names of columns as ``ours=theirs``, see ``reading.columns.parse_columns``.
 
     Raises:
         UserError: for an unknown set or format, a requested language that the set does not have, a row
             without an instruction, or an id that appears twice.
     """
     wanted = list(dict.fromkeys(map(language_code, languages))) if languages else None
+    named = parse_columns(columns, COLUMN_NAMES)
+    if is_text(name_or_path):
+        return [_of_text(str(name_or_path), wanted)]
     path = _find(name_or_path)
     if path.is_file():
-        loaded = _file(path, wanted)
+        loaded = _file(path, wanted, named)
     elif language_files(path):
-        loaded = _folder(path, wanted, modifiers)
+        loaded = _folder(path, wanted, modifiers, named)
     else:
         loaded = _released(path, wanted, modifiers)
     if not loaded:
@@ -90,6 +126,32 @@ def compose(instruction: str, modifier: str) -> str:
     return instruction + ("\n\n" if "\n" in instruction else " ") + modifier
 
 
+def is_text(name_or_path: str | Path) -> bool:
+    """Whether what is given as prompts is a prompt itself, and no path or name.
+
+    It is one when it has white space or a mark that ends a sentence, and neither exists as a file or folder, nor
+    looks like a path: it does not end as files of prompts do, nor begin with ``/``, ``./``, ``../`` or ``~``.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or not (re.search(r"\S\s+\S", text) or _SENTENCE.search(text)):
+        return False
+    if text.startswith(("/", "./", "../", "~")) or (
+        "\n" not in text and file_format(Path(text)) in (*SUFFIXES, *FOREIGN)
+    ):
+        return False
+    try:
+        return not Path(text).exists()
+    except (OSError, ValueError):  # too long for a path, or not one
+        return True
+
+
+def _of_text(text: str, wanted: Sequence[str] | None) -> Instruction:
+    """A prompt that was given as it is; its language is the only one asked for, or is not known."""
+    log.info("notice: %r is neither a file nor a set, and is asked as it stands", text[:60])
+    language = wanted[0] if wanted is not None and len(wanted) == 1 else ""
+    return Instruction("prompt-001" + (f"-{language}" if language else ""), "prompt-001", language, "", text)
+
+
 def _find(name_or_path: str | Path) -> Path:
     path, sets = Path(name_or_path), shipped_sets()
     # A folder of results that happens to have the name of a set must not hide the set; "./xlt113" is the folder.
@@ -98,20 +160,22 @@ def _find(name_or_path: str | Path) -> Path:
     if path.exists():
         return path
     raise UserError(
-        f"{name_or_path} is neither a file, a folder nor a shipped set; {did_you_mean(str(name_or_path), sets)}"
+        f"{str(name_or_path)[:120]} is neither a file, a folder nor a shipped set; "
+        f"{did_you_mean(str(name_or_path), sets)} (a prompt itself has a blank or a mark such as ? or !)"
     )
 
 
 def language_files(folder: Path) -> dict[str, Path]:
-    """The files ``<language>.jsonl`` in a folder, by language; ``nb.jsonl`` is found as ``no``.
+    """The files ``<language>.jsonl``, ``.csv``, ``.txt`` ... in a folder, by language; ``nb`` is found as ``no``.
 
     Raises:
         UserError: when two files are of one language.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        if re.fullmatch("[a-z]{2,3}", path.stem):
-            other = files.setdefault(find_language(path.stem) or path.stem, path)
+    for path in sorted(folder.iterdir()):
+        name = path.name.partition(".")[0]
+        if re.fullmatch("[a-z]{2,3}", name) and path.name.removesuffix(".gz").partition(".")[2] in _ENDINGS:
+            other = files.setdefault(find_language(name) or name, path)
             if other != path:
                 raise UserError(f"{other} and {path} are of one language; keep one of them")
     return files
@@ -137,7 +201,7 @@ def _refuse_duplicates(instructions: Iterable[Instruction], place: Path) -> None
 # Files
 
 
-def _file(path: Path, wanted: Sequence[str] | None) -> list[Instruction]:
+def _file(path: Path, wanted: Sequence[str] | None, columns: Mapping[str, str]) -> list[Instruction]:
     """The rows in the wanted languages.
 
     A row that does not say its language is in that of the file's name, or in the only wanted one.
@@ -145,7 +209,7 @@ def _file(path: Path, wanted: Sequence[str] | None) -> list[Instruction]:
     set_name, language = _name_parts(path)
     if not language and wanted is not None and len(wanted) == 1:
         language = wanted[0]
-    rows = _read(path, set_name, language)
+    rows = _read(path, set_name, language, columns)
     chosen = _choose((row.language for row in rows), wanted, path) if rows else []
     return [row for row in rows if row.language in chosen]
 
@@ -156,63 +220,74 @@ _TAG = re.compile("[a-z]{2}([-_]([A-Z][a-z]{3}|[A-Z]{2}))*")
 
 def _name_parts(path: Path) -> tuple[str, str]:
     """The name and the language of ``name.fr.jsonl`` or ``name/fr.jsonl``; the language may be empty."""
-    name, _, language = path.stem.rpartition(".")
+    stem = Path(path.name.removesuffix(".gz")).stem
+    name, _, language = stem.rpartition(".")
     if name and _TAG.fullmatch(language):
         return name, find_language(language) or language
-    if _TAG.fullmatch(path.stem):
-        return path.resolve().parent.name, find_language(path.stem) or path.stem
-    return path.stem, ""
+    if _TAG.fullmatch(stem):
+        return path.resolve().parent.name, find_language(stem) or stem
+    return stem, ""
 
 
-def _read(path: Path, set_name: str, language: str) -> list[Instruction]:
-    return [
-        _instruction(row, place, f"{set_name}-{number:03d}", language)
-        for number, (place, row) in enumerate(iterate_rows(path), start=1)
-    ]
+def _read(
+    path: Path, set_name: str, language: str, columns: Mapping[str, str] = NO_COLUMNS
+) -> list[Instruction]:
+    """Every prompt of a file; those of a text file may be in a language that is not known."""
+    if file_format(path) == TEXT_FILE:
+        if columns:
+            raise UserError(f"columns: {path} is a text file, a prompt on each line, and has none")
+        end = f"-{language}" if language else ""
+        ids = (f"{set_name}-{number:03d}" for number in itertools.count(1))
+        return [
+            Instruction(f"{name}{end}", name, language, "", line.strip())
+            for name, (_, line) in zip(ids, iterate_lines(path), strict=False)
+        ]
+    report = RowReport()
+    note = functools.partial(report.note, path)
+    found = []
+    for number, (place, row) in enumerate(iterate_rows(path), start=1):
+        try:
+            if file_format(path) in DELIMITERS:
+                row = of_table(row)
+            row = with_our_names(row, columns)
+            found.append(_instruction(row, question(row, note), f"{set_name}-{number:03d}", language))
+        except (BadRowError, UserError) as problem:
+            raise UserError(f"{place}: {problem}") from None
+    report.log()
+    return found
 
 
-def _instruction(row: Any, place: str, instruction_id: str, language: str) -> Instruction:
-    """A row of any accepted format; ``instruction_id`` and ``language`` are used when the row has none."""
-    values = {"messages": row} if is_chat(row) else row
-    if not isinstance(values, dict):
-        raise UserError(f"{place}: {row!r:.40} is not an instruction; accepted: {ACCEPTED}")
-    if "instruction" not in values:
-        if not is_chat(values.get("messages")):
-            keys = ", ".join(map(str, values)) or "none"
-            raise UserError(f"{place}: no instruction among its keys ({keys}); accepted: {ACCEPTED}")
-        values = {**values, "instruction": _question(values["messages"], place)}
-    try:
-        language = language_code(_text(values, "language", place) or language or _unknown_language())
-    except UserError as problem:
-        raise UserError(f"{place}: {problem}") from None
-    instruction_id = _text(values, "instruction_id", place) or instruction_id
+def _instruction(row: Any, asked: Conversation, instruction_id: str, language: str) -> Instruction:
+    """A row that asks ``asked``; ``instruction_id`` and ``language`` are used when the row has none."""
+    values = row if isinstance(row, dict) else {}
+    language = language_code(_text(values, "language") or language or _unknown_language())
+    instruction_id = _name(values, "instruction_id") or instruction_id
     modifier = values.get("modifier")
     if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
-        raise UserError(f'{place}: modifier must be {{"name": ..., "params": {{...}}}}')
+        raise UserError('modifier must be {"name": ..., "params": {...}}')
     suffix = f"-{modifier['name']}" if modifier else ""
     return Instruction(
-        id=_text(values, "id", place) or f"{instruction_id}-{language}{suffix}",
+        id=_name(values, "id") or f"{instruction_id}-{language}{suffix}",
         instruction_id=instruction_id,
         language=language,
-        task=_text(values, "task", place) or _text(values, "dataset", place),
-        instruction=_text(values, "instruction", place),
+        task=_text(values, "task") or _text(values, "dataset"),
+        instruction=asked[-1].content,
         modifier=modifier,
         human=values.get("human") is True,
+        messages=[{"role": turn.role, "content": turn.content} for turn in asked] if len(asked) > 1 else None,
     )
 
 
-def _question(messages: Sequence[Mapping[str, Any]], place: str) -> str:
-    """The user's message in a chat of one exchange; an answer that follows is ignored."""
-    if [turn["role"] for turn in messages] not in (["user"], ["user", "assistant"]):
-        raise UserError(f"{place}: a chat must be one user message, with or without an answer")
-    return messages[0]["content"]
-
-
-def _text(values: Mapping[str, Any], key: str, place: str) -> str:
+def _text(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key, "")
     if not isinstance(value, str):
-        raise UserError(f"{place}: {key} must be text, not {value!r:.40}")
+        raise UserError(f"{key} must be text, not {value!r:.40}")
     return value
+
+
+def _name(values: Mapping[str, Any], key: str) -> str:
+    """A name as text, which tables may write as a number."""
+    return as_name(values[key], key) if values.get(key) is not None else ""
 
 
 def _unknown_language() -> str:
@@ -225,13 +300,15 @@ def _unknown_language() -> str:
 # Folders structured like the shipped sets
 
 
-def _folder(folder: Path, wanted: Sequence[str] | None, modifiers: bool) -> list[Instruction]:
+def _folder(
+    folder: Path, wanted: Sequence[str] | None, modifiers: bool, columns: Mapping[str, str]
+) -> list[Instruction]:
     files = language_files(folder)
     path = folder / MODIFIERS_FILE
     entries = _modifier_entries(path) if modifiers else {}
     loaded = []
     for language in _choose(files, wanted, folder):
-        plain = _read(files[language], folder.name, language)
+        plain = _read(files[language], folder.name, language, columns)
         by_id = {instruction.instruction_id: instruction for instruction in plain}
         loaded += plain
         for name, entry in entries.items():

@@ -10,6 +10,16 @@ from xltjax.common.errors import UserError
 from xltjax.common.files import iterate_jsonl, iterate_lines, parse_json, read_text
 from xltjax.data.reading.tables import DELIMITERS, delimited_rows, parquet_rows
 
+# What is no data file but may be taken for one, and what to do with it.
+FOREIGN = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet; save it as CSV (UTF-8)"),
+    **dict.fromkeys(
+        (".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z"), "is packed; unpack it, or use gzip"
+    ),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".pt"), "is a pickle, which is never read; save it as JSON Lines or Parquet"
+    ),
+}
 SUFFIXES = (".json", ".jsonl", ".parquet", *DELIMITERS)
 OnBad = Callable[
     [str, str], None
@@ -67,6 +77,8 @@ def iterate_rows(path: Path, on_bad: OnBad = refuse) -> Iterator[tuple[str, Any]
         UserError: naming the file that cannot be read, or the line of a JSON document that is not JSON.
     """
     kind = file_format(path)
+    if kind in FOREIGN:
+        raise UserError(f"{path} {FOREIGN[kind]}")
     if kind == ".parquet":
         yield from parquet_rows(path)
     elif kind in DELIMITERS:

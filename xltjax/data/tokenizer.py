@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,8 @@ from xltjax.data.templates import MARK, Layouts, parse_date, with_date
 log = logging.getLogger("xltjax")
 
 DEFAULT_TEMPLATE = "llama-2"
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")  # a token of SentencePiece that is a single byte
 
 # Names in ``tokenizer_config.json`` of tokenizers that ``tokenizer.json`` describes fully, and their classes.
 PLAIN_TOKENIZERS = {
@@ -179,6 +182,16 @@ class ChatTokenizer:
         # Some tokenizers would "clean up" the space that French puts before a question mark.
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return str(self.hf.decode(list(ids), **options)).strip()
+
+    def settled(self, ids: Sequence[int]) -> str:
+        """What the text of an answer begins with that has these tokens so far, whatever tokens follow.
+
+        Tokens of single bytes in a row are only read together: one that does not fit makes all of them unreadable.
+        """
+        end = len(ids)
+        while end and _BYTE.fullmatch(self.hf.convert_ids_to_tokens(int(ids[end - 1])) or ""):
+            end -= 1
+        return self.decode(ids[:end]).rstrip("\ufffd")  # which stands for the first bytes of a character
 
     def _pieces(self, conversations: Sequence[Sequence[Message]]) -> list[list[tuple[list[int], bool]]]:
         """Each conversation as (token ids, learned) pieces."""

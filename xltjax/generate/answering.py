@@ -78,7 +78,13 @@ def generate(config: GenerateConfig) -> Path:
     problems = architecture.attention_problems(config.dtype, 1024, segments=1)
     check_kernel(problems, config.attention)
     with lock_file(out):
-        done = resume(out, settings, {request.id: request.instruction.instruction for request in requests})
+        asked = {request.id: request.instruction for request in requests}
+        done = resume(
+            out,
+            settings,
+            {id: each.instruction for id, each in asked.items()},
+            {id: each.messages for id, each in asked.items()},
+        )
         missing = [request for request in requests if request.id not in done]
         begun = False
         for response in _answer(config, source, mesh, missing, len(done)) if missing else ():
@@ -94,7 +100,7 @@ def generate(config: GenerateConfig) -> Path:
 
 
 def _instructions(config: GenerateConfig) -> list[Instruction]:
-    return load_set(prompts_path(config.prompts), config.languages or None, config.modifiers)
+    return load_set(prompts_path(config.prompts), config.languages or None, config.modifiers, config.columns)
 
 
 def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = "") -> list[Answerer]:
@@ -193,15 +199,15 @@ def _tokenize(
         vocabulary = _vocab_size(source, answerer)
         tokenizer = ChatTokenizer(directory, answerer.template, vocab_size=vocabulary, date=answerer.date)
         asked = [request for request in requests if request.answerer == answerer]
-        texts = [each.instruction.instruction for each in asked]
+        failed = {request.id: _why_not(request.instruction, tokenizer) for request in asked}
+        nothing = (Message("user", ""),)
         encoded = tokenizer.prompts(
-            [(Message("user", "" if half_surrogate(text) else text),) for text in texts]
+            [nothing if failed[each.id] else each.instruction.conversation for each in asked]
         )
-        for request, text, ids in zip(asked, texts, encoded, strict=True):
-            if near := half_surrogate(text):
-                why = f"failed: half of a surrogate pair in the instruction, at {near!r}"
-                unanswered.append(request.response("", why, 0, 0))
-            elif not text.strip():
+        for request, ids in zip(asked, encoded, strict=True):
+            if why := failed[request.id]:
+                unanswered.append(request.response("", f"failed: {why}", 0, 0))
+            elif not request.instruction.instruction.strip():
                 unanswered.append(request.response("", "failed: empty instruction", len(ids), 0))
             elif len(ids) > room:
                 shortest = min(shortest, len(ids))
@@ -215,6 +221,20 @@ def _tokenize(
             f"positions and the shortest prompt {shortest} tokens; give at most {positions - shortest}"
         )
     return prompts, unanswered
+
+
+def _why_not(instruction: Instruction, tokenizer: ChatTokenizer) -> str:
+    """Why a prompt has no tokens; empty when it has some."""
+    *before, last = instruction.conversation
+    for turn in (last, *before):
+        if near := half_surrogate(turn.content):
+            part = "the instruction" if turn is last else f"a turn of the {turn.role}"
+            return f"half of a surrogate pair in {part}, at {near!r}"
+    try:
+        tokenizer.check([*before, last])
+    except UserError as problem:
+        return str(problem)
+    return ""
 
 
 def _vocab_size(source: Path, answerer: Answerer) -> int:
@@ -288,4 +308,5 @@ def run(config: GenerateConfig) -> None:
         log.warning("warning: %d of %d prompts could not be answered; see finish_reason", failed, len(rows))
     if failed == len(rows):
         sys.exit(1)
-    print(f"next:      python -m xltjax.eval surface {out} --out {out.parent}/scores")
+    unknown = "" if all(row["language"] for row in rows) else " --language LANGUAGE"
+    print(f"next:      python -m xltjax.eval surface {out} --out {out.parent}/scores{unknown}")

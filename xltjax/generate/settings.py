@@ -27,7 +27,13 @@ class GenerateConfig:
         (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
     )
     prompts: str = setting(
-        "xlt113", "A shipped set, miniature, a file, or a folder with a file per language."
+        "xlt113", "A shipped set, miniature, a file (rows, or a text file with a prompt a line), a folder with a "
+        "file per language, or a prompt itself: 'Ciao, come stai?'.",
+    )  # fmt: skip
+    columns: tuple[str, ...] = setting(
+        (),
+        "Names of columns in the prompts, after what they hold: prompt=question,language=lang.",
+        mapping=True,
     )
     languages: tuple[str, ...] = setting((), "Languages of the set to answer; all when not given.")
     modifiers: bool = setting(False, "Also answer the set's instructions with task modifiers.")

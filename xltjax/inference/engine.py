@@ -30,6 +30,7 @@ from xltjax.mesh import BATCH, batch_size, sharding
 SMALLEST_PROMPT = 32  # tokens; prompts are padded to this times a power of two
 LONG_SHARE = 8  # one prompt in so many may be long, and one slot in so many has a cache for it
 LONG_CACHE = 256  # positions; caches for long prompts hold a multiple of it
+STREAMED_STEPS = 4  # decoding steps after which a streamed answer is shown
 STEPS_PER_CALL = 128  # decoding steps after which the host collects the answers that have ended
 
 
@@ -133,6 +134,33 @@ class Engine:
                 for slot, answer in ended:
                     lengths[slot] = 0
                     yield keys[slot], answer
+
+    def stream(self, key: Hashable, ids: Sequence[int], steps: int = STREAMED_STEPS) -> Iterator[Answer]:
+        """Answer one prompt, as ``generate`` does, and yield the answer so far after every few tokens.
+
+        Args:
+            key: as in ``generate``: with the seed, it decides the draws.
+            ids: the prompt.
+            steps: how many tokens come at once; another number compiles nothing anew.
+
+        Yields:
+            The answer so far; its ``finish_reason`` is empty until it has ended.
+
+        Raises:
+            ValueError: for a prompt without tokens.
+        """
+        if not len(ids):
+            raise ValueError(f"the prompt of {key!r} has no tokens")
+        with jax.set_mesh(self.mesh):
+            chunks = self._chunks(self._short([len(ids)]), len(ids))
+            state = programs.empty(self._model, chunks, self.max_new_tokens)
+            state = self._prefill(state, [(0, (key, ids))])
+            first = np.zeros(1, int)
+            while np.asarray(state.active)[0]:
+                token_ids = np.asarray(state.answer)[0, : int(np.asarray(state.count)[0])]
+                yield Answer(token_ids.tolist(), "")
+                state, _ = programs.decode(self._model, state, 0, steps, **self.options)
+            yield self._answers(state, first)[0]
 
     def _short(self, lengths: Sequence[int]) -> int:
         """The padded length that at most one prompt in ``LONG_SHARE`` exceeds; ``lengths`` are descending."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xltjax.data.prompt_sets import Instruction
 from xltjax.data.responses import Response
@@ -38,6 +39,9 @@ class Request:
     def response(self, text: str, finish_reason: str, prompt_tokens: int, response_tokens: int) -> Response:
         """The response to this request."""
         asked = self.instruction
+        extra: dict[str, Any] = {"human": True} if asked.human else {}
+        if asked.messages:
+            extra["messages"] = list(asked.messages)
         return Response(
             self.id,
             self.answerer.name,
@@ -50,7 +54,7 @@ class Request:
             asked.instruction_id,
             prompt_tokens,
             response_tokens,
-            {"human": True} if asked.human else {},
+            extra,
         )
 
 

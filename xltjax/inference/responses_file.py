@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xltjax.common.errors import UserError
@@ -48,13 +49,19 @@ def check_ours(out: Path) -> dict[str, Any]:
     return settings
 
 
-def resume(out: Path, settings: Mapping[str, Any], asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def resume(
+    out: Path,
+    settings: Mapping[str, Any],
+    asked: Mapping[str, str],
+    chats: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, dict[str, Any]]:
     """The rows that ``out`` holds by their ids, after a last line that a kill left incomplete is cut off.
 
     Args:
         out: the file of responses, which need not exist.
         settings: what decides the responses now.
         asked: the instructions of all prompts by their ids.
+        chats: the whole chats of prompts that are more than an instruction.
 
     Raises:
         UserError: when the file is not ours, was made with other settings, or holds a response to none of the
@@ -76,7 +83,7 @@ def resume(out: Path, settings: Mapping[str, Any], asked: Mapping[str, str]) -> 
     for key, row in rows.items():
         if key not in asked:
             raise UserError(f"{out} answers {key!r}, which is not among the prompts; choose another --out")
-        if row["instruction"] != asked[key]:
+        if row["instruction"] != asked[key] or row.get("messages") != chats.get(key):
             raise UserError(
                 f"{out} answers another instruction of {key!r}, whose text has changed; choose another --out"
             )

@@ -1,7 +1,7 @@
 """``python -m xltjax.miniature``: the whole pipeline on the miniature, by the commands that a user would type.
 
 Three learning rates reproduce the paper's main finding on a small scale: with too low a rate the model does not
-answer, and with too high a rate it answers in English whatever the language of the question.
+answer, and with too high a rate most answers are in English whatever the language of the question.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -18,6 +18,7 @@ from xltjax.common.settings import setting
 from xltjax.common.signals import StopSignal, importing
 
 if TYPE_CHECKING:
+    from xltjax.study.settings import Study
     from xltjax.study.stage import Stage
     from xltjax.study.state import State
 
@@ -41,6 +42,13 @@ class StudyConfig:
         paths=True,
         metavar="KEY=VALUE",
     )
+    relevance_judge: str = setting(
+        "",
+        "Chat model of LLaMA's family that judges relevance, as jax:DIR or jax:ID; the section relevance says the "
+        "same. Without either, learning rates are chosen by language and spelling alone, except on the miniature, "
+        "whose answers are known.",
+        metavar="jax:DIR",
+    )
     dry_run: bool = setting(False, "Print every stage with its state, memory and time, and stop.")
     status: bool = setting(
         False, "Print what is done, running and failed, and stop; also while the study runs."
@@ -57,7 +65,7 @@ def study(config: StudyConfig) -> None:
         import jax
 
         from xltjax.study.contents import Contents
-        from xltjax.study.display import Teller
+        from xltjax.study.display import Teller, blocked
         from xltjax.study.grid import cells
         from xltjax.study.launch.local import launch
         from xltjax.study.launch.runner import wait_for
@@ -74,11 +82,14 @@ def study(config: StudyConfig) -> None:
     jax.config.update(
         "jax_platforms", "cpu"
     )  # the accelerators are for the stages, which are other processes
-    described = read_study(config.study)
+    described = _with_judge(read_study(config.study), config.relevance_judge)
     root = Path(config.out or f"runs/{described.name}")
     check_output_directory(root)
-    grid = cells(described)
-    every = stages(described, grid, root)
+    try:
+        grid = cells(described)
+        every = stages(described, grid, root)
+    except UserError as problem:
+        raise UserError(f"{config.study}: {problem}") from None
     contents = Contents(fetch=False)
     if config.dry_run:
         print_plan(described, grid, every, states(every, root, contents), contents)
@@ -97,6 +108,8 @@ def study(config: StudyConfig) -> None:
                 f"{len(queued)} jobs of this study are in SLURM's queue; wait until they end, cancel them, or give "
                 "--launcher slurm"
             )
+        for line in blocked(found):
+            print(line, flush=True)
         teller = Teller(every, root, found)
         failed = launch(every, root, os.environ, teller, stop)
         left = states(every, root, contents)
@@ -105,6 +118,26 @@ def study(config: StudyConfig) -> None:
         sys.exit(128 + stop.number)
     if any(state.kind != "done" for state in left.values()):
         sys.exit(1)
+
+
+def _with_judge(described: Study, judge: str) -> Study:
+    """The study with the judge of relevance that the command line names.
+
+    Raises:
+        UserError: for a judge that is none of relevance.
+    """
+    from xltjax.eval.judge.local.model import LOCAL_PREFIX
+    from xltjax.eval.relevance import RelevanceConfig
+
+    if not judge:
+        return described
+    if not judge.removeprefix(LOCAL_PREFIX) or judge.startswith("openai:"):
+        raise UserError(
+            f"--relevance-judge {judge} is not jax:DIR; a judge behind a server is described in the study: "
+            "judge: {judge: openai:MODEL, criteria: relevance}"
+        )
+    settings = described.relevance or RelevanceConfig()
+    return replace(described, relevance=replace(settings, judge_model=judge.removeprefix(LOCAL_PREFIX)))
 
 
 def _submit(config: StudyConfig, every: Sequence[Stage], found: Mapping[str, State], root: Path) -> None:

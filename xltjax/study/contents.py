@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.provenance import sha256
-from xltjax.converters.models import config_directory, find_model, weights_directory
+from xltjax.converters.models import config_directory, find_model, known_architecture, weights_directory
 from xltjax.data.model_files import tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
+from xltjax.llama import LlamaConfig
+from xltjax.study.stage import MODIFIED, Input
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
-MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a stage reads from outside of the study.
-
-    Attributes:
-        name: what messages call it.
-        kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
-        where: names or paths, as the command gets them.
-        options: the split of data; the languages of prompts, and ``MODIFIED``.
-    """
-
-    name: str
-    kind: Literal["model", "data", "prompts", "file"]
-    where: tuple[str, ...]
-    options: tuple[str, ...] = ()
+COMBINED = "model"  # the output of combine: a directory
+# Outputs that take the room of a model, and may be removed when nothing is made of them any more.
+MODELS = (WEIGHTS, COMBINED)
 
 
 class Contents:
@@ -114,12 +99,12 @@ class Contents:
         return hashes
 
     def _prompts(self, each: Input) -> Any:
-        (name,) = each.where
+        name, *columns = each.where
         if name == miniature.NAME and not self._fetch and not miniature.is_built():
             return None
         languages = [option for option in each.options if option != MODIFIED]
-        chosen = prompts(name, languages, modified=MODIFIED in each.options)
-        rows = [dataclasses.asdict(row) for row in chosen]
+        chosen = prompts(name, languages, modified=MODIFIED in each.options, columns=columns)
+        rows = [row.row() for row in chosen]
         return {"prompts": len(rows), "sha256": _digest(rows)}
 
     def _file(self, each: Input) -> Any:
@@ -130,13 +115,15 @@ class Contents:
         return hashes
 
 
-def prompts(name: str, languages: Sequence[str], *, modified: bool) -> list[Instruction]:
+def prompts(
+    name: str, languages: Sequence[str], *, modified: bool, columns: Sequence[str] = ()
+) -> list[Instruction]:
     """The instructions of a prompt set as they are, or those with modifiers; the miniature is built when it is meant.
 
     Raises:
         UserError: as ``load_set`` does, and when there is no instruction with a modifier.
     """
-    found = load_set(miniature.prompts_path(name), languages or None, modified)
+    found = load_set(miniature.prompts_path(name), languages or None, modified, columns)
     if not modified:
         return found
     chosen = [each for each in found if each.modifier is not None]
@@ -151,13 +138,26 @@ def output(directory: Path, name: str) -> str | None:
         run = Run.find(directory)
         return fingerprint(run.checkpoint) if run and run.steps else None
     path = directory / name
+    if name == COMBINED:
+        return fingerprint(path) if path.is_dir() else None
     return _file_hash(path, *_stamp(path)) if path.is_file() else None
+
+
+def architecture(model: str) -> LlamaConfig:
+    """The architecture of a model that is here or well known, without loading it.
+
+    Raises:
+        UserError: when it is not known.
+    """
+    return miniature.architecture() if model == miniature.NAME else known_architecture(model)
 
 
 def trained(directory: Path, steps: int) -> bool:
     """Whether a training has come to its end in ``directory``."""
     run = Run.find(directory)
-    return run is not None and bool(run.steps) and run.steps[-1] >= steps
+    if run is None or not run.steps:
+        return False
+    return run.steps[-1] >= (run.config.steps if run.config.epochs else steps)  # which follow from the data
 
 
 def _stamp(path: Path) -> tuple[int, int]:

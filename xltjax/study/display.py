@@ -10,8 +10,8 @@ from pathlib import Path
 from xltjax.common.files import read_json_object
 from xltjax.study.contents import Contents
 from xltjax.study.identity import Record
-from xltjax.study.launch.jobs import Job
-from xltjax.study.launch.runner import Outcome
+from xltjax.study.launch.jobs import Job, Outcome
+from xltjax.study.results.effects import EFFECTS
 from xltjax.study.stage import RESPONSES, Stage
 from xltjax.study.state import State
 
@@ -71,7 +71,7 @@ class Teller:
             print(f"stopped: {done} of {self._total} stages are done; the same command goes on", flush=True)
             return
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
-        for line in _chosen(self._root):
+        for line in (*_chosen(self._root), *_effects(self._root)):
             print(line, flush=True)
         page = self._root / "report" / "report.html"
         if page.is_file():
@@ -92,6 +92,8 @@ def progress(stage: Stage, root: Path, contents: Contents | None = None) -> str:
     """
     if stage.kind == "train":
         done, steps = _updates(root / stage.path / "metrics.jsonl"), stage.settings["steps"]
+        if stage.settings.get("epochs"):  # from which the number of updates follows
+            return f"update {done}" if done else "starting"
         return "done" if done == steps else f"update {done} of {steps}" if done else "starting"
     if stage.outputs == (RESPONSES,):
         count = _lines(root / stage.path / RESPONSES)
@@ -112,6 +114,16 @@ def _chosen(root: Path) -> Iterator[str]:
         value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
         yield f"learning rate of {family}: {value}"
     yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
+
+
+def _effects(root: Path) -> Iterator[str]:
+    """A line for each claim of the study."""
+    record = Record.read(root / "effects")
+    if record is None or record.state != "done":
+        return
+    for claim, verdict in read_json_object(root / "effects" / EFFECTS)["verdicts"].items():
+        yield f"{verdict}: {claim}"
+    yield f"the differences and their intervals: {root / 'effects' / 'effects.md'}"
 
 
 def blocked(found: Mapping[str, State]) -> list[str]:

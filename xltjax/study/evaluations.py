@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from xltjax.common.errors import UserError
 from xltjax.common.languages import language_code
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.judge.local.model import LOCAL_PREFIX
 from xltjax.eval.language import LANGUAGE_VERSION
 from xltjax.eval.modifiers.catalog import MODIFIERS_VERSION
-from xltjax.eval.relevance import RELEVANCE_VERSION
+from xltjax.eval.relevance import RELEVANCE_VERSION, SCORER_METRICS
 from xltjax.eval.spelling import SPELLING_VERSION
 from xltjax.miniature import NAME as MINIATURE
 from xltjax.miniature.known import KNOWN_VERSION, KnownConfig
 from xltjax.study.arguments import flags
-from xltjax.study.contents import Input
 from xltjax.study.grid import Cell
+from xltjax.study.grid import cells as grid_cells
+from xltjax.study.results.claims import PREFIX
+from xltjax.study.results.comparisons import FILE as CLAIMS
+from xltjax.study.results.comparisons import Comparison, comparisons
+from xltjax.study.results.effects import EFFECTS
 from xltjax.study.settings import Study
-from xltjax.study.stage import RESPONSES, SCORES, Output, Stage, devices_of, settings_of
+from xltjax.study.stage import RESPONSES, SCORES, Input, Output, Stage, devices_of, settings_of
 
 # Raise one when the results of its stage change; the versions of the other evaluators stand beside their metrics.
 JUDGE_VERSION = 1
 CHOOSE_VERSION = 1
 TABLES_VERSION = 1
+EFFECTS_VERSION = 1
 REPORT_VERSION = 1
 
 
@@ -182,13 +189,50 @@ def tables(study: Study, cells: Sequence[Stage], root: Path) -> Stage:
         upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
         outputs=("cells.csv",),
         arguments=(
-            "study.tables",
+            "study.results.tables",
             *(str(root / stage.path) for stage in scored),
             "--out",
             str(root / "tables"),
         ),
         partial=True,
     )
+
+
+def effects(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
+    """Whether what the study claims appears in its scores; None without claims."""
+    if not study.effects:
+        return None
+    asked = comparisons(study, grid_cells(study))
+    wanted = {(path, _kind_of(each)) for each in asked for path in (*each.higher, *each.lower)}
+    scored = [stage for stage in cells if (stage.cell, stage.kind) in wanted]
+    for path, kind in sorted(wanted - {(stage.cell, stage.kind) for stage in scored}):
+        raise UserError(f"effects: {path} gets no scores of {kind}; describe {kind}, or leave the claim out")
+    return Stage(
+        path="effects",
+        kind="effects",
+        version=str(EFFECTS_VERSION),
+        settings={"claims": [json.loads(json.dumps(dataclasses.asdict(each))) for each in asked]},
+        defaults={},
+        inputs=(),
+        upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
+        outputs=(EFFECTS,),
+        arguments=(
+            "study.results.effects",
+            *(str(root / stage.path) for stage in scored),
+            "--claims",
+            str(root / CLAIMS),
+            "--out",
+            str(root / "effects"),
+        ),
+        partial=True,
+    )
+
+
+def _kind_of(asked: Comparison) -> str:
+    """The stage that gives the scores of a comparison."""
+    if asked.metric.startswith(PREFIX):
+        return "judge"
+    return "relevance" if asked.metric in SCORER_METRICS else "surface"
 
 
 def report(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
@@ -199,6 +243,8 @@ def report(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
     upstream = [Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored]
     if chosen := choose(study, cells, root):
         upstream.append(Output("choice of the learning rate", chosen.path, chosen.outputs[0]))
+    if claimed := effects(study, cells, root):
+        upstream.append(Output("effects", claimed.path, claimed.outputs[0]))
     settings, defaults = settings_of(study.report, {"sources", "out", "responses"})
     return Stage(
         path="report",

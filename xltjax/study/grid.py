@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from xltjax.common.errors import UserError
-from xltjax.common.settings import build
+from xltjax.common.model_parts import find_parts
+from xltjax.common.settings import build, overlay
 from xltjax.generate.settings import GenerateConfig
+from xltjax.study.contents import architecture
+from xltjax.study.recipes import PARTS
 from xltjax.study.settings import Study
 from xltjax.training.config import TrainConfig, exact_text
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of the study, and everything that is done with its model.
+    """One model of the study, trained or combined, and everything that is done with it.
 
     Attributes:
         model: name of the model.
@@ -26,6 +29,7 @@ class Cell:
         learning_rate: the peak learning rate.
         seed: the seed of the training.
         modifiers: whether the instructions with task modifiers are answered too.
+        answers: whether the model answers at all; otherwise others are made of it alone.
     """
 
     model: str
@@ -34,6 +38,7 @@ class Cell:
     learning_rate: float
     seed: int
     modifiers: bool = False
+    answers: bool = True
 
     @property
     def path(self) -> str:
@@ -46,17 +51,18 @@ class Cell:
         return f"{self.model}/{self.data}/{self.adaptation}/lr-{{rate}}/seed-{self.seed}"
 
     def training(self, study: Study) -> TrainConfig:
-        """The settings of its training, without ``out``.
+        """The settings of its training, without ``out``; of a combined cell those of the one that is changed.
 
         Raises:
             UserError: when the settings of its model, data and adaptation do not go together.
         """
-        sections: Mapping[str, Any] = {
-            **study.train,
-            **study.models[self.model],
-            **study.data[self.data],
-            **study.adaptations[self.adaptation],
-        }
+        combined = study.combinations.get(self.adaptation)
+        adaptation = combined.settings.of if combined else self.adaptation
+        sections = functools.reduce(
+            functools.partial(overlay, TrainConfig),
+            (study.models[self.model], study.data[self.data], study.adaptations[adaptation]),
+            dict(study.train),
+        )
         try:
             config = build(
                 TrainConfig,
@@ -78,7 +84,9 @@ class Cell:
 
 
 def cells(study: Study) -> list[Cell]:
-    """The cells of all blocks, each once, those of a family next to each other.
+    """The cells of all blocks, each once, those of a family next to each other, and combined ones after all others.
+
+    Cells of which combined ones are made are there too, whether a block has them or not.
 
     Raises:
         UserError: for settings that do not go together.
@@ -93,9 +101,60 @@ def cells(study: Study) -> list[Cell]:
             if cell.path in found:  # in two blocks
                 cell = dataclasses.replace(cell, modifiers=cell.modifiers or found[cell.path].modifiers)
             found[cell.path] = cell
-    families = list(dict.fromkeys(cell.family for cell in found.values()))
-    ordered = sorted(found.values(), key=lambda cell: (families.index(cell.family), cell.learning_rate))
+    every = _trained_cells(study, list(found.values()))
+    families = list(dict.fromkeys(cell.family for cell in every))
+    ordered = sorted(
+        every,
+        key=lambda cell: (
+            cell.adaptation in study.combinations,
+            families.index(cell.family),
+            cell.learning_rate,
+        ),
+    )
     for cell in ordered:
         cell.training(study)
         cell.generation(study)
+        if cell.adaptation in study.combinations:
+            _check_layers(study, cell)
     return ordered
+
+
+def sources(study: Study, cell: Cell) -> Iterator[Cell]:
+    """The cells whose trainings a combined cell is made of: the changed one, and that of its expert."""
+    recipe = study.combinations[cell.adaptation]
+    trained = dataclasses.replace(cell, adaptation=recipe.settings.of, answers=False, modifiers=False)
+    yield trained
+    if recipe.expert is not None:
+        axes = {key: value for key, value in vars(recipe.expert).items() if value is not None}
+        expert = dataclasses.replace(trained, **axes)
+        if expert.path == trained.path:
+            raise UserError(f"{cell.path}: its expert is the cell that is changed; name what differs")
+        yield expert
+
+
+def _trained_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, and those of which combined ones are made and that the grid does not have, which only train."""
+    found = {cell.path: cell for cell in cells}
+    for cell in cells:
+        if cell.adaptation in study.combinations:
+            for source in sources(study, cell):
+                found.setdefault(source.path, source)
+    return list(found.values())
+
+
+def _check_layers(study: Study, cell: Cell) -> None:
+    """Refuse layers that the model of a combined cell does not have, where its architecture is known.
+
+    Raises:
+        UserError: naming the cell and the layer.
+    """
+    try:
+        llama = architecture(cell.training(study).model)
+    except UserError:
+        return  # a model of the hub that is not here
+    try:
+        for name in PARTS:
+            texts = getattr(study.combinations[cell.adaptation].settings, name)
+            find_parts(texts, name, layers=llama.num_layers, tied=llama.tied_embeddings)
+    except UserError as problem:
+        raise UserError(f"{cell.path}: {problem}") from None

@@ -7,12 +7,10 @@ import functools
 import math
 from dataclasses import dataclass
 
-from xltjax import miniature
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY, parse_mesh
-from xltjax.converters.models import known_architecture
 from xltjax.llama import Llama, LlamaConfig, parameters
-from xltjax.study.contents import Contents
+from xltjax.study.contents import Contents, architecture
 from xltjax.study.grid import Cell
 from xltjax.study.settings import Study
 from xltjax.study.stage import Stage
@@ -60,7 +58,7 @@ class Planner:
         if cell is None or stage.kind not in ("train", "generate", "generate-modified"):
             return Need()
         try:
-            llama = _architecture(cell.training(self._study).model)
+            llama = architecture(cell.training(self._study).model)
         except UserError:
             return Need()  # a model of the hub that is not here
         return self._train(cell, llama) if stage.kind == "train" else self._decode(stage, cell, llama)
@@ -73,7 +71,8 @@ class Planner:
         if config not in self._trainings:
             plan = make_plan(config, llama)
             rate = math.prod(parse_mesh(config.mesh)) * self._accelerator.peak * ASSUMED_MFU
-            seconds = plan.flops * config.steps / rate
+            # How many updates epochs are is known when the data are read.
+            seconds = None if config.epochs else plan.flops * config.steps / rate
             self._trainings[config] = Need(
                 plan.total(self._study.accelerator), seconds, plan.fits(self._study.accelerator)
             )
@@ -89,7 +88,10 @@ class Planner:
         longest = 2 * config.max_new_tokens  # the prompts are shorter than the answers may be
         memory = (weights + config.batch_size * longest * per_token) / devices
         usable = self._accelerator.memory * GIB * USABLE_MEMORY
-        prompts = self._contents.count(stage.inputs[0])
+        try:
+            prompts = self._contents.count(stage.inputs[0])
+        except UserError:
+            prompts = None  # the stage's state says why
         if prompts is None or self._bandwidth is None:
             return Need(memory, None, memory <= usable)
         tokens = prompts * config.max_new_tokens * ASSUMED_ANSWER / config.batch_size  # steps of decoding
@@ -101,7 +103,3 @@ class Planner:
 @functools.cache
 def _parameters(llama: LlamaConfig) -> int:
     return sum(math.prod(each.shape) for each in parameters(Llama(llama)).values())
-
-
-def _architecture(model: str) -> LlamaConfig:
-    return miniature.architecture() if model == miniature.NAME else known_architecture(model)

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.hardware import ACCELERATORS
-from xltjax.common.settings import build, current_names, read_config_files, read_mapping, setting
+from xltjax.common.settings import (
+    build,
+    current_names,
+    overlay,
+    read_config_files,
+    read_mapping,
+    refuse_both,
+    setting,
+)
 from xltjax.eval.comparison.choose import ChooseSettings
 from xltjax.eval.judge.command import JudgeConfig
 from xltjax.eval.modifiers.command import ModifiersConfig
@@ -17,6 +25,8 @@ from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.report.command import ReportSettings
 from xltjax.eval.surface import SurfaceConfig
 from xltjax.generate.settings import GenerateConfig
+from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
+from xltjax.study.results.claims import Claim, read_claims
 from xltjax.training.config import TrainConfig
 
 Config = TypeVar("Config")
@@ -39,7 +49,7 @@ AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 ASIDE = re.compile(r".*\.old-\d+")
-RESERVED = ("choose", "logs", "prompts", "report", "slurm", "tables")
+RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "tables")
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Study:
         models: settings of ``train`` by the model's name.
         data: the same by the data set's name.
         adaptations: the same by the adaptation's name.
+        combinations: what is made of trainings without another one, by the adaptation's name.
         train: settings of every training.
         generate: settings of every generation.
         generate_by_model: what differs from them for a model.
@@ -71,6 +82,7 @@ class Study:
         relevance: see ``surface``; None when no judge of relevance is configured.
         judge: the same of the judge by a rubric.
         choose: settings of the choice of the learning rate.
+        effects: what the study is to show.
         report: settings of the report; None when none is wanted.
         grid: the blocks, each with all of its axes filled in.
         accelerator: for which the plan is made.
@@ -80,6 +92,7 @@ class Study:
     models: Mapping[str, Mapping[str, Any]]
     data: Mapping[str, Mapping[str, Any]]
     adaptations: Mapping[str, Mapping[str, Any]]
+    combinations: Mapping[str, Recipe]
     train: Mapping[str, Any]
     generate: Mapping[str, Any]
     generate_by_model: Mapping[str, Mapping[str, Any]]
@@ -88,6 +101,7 @@ class Study:
     relevance: RelevanceConfig | None
     judge: JudgeConfig | None
     choose: ChooseSettings
+    effects: tuple[Claim, ...]
     report: ReportSettings | None
     grid: tuple[Block, ...]
     accelerator: str
@@ -95,7 +109,7 @@ class Study:
 
 KEYS = (
     "models", "data", "adaptations", "learning_rates", "seeds", "grid", "train", "generate", "surface",
-    "modifiers", "relevance", "judge", "choose", "report", "accelerator",
+    "modifiers", "relevance", "judge", "choose", "effects", "report", "accelerator",
 )  # fmt: skip
 
 
@@ -120,7 +134,9 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
     by_model = {each: _of_model(each, section.pop("generate", {})) for each, section in models.items()}
     models = _sections(models, "models")
     data = _sections(_named(values, "data", "data"), "data")
-    adaptations = _sections(_named({"adaptations": {"ft": {}}, **values}, "adaptations", ""), "adaptations")
+    given = _named({"adaptations": {"ft": {}}, **values}, "adaptations", "")
+    combinations = {each: _recipe(each, given.pop(each)) for each in list(given) if _is_recipe(given[each])}
+    adaptations = _sections(given, "adaptations")
     for each, section in data.items():
         if not section.get("data"):
             raise UserError(f"data.{each}: data is missing: files, directories or dataset ids")
@@ -136,13 +152,15 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
     accelerator = str(values.get("accelerator", "a100-80g"))
     if accelerator not in ACCELERATORS:
         raise UserError(f"accelerator {accelerator!r} is unknown; {did_you_mean(accelerator, ACCELERATORS)}")
-    axes = {"models": list(models), "data": list(data), "adaptations": list(adaptations), "seeds": [0]}
+    every = [*adaptations, *combinations]
+    axes = {"models": list(models), "data": list(data), "adaptations": every, "seeds": [0]}
     axes |= {key: values[key] for key in AXES.values() if key in values}
-    return Study(
+    study = Study(
         name=name,
         models=models,
         data=data,
         adaptations=adaptations,
+        combinations=combinations,
         train=_section(_mapping(values, "train"), TrainConfig, "train"),
         generate=_section(_mapping(values, "generate"), GenerateConfig, "generate"),
         generate_by_model=by_model,
@@ -151,17 +169,36 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         relevance=relevance if "relevance" in values else None,
         judge=judge if "judge" in values else None,
         choose=_config(values, "choose", ChooseSettings),
-        report=None if values.get("report") is False else _config(values, "report", ReportSettings),
+        effects=read_claims(values.get("effects")),
+        report=None if values.get("report") is False else _report(values),
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
         accelerator=accelerator,
     )
+    check_recipes(combinations, {"model": models, "data": data, "adaptation": adaptations})
+    return study
+
+
+def _is_recipe(section: Mapping[str, Any]) -> bool:
+    return any(key in section for key in ("of", "expert", *PARTS))
+
+
+def _recipe(name: str, section: Mapping[str, Any]) -> Recipe:
+    try:
+        if not section.get("of"):
+            raise UserError("of is missing: the adaptation whose trainings are changed")
+        return read_recipe(section)
+    except UserError as problem:
+        raise UserError(f"adaptations.{name}: {problem}") from None
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = values.get(key) or {}
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, dict):
         raise UserError(f"{key} must be a mapping of settings")
-    return dict(found)
+    for name in found:
+        if isinstance(name, bool) or not isinstance(name, (str, int)):
+            raise UserError(f"{key}: the name {name} is not text; put it in quotes")
+    return {str(name): value for name, value in found.items()}
 
 
 def _named(values: Mapping[str, Any], key: str, main: str) -> dict[str, dict[str, Any]]:
@@ -199,12 +236,13 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
         # What a config of a single run says about its place and rate is no part of a study.
         values = {key: value for key, value in values.items() if key not in OF_THE_STUDY[config_class]}
         given = current_names(config_class, given)
+        refuse_both(config_class, given)
         for key in given:
             if config_class is TrainConfig and key in AXES:
                 raise UserError(f"{key} is an axis of the grid; give {AXES[key]} in the grid or beside it")
             if key in OF_THE_STUDY[config_class]:
                 raise UserError(f"{key} is given by the study")
-        values |= given
+        values = overlay(config_class, values, given)
         build(config_class, values, notify=False)
         return values
     except UserError as problem:
@@ -213,6 +251,11 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
 
 def _config(values: Mapping[str, Any], key: str, config_class: type[Config]) -> Config:
     return build(config_class, _section(_mapping(values, key), config_class, key), notify=False)
+
+
+def _report(values: Mapping[str, Any]) -> ReportSettings:
+    given = values.get("report")
+    return _config({} if given is True else values, "report", ReportSettings)
 
 
 def _of_model(name: str, section: Any) -> dict[str, Any]:

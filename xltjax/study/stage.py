@@ -7,13 +7,30 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from xltjax.common.hardware import parse_mesh
 from xltjax.common.settings import result_settings
-from xltjax.study.contents import Input
 
 RESPONSES, SCORES = "responses.jsonl", "scores.jsonl"
+MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a stage reads from outside of the study.
+
+    Attributes:
+        name: what messages call it.
+        kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
+        where: names or paths, as the command gets them.
+        options: the split of data; the languages of prompts, and ``MODIFIED``.
+    """
+
+    name: str
+    kind: Literal["model", "data", "prompts", "file"]
+    where: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,20 @@ an entry in ``CELL_STAGES`` or ``STUDY_STAGES``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xltjax.common.files import write_jsonl
 from xltjax.study import evaluations
 from xltjax.study.arguments import flags
-from xltjax.study.contents import MODIFIED, WEIGHTS, Input, prompts
+from xltjax.study.combinations import combine, is_partial
+from xltjax.study.contents import COMBINED, WEIGHTS, prompts
 from xltjax.study.evaluations import in_one_file
 from xltjax.study.grid import Cell
+from xltjax.study.results.comparisons import FILE as CLAIMS
+from xltjax.study.results.comparisons import comparisons, write_comparisons
 from xltjax.study.settings import Study
-from xltjax.study.stage import RESPONSES, Output, Stage, devices_of, settings_of
+from xltjax.study.stage import MODIFIED, RESPONSES, Input, Output, Stage, devices_of, settings_of
 
 # Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
 TRAIN_VERSION = 1
@@ -35,23 +37,30 @@ def stages(study: Study, cells: Sequence[Cell], root: Path) -> list[Stage]:
         root: the folder of the study.
     """
     found = [
-        stage for cell in cells for define in CELL_STAGES if (stage := define(study, cell, root)) is not None
+        stage
+        for cell in cells
+        for define in (CELL_STAGES if cell.answers else (train,))
+        if (stage := define(study, cell, root)) is not None
     ]
     over_all = (define(study, tuple(found), root) for define in STUDY_STAGES)
     return [*found, *(stage for stage in over_all if stage is not None)]
 
 
 def prepare(study: Study, cells: Sequence[Cell], root: Path) -> None:
-    """Write what stages read and no other stage makes: the instructions with task modifiers."""
+    """Write what stages read and no other stage makes: the instructions with task modifiers, and the claims."""
+    if study.effects:
+        write_comparisons(root / CLAIMS, comparisons(study, cells))
     modified = [cell for cell in cells if cell.modifiers and not in_one_file(study, cell)]
     if modified:
         config = modified[0].generation(study)  # the prompts are the same for all
-        rows = prompts(config.prompts, config.languages, modified=True)
-        write_jsonl(root / MODIFIED_PROMPTS, (dataclasses.asdict(row) for row in rows))
+        rows = prompts(config.prompts, config.languages, modified=True, columns=config.columns)
+        write_jsonl(root / MODIFIED_PROMPTS, (row.row() for row in rows))
 
 
-def train(study: Study, cell: Cell, root: Path) -> Stage:
+def train(study: Study, cell: Cell, root: Path) -> Stage | None:
     """The training. Those of a family can share a process: the model is then loaded and compiled once."""
+    if cell.adaptation in study.combinations:
+        return None
     config = cell.training(study)
     settings, defaults = settings_of(config, {"model", "data", "learning_rates"})
     return Stage(
@@ -89,12 +98,19 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
     config = cell.generation(study)
     own = {"model", "base", "adapter", "out", "name", "prompts", "languages", "modifiers"}
     settings, defaults = settings_of(config, own)
-    prompts = Input("prompts", "prompts", (config.prompts,), (*options, *config.languages))
-    training = cell.training(study)
-    # A run that holds a part of its model remembers where its base was; that may lie elsewhere today.
-    base = ("--base", training.model) if training.lora_rank or training.train_layers else ()
+    prompts = Input("prompts", "prompts", (config.prompts, *config.columns), (*options, *config.languages))
+    upstream = Output("trained weights", f"{cell.path}/train", WEIGHTS)
+    model = str(root / upstream.stage)
+    base: tuple[str, ...] = ()
+    if cell.adaptation in study.combinations:
+        upstream = Output("combined weights", f"{cell.path}/combine", COMBINED)
+        model = str(root / upstream.stage / COMBINED)
+    elif is_partial(study, cell):
+        # Such a run remembers where its base was; that may lie elsewhere today.
+        base = ("--base", cell.training(study).model)
     if options:
         asked = ["--prompts", str(root / MODIFIED_PROMPTS)]
+        own.add("columns")  # the file has our names
     else:
         asked = ["--prompts", config.prompts]
         asked += ["--languages", ",".join(config.languages)] if config.languages else []
@@ -105,12 +121,12 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
         settings=settings,
         defaults=defaults,
         inputs=(prompts,),
-        upstream=(Output("trained weights", f"{cell.path}/train", WEIGHTS),),
+        upstream=(upstream,),
         outputs=(RESPONSES,),
         arguments=(
             "generate",
             "--model",
-            str(root / cell.path / "train"),
+            model,
             *base,
             "--name",
             cell.path,
@@ -124,9 +140,9 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
 
 
 CELL_STAGES: tuple[Callable[[Study, Cell, Path], Stage | None], ...] = (
-    train, generate, generate_modified, evaluations.surface, evaluations.modifiers, evaluations.relevance,
+    train, combine, generate, generate_modified, evaluations.surface, evaluations.modifiers, evaluations.relevance,
     evaluations.judge,
 )  # fmt: skip
 STUDY_STAGES: tuple[Callable[[Study, Sequence[Stage], Path], Stage | None], ...] = (
-    evaluations.choose, evaluations.tables, evaluations.report,
+    evaluations.choose, evaluations.tables, evaluations.effects, evaluations.report,
 )  # fmt: skip

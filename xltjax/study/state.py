@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from xltjax.common.errors import UserError
-from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.contents import COMBINED, MODELS, WEIGHTS, Contents, output, trained
 from xltjax.study.identity import Identity, Record, told
 from xltjax.study.stage import Stage
 
@@ -67,7 +67,7 @@ def identity_of(
 def states(stages: Sequence[Stage], root: Path, contents: Contents) -> dict[str, State]:
     """How every stage stands, by its path.
 
-    The weights of a training may be removed once everything that is made of them is done.
+    Models may be removed once everything that is made of them is done.
 
     Args:
         stages: all stages, those that one needs before it.
@@ -75,17 +75,16 @@ def states(stages: Sequence[Stage], root: Path, contents: Contents) -> dict[str,
         contents: reads the inputs.
     """
     found = _states(stages, root, contents, frozenset())
-    readers = {stage.path: stage for stage in stages}
-    needed = frozenset(
-        each.stage
-        for path, stage in readers.items()
-        if found[path].kind != "done"
-        for each in stage.upstream
-        if each.file == WEIGHTS
-        and found[each.stage].kind == "done"
-        and not _trained(readers[each.stage], root)
-    )
-    return _states(stages, root, contents, needed) if needed else found
+    by_path, needed = {stage.path: stage for stage in stages}, set[str]()
+    to_do = [stage for stage in stages if found[stage.path].kind != "done"]
+    while to_do:  # a model that is made again may itself be made of one that is gone
+        for each in to_do.pop().upstream:
+            other = by_path[each.stage]
+            gone = each.file in MODELS and found[each.stage].kind == "done" and not has_model(other, root)
+            if gone and each.stage not in needed:
+                needed.add(each.stage)
+                to_do.append(other)
+    return _states(stages, root, contents, frozenset(needed)) if needed else found
 
 
 def _states(
@@ -101,10 +100,12 @@ def _states(
 
 
 def _state(
-    stage: Stage, root: Path, contents: Contents, others: Mapping[str, State], weights_needed: bool
+    stage: Stage, root: Path, contents: Contents, others: Mapping[str, State], model_needed: bool
 ) -> State:
     waiting = [each.stage for each in stage.upstream if others[each.stage].kind != "done"]
     if waiting and not stage.partial:
+        for each in stage.inputs:  # what is not there is better known before others have run for it
+            contents.of(each)
         return State("blocked", _name(waiting[0], stage), waiting=True)
     if waiting and len(waiting) == len(stage.upstream):
         return State("blocked", f"{len(waiting)} stages", waiting=True)
@@ -119,14 +120,14 @@ def _state(
         return State("to do", f"it failed: {record.reason}")
     if record.state == "begun":
         return State("to do", "it has not ended yet")
-    return _checked(stage, root, record, weights_needed)
+    return _checked(stage, root, record, model_needed)
 
 
-def _checked(stage: Stage, root: Path, record: Record, weights_needed: bool) -> State:
+def _checked(stage: Stage, root: Path, record: Record, model_needed: bool) -> State:
     """How a stage stands whose record says that it is done."""
     for name in stage.outputs:
-        if name == WEIGHTS:
-            if weights_needed and not _trained(stage, root):
+        if name in MODELS:
+            if model_needed and not has_model(stage, root):
                 return State("to do", "its weights are gone")
             continue
         now = output(root / stage.path, name)
@@ -137,8 +138,11 @@ def _checked(stage: Stage, root: Path, record: Record, weights_needed: bool) -> 
     return DONE
 
 
-def _trained(stage: Stage, root: Path) -> bool:
-    return trained(root / stage.path, stage.settings["steps"])
+def has_model(stage: Stage, root: Path) -> bool:
+    """Whether the model is there that a stage makes, complete."""
+    if WEIGHTS in stage.outputs:
+        return trained(root / stage.path, stage.settings["steps"])
+    return (root / stage.path / COMBINED).is_dir()  # which appears when it is complete
 
 
 def _name(path: str, stage: Stage) -> str:

@@ -71,6 +71,7 @@ def print_status(
 ) -> None:  # fmt: skip
     """Print what is done, what is running and what has failed."""
     kinds = list(dict.fromkeys(stage.kind for stage in stages if stage.cell))
+    kinds.sort(key=lambda kind: kind not in ("train", "combine"))  # how a model is made comes first
     by_path = {stage.path: stage for stage in stages}
     table = Table("cell", *kinds)
     for cell in cells:

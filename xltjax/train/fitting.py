@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import shlex
 import signal
 import sys
 from datetime import date
@@ -34,15 +35,16 @@ from xltjax.data.reading.files import find_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
+from xltjax.train.sweep import generation, print_next, print_sweep
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import checkpoint_bytes, print_plan
-from xltjax.training.preflight import check_data, check_disk, check_length, lock_runs
+from xltjax.training.plan import checkpoint_bytes, passes, print_plan, warn_of_many, with_steps
+from xltjax.training.preflight import check_continues, check_data, check_disk, check_length, lock_runs
 from xltjax.training.run import Base, Run
 from xltjax.training.setup import attention_problems, read_examples, set_up
 from xltjax.training.show_example import show_example
 from xltjax.training.trackers import check_trackers
 from xltjax.training.trained import DTYPES, stored_dtypes, trained_parts, with_plain_layers
-from xltjax.training.trainer import Trainer
+from xltjax.training.trainer import NotFiniteLossError, Trainer
 
 log = logging.getLogger("xltjax")
 
@@ -93,7 +95,13 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
     tokenizer = _tokenizer(config, files)
     examples = read_examples(config, config.data, tokenizer)
     check_length(config, llama)
+    config = with_steps(config, examples.packed)
+    runs = [(each, run) for each, (_, run) in zip(config.runs(), runs, strict=True)]
+    seen = passes(config, examples.packed)
+    log.info("%s", seen)
+    warn_of_many(seen)
     for each, run in runs:
+        check_continues(each, run)
         check_disk(each, run, checkpoint_bytes(each, llama))
     model = load_model(
         source,
@@ -114,7 +122,8 @@ def _fit(config: TrainConfig, mesh: Mesh, stop: StopSignal) -> list[Path]:
             log.info("learning rate %s: %s", each.learning_rate, each.out)
         trainer = Trainer(each, setup, run)
         if is_first():
-            run.write_settings(each, base, files, config.data, setup.facts)
+            facts = {"passes": dataclasses.asdict(seen), **setup.facts}
+            run.write_settings(each, base, files, config.data, facts)
             set_vocabulary(run.model_files, vocabulary)
             examples.report.write(run.skipped_file)
         goes_on = trainer.train(stop)
@@ -237,15 +246,23 @@ def run(config: TrainConfig) -> None:
         _plan(config)
         return
     stop = StopSignal()
-    complete = fit(config, stop)
+    try:
+        complete = fit(config, stop)
+    except NotFiniteLossError:
+        if config.learning_rates and is_first():
+            print_sweep(config)
+        raise
     if is_first():
         prompts = miniature.NAME if config.model == miniature.NAME else "xlt113"
+        prompts = shlex.quote(config.sample_prompts) if config.sample_every else prompts
+        if config.learning_rates:
+            print_sweep(config)
         for out in complete:
             print(f"trained: {out}")
-            print(
-                f"next:    python -m xltjax.generate --model {out} --prompts {prompts} "
-                f"--out {out}/responses.jsonl"
-            )
+            if not config.learning_rates:
+                print(f"next:    {generation(shlex.quote(str(out)), prompts)}")
+        if config.learning_rates and len(complete) == len(config.runs()):
+            print_next(complete, prompts)
     if len(complete) < len(config.runs()):
         # The signal may have reached another process of this run.
         sys.exit(128 + (stop.number or signal.SIGTERM))

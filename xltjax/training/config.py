@@ -14,6 +14,7 @@ from xltjax.common.hardware import WantedKernel, parse_mesh
 from xltjax.common.model_parts import AROUND, TARGETS, check_parts, check_targets
 from xltjax.common.settings import setting
 from xltjax.data.corpora import Overlong
+from xltjax.data.formats import training_columns
 from xltjax.data.reading.report import BadRows
 from xltjax.data.templates import TEMPLATES, parse_date
 
@@ -24,6 +25,7 @@ Schedule = Literal["inverse_sqrt", "linear", "cosine", "constant"]
 Precision = Literal["mixed", "bfloat16", "bfloat16-stochastic", "float32"]
 Remat = Literal["auto", "none", "attention", "dots", "block"]
 Moments = Literal["float32", "bfloat16"]
+YesNo = Literal["yes", "no"]
 
 RATE = "{rate}"  # stands in --out for the rate of each run of a sweep
 
@@ -81,6 +83,8 @@ class TrainConfig:
         affects_result=False)
     data: tuple[str, ...] = data_setting(
         (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
+    columns: tuple[str, ...] = data_setting(
+        (), "Names of columns in the data, after what they hold: prompt=question,completion=answer.", mapping=True)
     data_weights: tuple[float, ...] = data_setting(
         (), "Relative sampling weight of each data source; by its number of rows when not given.")
     rows: int = data_setting(
@@ -113,7 +117,10 @@ class TrainConfig:
     train_layers: tuple[str, ...] = optimization_setting(
         (), "Layers that are trained, such as 0-3,28-31 or last-4; also embed, norm, head. The rest is frozen; "
         "everything is trained when not given.")
-    steps: int = optimization_setting(1000, "Updates.")
+    steps: int = optimization_setting(1000, "Updates.", instead_of="epochs")
+    epochs: float = optimization_setting(
+        0.0, "Passes over the data, such as 3 or 0.5, from which --steps follows; 0: as many as --steps make.",
+        instead_of="steps")
     learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
     learning_rates: tuple[float, ...] = optimization_setting(
         (), "Several peak rates: one run after another in OUT/lr-RATE, or where OUT says {rate}; the model is loaded "
@@ -138,6 +145,8 @@ class TrainConfig:
     seed: int = run_setting(0, "Seed of the data order and the adapters.", affects_result=True)
     out: str = run_setting("runs/train", "Run directory; an unfinished run in it is resumed.")
     save_every: int = run_setting(200, "Updates between checkpoints.")
+    keep_optimizer: YesNo = run_setting(
+        "yes", "no: the last checkpoint has no optimizer state, so that the run cannot be lengthened.")
     keep: int = run_setting(2, "Newest checkpoints kept, besides that of the lowest validation loss.")
     log_every: int = run_setting(1, "Updates between lines of metrics.jsonl.")
     validation_every: int = run_setting(
@@ -167,7 +176,7 @@ class TrainConfig:
         for name in ("learning_rate", "timescale", "epsilon", "clip_norm", "lora_alpha"):
             self._require(name, 0 < getattr(self, name) < math.inf, "positive")
         self._require("learning_rates", all(0 < rate < math.inf for rate in self.learning_rates), "positive")
-        for name in ("warmup", "weight_decay", "end_learning_rate"):
+        for name in ("warmup", "weight_decay", "end_learning_rate", "epochs"):
             self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more")
         for name in ("beta1", "beta2", "lora_dropout"):
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
@@ -192,6 +201,7 @@ class TrainConfig:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"
             )
+        training_columns(self.columns)
         parse_date(self.template_date)
         parse_mesh(self.mesh)
 

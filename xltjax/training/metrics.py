@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -99,6 +100,33 @@ class MetricsLog:
         values = {name: value for name, value in row.items() if name != "step"}
         for tracker in self._trackers:
             tracker.log(row["step"], values)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where the metrics of a run end.
+
+    Attributes:
+        step: the last update that was logged.
+        loss: its loss.
+        validation_loss: the last one; None when there is none.
+        lowest: the lowest validation loss, and after which update.
+    """
+
+    step: int
+    loss: float
+    validation_loss: float | None = None
+    lowest: tuple[float, int] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Ends | None:
+        """The ends of rows of ``metrics.jsonl``; None where no update was logged."""
+        updates = [row for row in rows if "loss" in row]
+        measured = [(row["validation_loss"], row["step"]) for row in rows if "validation_loss" in row]
+        if not updates:
+            return None
+        last = updates[-1]
+        return cls(last["step"], last["loss"], *((measured[-1][0], min(measured)) if measured else ()))
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -12,7 +12,7 @@ from xltjax.common.distributed import any_process, is_first
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import lock_directory
-from xltjax.data.formats import read_rows
+from xltjax.data.formats import read_rows, training_columns
 from xltjax.data.prompt_sets import load_set
 from xltjax.data.reading.report import RowReport
 from xltjax.llama import LlamaConfig
@@ -53,14 +53,14 @@ def check_data(config: TrainConfig, is_named: Callable[[str], bool]) -> None:
         load_set(config.sample_prompts)
     if Path(config.model).is_dir():
         return  # the data are read before the model is
-    report = RowReport(config.bad_rows)
+    report, columns = RowReport(config.bad_rows), training_columns(config.columns)
     for sources, split, default in (
         (config.data, config.split, "train"),
         (config.validation_data, "", "validation"),
     ):
         for source in sources:
             if not is_named(source):
-                collections.deque(read_rows(source, report, split, default), maxlen=0)
+                collections.deque(read_rows(source, report, split, default, columns), maxlen=0)
 
 
 def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
@@ -74,6 +74,22 @@ def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
             f"sequence_length {config.sequence_length} is more than the {llama.max_positions} positions of "
             f"{config.model} (max_position_embeddings); give --sequence-length {llama.max_positions} or less"
         )
+
+
+def check_continues(config: TrainConfig, run: Run) -> None:
+    """Refuse to go on after a last checkpoint without the state of the optimizer.
+
+    Raises:
+        UserError: saying what can be done instead.
+    """
+    steps = run.steps
+    if steps and steps[-1] < config.steps:
+        with contextlib.closing(run.checkpoints()) as checkpoints:
+            if checkpoints.lacks_optimizer(steps[-1]):
+                raise UserError(
+                    f"{run.path} ended after update {steps[-1]} without the state of the optimizer (--keep-optimizer "
+                    f"no) and cannot go on to update {config.steps}; begin a new run with --model {run.path}"
+                )
 
 
 def check_disk(config: TrainConfig, run: Run, needed: float) -> None:

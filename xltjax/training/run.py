@@ -267,8 +267,11 @@ class Run:
 
     def _changed_settings(self, config: TrainConfig) -> list[str]:
         compared = result_settings(TrainConfig) - {"model", "data"}
-        if config.schedule not in ("linear", "cosine"):  # those depend on when they end
+        ends = config.schedule in ("linear", "cosine")  # which depend on when they end
+        if config.epochs or not ends:  # from epochs the updates follow, once the data are read
             compared -= {"steps"}
+        if bool(config.epochs) == bool(self.config.epochs) and not ends:  # they pack examples otherwise
+            compared -= {"epochs"}
         pairs = {key: (getattr(self.config, key), getattr(config, key)) for key in compared}
         return [
             f"{key} (was {was!r}, now {now!r})" for key, (was, now) in sorted(pairs.items()) if was != now

@@ -9,7 +9,6 @@ from jax.sharding import Mesh
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import append, json_line
-from xltjax.data.conversations import Message
 from xltjax.data.model_files import end_ids
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.tokenizer import ChatTokenizer
@@ -38,7 +37,7 @@ class Samples:
             UserError: when no prompt leaves room for an answer.
         """
         instructions = load_set(prompts)
-        ids = tokenizer.prompts([(Message("user", each.instruction),) for each in instructions])
+        ids = tokenizer.prompts([each.conversation for each in instructions])
         first: dict[str, tuple[Instruction, list[int]]] = {}
         for instruction, prompt in zip(instructions, ids, strict=True):
             if len(prompt) + NEW_TOKENS <= context:

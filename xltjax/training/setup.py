@@ -16,6 +16,7 @@ from xltjax.attention.problem import Problem
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import accelerator_of, device_memory
 from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
+from xltjax.data.formats import training_columns
 from xltjax.data.packing import PackedData
 from xltjax.data.reading.files import find_files
 from xltjax.data.reading.report import RowReport
@@ -25,7 +26,7 @@ from xltjax.lora import add_lora, merge
 from xltjax.partition import Rebuild, Weights, partition
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
-from xltjax.training.plan import least_recomputation
+from xltjax.training.plan import least_recomputation, pack
 from xltjax.training.samples import Samples
 from xltjax.training.step import in_host_memory, make_train_step
 from xltjax.training.trained import DTYPES, trained_parts
@@ -40,11 +41,13 @@ class Examples:
 
     Attributes:
         learned: what is learned.
+        packed: the batches of what is learned.
         validation: what the validation loss is measured on.
         report: the rows that are neither.
     """
 
     learned: list[Corpus]
+    packed: PackedData
     validation: list[Tokens]
     report: RowReport
 
@@ -89,8 +92,9 @@ def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTo
     longest = config.longest_example()
     report = RowReport(config.bad_rows)
     corpora, too_long = load_corpora(
-        sources, config.data_weights, tokenizer, longest, config.overlong, split=config.split, report=report
-    )
+        sources, config.data_weights, tokenizer, longest, config.overlong, split=config.split, report=report,
+        columns=training_columns(config.columns),
+    )  # fmt: skip
     if config.rows:
         corpora = draw_rows(corpora, config.rows, config.seed, weighted=bool(config.data_weights))
     held: list[Tokens] = []
@@ -106,14 +110,13 @@ def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTo
             config.overlong,
             default="validation",
             report=report,
+            columns=training_columns(config.columns),
         )
         held += [example for corpus in others for example in corpus.examples]
     report.log()
-    shape = config.batch_shape()
-    log.info("%d examples (%d too long: %s), %d tokens per update at most",
-             sum(len(corpus.examples) for corpus in corpora), too_long, config.overlong,
-             shape.tokens * shape.micro_batches)  # fmt: skip
-    return Examples(corpora, held, report)
+    if too_long:
+        log.info("%d examples are longer than %d tokens: %s", too_long, longest, config.overlong)
+    return Examples(corpora, pack(config, corpora), held, report)
 
 
 def _warn_of_shared_files(config: TrainConfig, sources: Sequence[str]) -> None:
@@ -129,7 +132,7 @@ def _warn_of_shared_files(config: TrainConfig, sources: Sequence[str]) -> None:
 def set_up(
     config: TrainConfig, mesh: Mesh, examples: Examples, model: Llama, tokenizer: ChatTokenizer
 ) -> Setup:
-    """Prepare ``model`` for training on ``examples`` and make the update.
+    """Prepare ``model`` for training on ``examples`` and make the update; ``config`` knows its number of updates.
 
     Raises:
         UserError: for sample answers in a run of several processes.
@@ -138,6 +141,7 @@ def set_up(
     llama = model.config
     problems = attention_problems(config, llama)
     counting = any(choose(problem, config.attention).needs_segments for problem in problems)
+    examples.packed.count_segments = counting
     remat = config.remat
     if remat == "auto":
         kind = accelerator_of(mesh.devices.flat[0].device_kind)
@@ -165,7 +169,7 @@ def set_up(
     )  # fmt: skip
     return Setup(
         mesh,
-        data=PackedData(examples.learned, shape, config.seed, count_segments=counting),
+        data=examples.packed,
         validation=Validation(examples.validation, shape, rebuild, mesh, count_segments=counting)
         if examples.validation
         else None,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from xltjax.common.errors import UserError
 from xltjax.data.corpora import writable
-from xltjax.data.formats import Row, read_rows
+from xltjax.data.formats import Row, read_rows, training_columns
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.training.config import TrainConfig
@@ -72,7 +72,8 @@ def _find(config: TrainConfig, tokenizer: ChatTokenizer, report: RowReport) -> R
     """
     wanted, count, known = config.show_example, 0, 0
     for source in config.data:
-        rows = writable(read_rows(source, report, config.split), tokenizer, report)
+        found = read_rows(source, report, config.split, columns=training_columns(config.columns))
+        rows = writable(found, tokenizer, report)
         while True:
             row = next(rows, None)
             passed = report.skipped[known:]  # the rows before this one that are not learned

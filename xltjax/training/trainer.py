@@ -30,6 +30,10 @@ from xltjax.training.trackers import TensorBoard, Tracker, WeightsAndBiases
 log = logging.getLogger("xltjax")
 
 
+class NotFiniteLossError(UserError):
+    """The loss or gradient of an update is not finite."""
+
+
 class Trainer:
     """Trains one run from its newest checkpoint to its last update.
 
@@ -44,7 +48,7 @@ class Trainer:
         start = jax.tree.map(_on_device, setup.start)
         state = fresh_state(start, setup.transform, setup.mesh, offload=config.offload)
         del start
-        self.state: TrainState = self._checkpoints.restore_latest(state) or state
+        self.state: TrainState = self._checkpoints.restore_latest(state, config.steps) or state
         self._done = int(self.state.step)
         self._rows = setup.data.shape.rows * setup.data.shape.joined
         self._unread: dict[str, Array] | None = None  # the metrics of the newest update
@@ -63,6 +67,8 @@ class Trainer:
         config, run = self._config, self._run
         if self.complete:
             log.info("%s is complete: %d updates", run.path, self._done)
+            if config.keep_optimizer == "no":  # it was killed before, or is asked for now
+                self._checkpoints.drop_optimizers()
             self._checkpoints.close()
             return True
         if self._done:
@@ -91,6 +97,8 @@ class Trainer:
                         self.sample()
                     self._metrics.restart_clock()
             self._checkpoints.finish(required=True)
+            if config.keep_optimizer == "no" and self._done == config.steps:
+                self._checkpoints.drop_optimizers()
             best = self._checkpoints.best()
         if best:
             log.info("lowest validation loss %.4f after update %d", best[1], best[0])
@@ -119,7 +127,8 @@ class Trainer:
 
     def save(self, validation_loss: float | None) -> None:
         """Begin to write a checkpoint; training goes on meanwhile."""
-        self._checkpoints.save(self.state, validation_loss)
+        kept = self._config.keep_optimizer == "yes" or not self.complete
+        self._checkpoints.save(self.state, validation_loss, optimizer=kept)
 
     def sample(self) -> None:
         """Answer the sample prompts with the weights as they are, and append the answers to ``samples.jsonl``."""
@@ -149,7 +158,7 @@ class Trainer:
         """Stop before a loss or gradient that is not finite reaches a checkpoint.
 
         Raises:
-            UserError: naming the update, whose rows are written down.
+            NotFiniteLossError: naming the update, whose rows are written down.
         """
         if math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"]):
             return
@@ -159,7 +168,7 @@ class Trainer:
                 values = {name: str(value) for name, value in metrics.items()}  # JSON has no NaN
                 rows = self._setup.data.names_at(step - 1)
                 json.dump({"step": step, **values, "rows": rows}, file, indent=1)
-        raise UserError(
+        raise NotFiniteLossError(
             f"the loss of update {step} is {metrics['loss']} and the norm of its gradient {metrics['grad_norm']}; "
             f"the last checkpoint is kept and the update's rows are listed in {file_name}; try a lower learning "
             f"rate than {self._config.learning_rate:g}"

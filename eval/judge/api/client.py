@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xltjax.common.errors import UserError, first_line
 from xltjax.eval.judge.api.dialect import Dialect, Dialects
@@ -26,13 +26,15 @@ from xltjax.eval.judge.api.replies import (
     read_response,
 )
 from xltjax.eval.judge.calls import Calls
-from xltjax.eval.judge.questions import Call, Question, request_key
+from xltjax.eval.judge.questions import Asked, Call, request_key
 from xltjax.eval.table_files import printable
 
 if TYPE_CHECKING:
     import openai
 
 log = logging.getLogger("xltjax")
+
+One = TypeVar("One", bound=Asked)  # what is asked: questions to a judge, or texts to translate
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 8.0  # seconds before a retry when the server does not say how many
 LONGEST_WAIT = 120.0  # seconds that a server may ask for; after more, the call is left for the next run
@@ -91,7 +93,9 @@ class ApiJudge:
             UserError: when the ``openai`` client is not installed, or there is no key.
         """
         if importlib.util.find_spec("openai") is None:
-            raise UserError(f"--judge {self.name} needs the openai client: pip install 'xltjax[judge]'")
+            raise UserError(
+                f"{self._endpoint.flag} {self.name} needs the openai client: pip install 'xltjax[judge]'"
+            )
         self._endpoint.check_key()
 
     def hide(self, text: str) -> str:
@@ -109,11 +113,11 @@ class ApiJudge:
 
     def recall(self, calls: Calls) -> None:
         """Take from the journal what the server accepts, and keep there what is found out about it."""
-        server = self._endpoint.base_url, self.model
+        server = self._endpoint.identity or self._endpoint.base_url, self.model
         self._dialects = Dialects(calls.servers(*server))
         self._remember = functools.partial(calls.remember, *server)
 
-    def keys(self, question: Question) -> list[str]:
+    def keys(self, question: Asked) -> list[str]:
         """One key for each dialect in which the question may have been answered, and one for its failures.
 
         The first one is that of the request as it would be put now, the last one that of failures.
@@ -121,7 +125,7 @@ class ApiJudge:
         requests = [self.canonical(question, each) for each in self._dialects.known()]
         return [*dict.fromkeys(map(request_key, requests)), self._failure_key(question)]
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Call]]:
+    def answers(self, questions: Iterable[One]) -> Iterator[tuple[One, Call]]:
         """See ``Judge.answers``; a call that fails is retried with growing delays before it ends as a failure.
 
         Raises:
@@ -130,7 +134,7 @@ class ApiJudge:
         with asyncio.Runner() as runner:
             stream = self._stream(iter(questions))
 
-            async def step() -> list[tuple[Question, Call]] | None:
+            async def step() -> list[tuple[One, Call]] | None:
                 return await anext(stream, None)
 
             async def stop() -> None:
@@ -142,7 +146,7 @@ class ApiJudge:
             finally:
                 runner.run(stop())
 
-    def batch_call(self, key: str, question: Question, reply: Reply) -> Call:
+    def batch_call(self, key: str, question: Asked, reply: Reply) -> Call:
         """The call of a batch that ended with ``reply``; what the server does not accept is kept for the next one."""
         used = self._dialects.current
         sent = used.parameters({}, self._limits.max_tokens)
@@ -152,28 +156,30 @@ class ApiJudge:
             key = self._failure_key(question)
         return Call(key, reply.body, reply.problem, self._said(reply), batch=True)
 
-    def request(self, question: Question, dialect: Dialect | None = None) -> dict[str, Any]:
+    def request(self, question: Asked, dialect: Dialect | None = None) -> dict[str, Any]:
         """The body of the request, in ``dialect`` or in the current one."""
         dialect = dialect or self._dialects.current
-        parameters = dialect.parameters(question.rubric.schema(), self._limits.max_tokens)
-        messages = [{key: printable(text) for key, text in message.items()} for message in question.messages]
+        parameters = dialect.parameters(question.schema, self._limits.max_tokens)
+        messages = [
+            {key: printable(text) if isinstance(text, str) else text for key, text in message.items()}
+            for message in question.messages
+        ]
         return {"model": self._endpoint.model, "messages": messages, **parameters}
 
-    def _failure_key(self, question: Question) -> str:
+    def _failure_key(self, question: Asked) -> str:
         """The key of the question whatever the parameters: those that failed last may never be tried again."""
         bare = self.canonical(question, Dialect("text", "none", "none"))
-        return request_key(
-            {**bare, "schema": question.rubric.schema(), "max_tokens": self._limits.max_tokens}
-        )
+        return request_key({**bare, "schema": question.schema, "max_tokens": self._limits.max_tokens})
 
-    def canonical(self, question: Question, dialect: Dialect | None = None) -> dict[str, Any]:
+    def canonical(self, question: Asked, dialect: Dialect | None = None) -> dict[str, Any]:
         """All that the answer depends on."""
         request = self.request(question, dialect)
-        return {"version": 1, "base_url": self._endpoint.base_url, "repeat": question.repeat, **request}
+        server = self._endpoint.identity or self._endpoint.base_url
+        return {"version": 1, "base_url": server, "repeat": question.repeat, **request}
 
     # --- calls, side by side ---
 
-    async def _stream(self, questions: Iterator[Question]) -> AsyncGenerator[list[tuple[Question, Call]]]:
+    async def _stream(self, questions: Iterator[One]) -> AsyncGenerator[list[tuple[One, Call]]]:
         """The calls that have ended, as they end.
 
         The first call is alone until its first answer, so that a wrong key costs one request, and what the server
@@ -181,7 +187,7 @@ class ApiJudge:
         """
         self._open = asyncio.Event()
         opened = asyncio.create_task(self._open.wait())
-        tasks: dict[asyncio.Task[Call], Question] = {}
+        tasks: dict[asyncio.Task[Call], One] = {}
         try:
             async with self._client() as client:
                 while True:
@@ -228,7 +234,7 @@ class ApiJudge:
                 raise
             raise Hopeless(f"--base-url {url} is not a URL: {first_line(problem)}") from None
 
-    async def _call(self, client: openai.AsyncOpenAI, question: Question) -> Call:
+    async def _call(self, client: openai.AsyncOpenAI, question: Asked) -> Call:
         began, attempts, retries = time.monotonic(), 0, 0
         answered = self._answered
         while True:

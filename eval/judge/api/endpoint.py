@@ -31,12 +31,16 @@ class Endpoint:
         base_url: without a slash at its end.
         key: empty when there is none.
         variable: the environment variable of the key.
+        flag: the flag with which it was named, for messages.
+        identity: what stands for the server in the keys of requests; its URL when empty.
     """
 
     model: str
     base_url: str
     key: str = field(repr=False)
     variable: str
+    flag: str = "--judge"
+    identity: str = ""
 
     @property
     def host(self) -> str:
@@ -63,23 +67,29 @@ class Endpoint:
 
 
 def read_endpoint(
-    judge: str, base_url: str, variable: str, environment: Mapping[str, str] = os.environ
+    name: str,
+    base_url: str,
+    variable: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    flag: str = "--judge",
 ) -> Endpoint:
     """The endpoint of ``--judge openai:MODEL`` or ``openai:MODEL@URL``.
 
     Args:
-        judge: what was given.
+        name: what was given.
         base_url: of the judges that name no URL of their own; when empty, ``$OPENAI_BASE_URL`` or OpenAI's.
         variable: the environment variable of the key.
         environment: the environment variables.
+        flag: the flag with which it was given.
 
     Raises:
         UserError: for a judge or URL that cannot be used. No message contains the key.
     """
-    model, _, own = judge.removeprefix(PREFIX).partition("@http")
+    model, _, own = name.removeprefix(PREFIX).partition("@http")
     url = _base_url(f"http{own}" if own else base_url or environment.get("OPENAI_BASE_URL", "") or OPENAI)
     if not model:
-        raise UserError(f"--judge {judge}: name the model, such as {PREFIX}MODEL")
+        raise UserError(f"{flag} {name}: name the model, such as {PREFIX}MODEL")
     if not _VARIABLE.fullmatch(variable):
         # What was given may be the key itself, so it is not shown.
         raise UserError(
@@ -88,7 +98,7 @@ def read_endpoint(
     key = environment.get(variable, "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError(f"the key in {variable} has characters that no key has; copy it again")
-    return Endpoint(model, url, key, variable)
+    return Endpoint(model, url, key, variable, flag)
 
 
 def _base_url(url: str) -> str:

@@ -39,6 +39,7 @@ _NAMED = {
 }
 _WORD_KINDS = {"spelling_name": NAME, "spelling_foreign": FOREIGN, "spelling_nonword": NONWORD}
 GENERATION = ".jsonl.provenance.json"  # the ending of the record beside responses
+JUDGE_REPORT = "-report.json"  # the ending of what judge-report writes beside judge.json
 LONGEST_WORDS = 4000  # characters of what a judge wrote that are kept
 
 
@@ -102,7 +103,9 @@ class Material:
         stages: the stages of studies.
         choices: what ``eval choose`` wrote.
         summaries: the provenance of the evaluators, by command.
+        effects: what the stage ``effects`` of studies wrote.
         judges: what ``judge.json`` says of each judge.
+        trust: of each judge, criterion and language, what ``judge-report`` says.
         generations: the provenance of files of responses.
         problems: files that could not be read, one sentence for each.
         files: how many files were read.
@@ -120,7 +123,9 @@ class Material:
     stages: list[StageRecord] = field(default_factory=list)
     choices: list[Mapping[str, Any]] = field(default_factory=list)
     summaries: dict[str, Any] = field(default_factory=dict)
+    effects: list[Mapping[str, Any]] = field(default_factory=list)
     judges: dict[str, Any] = field(default_factory=dict)
+    trust: list[Mapping[str, Any]] = field(default_factory=list)
     generations: list[Mapping[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     files: int = 0
@@ -186,12 +191,15 @@ class _Reader:
             "identity.json": self._stage,
             "choice.json": self._choice,
             "choose.json": self._choice,
+            "effects.json": self._effects,
             "ratings.jsonl": self._ratings,
             "summary.json": self._summary,
         }
         read = readers.get(path.name)
         if read is None and path.name.endswith(GENERATION):
             read = self._generation
+        if read is None and path.name.endswith(JUDGE_REPORT) and path.with_name("judge.json").is_file():
+            read = self._trust
         if read is None and (named or _holds_responses(path)):
             read = self.responses
         if read is None:
@@ -332,6 +340,20 @@ class _Reader:
 
     def _choice(self, path: Path) -> None:
         self.found.choices.append(read_json_object(path))
+
+    def _effects(self, path: Path) -> None:
+        document = read_json_object(path)
+        if {"rows", "verdicts", "notes"} <= document.keys():
+            self.found.effects.append(document)
+
+    def _trust(self, path: Path) -> None:
+        cells = read_json_object(path).get("cells")
+        if not isinstance(cells, list) or not all(
+            isinstance(each, dict) and "status" in each for each in cells
+        ):
+            raise UserError("not a report of judge-report")
+        rubric = path.name.removesuffix(JUDGE_REPORT)
+        self.found.trust += [{**each, "rubric": rubric, "place": self._place(path.parent)} for each in cells]
 
     def _summary(self, path: Path) -> None:
         for command, provenance in (read_json_object(path).get("provenance") or {}).items():

@@ -110,7 +110,17 @@ def join(materials: Sequence[Material]) -> Joined:
         joined.evidence |= each.evidence
         for key, said in each.said.items():
             joined.said.setdefault(key, []).extend(said)
-        for name in ("scores", "judged", "runs", "stages", "choices", "generations", "problems"):
+        for name in (
+            "scores",
+            "judged",
+            "runs",
+            "stages",
+            "choices",
+            "effects",
+            "trust",
+            "generations",
+            "problems",
+        ):
             getattr(joined, name).extend(getattr(each, name))
         for name in ("criteria", "summaries", "judges"):
             getattr(joined, name).update(getattr(each, name))

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from xltjax.eval.judge.judgments import Judgments
+from xltjax.eval.judge.report.trust import DO_NOT_TRUST, RULE
 from xltjax.eval.report.content import Column, Figure, Section, Table
-from xltjax.eval.report.figures.plots import matrices
+from xltjax.eval.report.figures.palette import EMPHASIS, Look
+from xltjax.eval.report.figures.plots import count_note, dot_panels, matrices
 from xltjax.eval.report.numbers.judged import Judged
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
-from xltjax.eval.report.sections.context import Context, count, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, listed, share
 from xltjax.eval.stats.coefficients import Agreement, agreement
 from xltjax.eval.stats.intervals import Interval, resample
+from xltjax.eval.stats.mean_ratings import mean_ratings
 
 HEADING = "Agreement of people and judges"
 ALL = "all"
+LARGEST_FIGURE = 16  # systems
 
 
 def agreement_section(context: Context, judged: Judged) -> Section:
     """The coefficients of each pair of raters, and the confusion of people with a judge."""
     judges = judged.judges
+    trusted, trust = _trust(context, judges)
     if len(judges) < 2:
         missing = "people" if PEOPLE not in judges else "a judge"
         told = (
@@ -31,10 +37,11 @@ def agreement_section(context: Context, judged: Judged) -> Section:
             if not judges
             else f"There is one rater alone: {missing} is missing."
         )
-        return Section("agreement", HEADING, (told,))
+        return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
     if not rows:
-        return Section("agreement", HEADING, ("No answer was rated by two raters on the same criterion.",))
+        told = "No answer was rated by two raters on the same criterion."
+        return Section("agreement", HEADING, (told, *trusted), (), trust)
     table = Table(
         "agreement",
         "Agreement of each pair of raters",
@@ -90,11 +97,167 @@ def agreement_section(context: Context, judged: Judged) -> Section:
             "Shares of all answers with both ratings.",
         )
         figures = (_figure(context, data, confusions),)
-    return Section("agreement", HEADING, (), figures, (table,))
+    means = _means(context, judged.plain, judges)
+    return Section(
+        "agreement",
+        HEADING,
+        trusted,
+        (*figures, *_mean_figures(context, means)),
+        (
+            table,
+            Table("agreement-means", "Mean ratings of each pair of raters", _MEAN_COLUMNS, means, _MEAN_NOTE),
+            *trust,
+        ),
+    )
+
+
+def _trust(context: Context, judges: list[str]) -> tuple[tuple[str, ...], tuple[Table, ...]]:
+    """On which criteria and languages judges should not be trusted, in sentences and as a table."""
+    cells = context.analysis.material.trust
+    if not cells:
+        if not [judge for judge in judges if judge != PEOPLE]:
+            return (), ()
+        return (
+            "How far the judge can be trusted was not examined: run python -m xltjax.eval judge-report FOLDER.",
+        ), ()
+    refused = [cell for cell in cells if cell["status"] == DO_NOT_TRUST]
+    told = [
+        f"By the rule of judge-report, {context.facts.count('cells of judges not to be trusted', len(refused))} of "
+        f"{context.facts.count('cells of judges', len(cells))} pairs of criterion and language should not be trusted."
+    ]
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in refused:
+        places.setdefault((cell["judge"], cell["criterion"]), {})[cell["language"] or ALL] = None
+    told += [
+        f"Do not trust {judge} on {title(criterion).lower()} in {listed(languages)}."
+        for (judge, criterion), languages in places.items()
+    ]
+    rows = [
+        {
+            **{key: cell.get(key) for key in ("judge", "rubric", "criterion", "status", "place")},
+            "language": cell.get("language") or ALL,
+            "why": "; ".join(cell.get("objections") or ()),
+            "checks": ", ".join(str(check).replace("_", " ") for check in cell.get("checks") or ()),
+        }
+        for cell in cells
+    ]
+    columns = (
+        Column("judge", "judge"), Column("rubric", "rubric"), Column("place", "judged in"),
+        Column("criterion", "criterion"), Column("language", "language"), Column("status", "status"),
+        Column("why", "why"), Column("checks", "checks that could clear it"),
+    )  # fmt: skip
+    heading = "Where judges should not be trusted"
+    return tuple(told), (Table("judge-trust", heading, columns, rows, RULE),)
 
 
 def _coefficient(name: str, heading: str) -> Column:
     return Column(name, heading, ".2f", numeric=True, low=f"{name}_low", high=f"{name}_high")
+
+
+_MEAN_COLUMNS = (
+    Column("first", "first rater"),
+    Column("second", "second rater"),
+    Column("criterion", "criterion"),
+    Column("system", "system"),
+    count("n", "n answers"),
+    *(
+        Column(key, heading, ".2f", numeric=True, low=f"{key}_low", high=f"{key}_high")
+        for key, heading in (("mean_first", "mean of the first"), ("mean_second", "mean of the second"))
+    ),
+    Column(
+        "difference", "second minus first", "+.2f", numeric=True, low="difference_low", high="difference_high"
+    ),
+)
+_MEAN_NOTE = f"Over the answers that both have rated, whatever their language. {BOOTSTRAP}"
+
+
+def _means(context: Context, judgments: Judgments, judges: list[str]) -> list[dict[str, Any]]:
+    """For each pair of raters, criterion and system: both means on the answers that both have rated."""
+    items = range(len(judgments.responses))
+    cluster = {item: judgments.unit(item) for item in items}
+    systems: dict[str, list[int]] = {}
+    for item in items:
+        systems.setdefault(judgments.responses[item].model, []).append(item)
+    resamples, _ = judgments.resamples(items, context.analysis.draws, 0)
+    rows = []
+    for (first, second), criterion, (system, own) in itertools.product(
+        itertools.combinations(judges, 2), judgments.criteria.values(), systems.items()
+    ):
+        a, b = (judgments.cell(judge, criterion.name, own) for judge in (first, second))
+        found = mean_ratings(a, b, resamples, cluster=cluster)
+        if found["n"]:
+            names = {"first": "mean_first", "second": "mean_second"}
+            values = {
+                names.get(key, key) + ending: found[key + ending]
+                for key in ("first", "second", "difference")
+                for ending in ("", "_low", "_high")
+            }
+            place = {"first": first, "second": second, "criterion": criterion.name, "system": system}
+            rows.append({**place, "n": found["n"], **values})
+    return rows
+
+
+def _mean_figures(context: Context, means: list[dict[str, Any]]) -> Iterator[Figure]:
+    """A figure for people and each judge: both means of each system side by side."""
+    for number, judge in enumerate(dict.fromkeys(row["second"] for row in means if row["first"] == PEOPLE)):
+        rows = [
+            {
+                "system": row["system"],
+                "criterion": row["criterion"],
+                "rater": row[side],
+                "n": row["n"],
+                "mean": row[f"mean_{side}"],
+                "low": row[f"mean_{side}_low"],
+                "high": row[f"mean_{side}_high"],
+            }
+            for row in means
+            if (row["first"], row["second"]) == (PEOPLE, judge)
+            for side in ("first", "second")
+        ]
+        criteria = list(dict.fromkeys(row["criterion"] for row in rows))
+        systems = list(dict.fromkeys(row["system"] for row in rows))[:LARGEST_FIGURE]
+        columns = (
+            Column("system", "system"),
+            Column("criterion", "criterion"),
+            Column("rater", "rater"),
+            count("n", "n answers"),
+            Column("mean", "mean rating", ".2f", numeric=True, low="low", high="high"),
+        )
+        heading = f"Mean ratings of people and of {judge}"
+        name = "agreement-means-people" + (f"-{number + 1}" if number else "")
+        note = count_note(rows, what="answers")
+        data = Table(name, heading, columns, rows, f"Over the answers that both have rated. {BOOTSTRAP}")
+        shown = [row for row in rows if row["system"] in systems]
+        highest = max(2.0, *(row["mean"] for row in rows))
+
+        def plot(
+            figure: Any,
+            shown: list[dict[str, Any]] = shown,
+            criteria: list[str] = criteria,
+            systems: list[str] = systems,
+            judge: str = judge,
+            note: str = note,
+            highest: float = highest,
+        ) -> None:
+            dot_panels(
+                figure,
+                shown,
+                panels={each: f"{title(each)}, score 0 to {highest:g}" for each in criteria},
+                panel_key="criterion",
+                places=systems,
+                place_key="system",
+                series={PEOPLE: Look(EMPHASIS, "o", "-"), judge: Look("#CC6677", "s", "-")},
+                series_key="rater",
+                note=f"{note} that both have rated at each pair of points; bars: 95 % intervals",
+                scale=1,
+                limits=(0, highest),
+            )
+
+        caption = (
+            f"{heading} by criterion and system, over the answers that both have rated ({note}). {BOOTSTRAP}"
+        )
+        size = (max(5.0, 2.6 + 1.15 * len(criteria)), 1.5 + 0.36 * len(systems))
+        yield context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
 Confusions = dict[str, tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from xltjax.common.errors import UserError
+from xltjax.data.reading.columns import parse_columns, value_under
 from xltjax.data.reading.lm_eval import is_sample, model_and_task, sample_answers
 from xltjax.data.reading.report import BadRowError
 from xltjax.data.reading.turns import ROLES, as_list
@@ -16,7 +18,7 @@ from xltjax.data.rows import is_chat, listed
 ACCEPTED = (
     "id and response, or instruction and output, or messages, or conversations, or prompt and completion, "
     "or output_1 and output_2 (AlpacaEval pairs), or samples of lm-eval; "
-    "or name the key of the answer with --response-key"
+    "or name the columns, as in --columns response=answer,instruction=question"
 )
 THOUGHTS = ("thinking", "redacted_thinking", "reasoning")  # content parts that are no answer
 
@@ -38,6 +40,28 @@ class RowKeys:
     instruction: str = ""
     task: str = ""
     instruction_id: str = ""
+
+
+# What ``--columns`` may call the fields of a response.
+COLUMN_NAMES = {
+    **{name: name for name in ("response", "instruction", "language", "model", "task", "id", "instruction_id")},
+    "prompt": "instruction", "completion": "response", "output": "response",
+}  # fmt: skip
+
+
+def with_columns(keys: RowKeys, pairs: Sequence[str]) -> RowKeys:
+    """``keys`` with those of ``--columns``, see ``parse_columns``.
+
+    Raises:
+        UserError: for columns that are none, and for a key that is named twice.
+    """
+    given: dict[str, Any] = {}
+    for ours, theirs in parse_columns(pairs, tuple(COLUMN_NAMES)).items():
+        name = COLUMN_NAMES[ours]
+        if name in given or getattr(keys, name):
+            raise UserError(f"the column of the {name.replace('_', ' ')} is named twice, also in columns")
+        given[name] = (theirs,) if name == "id" else theirs
+    return replace(keys, **given)
 
 
 @dataclass(frozen=True)
@@ -135,19 +159,7 @@ def _named(row: Mapping[str, Any], keys: RowKeys) -> dict[str, Any]:
 
 
 def _under(row: Mapping[str, Any], key: str, name: str) -> Any:
-    """The value under a key, or under a path of keys and places in lists with full stops between."""
-    if key in row:
-        return row[key]
-    value: Any = row
-    for part in key.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            flag = name.replace("_", "-")
-            raise BadRowError(f"there is no key {key!r:.60}, which --{flag}-key names; keys: {listed(row)}")
-    return value
+    return value_under(row, key, f"--{name.replace('_', '-')}-key", " (or --columns)")
 
 
 def may_repeat(row: Any) -> bool:

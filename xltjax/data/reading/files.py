@@ -16,6 +16,8 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+# What ``translate`` writes beside translated data.
+BESIDE_TRANSLATIONS = ("translate.json", "summary.json", "quality.jsonl", "calls.jsonl", "skipped.jsonl")
 # Where the files to read are looked for, in this order; the empty split is that of files named after no split.
 ORDER = {"train": ("train", ""), "validation": ("validation", "test", "", "train")}
 # Files beside data that are none. Others are recognized by the directory, see ``_is_run``.
@@ -132,6 +134,8 @@ def _fail(problem: OSError) -> None:
 
 def _is_bookkeeping(path: Path) -> bool:
     """Whether a file lies beside data and is none, or holds responses that xltjax has generated."""
+    if path.name in BESIDE_TRANSLATIONS and path.with_name("translate.json").is_file():
+        return True
     records = (path.with_suffix(".provenance.json"), path.with_name(f"{path.name}.provenance.json"))
     return BOOKKEEPING.fullmatch(path.name) is not None or any(record.is_file() for record in records)
 

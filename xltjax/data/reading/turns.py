@@ -147,6 +147,25 @@ def as_conversation(turns: Sequence[Message], note: Note) -> Conversation:
     return (*system, *[*used][begin:])
 
 
+def as_prompt(turns: Sequence[Message], note: Note) -> Conversation:
+    """The turns up to the last question, by the rule of this file; what follows it is an answer, and is not asked.
+
+    Raises:
+        BadRowError: when there is no question, or the rule does not cover the order of the turns.
+    """
+    last = next((i for i in reversed(range(len(turns))) if turns[i].role == "user"), None)
+    if last is None:
+        raise BadRowError("the chat has no question, a turn of the user")
+    joined = _joined(turns[: last + 1], note)
+    system, rest = (joined[:1], joined[1:]) if joined[0].role == "system" else ([], joined)
+    begin = next(i for i, turn in enumerate(rest) if turn.role == "user")
+    if any(turn.role == "system" for turn in rest):
+        raise BadRowError("a system prompt after the first turn; it must come first")
+    if begin:
+        note("turns before the first question are dropped")
+    return (*system, *rest[begin:])
+
+
 def _joined(turns: Sequence[Message], note: Note) -> list[Message]:
     """The turns, with those of one role in a row joined to one; every turn of a tool stays for itself.
 

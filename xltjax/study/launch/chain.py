@@ -16,9 +16,8 @@ from typing import NoReturn
 
 from xltjax.common.signals import StopSignal
 from xltjax.study.identity import Record
-from xltjax.study.launch.jobs import Job
-from xltjax.study.launch.local import Pool, Worker, outcomes_of, ready
-from xltjax.study.launch.runner import Outcome
+from xltjax.study.launch.jobs import Job, Outcome
+from xltjax.study.launch.pool import Pool, Worker, outcomes_of, ready
 
 
 def run_chain(jobs: Sequence[Job], stop: StopSignal) -> list[Outcome]:

@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from xltjax.common.distributed import TPU_DEVICES
-
 
 def gpus(environment: Mapping[str, str]) -> list[str]:
     """What $CUDA_VISIBLE_DEVICES calls each NVIDIA GPU that a process with this environment may use."""
@@ -26,7 +24,11 @@ def gpus(environment: Mapping[str, str]) -> list[str]:
 
 def has_tpu(environment: Mapping[str, str]) -> bool:
     """Whether there are TPUs, all of which a process takes at once."""
-    return not _on_cpu(environment) and any(Path(file).exists() for file in TPU_DEVICES)
+    if _on_cpu(environment):
+        return False
+    from xltjax.common.distributed import TPU_DEVICES  # which imports JAX
+
+    return any(Path(file).exists() for file in TPU_DEVICES)
 
 
 def _on_cpu(environment: Mapping[str, str]) -> bool:

@@ -8,11 +8,12 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xltjax.study.stage import Stage
-from xltjax.study.state import State
-from xltjax.training.config import RATE
+
+if TYPE_CHECKING:  # which imports JAX
+    from xltjax.study.state import State
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,17 @@ class Job:
     @property
     def name(self) -> str:
         """What messages call it."""
-        first = self.stages[0]
-        return first.path if len(self.stages) == 1 else f"{first.sweep.replace(RATE, '*')}"
+        return self._named("lr-*")
 
     @property
     def log(self) -> Path:
         """The file with what the command prints."""
-        name = (
-            self.stages[0].path
-            if len(self.stages) == 1
-            else self.stages[0].sweep.replace(f"lr-{RATE}", "sweep")
-        )
-        return Path(self.root) / "logs" / f"{name}.log"
+        return Path(self.root) / "logs" / f"{self._named('sweep')}.log"
+
+    def _named(self, any_rate: str) -> str:
+        """The path of its stage, or that of a sweep with ``any_rate`` for the folder of each rate."""
+        first = self.stages[0]
+        return first.path if len(self.stages) == 1 else first.sweep.replace("lr-{rate}", any_rate)
 
     @property
     def devices(self) -> int:
@@ -70,6 +70,25 @@ class Job:
         """The job that ``to_json`` wrote."""
         values: dict[str, Any] = json.loads(line)
         return cls(tuple(map(Stage.from_json, values["stages"])), values["root"])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage of a job ended.
+
+    Attributes:
+        path: the stage.
+        state: done, failed, or left as it is because another stage of the job failed or a signal came.
+        reason: why it failed, in one line.
+        seconds: how long it took.
+        note: what was set aside.
+    """
+
+    path: str
+    state: Literal["done", "failed", "left"]
+    reason: str = ""
+    seconds: float = 0.0
+    note: str = ""
 
 
 def shown(command: Sequence[str]) -> str:

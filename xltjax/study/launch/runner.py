@@ -13,41 +13,21 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xltjax.__main__ import PACKAGES
 from xltjax.common.errors import UserError
 from xltjax.common.locks import lock_file
-from xltjax.study.contents import WEIGHTS, Contents, output, trained
+from xltjax.study.contents import MODELS, WEIGHTS, Contents, output, trained
 from xltjax.study.identity import Record, set_aside, told
-from xltjax.study.launch.jobs import Job, shown
+from xltjax.study.launch.jobs import Job, Outcome, shown
 from xltjax.study.stage import Stage
 from xltjax.study.state import identity_of
 
 PATIENCE = 30.0  # seconds for which we wait for a process that is just dying to let a stage go
 INTERRUPTED = (130, 143)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a stage of a job ended.
-
-    Attributes:
-        path: the stage.
-        state: done, failed, or left as it is because another stage of the job failed or a signal came.
-        reason: why it failed, in one line.
-        seconds: how long it took.
-        note: what was set aside.
-    """
-
-    path: str
-    state: Literal["done", "failed", "left"]
-    reason: str = ""
-    seconds: float = 0.0
-    note: str = ""
 
 
 def run(job: Job) -> list[Outcome]:
@@ -68,8 +48,12 @@ def run(job: Job) -> list[Outcome]:
                 notes[stage.path] = note
                 begun.append(stage)
             except (UserError, OSError) as problem:
-                print(f"error: {problem}", file=sys.stderr)
-                outcomes.append(Outcome(stage.path, "failed", _one_line(str(problem))))
+                reason = str(problem)
+                if isinstance(problem, OSError) and problem.filename:
+                    reason = f"{problem.filename} cannot be written: {problem.strerror}"
+                with contextlib.suppress(OSError):  # the disk may be full
+                    print(f"error: {reason}", file=sys.stderr)
+                outcomes.append(Outcome(stage.path, "failed", _one_line(reason)))
         if begun:
             start, words = _size(job.log), _words(job, begun, root)
             print(f"\n$ {shown(words)}", flush=True)
@@ -119,7 +103,7 @@ def _spoiled(stage: Stage, directory: Path, before: Record) -> list[str]:
     changed = []
     for name in stage.outputs:
         now = output(directory, name)
-        if now is not None and name != WEIGHTS and now != before.outputs.get(name):
+        if now is not None and name not in MODELS and now != before.outputs.get(name):
             changed.append(f"{name} was changed")
     return changed
 
@@ -150,7 +134,7 @@ def finished(stage: Stage, directory: Path, code: int = 0) -> bool:
     """Whether a stage is complete, after its command has ended with ``code``."""
     if WEIGHTS in stage.outputs:
         return trained(directory, stage.settings["steps"])
-    return code == 0 and all((directory / name).is_file() for name in stage.outputs)
+    return code == 0 and all((directory / name).exists() for name in stage.outputs)
 
 
 def call(words: Sequence[str]) -> int:

@@ -16,13 +16,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import atomic_write, read_json_object
 from xltjax.study.launch.jobs import Job, unreachable
 from xltjax.study.stage import Stage
-from xltjax.study.state import State
+
+if TYPE_CHECKING:  # which imports JAX
+    from xltjax.study.state import State
 
 FOLDER = "slurm"
 ALL_CELLS = "all-cells"  # the job over all cells
@@ -108,11 +110,17 @@ def submit(
         for stage in stages
         if not stage.cell and stage.path not in hopeless and (chains or states[stage.path].kind != "done")
     ]
-    for cell, chain in chains.items():
+    for cell, chain in chains.items():  # a combined cell comes after those that it is made of
+        needs = {
+            source for stage in chain for each in stage.upstream if (source := _cell(each.stage)) != cell
+        }
         if cell in queue:
-            kept[cell] = queue[cell]
-            continue
-        submitted[cell] = known[cell] = _submit(executor, cell, chain, root, parameters)
+            if not needs & submitted.keys():
+                kept[cell] = queue[cell]
+                continue
+            subprocess.run(["scancel", queue[cell]], check=False)  # it would not wait for the new jobs
+        jobs = [job for source in sorted(needs) if (job := submitted.get(source) or kept.get(source))]
+        submitted[cell] = known[cell] = _submit(executor, cell, chain, root, _after(jobs, parameters))
         _write_jobs(root, known)
     if over_all:
         if ALL_CELLS in queue and not submitted:
@@ -120,11 +128,21 @@ def submit(
         else:
             if ALL_CELLS in queue:  # it would not wait for the new jobs
                 subprocess.run(["scancel", queue[ALL_CELLS]], check=False)
-            after = {"dependency": "afterany:" + ":".join([*kept.values(), *submitted.values()])}
-            waiting = {**parameters, **(after if kept or submitted else {})}
+            waiting = _after([*kept.values(), *submitted.values()], parameters)
             submitted[ALL_CELLS] = known[ALL_CELLS] = _submit(executor, ALL_CELLS, over_all, root, waiting)
             _write_jobs(root, known)
     return Submission(submitted, kept)
+
+
+def _cell(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _after(jobs: Sequence[str], parameters: Mapping[str, str]) -> dict[str, str]:
+    """Options with which a job waits until others have ended, well or not: its stages look what is there."""
+    ours = ["afterany:" + ":".join(jobs)] if jobs else []
+    wanted = [*([parameters["dependency"]] if "dependency" in parameters else []), *ours]
+    return {**parameters, **({"dependency": ",".join(wanted)} if wanted else {})}
 
 
 def queued_jobs(root: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The scores of all cells in one table: ``python -m xltjax.study.tables FOLDERS... --out FOLDER``."""
+"""The scores of all cells in one table: ``python -m xltjax.study.results.tables FOLDERS... --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tables(config: TablesConfig) -> None:
         UserError: when there are none.
     """
     if not config.folders or not config.out:
-        raise UserError("call: python -m xltjax.study.tables FOLDERS... --out FOLDER")
+        raise UserError("call: python -m xltjax.study.results.tables FOLDERS... --out FOLDER")
     rows = [row for folder in map(Path, config.folders) for row in _rows(folder)]
     if not rows:
         raise UserError("none of the folders holds scores of a stage that is done")
@@ -66,8 +66,8 @@ COMMAND = command(
 
 
 def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study.tables``."""
-    execute(COMMAND, program="python -m xltjax.study.tables")
+    """Entry point of ``python -m xltjax.study.results.tables``."""
+    execute(COMMAND, program="python -m xltjax.study.results.tables")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""Ratings from Pearmut: its download of annotations, or its log."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xltjax.common.errors import UserError
+from xltjax.eval.people.schema import (
+    CANNOT_JUDGE,
+    SEVERITIES,
+    Export,
+    Record,
+    Scales,
+    Span,
+    check_score,
+    read_place,
+)
+
+TOOL = "pearmut"
+ANSWER = "answer"  # what stands for the model in a task
+LONGEST_PAUSE = 61  # seconds between two actions that Pearmut counts as work
+RESET = "__RESET__"  # in place of annotations: the user starts anew, and nothing before it counts
+
+
+def skipped(scale: Sequence[int]) -> int:
+    """The place of a slider that means "cannot judge": below the lowest rating."""
+    return scale[0] - 1
+
+
+def read_annotations(lines: Sequence[Any], path: Path, scales: Scales) -> Export:
+    """The last submission of each user for each item, of lines of the log in their order.
+
+    Raises:
+        UserError: naming the annotation and the field that is not as the campaign says.
+    """
+    last: dict[tuple[str, str, str], Record] = {}
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict):
+            raise UserError(f"{path}: annotation {number} is not an object; download the annotations again")
+        user = str(line.get("user_id") or "")
+        if line.get("annotation") == RESET:
+            last = {key: record for key, record in last.items() if key[1] != user}
+        if not isinstance(line.get("annotation"), list):
+            continue  # forms
+        for record in _records(line, user, f"annotation {number}", path, scales):
+            last[record.sheet, user, record.item] = record
+    if not last:
+        raise UserError(f"{path}: no annotations; download them from Pearmut's dashboard")
+    return Export(path, TOOL, tuple(last.values()))
+
+
+def _records(line: Mapping[str, Any], user: str, where: str, path: Path, scales: Scales) -> list[Record]:
+    items = line.get("item")
+    if not isinstance(items, list) or len(items) != len(line["annotation"]):
+        raise UserError(f"{path}: {where} has no item; download the annotations from Pearmut's dashboard")
+    times = [action["time"] for action in line.get("actions") or () if "time" in action]
+    seconds = sum(min(later - earlier, LONGEST_PAUSE) for earlier, later in itertools.pairwise(times))
+    share = round(float(seconds / len(items)), 3) if times else None
+    remark = str(line.get("comment") or "")  # from the menu of settings
+    return [
+        _record(item, found, user, share, remark, where, path, scales)
+        for item, found in zip(items, line["annotation"], strict=True)
+    ]
+
+
+def _record(
+    item: Mapping[str, Any],
+    found: Any,
+    user: str,
+    seconds: float | None,
+    remark: str,
+    where: str,
+    path: Path,
+    scales: Scales,
+) -> Record:
+    place = read_place(item, where, path)
+    where = f"{where} ({place.item})"
+    values = found.get(ANSWER) if isinstance(found, dict) else None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: {where} does not rate {ANSWER!r}; these are not tasks that sheets wrote")
+    scores: dict[str, int | str] = {}
+    for name, value in (values.get("sliders") or {}).items():
+        if name not in scales:
+            raise UserError(f"{path}: {where} rates {name!r}, which is not a criterion ({', '.join(scales)})")
+        if value is None:
+            continue
+        scores[name] = CANNOT_JUDGE if value == skipped(scales[name]) else value
+        check_score(scores[name], scales[name], f"{where}, {name}", path)
+    spans = []
+    for span in values.get("error_spans") or ():
+        criterion = str(span.get("category") or "").split("/")[0]
+        if span.get("severity") not in SEVERITIES or criterion not in scales:
+            raise UserError(f"{path}: {where} has a span without a severity or criterion that is known")
+        # The end is inclusive.
+        spans.append(Span(span["start_i"], span["end_i"] + 1, span["severity"], criterion))
+    comment = "\n".join(filter(None, (str(values.get("textfield") or ""), remark)))
+    return Record(
+        place.sheet, place.language, user, place.item, place.order, scores, comment, tuple(spans), seconds
+    )

@@ -1,0 +1,1 @@
+"""A conversation with a model as a command: ``python -m xltjax.chat``."""

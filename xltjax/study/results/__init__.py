@@ -1,0 +1,1 @@
+"""What is made of the scores of all cells: one table, and the effects that the study is to show."""

@@ -1,0 +1,1 @@
+"""Translation of instruction data with existing engines, segment by segment."""
