@@ -1,4 +1,4 @@
-"""A hook of MkDocs: links to files of the repository outside of ``docs/`` lead to the repository from the site."""
+"""A hook of MkDocs: links to files of the repository outside of ``docs/``, which GitHub follows, lead there."""
 
 from __future__ import annotations
 

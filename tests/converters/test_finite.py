@@ -56,7 +56,7 @@ def test_generation_and_training_refuse_them_in_one_line_and_conversion_warns(
         with pytest.raises(UserError, match=f"^the tensor {NAME} holds NaN or infinite values") as caught:
             command()
         assert "\n" not in str(caught.value)
-    assert not caplog.records
+    assert not [each for each in caplog.records if "infinite" in each.getMessage()]
     assert not (tmp_path / "o.jsonl").exists()
     assert not (tmp_path / "run").exists()
     to_hf(ToHf(src=str(broken), dst=str(tmp_path / "hf")))

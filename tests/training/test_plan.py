@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from helpers.odd_data import read_conversations
 from xltjax import miniature, train
 from xltjax.common.cli import execute
 from xltjax.common.errors import UserError
+from xltjax.common.hardware import GIB
 from xltjax.common.settings import build, read_config_files, shipped_configs
 from xltjax.converters.models import known_architecture
 from xltjax.data.tokenizer import ChatTokenizer
@@ -24,7 +26,7 @@ from xltjax.miniature.text import instruction_rows
 from xltjax.partition import partition
 from xltjax.training.config import TrainConfig
 from xltjax.training.optimizer import adamw
-from xltjax.training.plan import fitting_settings, make_plan
+from xltjax.training.plan import fitting_settings, least_recomputation, make_plan
 from xltjax.training.step import start_state
 
 PAPER = [name for name in shipped_configs() if name.startswith("paper/")]
@@ -132,3 +134,41 @@ def test_a_plan_without_data_has_no_epochs(chat_model: Path, capsys: pytest.Capt
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(UserError, match="no architecture is known"):
         known_architecture("someone/something")
+
+
+def seven_billion(**changes: object) -> tuple[TrainConfig, LlamaConfig]:
+    """The settings of the measured updates in benchmarks/RESULTS.md: 8 rows of 2048, everything in bfloat16."""
+    config = TrainConfig(
+        model="meta-llama/Llama-2-7b-hf", precision="bfloat16", moments="bfloat16", tokens_per_batch=16384,
+        accumulation=1,
+    )  # fmt: skip
+    return dataclasses.replace(config, **changes), known_architecture(config.model)  # type: ignore[arg-type]
+
+
+def test_the_plan_is_near_the_peak_that_was_measured_and_not_below_it() -> None:
+    masked = make_plan(*seven_billion(remat="dots", attention="cudnn"))
+    assert masked.attention["h200"][0] == "cudnn"
+    assert 81.9 <= masked.total("h200") / GIB <= 1.05 * 81.9
+    # With adapters the activations are those of full training, where both products of a layer were once kept.
+    adapters = make_plan(*seven_billion(remat="dots", attention="cudnn", lora_rank=16))
+    assert adapters.activations == masked.activations
+
+
+def test_a_mask_is_planned_where_one_is_used_alone() -> None:
+    plan = make_plan(*seven_billion())
+    kernels = {name: kernel for name, (kernel, _) in plan.attention.items()}
+    assert kernels["a100-80g"] == "cudnn"
+    assert kernels["h100"] == "cudnn-packed"
+    assert kernels["v4"] == "splash"
+    assert plan.attention["a100-80g"][1] == 4 * 8 * 2048**2
+    assert plan.attention["v4"][1] == 0
+
+
+def test_the_least_recomputation_that_fits_is_taken() -> None:
+    config, llama = seven_billion(remat="auto")
+    chosen = {name: least_recomputation(config, llama, memory * GIB, "h200") for name, memory in
+              {"all": 1000, "h200": 141 * 0.92, "90": 92, "60": 65, "little": 1}.items()}  # fmt: skip
+    assert chosen == {"all": "none", "h200": "attention", "90": "dots", "60": "block", "little": "block"}
+    for kind in ("none", "attention"):
+        plan = make_plan(dataclasses.replace(config, remat=kind), llama)
+        assert plan.fits("h200") == (kind == "attention")
