@@ -209,7 +209,7 @@ def test_on_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_leaves(chat_model: Path
             until("things\r\n")
             until("e")  # a part of the answer
             os.write(ours, b"\x03")
-            until("> ")
+            until("\r\n> ")
             if "stopped" in seen:
                 break
         assert "stopped" in seen
