@@ -38,7 +38,10 @@ def test_optional_parts_are_not_shown_as_broken(
 ) -> None:
     monkeypatch.setattr(doctor, "PACKAGES", {"none-such": "judge", "none-such-either": "", "pytest": ""})
     found = table(capsys, monkeypatch)
-    assert found["none-such"] == ("not installed", "for judges and translation behind an API: pip install 'xltjax[judge]'")
+    assert found["none-such"] == (
+        "not installed",
+        "for judges and translation behind an API: pip install 'xltjax[judge]'",
+    )
     assert found["none-such-either"] == ("missing", "pip install none-such-either")
     assert found["pytest"] == (pytest.__version__, "")
     assert found["dictionary xx"] == ("not installed", "see [docs]")

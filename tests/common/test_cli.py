@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +12,7 @@ from typing import Any, Literal
 import click
 import pytest
 import yaml
+from helpers.caller import Caller
 
 import xltjax
 from xltjax import generate, train
@@ -43,39 +38,14 @@ class Settings:
     fast: bool = setting(True, "A renamed switch.", former=("turbo",))
 
 
-class Caller:
-    """Runs a command in this process and keeps the settings it was called with."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]):
-        self.capsys = capsys
-        self.called: Any = None
-
-    def keep(self, config: Any) -> None:
-        self.called = config
-
-    def run(self, one: click.Command, *arguments: str) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr)."""
-        with pytest.raises(SystemExit) as stop:
-            execute(one, arguments, "test")
-        return stop.value.code, *self.capsys.readouterr()  # type: ignore[return-value]
-
-    def settings(self, *arguments: str, **options: Any) -> Settings:
-        assert self.run(command(Settings, self.keep, name="t", help="Try.", **options), *arguments)[0] == 0
-        return self.called  # type: ignore[no-any-return]
-
-    def mistake(self, one: click.Command, *arguments: str) -> str:
-        """The message of a call that must fail with one line; lines of a log may stand before it."""
-        code, out, err = self.run(one, *arguments)
-        assert (code, out) == (2, "")
-        *before, last, end = err.split("\n")
-        assert end == ""
-        assert not any("error" in line.lower() or line.startswith((" ", "Trace")) for line in before), err
-        return last.removeprefix("error: ") if last.startswith("error: ") else f"no error line: {err}"
-
-
 @pytest.fixture
 def caller(capsys: pytest.CaptureFixture[str]) -> Caller:
     return Caller(capsys)
+
+
+def settings(caller: Caller, *arguments: str, **options: Any) -> Settings:
+    assert caller.run(command(Settings, caller.keep, name="t", help="Try.", **options), *arguments)[0] == 0
+    return caller.called  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -97,19 +67,19 @@ def test_flags_win_over_files_and_files_over_defaults(caller: Caller, tmp_path: 
     for name, text in (("a", "learning_rate: 1e-3\nend: 1e-4\nwords: [c]"), ("b", "learning_rate: 1e-2")):
         (tmp_path / f"{name}.yaml").write_text(text)
     files = ["--config", f"{tmp_path}/a.yaml", "--config", f"{tmp_path}/b.yaml"]
-    assert caller.settings() == Settings()
-    assert caller.settings(*files) == Settings(learning_rate=1e-2, end=1e-4, words=("c",))
-    given = caller.settings(*files, "--learning-rate", "3e-4", "--end=none", "--words", "x,y")
+    assert settings(caller) == Settings()
+    assert settings(caller, *files) == Settings(learning_rate=1e-2, end=1e-4, words=("c",))
+    given = settings(caller, *files, "--learning-rate", "3e-4", "--end=none", "--words", "x,y")
     assert given == Settings(learning_rate=3e-4, words=("x", "y"))
-    assert caller.settings("--words", "").words == ()
+    assert settings(caller, "--words", "").words == ()
 
 
 def test_every_kind_of_flag_is_read(caller: Caller) -> None:
-    given = caller.settings(
-        "one", "two,2", "--force", "--kind", "half", "--data", "a,1.jsonl", "--data", "b.jsonl"
+    given = settings(
+        caller, "one", "two,2", "--force", "--kind", "half", "--data", "a,1.jsonl", "--data", "b.jsonl"
     )
     assert given == Settings(files=("one", "two,2"), force=True, kind="half", data=("a,1.jsonl", "b.jsonl"))
-    assert caller.settings("--force", "--no-force").force is False
+    assert settings(caller, "--force", "--no-force").force is False
 
 
 def test_former_flags_are_read_with_a_notice_on_stderr(caller: Caller, toy: click.Command) -> None:
@@ -128,9 +98,9 @@ def test_former_names_in_files_and_flags_override_each_other_like_the_current_on
 ) -> None:
     (tmp_path / "old.yaml").write_text("updates: 7")
     old = ["--config", str(tmp_path / "old.yaml")]
-    assert caller.settings(*old) == Settings(steps=7)
-    assert caller.settings(*old, "--steps", "8") == Settings(steps=8)
-    assert caller.settings(*old, "--iterations", "9") == Settings(steps=9)
+    assert settings(caller, *old) == Settings(steps=7)
+    assert settings(caller, *old, "--steps", "8") == Settings(steps=8)
+    assert settings(caller, *old, "--iterations", "9") == Settings(steps=9)
     code, out, _ = caller.run(command(Settings, caller.keep, name="t", help="Try."), *old, "--print-config")
     assert (code, yaml.safe_load(out)["steps"], "updates" in out) == (0, 7, False)
 
@@ -142,7 +112,7 @@ def test_print_config_prints_what_config_reads_and_does_nothing_else(
     code, out, err = caller.run(toy, *arguments, "--print-config")
     assert (code, err, caller.called) == (0, "", None)
     (tmp_path / "c.yaml").write_text(out)
-    assert caller.settings("--config", str(tmp_path / "c.yaml")) == caller.settings(*arguments)
+    assert settings(caller, "--config", str(tmp_path / "c.yaml")) == settings(caller, *arguments)
 
 
 def test_the_fallback_config_holds_when_neither_config_nor_its_setting_is_given(
@@ -151,10 +121,10 @@ def test_the_fallback_config_holds_when_neither_config_nor_its_setting_is_given(
     (tmp_path / "fallback.yaml").write_text("model: fallback\nkind: half")
     (tmp_path / "other.yaml").write_text("end: 1")
     option = {"fallback": (str(tmp_path / "fallback.yaml"), "model")}
-    assert caller.settings(**option) == Settings(model="fallback", kind="half")
-    assert caller.settings("--kind", "full", **option) == Settings(model="fallback")
-    assert caller.settings("--model", "m", **option) == Settings(model="m")
-    assert caller.settings("--config", str(tmp_path / "other.yaml"), **option) == Settings(end=1.0)
+    assert settings(caller, **option) == Settings(model="fallback", kind="half")
+    assert settings(caller, "--kind", "full", **option) == Settings(model="fallback")
+    assert settings(caller, "--model", "m", **option) == Settings(model="m")
+    assert settings(caller, "--config", str(tmp_path / "other.yaml"), **option) == Settings(end=1.0)
 
 
 def test_help_names_every_flag_with_its_default_under_its_section(caller: Caller, toy: click.Command) -> None:
@@ -287,141 +257,6 @@ def test_a_group_names_the_command_that_was_meant(caller: Caller, toy: click.Com
     assert "fail" in out
     assert caller.run(several, "toy", "--model", "m")[0] == 0
     assert caller.called == Settings(model="m")
-
-
-# Training that cannot begin
-
-
-@pytest.fixture(scope="module")
-def dolly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "dolly.jsonl"
-    path.write_text('{"instruction": "Where is the harbour?", "response": "In the north."}\n')
-    return path
-
-
-def bin_only(model: Path) -> None:
-    (model / "model.safetensors").rename(model / "pytorch_model.bin")
-
-
-def unsupported(model: Path) -> None:
-    values = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**values, "model_type": "gpt2"}))
-
-
-def without_tokenizer(model: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
-        (model / name).unlink()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (bin_only, r"holds only pickled weights \(\.bin\)"),
-        (unsupported, r"model_type 'gpt2' is not supported; supported: "),
-        (without_tokenizer, "has no tokenizer"),
-        (shutil.rmtree, r"model directory .* does not exist"),
-    ],
-)
-def test_a_model_that_cannot_be_read_is_one_line(
-    change: Callable[[Path], None],
-    message: str,
-    chat_model: Path,
-    dolly: Path,
-    tmp_path: Path,
-    caller: Caller,
-) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(chat_model, model)
-    change(model)
-    arguments = ["--model", str(model), "--data", str(dolly), "--out", str(tmp_path / "out")]
-    arguments += ["--sequence-length", "512"]
-    assert re.search(message, caller.mistake(train.COMMAND, *arguments))
-    assert not any((tmp_path / "out").glob("**/*.*"))  # nothing half-written
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("instruction,response\n", r"d\.jsonl, line 1: not JSON \(Expecting value\)"),
-        (
-            '{"question": "q", "answer": "a"}',
-            r"line 1: the row has the keys answer, question; accepted: Dolly",
-        ),
-        ("", "d.jsonl holds no rows"),
-        ('{"instruction": "q", "response": "' + "7" * 200 + '"}', "none of its rows is usable"),
-        (None, "d.jsonl does not exist"),
-    ],
-)
-def test_data_that_cannot_be_used_is_one_line(
-    text: str | None, message: str, chat_model: Path, tmp_path: Path, caller: Caller
-) -> None:
-    data = tmp_path / "d.jsonl"
-    if text is not None:
-        data.write_text(text)
-    arguments = ["--model", str(chat_model), "--data", str(data), "--max-length", "64"]
-    assert re.search(message, caller.mistake(train.COMMAND, *arguments, "--out", str(tmp_path / "out")))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--mesh", "abc"], "mesh 'abc' is not of the form DxT or RxDxT"),
-        (["--mesh", "0x1"], "mesh '0x1' is not of the form DxT or RxDxT"),
-        (["--mesh", "9x1", "--accumulation", "9"],
-         "mesh 9x1 needs 9 devices and this machine has 8; use --mesh 8x1 or 1x8"),
-        (["--mesh", "3x1"], r"2 rows x 4 micro-batches cannot be split over 3 data devices; use "
-         "--tokens-per-batch 6144 or --accumulation 12"),
-        (["--learning-rate", "0"], "learning_rate must be positive, not 0.0"),
-        (["--overlong", "error", "--max-length", "8"], r"line 1 has \d+ tokens, more than 8; give --overlong skip"),
-        (["--template", "chatml"], "has no special token to end an answer with"),
-        (["--data-weights", "1,1"], "data_weights has 2 numbers for 1 data sources"),
-        (["--lora-rank", "4", "--lora-targets", "q_prj"],
-         "LoRA target 'q_prj' matches no part of the model; did you mean 'q_proj'?"),
-    ],
-)  # fmt: skip
-def test_settings_that_cannot_work_are_one_line(
-    arguments: list[str], message: str, chat_model: Path, dolly: Path, tmp_path: Path, caller: Caller
-) -> None:
-    base = ["--model", str(chat_model), "--data", str(dolly), "--out", str(tmp_path / "out")]
-    if "3x1" not in arguments:
-        base += ["--sequence-length", "512"]
-    assert re.search(message, caller.mistake(train.COMMAND, *base, *arguments))
-
-
-def test_an_output_directory_that_is_a_file_is_one_line(
-    chat_model: Path, dolly: Path, tmp_path: Path, caller: Caller
-) -> None:
-    (tmp_path / "out").write_text("mine")
-    base = ["--model", str(chat_model), "--data", str(dolly)]
-    for out in (tmp_path / "out", tmp_path / "out" / "below"):
-        message = caller.mistake(train.COMMAND, *base, "--out", str(out))
-        assert (
-            message
-            == f"{out} cannot be created: {tmp_path / 'out'} is a file, not a directory; choose another path"
-        )
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--mesh", "3x1"],
-         "error: mesh 3x1 needs 3 devices and this machine has 2; use --mesh 2x1 or 1x2\n"),
-        (["--lerning-rate", "1"], "error: unknown flag --lerning-rate; did you mean '--learning-rate'?\n"),
-        (["--data", "GAIR/lima", "--config", "paper/llama2-13b-lima-en-ft", "--steps", "x"],
-         "error: steps: 'x' is not a whole number\n"),
-    ],
-)  # fmt: skip
-def test_the_program_itself_prints_one_line_and_exits_2(
-    arguments: list[str], message: str, tmp_path: Path
-) -> None:
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
-    base = ["--model", str(tmp_path), "--data", "none.jsonl", "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-m", "xltjax.train", *base, *arguments],
-        env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
 
 
 def test_print_config_of_training_resolves_a_paper_config_with_a_protocol(caller: Caller) -> None:
