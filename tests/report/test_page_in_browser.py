@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,18 @@ class Opened:
 
     def go(self, hash: str) -> None:
         """Follow an address within the page."""
-        self.page.evaluate("hash => { location.hash = hash }", hash)
-        self.page.wait_for_timeout(20)  # the browser tells the page in a moment
+        with self.following():
+            self.page.evaluate("hash => { location.hash = hash }", hash)
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Wait at the end until the browser has told the page of a new address, if it has one."""
+        self.page.evaluate(
+            "() => { window.before = location.href; window.told = new Promise(done => "
+            "addEventListener('hashchange', () => setTimeout(done), {once: true})) }"
+        )
+        yield
+        self.page.evaluate("() => location.href === window.before || window.told")
 
     def status(self) -> str:
         """How many answers match."""
@@ -289,7 +300,8 @@ def test_an_address_that_names_nothing_shows_the_first_answers(opening: Any, sma
 def test_every_link_of_the_browser_leads_back_to_what_it_stands_at(opening: Any, small: Path) -> None:
     opened, again = opening(small), opening(small)
     for number in range(opened.page.locator(".prompts a").count()):
-        opened.page.locator(".prompts a").nth(number).click()
+        with opened.following():
+            opened.page.locator(".prompts a").nth(number).click()
         question, shown = opened.question(), opened.models()
         for link in opened.page.locator(".permalink").evaluate_all(
             "all => all.map(it => it.getAttribute('href'))"

@@ -288,11 +288,11 @@ def test_a_checkpoint_without_room_is_passed_over_with_a_warning_and_training_go
 ) -> None:  # fmt: skip
     save = Checkpoints.save
 
-    def cramped(self: Checkpoints, state: Any, loss: Any) -> None:
+    def cramped(self: Checkpoints, state: Any, loss: Any, **options: Any) -> None:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         if int(state.step) == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-        save(self, state, loss)
+        save(self, state, loss, **options)
         self.finish()
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
