@@ -13,7 +13,7 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for a hub
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +153,12 @@ def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(log, "propagate", False)
     caplog.set_level(logging.INFO, "xltjax")
     return lambda: caplog.messages
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium. It leaves with the module, since its event loop would be in the way of others."""
+    from helpers.pages import running_browser
+
+    with running_browser() as running:
+        yield running

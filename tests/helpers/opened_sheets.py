@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.pages import WIDE
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from helpers.pages import WIDE, Watched
+from playwright.sync_api import Browser, BrowserContext, expect
 
 
-@dataclass
-class Opened:
-    """A sheet in the browser with all that it said and asked for."""
-
-    page: Page
-    said: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+class Opened(Watched):
+    """A sheet in the browser."""
 
     def press(self, keys: str) -> None:
         """Press keys, one after the other."""
@@ -67,11 +61,7 @@ def opened_sheets(browser: Browser) -> Iterator[Any]:
         context = context or browser.new_context(**({"viewport": WIDE} | settings))
         if script:
             context.add_init_script(script)
-        result = Opened(context.new_page())
-        result.page.set_default_timeout(10_000)
-        result.page.on("console", lambda message: result.said.append(message.text))
-        result.page.on("pageerror", lambda error: result.said.append(str(error)))
-        result.page.on("request", lambda request: result.requests.append(request.url))
+        result = Opened.of(context.new_page())
         result.page.goto(path.as_uri())
         result.page.wait_for_selector("h1")
         opened.append(result)

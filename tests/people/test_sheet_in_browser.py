@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from helpers.opened_sheets import opened_sheets
-from helpers.pages import WIDE, running_browser, violations
+from helpers.pages import WIDE, violations
 from helpers.sheets import rows, sheets
 from playwright.sync_api import Browser, expect
 
@@ -21,12 +21,6 @@ from xltjax.eval.people.tools import read_export
 
 CRITERIA = ("language", "fluency", "helpfulness", "accuracy", "coherence", "harmlessness")
 SCALES = dict.fromkeys(CRITERIA, range(3))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +52,9 @@ def test_five_items_are_rated_by_keys_kept_exported_and_collected(
     opened.press("c")
     opened.page.keyboard.type('"odd", = 1; \u00e9\U0001f600')
     opened.press("Escape")
+    # The browser keeps what is written by another of its processes; on a busy machine a reload of the same
+    # instant has been seen to overtake it.
+    opened.page.wait_for_timeout(500)
     opened.page.reload()
     opened.page.wait_for_selector("h1")
     assert opened.place() == "Item 5 of 20"

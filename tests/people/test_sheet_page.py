@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 from helpers.opened_sheets import opened_sheets
-from helpers.pages import PHONE, WIDE, running_browser, violations
+from helpers.pages import PHONE, WIDE, violations
 from helpers.sheets import HOSTILE, rows, sheets
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser, expect
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -3,69 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from helpers.pages import PHONE, WIDE, running_browser, violations
+from helpers.opened_reports import READY, opened_reports
+from helpers.pages import PHONE, WIDE, violations
 from helpers.reports import EVIL, small_report, table
 from helpers.scored import answer, score, write_lines
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from xltjax.eval.report.command import ReportSettings, run
 from xltjax.eval.report.content import Report
 from xltjax.eval.report.page import write_page
-
-READY = "#browser:not([aria-busy])"
-
-
-@dataclass
-class Opened:
-    """A page in the browser with all that it said and asked for."""
-
-    page: Page
-    said: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def models(self) -> list[str]:
-        """The models whose answers are shown."""
-        return self.page.locator(".answer h4").all_text_contents()
-
-    def card(self, model: str) -> Locator:
-        """The answer of a model."""
-        return self.page.locator(".answer").filter(has=self.page.locator("h4", has_text=model)).first
-
-    def go(self, hash: str) -> None:
-        """Follow an address within the page."""
-        with self.following():
-            self.page.evaluate("hash => { location.hash = hash }", hash)
-
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """Wait at the end until the browser has told the page of a new address, if it has one."""
-        self.page.evaluate(
-            "() => { window.before = location.href; window.told = new Promise(done => "
-            "addEventListener('hashchange', () => setTimeout(done), {once: true})) }"
-        )
-        yield
-        self.page.evaluate("() => location.href === window.before || window.told")
-
-    def status(self) -> str:
-        """How many answers match."""
-        return self.page.locator("#browser-status").inner_text()
-
-    def question(self) -> str:
-        """The instruction that is shown."""
-        return self.page.locator(".question h3").inner_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -77,27 +29,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opening(browser: Browser) -> Iterator[Any]:
-    """``opening(path, hash, **settings)`` opens a page, and at the end nothing may have been said or asked for."""
-    opened: list[Opened] = []
-
-    def make(path: Path, hash: str = "", **settings: Any) -> Opened:
-        context = browser.new_context(**({"viewport": WIDE} | settings))
-        result = Opened(context.new_page())
-        result.page.set_default_timeout(10_000)
-        result.page.on("console", lambda message: result.said.append(message.text))
-        result.page.on("pageerror", lambda error: result.said.append(str(error)))
-        result.page.on("request", lambda request: result.requests.append(request.url))
-        result.page.goto(path.as_uri() + hash)
-        if settings.get("java_script_enabled", True) and 'id="answers"' in path.read_text(encoding="utf-8"):
-            result.page.wait_for_selector(READY)
-        opened.append(result)
-        return result
-
-    yield make
-    for each in opened:
-        assert each.said == []
-        assert {url.partition("#")[0] for url in each.requests} == {each.page.url.partition("#")[0]}
-        each.page.context.close()
+    """``opening(path, hash, **settings)`` opens a page."""
+    yield from opened_reports(browser)
 
 
 def written(report: Report, folder: Path) -> Path:
