@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 # Translated tokens per second of one core, times billions of parameters, with beam 4: measured with NLLB's shape of
-# 600M parameters on a machine that other work used too (benchmarks/translate.py), so that an idle one is faster.
-CT2_A_CORE = 9.0
-HF_A_CORE = 2.2
+# 600M parameters on two quiet cores (benchmarks/translate.py).
+CT2_A_CORE = 20.0
+HF_A_CORE = 5.8
 # An estimate: NLLB-3.3B in float16 on an H100.
 CT2_A_GPU = 9000.0
 SERVER = 1000.0  # tokens per second that a server is assumed to give; it depends on the model and the server
