@@ -214,6 +214,17 @@ def test_a_training_that_diverges_ends_neither_its_sweep_nor_the_tables(
     assert str(state) == f"to do because it failed: {failed[0].reason}"
 
 
+def test_a_stage_whose_log_cannot_be_written_has_failed(folder: Path) -> None:
+    study = open_study(folder)
+    for name in ("logs", f"{CELLS[0]}/surface"):
+        shutil.rmtree(study.root / name)
+    (study.root / "logs").write_text("a file")
+    found = {each.path: each for each in study.finish()}
+    assert found[f"{CELLS[0]}/surface"].state == "failed"
+    assert f"{study.root}/logs/" in found[f"{CELLS[0]}/surface"].reason
+    assert "cannot be written" in found[f"{CELLS[0]}/surface"].reason
+
+
 def test_prompts_without_a_language_are_refused_before_anything_is_trained(
     chat_model: Path, tmp_path: Path
 ) -> None:
