@@ -205,7 +205,7 @@ def _check_target(config: ToHf | ToPeft | ToFlax | Combine, *others: str) -> Non
     bases = [Path(run.base.location) for place in read if (run := Run.find(place)) and run.partial]
     for place in (*read, *bases, Path.cwd()):
         if place.resolve().is_relative_to(target.resolve()):
-            raise UserError(f"{target} is or holds {place}, which would be lost; choose another directory")
+            raise UserError(f"replacing {target} would remove {place}; choose another directory")
 
 
 def _check_paths(source: str, target: str) -> None:

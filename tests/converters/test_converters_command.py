@@ -266,7 +266,7 @@ def test_what_is_read_is_not_replaced(base: Path, lora_run: Path, run: Run) -> N
         ("to-hf", base, base), ("to-hf", base, base.parent), ("to-flax", base, base), ("to-peft", lora_run, lora_run),
         ("to-hf", lora_run, base, "--merge-lora"), ("to-hf", base, lora_run, "--adapter", lora_run),
     ):  # fmt: skip
-        mistake(run(*words, "--overwrite"), "which would be lost; choose another directory")
+        mistake(run(*words, "--overwrite"), "would remove", "choose another directory")
     assert held() == before
 
 
