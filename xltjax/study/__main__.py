@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
@@ -79,9 +79,8 @@ def study(config: StudyConfig) -> None:
         raise UserError(
             "call: python -m xltjax.study STUDY.yaml; shipped: study/miniature, study/paper-7b, study/paper"
         )
-    jax.config.update(
-        "jax_platforms", "cpu"
-    )  # the accelerators are for the stages, which are other processes
+    # The accelerators are for the stages, which are other processes.
+    jax.config.update("jax_platforms", "cpu")
     described = _with_judge(read_study(config.study), config.relevance_judge)
     root = Path(config.out or f"runs/{described.name}")
     check_output_directory(root)
@@ -95,7 +94,7 @@ def study(config: StudyConfig) -> None:
         print_plan(described, grid, every, states(every, root, contents), contents)
         return
     if config.status:
-        print_status(described, grid, every, states(every, root, contents), contents, root)
+        print_status(grid, every, states(every, root, contents), contents, root)
         return
     with wait_for(lambda: lock_directory(root), PATIENCE), StopSignal() as stop:
         prepare(described, grid, root)
@@ -166,9 +165,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study``."""
-    cli.execute(COMMAND, program="python -m xltjax.study")
+main = cli.entry_point(COMMAND, "python -m xltjax.study")
 
 
 if __name__ == "__main__":

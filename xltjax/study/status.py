@@ -66,9 +66,8 @@ def _memory(need: Need) -> str:
 
 
 def print_status(
-    study: Study, cells: Sequence[Cell], stages: Sequence[Stage], found: Mapping[str, State], contents: Contents,
-    root: Path,
-) -> None:  # fmt: skip
+    cells: Sequence[Cell], stages: Sequence[Stage], found: Mapping[str, State], contents: Contents, root: Path
+) -> None:
     """Print what is done, what is running and what has failed."""
     kinds = list(dict.fromkeys(stage.kind for stage in stages if stage.cell))
     kinds.sort(key=lambda kind: kind not in ("train", "combine"))  # how a model is made comes first

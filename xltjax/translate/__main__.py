@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import NoReturn
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
@@ -68,9 +67,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.translate``."""
-    cli.execute(COMMAND, program="python -m xltjax.translate")
+main = cli.entry_point(COMMAND, "python -m xltjax.translate")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xltjax.common.cli import command, execute
+from xltjax.common.cli import command, entry_point
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, make_output_directory
 from xltjax.common.settings import setting
@@ -230,9 +230,7 @@ def difference_text(row: Mapping[str, Any]) -> str:
 COMMAND = command(EffectsConfig, effects, name="effects", help="Whether the claims of a study appear.")
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study.results.effects``."""
-    execute(COMMAND, program="python -m xltjax.study.results.effects")
+main = entry_point(COMMAND, "python -m xltjax.study.results.effects")
 
 
 if __name__ == "__main__":

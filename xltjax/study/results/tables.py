@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from xltjax.common.cli import command, execute
+from xltjax.common.cli import command, entry_point
 from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory, read_json_object
 from xltjax.common.settings import setting
@@ -65,9 +65,7 @@ COMMAND = command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study.results.tables``."""
-    execute(COMMAND, program="python -m xltjax.study.results.tables")
+main = entry_point(COMMAND, "python -m xltjax.study.results.tables")
 
 
 if __name__ == "__main__":
