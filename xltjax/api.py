@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,9 +46,6 @@ PathLike = str | Path
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
 ROLES = ("system", "user", "assistant")
 KINDS = ("bfloat16", "float16", "float32")
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 @contextlib.contextmanager

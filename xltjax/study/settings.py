@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.hardware import ACCELERATORS
 from xltjax.common.settings import (
+    Config,
     build,
     current_names,
     overlay,
@@ -28,8 +29,6 @@ from xltjax.generate.settings import GenerateConfig
 from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
 from xltjax.study.results.claims import Claim, read_claims
 from xltjax.training.config import TrainConfig
-
-Config = TypeVar("Config")
 
 # What the study itself says to each command, so that no section may.
 OF_THE_STUDY = {
