@@ -15,7 +15,7 @@ from xltjax.eval.report.numbers.analysis import REFERENCE
 from xltjax.eval.report.numbers.judged import Judged, correct_only, present_criteria
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, listed, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, listed, share
 
 OTHERS = "mean of the others"
 
@@ -114,10 +114,10 @@ def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> li
                 f"criteria-{stem}",
                 f"Criteria in English and in other languages ({judge})",
                 [row for row in own if row["group"] in groups],
-                systems,
-                criteria,
-                groups,
-                "Figure 3 of the paper",
+                systems=systems,
+                criteria=criteria,
+                series=groups,
+                source="Figure 3 of the paper",
             )
         )
     figures.append(
@@ -126,10 +126,10 @@ def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> li
             f"criteria-by-language-{stem}",
             f"Criteria in each language ({judge})",
             [row for row in own if row["group"] != OTHERS],
-            systems,
-            criteria,
-            context.languages,
-            "Figure 4 of the paper",
+            systems=systems,
+            criteria=criteria,
+            series=context.languages,
+            source="Figure 4 of the paper",
         )
     )
     return figures
@@ -140,6 +140,7 @@ def _dots(
     name: str,
     heading: str,
     rows: Sequence[dict[str, Any]],
+    *,
     systems: Sequence[str],
     criteria: Sequence[str],
     series: Mapping[str, Look],
@@ -177,7 +178,7 @@ _COLUMNS = (
     Column("group", "language"),
     count("n", "n answers"),
     share("coverage", "coverage"),
-    Column("mean", "mean score", ".2f", numeric=True, low="low", high="high"),
+    estimate("mean", "mean score", ".2f", prefix=""),
 )
 
 
@@ -207,7 +208,7 @@ def _convention_table(context: Context, judgments: Judgments) -> Table:
             count("counted", "counted"),
             count("failed", "no score"),
             share("coverage", "coverage"),
-            Column("mean", "mean score", ".2f", numeric=True, low="low", high="high"),
+            estimate("mean", "mean score", ".2f", prefix=""),
             Column("worst", "lower bound", ".2f", numeric=True),
             Column("best", "upper bound", ".2f", numeric=True),
         ),
