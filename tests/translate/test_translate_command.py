@@ -294,7 +294,7 @@ def test_translations_by_another_engine_are_not_replaced(
         (("--to", "fr,fra_Latn"), "--to names French twice"),
         (("--engine", "ct:x"), "--engine 'ct:x' is not known; give ct2:DIR"),
         (("--engine", "ct2:"), "name the model, such as ct2:facebook/nllb-200-3.3B"),
-        (("--engine", "ct2:nowhere"), "the directory nowhere does not exist"),
+        (("--engine", "ct2:nowhere"), "--engine: model directory nowhere does not exist"),
         (("--engine", "openai:"), "--engine openai:: name the model"),
         (("--prompt", "nowhere.txt"), "is neither a file nor one of plain, tower, translategemma"),
         (("--beam", "0"), "beam must be at least 1"),

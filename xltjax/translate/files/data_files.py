@@ -23,7 +23,6 @@ from xltjax.data.rows import file_format, is_chat, iterate_rows
 from xltjax.translate.languages import Language
 
 Shape = Literal["lines", "list", "data", "single", "table", "parquet"]
-MARKS = ("translated_from", "engine", "quality")  # what a translated row says besides its id and language
 
 
 @dataclass(frozen=True)
