@@ -65,7 +65,7 @@ def known(config: KnownConfig) -> None:
 
 
 COMMAND = command(
-    KnownConfig, known, name="known", help="Whether answers about the miniature's toy world are right."
+    KnownConfig, known, name="known", help="Score whether answers about the miniature's toy world are right."
 )
 
 

@@ -61,7 +61,7 @@ class Block:
     adaptations: tuple[str, ...] = setting((), "Names of adaptations.")
     learning_rates: tuple[float, ...] = setting((), "Peak learning rates.")
     seeds: tuple[int, ...] = setting((), "Seeds of the training.")
-    modifiers: bool = setting(False, "Whether the instructions with task modifiers are answered too.")
+    modifiers: bool = setting(False, "Also answer the instructions with task modifiers.")
 
 
 @dataclass(frozen=True)

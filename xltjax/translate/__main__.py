@@ -62,9 +62,9 @@ COMMAND = cli.command(
     TranslateConfig,
     translate,
     name="translate",
-    help="Instruction data in other languages, segment by segment, with every doubt written down.\n\n"
-    "Writes the rows of DATA in each language, in the same order and format. The journal keeps every translation, so "
-    "that nothing is translated twice, and the same command goes on after it was stopped.",
+    help="Translate instruction data into other languages, segment by segment, and mark doubtful segments.\n\n"
+    "Writes the rows of DATA in each language, in the same order and format. A journal keeps every translation, so "
+    "nothing is translated twice, and the same command continues after an interruption.",
 )
 
 
