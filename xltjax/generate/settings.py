@@ -29,7 +29,7 @@ class GenerateConfig:
         paths=True,
     )
     prompts: str = setting(
-        "xlt113", "A shipped set, miniature, a file (rows, or a text file with one prompt per line), a directory with "
+        "xlt113", "A shipped set, miniature, a file (rows, or text with one prompt per line), a directory with "
         "one file per language, or a prompt itself: 'Ciao, come stai?'.",
     )  # fmt: skip
     columns: tuple[str, ...] = setting(
