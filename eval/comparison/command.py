@@ -180,9 +180,11 @@ def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:
     ]
     for metric in wanted:
         if metric not in shared:
-            raise UserError(f"metric {metric!r} is not that of two models; {did_you_mean(metric, shared)}")
+            raise UserError(
+                f"metric {metric!r} does not have scores of two models; {did_you_mean(metric, shared)}"
+            )
     if not shared:
-        raise UserError(f"no metric is that of two models; the files hold {', '.join(joined.metrics)}")
+        raise UserError(f"no metric has scores of two models; the files hold {', '.join(joined.metrics)}")
     for metric in list(wanted) or shared:
         judges = joined.judges.get(metric, ())
         if len(judges) > 1:

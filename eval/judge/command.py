@@ -312,7 +312,7 @@ def _ask(judge: Judge, questions: Questions, calls: Calls, price: Price | None, 
             if not made:
                 raise
             raise UserError(
-                f"{problem}; {made} calls of this run are kept, and the same command goes on"
+                f"{problem}; {made} calls of this run are kept, and the same command continues"
             ) from None
 
 

@@ -116,9 +116,9 @@ def _earlier(page: Path, folder: Path) -> list[str]:
             return [
                 name for name in document["files"] if isinstance(name, str) and ".." not in Path(name).parts
             ]
-        raise UserError(f"{record} is not the record of a report of ours; choose another --out")
+        raise UserError(f"{record} is not the record of one of our reports; choose another --out")
     if page.exists():
-        raise UserError(f"{page} exists and is not a report of ours; choose another --out")
+        raise UserError(f"{page} exists and is not one of our reports; choose another --out")
     if folder.is_dir() and any(each.name != LOCK for each in folder.iterdir()):
         raise UserError(
             f"{folder} holds something else, and figures and tables would go there; choose another --out"

@@ -82,10 +82,10 @@ class GenerateConfig:
                 raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
         self.sampling()
         if self.name and len(self.adapter) > 1:
-            raise UserError("--name cannot name several adapters; each goes by its directory's name")
+            raise UserError("--name cannot name several adapters; each has the name of its directory")
         names = [directory_name(Path(adapter)) for adapter in self.adapter]
         if len(set(names)) < len(names):
-            raise UserError(f"two adapters go by one name ({', '.join(names)}); rename a directory")
+            raise UserError(f"two adapters have the same name ({', '.join(names)}); rename a directory")
         if self.template and self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"

@@ -43,7 +43,9 @@ def known(config: KnownConfig) -> None:
     questions = {row["id"]: row for row in evaluation_rows(SEED)}
     for response in responses:
         if response.id not in questions:
-            raise UserError(f"{response.id!r} is no question of the miniature, whose answers alone are known")
+            raise UserError(
+                f"{response.id!r} is not a question of the miniature, and only its answers are known"
+            )
     out = make_output_directory(Path(config.out))
 
     def scored() -> Iterator[tuple[Response, list[Score]]]:

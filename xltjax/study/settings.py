@@ -185,7 +185,7 @@ def _is_recipe(section: Mapping[str, Any]) -> bool:
 def _recipe(name: str, section: Mapping[str, Any]) -> Recipe:
     try:
         if not section.get("of"):
-            raise UserError("of is missing: the adaptation whose trainings are changed")
+            raise UserError("of is missing: the adaptation whose trained models are combined")
         return read_recipe(section)
     except UserError as problem:
         raise UserError(f"adaptations.{name}: {problem}") from None

@@ -23,7 +23,7 @@ def translate(config: TranslateConfig) -> None:
     """
     source, targets = _check(config)
     if any(importlib.util.find_spec(module) is None for module in NEEDED):
-        raise UserError("to cut and check texts, install the extra: pip install 'xltjax[translate]'")
+        raise UserError("translate needs an extra: pip install 'xltjax[translate]'")
     from xltjax.translate.job import run
 
     run(config, source, targets)
@@ -50,7 +50,7 @@ def _check(config: TranslateConfig) -> tuple[Language, list[Language]]:
     for number, target in enumerate(targets):
         if target == source:
             raise UserError(
-                f"--to {config.to[number]} is the language of the data; leave it out, or correct --source"
+                f"--to {config.to[number]} is the source language; leave it out, or correct --source"
             )
         if target in targets[:number]:
             raise UserError(f"--to names {target.name} twice ({target.label})")
