@@ -79,7 +79,7 @@ class Recipe:
             raise UserError(f"{wanted[0]} needs a second tuned model: give --expert DIR")
         if self.expert and not wanted:
             raise UserError(
-                "nothing is taken of --expert: give --swap-layers or --average-layers, or leave it out"
+                "nothing is taken from --expert: give --swap-layers or --average-layers, or leave it out"
             )
         if self.expert_base and not self.expert:
             raise UserError("--expert-base says where the base of --expert lies, which is not given")
@@ -167,7 +167,7 @@ def _shares(
         base = open_stored(_base(recipe, run), mesh, stack)
         shares.append(Share("reset_layers", reset, base))
     elif recipe.base and not (run and run.partial):
-        raise UserError("nothing is taken of --base: give --reset-layers, or leave it out")
+        raise UserError("nothing is taken from --base: give --reset-layers, or leave it out")
     if recipe.expert:
         path = find_model(recipe.expert)
         expert = open_stored(path, mesh, stack, recipe.expert_base)

@@ -119,7 +119,9 @@ def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: n
         if not config.tied_embeddings:
             values["tie_word_embeddings"] = False
         if llama_config(values) != config:
-            raise UserError(f"{base}/config.json describes another architecture than the model to be written")
+            raise UserError(
+                f"{base}/config.json describes an architecture other than that of the model to write"
+            )
     else:
         values = hf_config(config)
     values.pop("torch_dtype", None)

@@ -253,7 +253,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
         if key in REFUSED and value not in UNSET:
             raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
         if key not in HARMLESS and value not in UNSET:
-            log.warning("warning: %s: %s = %r means nothing here: ignored", directory / CONFIG, key, value)
+            log.warning(
+                "warning: %s: %s = %r has no meaning here and is ignored", directory / CONFIG, key, value
+            )
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")

@@ -28,7 +28,7 @@ COMMANDS = (
 )
 
 
-GROUP = group(COMMANDS, name="eval", help="Score responses of any model: files in, files out.")
+GROUP = group(COMMANDS, name="eval", help="Score, judge, compare and report the responses of any model.")
 
 
 main = entry_point(GROUP, "python -m xltjax.eval")

@@ -50,7 +50,7 @@ def evaluate(
     """
     wanted = _names(metrics)
     if not isinstance(language, str):
-        raise UserError(f"language is not a text such as 'fr' but {language!r:.40}")
+        raise UserError(f"language is not a string such as 'fr' but {language!r:.40}")
     if columns is not None and not isinstance(columns, Mapping):
         raise UserError(f'columns is not a mapping such as {{"response": "answer"}} but {columns!r:.40}')
     keys = with_columns(NO_KEYS, [f"{ours}={theirs}" for ours, theirs in (columns or {}).items()])

@@ -305,7 +305,7 @@ def read_english_words(path: Path) -> frozenset[str]:
     """
     words = frozenset(filter(None, map(str.strip, read_text(path).split("\n"))))
     if not words:
-        raise UserError(f"{path} holds no words; expected one word a line")
+        raise UserError(f"{path} holds no words; expected one word per line")
     return words
 
 

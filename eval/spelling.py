@@ -419,7 +419,7 @@ def read_word_list(path: Path) -> frozenset[str]:
     text = unicodedata.normalize("NFC", read_text(path)).translate(_NORMAL).lower()
     words = frozenset(word for start, stop in word_spans(text) if _LETTER.search(word := text[start:stop]))
     if not words:
-        raise UserError(f"{path} holds no words; expected one word a line")
+        raise UserError(f"{path} holds no words; expected one word per line")
     return words
 
 

@@ -350,4 +350,4 @@ def _read_summary(path: Path) -> dict[str, Any]:
             return document
     except (json.JSONDecodeError, KeyError, TypeError):
         pass
-    raise UserError(f"{path} is not a summary of ours; choose another --out")
+    raise UserError(f"{path} is not one of our summaries; choose another --out")

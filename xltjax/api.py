@@ -265,7 +265,7 @@ def open_model(
     """
     place, upon = _path("model", model), None if adapter is None else Path(_path("adapter", adapter))
     if not isinstance(mesh, str):
-        raise UserError(f'mesh is not a text such as "2x1" but {_kind(mesh)}')
+        raise UserError(f'mesh is not a string such as "2x1" but {_kind(mesh)}')
     if dtype is not None and dtype not in KINDS:
         raise UserError(f"dtype {dtype!r} is not known; {did_you_mean(str(dtype), KINDS)}")
     if template is not None and template not in TEMPLATES:
@@ -359,7 +359,7 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
     if isinstance(prompt, str):
         return (Message("user", _text(name, prompt)),)
     if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise UserError(f"{name} is neither a text nor a list of turns but {_kind(prompt)}")
+        raise UserError(f"{name} is neither a string nor a list of turns but {_kind(prompt)}")
     turns = []
     for turn in prompt:
         if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
@@ -370,7 +370,7 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
             )
         turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
     if turns[-1].role != "user":
-        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
+        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with a user turn")
     try:
         return as_prompt(turns, lambda _: None)  # by the rule of training
     except BadRowError as problem:
@@ -379,7 +379,7 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{name} is not a text but {_kind(value)}")
+        raise UserError(f"{name} is not a string but {_kind(value)}")
     if near := half_surrogate(value):
         raise UserError(f"{name} contains half of a surrogate pair, at {near!r}")
     if not value.strip():

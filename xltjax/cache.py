@@ -40,9 +40,9 @@ UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 class CacheConfig:
     """Settings of the command."""
 
-    show: bool = setting(False, "Print what is in the cache; this is done anyway without --clear.")
-    clear: bool = setting(False, "Delete what is in the cache and not in use by a running command.")
-    kinds: tuple[str, ...] = setting((), f"Only these: {', '.join(KINDS)}; all when not given.")
+    show: bool = setting(False, "Print what is in the cache. This is the default without --clear.")
+    clear: bool = setting(False, "Delete what is in the cache, except what a running command uses.")
+    kinds: tuple[str, ...] = setting((), f"Kinds to show or clear: {', '.join(KINDS)}. By default all.")
 
     def __post_init__(self) -> None:
         """Refuse kinds that there are not.
@@ -183,7 +183,7 @@ def cache(config: CacheConfig) -> None:
 
 
 COMMAND = cli.command(
-    CacheConfig, cache, name="cache", help="What xltjax keeps in the cache folder, and clear it."
+    CacheConfig, cache, name="cache", help="Show and clear what xltjax keeps in the cache folder."
 )
 
 

@@ -46,7 +46,7 @@ class Doctor:
     """Settings of the check."""
 
     dictionaries: tuple[str, ...] = setting(
-        (), "Further folders of Hunspell dictionaries (repeatable).", paths=True
+        (), "Additional directory of Hunspell dictionaries; repeatable.", paths=True
     )
 
 
@@ -163,7 +163,7 @@ def doctor(config: Doctor) -> None:
     Console().print(table)
 
 
-COMMAND = cli.command(Doctor, doctor, name="doctor", help="What is installed, found and missing.")
+COMMAND = cli.command(Doctor, doctor, name="doctor", help="Show what is installed, found and missing.")
 
 
 main = cli.entry_point(COMMAND, "python -m xltjax.doctor")

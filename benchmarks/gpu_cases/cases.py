@@ -22,7 +22,7 @@ MODELS = {
     "tiny": LlamaConfig(4096, 64, 160, 2, 4, 4, 16, 4096),
 }
 LORA_RANK, LORA_ALPHA, PENALTY = 16, 8.0, 1.1
-OURS, PEER = "ours", "transformers"
+OURS, BASELINE = "ours", "transformers"
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Case:
         least_seconds: what it takes at least; it is not begun when less of the budget is left.
         sides: who is measured.
         least: what a measure must reach.
-        least_ratio: what the first measure must be of the peer's.
+        least_ratio: what the first measure must be of the baseline's.
     """
 
     seconds: int = 120
     least_seconds: int = 25
-    sides: tuple[str, ...] = (OURS, PEER)
+    sides: tuple[str, ...] = (OURS, BASELINE)
     least: dict[str, float] = field(default_factory=dict)
     least_ratio: float | None = None
 

@@ -276,7 +276,10 @@ def test_translations_by_another_engine_are_not_replaced(
     assert translate(data, *flags(server, out)) == 0
     before = results(out)
     assert translate(data, *flags(server, out, "--engine", "openai:other")) == 2
-    assert "was translated otherwise (engine: 'openai:m', now 'openai:other')" in capsys.readouterr().err
+    assert (
+        "was translated with other settings (engine: 'openai:m', now 'openai:other')"
+        in capsys.readouterr().err
+    )
     assert results(out) == before
 
 

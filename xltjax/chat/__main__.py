@@ -22,7 +22,7 @@ COMMAND = cli.command(
     ChatConfig,
     chat,
     name="chat",
-    help="Talk to a model on the terminal, with the settings of generate.",
+    help="Chat with a model in the terminal, with the settings of generate.",
 )
 
 

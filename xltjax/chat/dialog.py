@@ -85,7 +85,7 @@ class Dialog:
         if len(ids) + self._most > self._positions:
             raise UserError(
                 f"the conversation has {len(ids)} tokens with this question, and with --max-new-tokens {self._most} "
-                f"more than the {self._positions} positions of the model; /reset begins a new one"
+                f"more than the {self._positions} positions of the model; /reset starts a new one"
             )
         self._answers += 1
         shown = ""

@@ -170,7 +170,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     except UnicodeDecodeError:
         raise UserError(_not_utf8(path)) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file; copy or download it again") from None
+        raise UserError(f"{path} is not a complete gzip file; copy or download it again") from None
 
 
 def _not_utf8(path: Path) -> str:

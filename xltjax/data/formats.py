@@ -126,7 +126,7 @@ def read_row(row: Any, note: Note) -> Conversation:
             raise NothingToLearnError("an empty text")
         return (Message("text", text),)
     if row.get("kto_tag") is False or (kind == "prompt" and row.get("label") is False):
-        raise NothingToLearnError("an answer that is labeled as bad")
+        raise NothingToLearnError("an answer labeled as bad")
     turns = with_system(row, _turns(row, kind, note), note)
     return _tools(row) + as_conversation(turns, note)
 

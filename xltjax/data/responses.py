@@ -139,7 +139,7 @@ def iterate_responses(
                     repeated += 1
                 else:
                     raise UserError(
-                        f"{place}: the id {response.id!r} comes twice for the model {response.model!r}, first in "
+                        f"{place}: the id {response.id!r} occurs twice for the model {response.model!r}, first in "
                         f"{first}; ids must be unique within a model (--id-key and --model-key name other keys)"
                     )
         if not count:
@@ -168,7 +168,7 @@ def responses_of(rows: Iterable[Any], language: str = "", keys: RowKeys = NO_KEY
         for response in responses:
             if found.setdefault(response.key, response) is not response:
                 raise UserError(
-                    f"{place}: the id {response.id!r} comes twice for the model {response.model!r}"
+                    f"{place}: the id {response.id!r} occurs twice for the model {response.model!r}"
                 )
     return list(found.values())
 

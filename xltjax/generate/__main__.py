@@ -19,7 +19,7 @@ COMMAND = cli.command(
     GenerateConfig,
     generate,
     name="generate",
-    help="Answer prompts greedily with a repetition penalty; a killed run resumes where it stopped.",
+    help="Answer prompts in batches, greedily by default. A run that was killed resumes where it stopped.",
 )
 
 

@@ -42,7 +42,9 @@ def known(config: KnownConfig) -> None:
     questions = {row["id"]: row for row in evaluation_rows(SEED)}
     for response in responses:
         if response.id not in questions:
-            raise UserError(f"{response.id!r} is no question of the miniature, whose answers alone are known")
+            raise UserError(
+                f"{response.id!r} is not a question of the miniature, and only its answers are known"
+            )
     out = make_output_directory(Path(config.out))
 
     def scored() -> Iterator[tuple[Response, list[Score]]]:
@@ -64,7 +66,7 @@ def known(config: KnownConfig) -> None:
 
 
 COMMAND = command(
-    KnownConfig, known, name="known", help="Whether answers about the miniature's toy world are right."
+    KnownConfig, known, name="known", help="Score whether answers about the miniature's toy world are right."
 )
 
 

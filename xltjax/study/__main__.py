@@ -32,26 +32,26 @@ class StudyConfig:
     """Settings of the command."""
 
     study: str = setting("", "YAML file of the study, or a shipped one such as study/paper.", positional=True)
-    out: str = setting("", "Folder of the study; runs/NAME when not given.")
+    out: str = setting("", "Directory of the study. By default runs/NAME.")
     launcher: Literal["local", "slurm"] = setting(
-        "local", "Where the stages run: on this machine, or in jobs that are submitted to SLURM."
+        "local", "Where the stages run: on this machine, or in SLURM jobs."
     )
     slurm: tuple[str, ...] = setting(
         (),
-        "Option of sbatch for every job, such as partition=gpu; repeatable.",
+        "sbatch option for every job, such as partition=gpu; repeatable.",
         paths=True,
         metavar="KEY=VALUE",
     )
     relevance_judge: str = setting(
         "",
-        "Chat model of LLaMA's family that judges relevance, as jax:DIR or jax:ID; the section relevance says the "
-        "same. Without either, learning rates are chosen by language and spelling alone, except on the miniature, "
-        "whose answers are known.",
+        "Chat model of the LLaMA family that judges relevance, as jax:DIR or jax:ID; the same as judge_model in the "
+        "section relevance. Without either, learning rates are chosen by language and spelling alone, except on the "
+        "miniature, whose answers are known.",
         metavar="jax:DIR",
     )
-    dry_run: bool = setting(False, "Print every stage with its state, memory and time, and stop.")
+    dry_run: bool = setting(False, "Print every stage with its state, memory and time, and exit.")
     status: bool = setting(
-        False, "Print what is done, running and failed, and stop; also while the study runs."
+        False, "Print what is done, running and failed, and exit; works while the study runs."
     )
 
 
@@ -161,7 +161,7 @@ COMMAND = cli.command(
     StudyConfig,
     study,
     name="study",
-    help="Models x data x adaptations x learning rates x seeds: train, answer, score, and compare.",
+    help="Train, generate, score and compare: models x data x adaptations x learning rates x seeds.",
 )
 
 

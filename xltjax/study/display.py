@@ -68,7 +68,7 @@ class Teller:
         """Say what is done, what failed, and what could not begin."""
         done = sum(state.kind == "done" for state in found.values())
         if stopped:
-            print(f"stopped: {done} of {self._total} stages are done; the same command goes on", flush=True)
+            print(f"stopped: {done} of {self._total} stages are done; the same command continues", flush=True)
             return
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
         for line in (*_chosen(self._root), *_effects(self._root)):

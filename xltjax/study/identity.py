@@ -94,7 +94,7 @@ class Record:
                 not directory.is_dir() or any(not each.name.startswith(".") for each in directory.iterdir())
             ):
                 raise UserError(
-                    f"{directory} holds something that is not of this study ({RECORD} is missing); move it away"
+                    f"{directory} contains files that do not belong to this study ({RECORD} is missing); move it away"
                 )
             return None
         values = read_json_object(file)
@@ -103,7 +103,7 @@ class Record:
             rest = {key: values[key] for key in ("state", "outputs", "reason", "seconds", "command")}
         except KeyError as problem:
             raise UserError(
-                f"{file} is no record of a study: {problem} is missing; move {directory} away"
+                f"{file} is not a record of a study: {problem} is missing; move {directory} away"
             ) from None
         return cls(identity, **rest)
 

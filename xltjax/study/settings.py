@@ -60,7 +60,7 @@ class Block:
     adaptations: tuple[str, ...] = setting((), "Names of adaptations.")
     learning_rates: tuple[float, ...] = setting((), "Peak learning rates.")
     seeds: tuple[int, ...] = setting((), "Seeds of the training.")
-    modifiers: bool = setting(False, "Whether the instructions with task modifiers are answered too.")
+    modifiers: bool = setting(False, "Also answer the instructions with task modifiers.")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _is_recipe(section: Mapping[str, Any]) -> bool:
 def _recipe(name: str, section: Mapping[str, Any]) -> Recipe:
     try:
         if not section.get("of"):
-            raise UserError("of is missing: the adaptation whose trainings are changed")
+            raise UserError("of is missing: the adaptation whose trained models are combined")
         return read_recipe(section)
     except UserError as problem:
         raise UserError(f"adaptations.{name}: {problem}") from None

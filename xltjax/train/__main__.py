@@ -19,7 +19,8 @@ COMMAND = cli.command(
     TrainConfig,
     train,
     name="train",
-    help="Instruction-tune a LLaMA on a mesh, fully or with LoRA. Without --config and --model: the miniature.",
+    help="Instruction-tune a LLaMA: all weights, LoRA adapters, or selected layers.\n\n"
+    "Without --config and --model, train the miniature.",
     fallback=("miniature", "model"),
 )
 

@@ -194,7 +194,7 @@ def _tell_template(config: TrainConfig, source: Path) -> None:
     before = template_of(source)
     if before and before != config.template:
         log.info(
-            "%s was trained with the chat template %r; this run uses %r (--template %s goes on with it)",
+            "%s was trained with the chat template %r; this run uses %r (--template %s continues with it)",
             config.model, before, config.template, before,
         )  # fmt: skip
 

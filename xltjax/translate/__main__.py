@@ -22,7 +22,7 @@ def translate(config: TranslateConfig) -> None:
     """
     source, targets = _check(config)
     if any(importlib.util.find_spec(module) is None for module in NEEDED):
-        raise UserError("to cut and check texts, install the extra: pip install 'xltjax[translate]'")
+        raise UserError("translate needs an extra: pip install 'xltjax[translate]'")
     from xltjax.translate.job import run
 
     run(config, source, targets)
@@ -49,7 +49,7 @@ def _check(config: TranslateConfig) -> tuple[Language, list[Language]]:
     for number, target in enumerate(targets):
         if target == source:
             raise UserError(
-                f"--to {config.to[number]} is the language of the data; leave it out, or correct --source"
+                f"--to {config.to[number]} is the source language; leave it out, or correct --source"
             )
         if target in targets[:number]:
             raise UserError(f"--to names {target.name} twice ({target.label})")
@@ -61,9 +61,9 @@ COMMAND = cli.command(
     TranslateConfig,
     translate,
     name="translate",
-    help="Instruction data in other languages, segment by segment, with every doubt written down.\n\n"
-    "Writes the rows of DATA in each language, in the same order and format. The journal keeps every translation, so "
-    "that nothing is translated twice, and the same command goes on after it was stopped.",
+    help="Translate instruction data into other languages, segment by segment, and mark doubtful segments.\n\n"
+    "Writes the rows of DATA in each language, in the same order and format. A journal keeps every translation, so "
+    "nothing is translated twice, and the same command continues after an interruption.",
 )
 
 

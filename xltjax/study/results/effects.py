@@ -46,14 +46,14 @@ class EffectsConfig:
     """Settings of the command."""
 
     folders: tuple[str, ...] = setting(
-        (), "Folders of stages that scored answers; those that are not done are left out.",
+        (), "Directories of stages that scored answers. Unfinished ones are left out.",
         positional=True, paths=True,
     )  # fmt: skip
     claims: str = setting("", "The study's claims.json.")
-    out: str = setting("", "Folder for effects.json, .csv and .md.")
+    out: str = setting("", "Directory for effects.json, .csv and .md.")
     level: float = setting(0.95, "Level of the intervals, between 0 and 1.")
-    draws: int = setting(10_000, "Resamples of the questions.")
-    seed: int = setting(0, "Seed of the resamples.")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the questions.")
+    seed: int = setting(0, "Random seed of the resamples.")
 
 
 def effects(config: EffectsConfig) -> None:
@@ -227,7 +227,7 @@ def difference_text(row: Mapping[str, Any]) -> str:
     return text if row["low"] is None else f"{text} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
-COMMAND = command(EffectsConfig, effects, name="effects", help="Whether the claims of a study appear.")
+COMMAND = command(EffectsConfig, effects, name="effects", help="Test the claims of a study.")
 
 
 main = entry_point(COMMAND, "python -m xltjax.study.results.effects")

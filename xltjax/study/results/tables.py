@@ -25,10 +25,10 @@ class TablesConfig:
     """Settings of the command."""
 
     folders: tuple[str, ...] = setting(
-        (), "Folders of stages that scored answers; those that are not done are left out.",
+        (), "Directories of stages that scored answers. Unfinished ones are left out.",
         positional=True, paths=True,
     )  # fmt: skip
-    out: str = setting("", "Folder for cells.csv and cells.md.")
+    out: str = setting("", "Directory for cells.csv and cells.md.")
 
 
 def tables(config: TablesConfig) -> None:
@@ -61,7 +61,7 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 COMMAND = command(
-    TablesConfig, tables, name="tables", help="The scores of all cells of a study in one table."
+    TablesConfig, tables, name="tables", help="Write the scores of all cells of a study as one table."
 )
 
 
