@@ -26,7 +26,12 @@ class _Source:
     name: str
     cells: Mapping[str, Mapping[str, Cell]]
     clusters: Mapping[Any, str]
-    is_share: bool
+    scale: tuple[int, int] | None  # of a criterion; None for a share
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the values are shares, from 0 to 1."""
+        return self.scale is None
 
 
 def tasks_section(context: Context, judged: Judged) -> Section:
@@ -83,6 +88,8 @@ def tasks_section(context: Context, judged: Judged) -> Section:
     series = {name: look for name, look in looks.items() if any(row["group"] == name for row in shown)}
     note = f"{main}; {count_note(shown, what='answers')} at each point; bars: 95 % intervals"
     scale = 100 if source.is_share else 1
+    low, high = source.scale or (0, 100)
+    unit = "%" if source.is_share else f"score from {low} to {high}"
     places = [task for task in tasks if any(row["task"] == task for row in shown)]
     caption = (
         f"{_title(source)} by task of {main}, in English and in the other languages (Figure 2, right, of "
@@ -94,7 +101,7 @@ def tasks_section(context: Context, judged: Judged) -> Section:
         dot_panels(
             figure,
             [{**row, "panel": ""} for row in shown],
-            panels={"": f"{_title(source).lower()}, {'%' if source.is_share else 'score from 0 to 2'}"},
+            panels={"": f"{_title(source).lower()}, {unit}"},
             panel_key="panel",
             places=places,
             place_key="task",
@@ -102,7 +109,7 @@ def tasks_section(context: Context, judged: Judged) -> Section:
             series_key="group",
             note=note,
             scale=scale,
-            limits=(0, 100 if source.is_share else 2),
+            limits=(low, high),
         )
 
     data = Table("tasks-of-the-main-model", f"{_title(source)} by task", table.columns, shown, table.caption)
@@ -125,10 +132,10 @@ def _source(context: Context, judged: Judged) -> _Source | None:
                 for (system, language), items in judged.groups(judge, judgments).items():
                     cells.setdefault(system, {})[language] = correct_only(judgments, judge, criterion, items)
                 clusters = {item: judgments.unit(item) for item in range(len(judgments.responses))}
-                return _Source(HELPFULNESS, cells, clusters, False)
+                return _Source(HELPFULNESS, cells, clusters, (criterion.lowest, criterion.highest))
     for metric in (BOTH, "language_correct"):
         if metric in context.analysis.cells:
-            return _Source(metric, context.analysis.cells[metric], context.analysis.clusters, True)
+            return _Source(metric, context.analysis.cells[metric], context.analysis.clusters, None)
     return None
 
 
