@@ -16,7 +16,7 @@ from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import iterate_jsonl, read_json_object, read_text
 from xltjax.data.responses import Response, iterate_responses
 from xltjax.eval.judge.judgments import PREFIX
-from xltjax.eval.judge.questions import first_choice
+from xltjax.eval.judge.questions import first_choice, message_text
 from xltjax.eval.judge.rubrics import Criterion, load_rubric
 from xltjax.eval.report.content import FOREIGN, NAME, NONWORD, Passage, UnknownWord
 from xltjax.eval.scores import ANSWERS, Score, read_answers, read_scores
@@ -289,7 +289,8 @@ class _Reader:
         for _, row in iterate_jsonl(path):
             choice = first_choice(row.get("body")) if isinstance(row, dict) else None
             if choice is not None and not row.get("probe"):
-                words = str(choice["message"].get("content") or choice["message"].get("refusal") or "")
+                message = choice["message"]
+                words = message_text(message.get("content")) or str(message.get("refusal") or "")
                 said = Said(str(row.get("judge", "")), str(row.get("repeat", 0)), words[:LONGEST_WORDS])
                 self.found.said.setdefault((str(row.get("model")), str(row.get("id"))), []).append(said)
 

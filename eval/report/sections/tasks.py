@@ -26,7 +26,12 @@ class _Source:
     name: str
     cells: Mapping[str, Mapping[str, Cell]]
     clusters: Mapping[Any, str]
-    is_share: bool
+    scale: tuple[int, int] | None  # of a criterion; None for a share
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the values are shares, from 0 to 1."""
+        return self.scale is None
 
 
 def tasks_section(context: Context, judged: Judged) -> Section:
@@ -85,20 +90,23 @@ def _figure(context: Context, source: _Source, table: Table, main: str) -> Figur
     series = {name: look for name, look in looks.items() if any(row["group"] == name for row in rows)}
     places = list(dict.fromkeys(row["task"] for row in rows))
     n = count_note(rows, what="answers")
+    scale = 100 if source.is_share else 1
+    low, high = source.scale or (0, 100)
+    unit = "%" if source.is_share else f"score from {low} to {high}"
 
     def plot(figure: Any) -> None:
         dot_panels(
             figure,
             [{**row, "panel": ""} for row in rows],
-            panels={"": f"{title(source.name).lower()}, {'%' if source.is_share else 'score from 0 to 2'}"},
+            panels={"": f"{title(source.name).lower()}, {unit}"},
             panel_key="panel",
             places=places,
             place_key="task",
             series=series,
             series_key="group",
             note=f"{main}; {n} at each point; bars: 95 % intervals",
-            scale=100 if source.is_share else 1,
-            limits=(0, 100 if source.is_share else 2),
+            scale=scale,
+            limits=(low, high),
         )
 
     caption = (
@@ -119,10 +127,10 @@ def _source(context: Context, judged: Judged) -> _Source | None:
                 for (system, language), items in judged.groups(judge, judgments).items():
                     cells.setdefault(system, {})[language] = correct_only(judgments, judge, criterion, items)
                 clusters = {item: judgments.unit(item) for item in range(len(judgments.responses))}
-                return _Source(HELPFULNESS, cells, clusters, False)
+                return _Source(HELPFULNESS, cells, clusters, (criterion.lowest, criterion.highest))
     for metric in (BOTH, "language_correct"):
         if metric in context.analysis.cells:
-            return _Source(metric, context.analysis.cells[metric], context.analysis.clusters, True)
+            return _Source(metric, context.analysis.cells[metric], context.analysis.clusters, None)
     return None
 
 
