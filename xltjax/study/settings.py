@@ -48,7 +48,7 @@ AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 ASIDE = re.compile(r".*\.old-\d+")
-RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "tables")
+RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "stages.json", "tables")
 
 
 @dataclass(frozen=True)

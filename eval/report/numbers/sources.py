@@ -25,6 +25,7 @@ Key = tuple[str, str]  # the model and the id of a response
 PEOPLE = "people"  # the name under which all raters together stand beside the judges
 
 # Folders in which nothing of a report lies: checkpoints, results that a study has kept aside, logs.
+STAGES = "stages.json"  # in the folder of a study: the paths of the folders of its stages
 _SKIPPED = re.compile(r"\..*|checkpoints|base|logs|prompts|.*\.old-\d+")
 # Files of JSON Lines with a name of their own, which are not responses.
 _NAMED = {
@@ -165,9 +166,18 @@ def _labeled(source: str) -> tuple[str, Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    """The files under ``root``, without those of stages that a study no longer has."""
+    study, stages = root, None
     for folder, names, files in os.walk(root):
+        here = Path(folder)
+        if STAGES in files:
+            study, stages = here, set(read_json_object(here / STAGES).get("stages") or ())
+        of_study = stages is not None and here.is_relative_to(study)
+        if of_study and "identity.json" in files and here.relative_to(study).as_posix() not in stages:
+            names.clear()
+            continue
         names[:] = sorted(name for name in names if not _SKIPPED.fullmatch(name))
-        yield from (Path(folder, name) for name in sorted(files))
+        yield from (here / name for name in sorted(files))
 
 
 class _Reader:

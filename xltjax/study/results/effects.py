@@ -69,7 +69,7 @@ def effects(config: EffectsConfig) -> None:
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
     asked = list(read_comparisons(Path(config.claims)))
-    folders = [folder for folder in map(Path, config.folders) if _done(folder)]
+    folders = [folder for folder in map(Path, config.folders) if Record.of_done(folder)]
     if not folders:
         raise UserError("none of the folders holds scores of a stage that is done")
     joined = join_scores(("", folder / "scores.jsonl") for folder in folders)
@@ -199,11 +199,6 @@ def _mean(cell: Cell, items: Sequence[Any]) -> float | None:
 def _family(path: str) -> str:
     """The path of a cell without its seed."""
     return path.rpartition("/")[0]
-
-
-def _done(folder: Path) -> bool:
-    record = Record.read(folder)
-    return record is not None and record.state == "done"
 
 
 def _print(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -51,8 +51,7 @@ def tables(config: TablesConfig) -> None:
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of the summary of a stage that is done, with the cell that its path names."""
-    record = Record.read(folder)
-    if record is None or record.state != "done":
+    if Record.of_done(folder) is None:
         return
     *_, model, data, adaptation, rate, seed, _ = folder.parts
     cell = (model, data, adaptation, rate.removeprefix("lr-"), seed.removeprefix("seed-"))
