@@ -194,7 +194,9 @@ def check_criteria(names: Any, scales: Scales, path: Path) -> list[str]:
         raise UserError(f"{path}: criteria is not a list of different names; export the sheet again")
     for name in names:
         if not isinstance(name, str) or name not in scales:
-            raise UserError(f"{path}: the criterion {name!r} is unknown; known are {', '.join(scales)}")
+            raise UserError(
+                f"{path}: the criterion {name!r} is not one of {', '.join(scales)}; give the --criteria of the sheets"
+            )
     return names
 
 
