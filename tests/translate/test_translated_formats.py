@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,17 +184,15 @@ def test_columns_of_the_users_are_kept(server: JudgeServer, tmp_path: Path) -> N
 
 def test_named_columns_are_translated_and_keep_their_names(server: JudgeServer, tmp_path: Path) -> None:
     data = tmp_path / "d.csv"
-    table = "\ufeffn;Domanda;Risposta\r\n1;What is a dog?;It is an animal.\r\n2;42;\"It\r\nbarks.\"\r\n"
-    data.write_text(table, encoding="utf-8", newline="")
+    table = '\ufeffn;Domanda;Risposta{}\r\n1;What is a dog?;It is an animal.{}\r\n2;42;"It\r\nbarks."{}\r\n'
+    data.write_text(table.format("", "", ""), encoding="utf-8", newline="")
     flags = ["--to", "fr", "--engine", "openai:m", "--base-url", server.url, "--out", tmp_path / "out"]
     named = ["--columns", "prompt=Domanda,completion=Risposta"]
     assert translate(data, *flags) == 2
     assert translate(data, *flags, *named) == 0
-    written = (tmp_path / "out" / "d.fr.csv").read_bytes().decode()
     # The mark, the semicolons and the line ends are those of the file.
     marks = (";id;language;translated_from;engine;quality", ";d-1;fr;en;openai:m;", ";d-2;fr;en;openai:m;")
-    ends = iter(marks)
-    assert written == re.sub(r"(?<=Risposta|animal\.|barks\.\")", lambda _: next(ends), table)
+    assert (tmp_path / "out" / "d.fr.csv").read_bytes().decode() == table.format(*marks)
     # Other columns than before are another translation.
     assert translate(data, *flags, "--columns", "text=Risposta") == 2
 

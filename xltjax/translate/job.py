@@ -102,7 +102,7 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
                 outputs.check(name)
             for target in targets:
                 for file in files:
-                    outputs.check(file.name_in(source, target), made_with)
+                    outputs.check(file.name_in(source, target), _made_in(target, made_with))
             with Calls(out, engine.hide) as calls:
                 engine.recall(calls)
                 translator = Translator(engine, calls, source, identify)
@@ -195,6 +195,11 @@ def _made_with(config: TranslateConfig, engine: Engine, source: Language) -> dic
     return made_with | ({"columns": training_columns(config.columns)} if config.columns else {})
 
 
+def _made_in(target: Language, made_with: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same for one language: a server translates otherwise into ``pt-BR`` than into ``pt``."""
+    return made_with if target.tag == target.iso else {**made_with, "target": target.tag}
+
+
 def _plan(job: Job, engine: Engine, calls: Calls) -> None:
     segments = job.segments(job.files)
     counts = {text: engine.count(text) for text in segments}
@@ -231,7 +236,7 @@ def _write(
             summary, rows, lines = _rows(config, job, file, target, outcomes, translator.engine.label)
             summary.count_segments(outcomes[text] for text in job.segments([file]))
             summaries[name, target.label] = summary
-            outputs.write(name, encoded(file, rows), made_with)
+            outputs.write(name, encoded(file, rows), _made_in(target, made_with))
             _write_tables(outputs, name, target, summary, lines)
     return summaries
 

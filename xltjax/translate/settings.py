@@ -29,7 +29,9 @@ class TranslateConfig:
     out: str = setting("", "Folder for the translated files, quality.jsonl, summary.json and the journal.")
     split: str = setting("", "Split of directories and datasets; the training split when not given.")
     columns: tuple[str, ...] = setting(
-        (), "Names of columns in the data, after what they hold: prompt=question,completion=answer.", mapping=True
+        (),
+        "Names of columns in the data, after what they hold: prompt=question,completion=answer.",
+        mapping=True,
     )
     bad_rows: BadRows = setting(
         "stop", "Whether the first row that cannot be used is an error, or all are skipped."

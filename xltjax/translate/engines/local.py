@@ -134,8 +134,8 @@ class LocalEngine(ABC):
         kind = read_json_object(self.description / "config.json").get("model_type")
         if kind not in (None, "m2m_100"):
             raise UserError(
-                f"{self.description} is a model of type {kind!r}; {self.kind}: takes NLLB and M2M100 (m2m_100), other "
-                "models translate behind a server: openai:MODEL"
+                f"{self.description} is a model of type {kind!r}; {self.kind}: takes NLLB and M2M100 (m2m_100), "
+                "other models translate behind a server: openai:MODEL"
             )
         self._codes = {language: self.vocabulary.code(language) for language in languages}
 

@@ -44,7 +44,7 @@ class DataFile:
     shape: Shape
     rows: Sequence[Any]
     numbers: Sequence[int]
-    columns: Mapping[str, str] = NO_COLUMNS
+    columns: Mapping[str, str]
 
     def texts(self, row: Any) -> list[tuple[str, str]]:
         """The name and the text of every field of one of the rows that is translated."""
