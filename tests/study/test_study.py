@@ -192,7 +192,9 @@ def test_a_failing_cell_says_why_in_one_line_and_the_rest_goes_on(chat_model: Pa
     for path in lost:
         assert str(states[f"{path}/train"]) == f"blocked by data file {folder}/absent.jsonl does not exist"
         other = str(states[f"{path.replace('/missing/', '/relative/')}/train"])
-        assert other == "blocked by data file data/absent.csv does not exist"  # which is no dataset of the hub
+        assert (
+            other == "blocked by data file data/absent.csv does not exist"
+        )  # which is no dataset of the hub
     assert study.finish() == []  # the others are done, and the tables with them
 
 

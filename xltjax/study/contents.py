@@ -181,11 +181,7 @@ def _downloaded(name: str, kind: str, complain: Callable[[], Any]) -> Path | Non
     Raises:
         UserError: when ``name`` cannot be an id of the hub: what ``complain`` says.
     """
-    if (
-        name.count("/") != 1
-        or name.startswith((".", "/", "~"))
-        or file_format(Path(name)) in SUFFIXES
-    ):
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or file_format(Path(name)) in SUFFIXES:
         complain()
     from huggingface_hub import snapshot_download
 

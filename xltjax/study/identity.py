@@ -105,9 +105,13 @@ class Record:
         values = read_json_object(file)
         for key, kind in KINDS.items():
             if not isinstance(values.get(key), kind):
-                raise UserError(f"{file} is not a record of a study: {key!r} is missing or wrong; move {directory} away")
+                raise UserError(
+                    f"{file} is not a record of a study: {key!r} is missing or wrong; move {directory} away"
+                )
         identity = Identity(*(values[key] for key in ("stage", "version", "settings", "inputs")))
-        return cls(identity, **{key: values[key] for key in ("state", "outputs", "reason", "seconds", "command")})
+        return cls(
+            identity, **{key: values[key] for key in ("state", "outputs", "reason", "seconds", "command")}
+        )
 
     @classmethod
     def of_done(cls, directory: Path) -> Record | None:

@@ -23,7 +23,8 @@ from xltjax.translate.languages import Language
 # limit, and which batch a segment is in must not change its translation.
 LEAST_LIMIT = 256
 LONGEST = 1024  # tokens of a source; the positions for which the models were trained
-FILES = ("*.safetensors", "*.json", "*.model", "*.bin", "*.txt")
+DESCRIPTION = ("*.json", "*.model", "*.txt")  # what tells the tokens, the languages and the size of a model
+FILES = (*DESCRIPTION, "*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,22 @@ class LocalEngine(ABC):
         return _find_directory(self.model, "--engine")
 
     @functools.cached_property
+    def description(self) -> Path:
+        """The same directory, perhaps still without weights: a plan needs none."""
+        return _find_directory(self.model, "--engine", DESCRIPTION)
+
+    @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of the model."""
         given = self.options.tokenizer
-        return Vocabulary(_find_directory(given, "--tokenizer") if given else self.directory)
+        return Vocabulary(_find_directory(given, "--tokenizer", DESCRIPTION) if given else self.description)
 
     @property
     def parameters(self) -> float | None:
         """Of the model: by its shape, or else by the size of its file, whose numbers may have 8 bits."""
-        config = read_json_object(self.directory / "config.json")
+        config = read_json_object(self.description / "config.json")
         if "d_model" not in config:
-            file = self.directory / "model.bin"
+            file = self.description / "model.bin"
             return float(file.stat().st_size) if file.is_file() else None
         width, vocabulary = config["d_model"], config["vocab_size"]
         encoder = config["encoder_layers"] * (4 * width**2 + 2 * width * config["encoder_ffn_dim"])
@@ -124,13 +130,13 @@ class LocalEngine(ABC):
 
     def check(self, languages: Sequence[Language]) -> None:
         """See ``Engine.check``."""
-        if not (self.directory / "config.json").is_file():
-            raise UserError(f"{self.directory} holds no model: config.json is missing")
-        kind = read_json_object(self.directory / "config.json").get("model_type")
+        if not (self.description / "config.json").is_file():
+            raise UserError(f"{self.description} holds no model: config.json is missing")
+        kind = read_json_object(self.description / "config.json").get("model_type")
         if kind not in (None, "m2m_100"):
             raise UserError(
-                f"{self.directory} is a model of type {kind!r}; {self.kind}: takes NLLB and M2M100 (m2m_100), other "
-                "models translate behind a server: openai:MODEL"
+                f"{self.description} is a model of type {kind!r}; {self.kind}: takes NLLB and M2M100 (m2m_100), "
+                "other models translate behind a server: openai:MODEL"
             )
         self._codes = {language: self.vocabulary.code(language) for language in languages}
 
@@ -257,9 +263,9 @@ def batches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     return made
 
 
-def _find_directory(name: str, flag: str) -> Path:
+def _find_directory(name: str, flag: str, files: Sequence[str] = FILES) -> Path:
     """The directory of a model or tokenizer, see ``model_directory``; messages name the flag that gave it."""
     try:
-        return model_directory(str(Path(name).expanduser()), FILES)
+        return model_directory(str(Path(name).expanduser()), files)
     except UserError as problem:
         raise UserError(f"{flag}: {problem}") from None

@@ -112,8 +112,8 @@ class ServerEngine:
         if self._prompt == TRANSLATEGEMMA:
             part = {
                 "type": "text",
-                "source_lang_code": source.iso,
-                "target_lang_code": target.iso,
+                "source_lang_code": source.tag,
+                "target_lang_code": target.tag,
                 "text": encodable(segment.text),
             }
             return [{"role": "user", "content": [part]}]
