@@ -121,10 +121,10 @@ class TrainConfig:
     epochs: float = optimization_setting(
         0.0, "Passes over the data, such as 3 or 0.5, from which --steps follows; 0: as many as --steps make.",
         instead_of="steps")
-    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
+    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.", instead_of="learning_rates")
     learning_rates: tuple[float, ...] = optimization_setting(
         (), "Several peak rates: one run after another in OUT/lr-RATE, or where OUT says {rate}; the model is loaded "
-        "and compiled once.")
+        "and compiled once.", instead_of="learning_rate")
     schedule: Schedule = optimization_setting(
         "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
         "--end-learning-rate.")
