@@ -193,7 +193,7 @@ def _float(value: Any) -> float:
 
 def _str(value: Any) -> str:
     # YAML 1.1 reads no (Norwegian) and on as truth values.
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
         raise ValueError
     return str(value)
 

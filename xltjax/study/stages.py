@@ -49,7 +49,7 @@ def stages(study: Study, cells: Sequence[Cell], root: Path) -> list[Stage]:
 
 
 def prepare(study: Study, cells: Sequence[Cell], root: Path) -> None:
-    """Write what stages read and no other stage makes: instructions with task modifiers, claims, and what there is."""
+    """Write what no stage makes: instructions with task modifiers, claims, and the list of stages."""
     with atomic_write(root / STAGES) as file:
         json.dump({"stages": [stage.path for stage in stages(study, cells, root)]}, file, indent=1)
     if study.effects:

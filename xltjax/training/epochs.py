@@ -47,9 +47,14 @@ class Passes:
     def __str__(self) -> str:
         return (
             f"{self.rows:,} rows with {self.tokens:,} tokens; {self.tokens_per_update:,.0f} tokens per update, "
-            f"{self.updates_per_epoch:,.3g} updates per epoch, {self.updates:,} update{'s' * (self.updates > 1)}: "
-            f"{self.epochs:,.3g} epochs"
+            f"{_number(self.updates_per_epoch)} updates per epoch, {self.updates:,} "
+            f"update{'s' * (self.updates > 1)}: {_number(self.epochs)} epochs"
         )
+
+
+def _number(value: float) -> str:
+    """Three digits, or all those of a whole number that has more."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def with_steps(config: TrainConfig, data: PackedData) -> TrainConfig:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -259,7 +259,6 @@ def _rows(
         place = {"file": file.name_in(job.source, target), "language": target.label, "id": id}
         marks: list[str] = []
         found = 0
-        change = _change(job.pieces, outcomes)
         for name, text in file.texts(row):
             parts = [piece.text for piece in job.pieces[text] if piece.translate]
             found += len(parts)
@@ -274,7 +273,7 @@ def _rows(
             marks.append(NO_TEXT)
         summary.count_row(marks, dropped)
         if not dropped:
-            rows.append(marked(file.changed(row, change), id, job.source, target, engine, marks))
+            rows.append(marked(file.changed(row, translated), id, job.source, target, engine, marks))
     return summary, rows, lines
 
 
