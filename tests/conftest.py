@@ -158,7 +158,7 @@ def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium. It leaves with the module, since its event loop would be in the way of others."""
-    from helpers.pages import running_browser
+    from helpers.pages.browser import running_browser
 
     with running_browser() as running:
         yield running

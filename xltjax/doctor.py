@@ -42,7 +42,7 @@ LANGUAGES = ("en", "fr", "pt", "ru", "de")
 
 
 @dataclass(frozen=True)
-class Doctor:
+class DoctorConfig:
     """Settings of the check."""
 
     dictionaries: tuple[str, ...] = setting(
@@ -53,7 +53,7 @@ class Doctor:
 Finding = tuple[str, str, str]  # (what, state, remedy)
 
 
-def findings(config: Doctor) -> Iterator[Finding]:
+def findings(config: DoctorConfig) -> Iterator[Finding]:
     """Everything that is worth knowing before a long run, and what to do about what is missing."""
     yield "python", platform.python_version(), ""
     yield "xltjax", _version("xltjax") or __version__, ""
@@ -134,7 +134,7 @@ def _unseen_accelerators() -> Iterator[Finding]:
         yield what, "not used", remedy
 
 
-def _evaluators(config: Doctor) -> Iterator[Finding]:
+def _evaluators(config: DoctorConfig) -> Iterator[Finding]:
     from xltjax.eval.language import LanguageIdentifier
     from xltjax.eval.scores import Unavailable
     from xltjax.eval.spelling import Dictionaries, dictionary_folders, missing_spelling
@@ -153,7 +153,7 @@ def _evaluators(config: Doctor) -> Iterator[Finding]:
             yield f"dictionary {language}", "found", missing_spelling(language, found.paths) or ""
 
 
-def doctor(config: Doctor) -> None:
+def doctor(config: DoctorConfig) -> None:
     """Print ``findings`` as a table."""
     table = Table("", "state", "what to do")
     for what, state, remedy in findings(config):
@@ -163,7 +163,7 @@ def doctor(config: Doctor) -> None:
     Console().print(table)
 
 
-COMMAND = cli.command(Doctor, doctor, name="doctor", help="Show what is installed, found and missing.")
+COMMAND = cli.command(DoctorConfig, doctor, name="doctor", help="Show what is installed, found and missing.")
 
 
 main = cli.entry_point(COMMAND, "python -m xltjax.doctor")

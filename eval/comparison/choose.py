@@ -45,7 +45,7 @@ RuleName = Literal[
 
 
 @dataclass(frozen=True)
-class ChooseSettings(ResponsesConfig):
+class ChooseConfig(ResponsesConfig):
     """Settings of ``choose``."""
 
     scores: tuple[str, ...] = setting(
@@ -81,7 +81,7 @@ class ChooseSettings(ResponsesConfig):
     seed: int = setting(0, "Random seed of the split and of the resamples.", section="Statistics")
 
 
-def run(config: ChooseSettings) -> None:
+def run(config: ChooseConfig) -> None:
     """Choose a rate for each family, print the tables and write the files.
 
     Raises:
@@ -139,7 +139,7 @@ def run(config: ChooseSettings) -> None:
     print(f"choice.json, .csv and .md: {out}")
 
 
-def _read(config: ChooseSettings) -> tuple[Joined, dict[str, Candidate]]:
+def _read(config: ChooseConfig) -> tuple[Joined, dict[str, Candidate]]:
     """The scores, and the run of each model."""
     sources = find_sources(config.scores)
     models: dict[str, Candidate] = {}
@@ -209,7 +209,7 @@ def _choose_family(
     models: Mapping[float, Mapping[int, str]],
     tasks: Mapping[str, str],
     selection: frozenset[str],
-    config: ChooseSettings,
+    config: ChooseConfig,
 ) -> dict[str, Any]:
     """The choice of one family, as it stands in ``choice.json``."""
     whole = _pool(joined, models)
@@ -275,7 +275,7 @@ def _choose_family(
     }
 
 
-def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseSettings) -> Resamples:
+def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseConfig) -> Resamples:
     return resample(names, {name: tasks[name] for name in names}, draws=config.draws, seed=config.seed)
 
 
@@ -285,7 +285,7 @@ def _ranked(
     languages: Sequence[str],
     tie: str | None,
     resamples: Resamples,
-    config: ChooseSettings,
+    config: ChooseConfig,
 ) -> list[dict[str, Any]]:
     """One row for each rate."""
     cluster = pool.joined.instructions
@@ -336,7 +336,7 @@ def _other(name: str, text: str, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     }
 
 
-def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[str]:
+def _notes(config: ChooseConfig, chosen_on: int, instructions: int) -> list[str]:
     split = (
         "All instructions were used to choose; numbers on the same instructions flatter the chosen rate a little."
         if config.select_on == "all"
@@ -355,7 +355,7 @@ def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[st
 
 
 COMMAND = command(
-    ChooseSettings,
+    ChooseConfig,
     run,
     name="choose",
     help="Choose the learning rate from scores.\n\n"
