@@ -218,7 +218,7 @@ class _Reader:
         try:
             read(path)
             self.found.files += 1
-        except _Doubled as problem:
+        except _DoubledError as problem:
             raise UserError(str(problem)) from None
         except (UserError, OSError) as problem:
             if named:
@@ -230,7 +230,7 @@ class _Reader:
         for response in iterate_responses([path]):
             known = self.found.responses.get(response.key)
             if known is not None and known.response != response.response:
-                raise _Doubled(
+                raise _DoubledError(
                     f"{path}: the model {response.model!r} has two answers under the id {response.id!r}, "
                     f"the other one in {self._origin[response.key]}; give the directories apart, each as "
                     f"NAME=DIRECTORY"
@@ -423,7 +423,7 @@ class _Reader:
         return Response(key[1], key[0], language=self._languages.get(key, ""), modifier=modifier, **texts)
 
 
-class _Doubled(UserError):
+class _DoubledError(UserError):
     """Two answers of one name, which would mix two models."""
 
 
