@@ -6,7 +6,7 @@
 The checkpoint is random, LLaMA-shaped and written tensor by tensor. Every measurement is a process of its own.
 Memory is ``RssAnon``, sampled every other millisecond: what a process itself holds. ``RssFile``, shown beside it,
 is the mapped file's pages, which the system takes back when it needs them. The bounds that must hold are
-a peak of 1.25 times the model while loading, and the largest tensor plus 10 % on top while exporting and while two
+a peak of 1.25 times the model while loading, and the largest tensor plus 10% on top while exporting and while two
 models are combined.
 """
 

@@ -73,7 +73,7 @@ class _Cell:
 
 
 class Summary:
-    """Counts, mean, bounds and 95 % interval of every metric per model and language, from a stream of scores.
+    """Counts, mean, bounds and 95% interval of every metric per model and language, from a stream of scores.
 
     The mean is over the scores that are ``ok``, and the bounds are what it would be if all others were 0, or 1.
     The interval follows from the metric (``scores.ZERO_ONE``): Wilson's for metrics of 0 and 1, and for shares the

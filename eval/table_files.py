@@ -105,7 +105,7 @@ _LATEX = str.maketrans(
 
 
 def latex_text(text: str) -> str:
-    """``text`` so that LaTeX prints it as it stands, on one line."""
+    """``text`` so that LaTeX prints it as it is, on one line."""
     return " ".join(printable(text).split()).translate(_LATEX)
 
 

@@ -29,7 +29,7 @@ Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequence[Column]]) -> None:
     """Print the rows of a summary, what differences they can show, and which answers they leave out and why.
 
-    Beside each mean stands its coverage, and under 98 % of coverage the bounds: the mean if all answers that were not
+    Beside each mean stands its coverage, and under 98% of coverage the bounds: the mean if all answers that were not
     scored had 0, or 1.
 
     Args:
@@ -66,7 +66,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
 def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:
     if row is None:
         return "-"
-    # There are no blanks inside the brackets, so that a narrow terminal breaks the line before them.
+    # There are no spaces inside the brackets, so that a narrow terminal breaks the line before them.
     scored = f"{math.floor(100 * row['coverage'])}%"
     if row["mean"] is None:
         return f"- {scored}"

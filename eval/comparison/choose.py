@@ -211,7 +211,7 @@ def _choose_family(
     selection: frozenset[str],
     config: ChooseSettings,
 ) -> dict[str, Any]:
-    """The choice of one family, as it stands in ``choice.json``."""
+    """The choice of one family, as it is in ``choice.json``."""
     whole = _pool(joined, models)
     pool = whole.within(selection)
     wanted = tuple(language_code(name) for name in config.languages)

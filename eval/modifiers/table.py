@@ -46,11 +46,11 @@ def table_rows(
 ) -> list[dict[str, Any]]:
     """One row per model, language, modifier and grade.
 
-    ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals, ``coverage`` is the share
+    ``rate`` and ``placebo`` are shares of the decided answers, with 95% Wilson intervals, ``coverage`` is the share
     of decided answers, and the bounds are the rates if all other answers had 0, or 1. ``lift`` is their
     difference over the ``pairs`` in which both are decided, ``p`` its exact McNemar test, and ``p_holm`` the
     same corrected for the modifiers of that model, language and grade. ``detectable`` is the lift that so
-    many pairs show with 80 % power, ``detectable_models`` the difference between two models with so many
+    many pairs show with 80% power, ``detectable_models`` the difference between two models with so many
     decided answers.
 
     Args:

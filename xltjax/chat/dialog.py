@@ -172,7 +172,7 @@ def _printable(text: str) -> str:
 
 
 def typed_lines() -> Iterator[str]:
-    """Lines that somebody types, until Ctrl-D. Ctrl-C begins a line anew."""
+    """Lines that somebody types, until Ctrl-D. Ctrl-C starts a new line."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  # gives ``input`` a history and editing
     while True:

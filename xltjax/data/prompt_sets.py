@@ -35,7 +35,7 @@ RELEASED_FILE = "alpacaeval_test_subset"
 TEXT_FILE = ".txt"
 SUFFIXES = (*DATA_SUFFIXES, TEXT_FILE)
 _ENDINGS = frozenset(suffix[1:] for suffix in SUFFIXES)
-# Marks that end a sentence, by which a text without a blank is told from a path.
+# Marks that end a sentence, by which a text without a space is told from a path.
 _SENTENCE = re.compile(r"[?!\u3002\uff1f\uff01\u061f\u0964]")
 
 

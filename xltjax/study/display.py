@@ -1,4 +1,4 @@
-"""What a study tells on the terminal: one line for each stage that ends, and how the running ones get on."""
+"""What a study tells on the terminal: one line for each stage that ends, and the progress of the running ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Teller:
     Args:
         stages: all stages of the study.
         root: the folder of the study.
-        found: how they stand at the beginning.
+        found: their states at the beginning.
     """
 
     def __init__(self, stages: Sequence[Stage], root: Path, found: Mapping[str, State]) -> None:

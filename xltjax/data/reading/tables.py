@@ -83,7 +83,7 @@ def delimited_rows(
 
 
 def _header(cells: Sequence[str], place: str) -> list[str]:
-    """The names of the columns, without blanks around them.
+    """The names of the columns, without spaces around them.
 
     Raises:
         UserError: when one comes twice.
