@@ -248,7 +248,7 @@ def compare(directory: Path, repetitions: int) -> None:
               f"median {ratios[kind]:.2f}, from {min(ratio):.2f} to {max(ratio):.2f}")  # fmt: skip
     verdicts = {
         "peak while loading at most 1.25": max(peaks["load", "1x1"], peaks["load", "2x1"]) <= 1.25,
-        "export and combine add at most the largest tensor + 10 %": max(added.values()) <= 1.1,
+        "export and combine add at most the largest tensor + 10%": max(added.values()) <= 1.1,
         "loading no slower": ratios["seconds"] <= 1,
     }
     for bound, held in verdicts.items():

@@ -100,7 +100,7 @@ def main() -> None:
     for name, found in (("the set", answers), ("batch size 1", single)):
         same = sum(a == b for a, b in zip(found["ours"], found["transformers"], strict=True))
         print(f"{name}: {same} of {len(found['ours'])} answers have the same tokens")
-    print(f"slot occupancy {100 * occupancy:.1f} %, load {os.getloadavg()[0]:.1f}")
+    print(f"slot occupancy {100 * occupancy:.1f}%, load {os.getloadavg()[0]:.1f}")
 
 
 def _arguments() -> argparse.Namespace:

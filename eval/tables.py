@@ -42,7 +42,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
         groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
     detectable = detectable_by_metric(rows)
     for title, columns in tables.items():
-        heading = f"{title}: mean in % [95 % interval], coverage (bounds)"
+        heading = f"{title}: mean in % [95% interval], coverage (bounds)"
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         table.add_column("lang")
@@ -57,7 +57,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
         shown = [f"{name} {detectable[metric]}" for metric, name, _ in columns if metric in detectable]
         print_legend(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
     named = {metric for columns in tables.values() for metric, *_ in columns}
-    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
+    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g}% are scored: {BOUNDS_NOTE}."
     print_legend(
         *abbreviations(named), INTERVAL_NOTE, bounds, f"Detectable: {DETECTABLE_NOTE}.", left_out_note(rows)
     )

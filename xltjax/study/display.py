@@ -111,7 +111,7 @@ def _chosen(root: Path) -> Iterator[str]:
         if len(found["rates"]) < 2:
             continue
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
-        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
+        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f}% of the resamples"
         yield f"learning rate of {family}: {value}"
     yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
 

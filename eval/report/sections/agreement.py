@@ -67,7 +67,7 @@ def agreement_section(context: Context, judged: Judged) -> Section:
         ),
         rows,
         "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
-        "weights. Repeated ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap "
+        "weights. Repeated ratings count as their rounded mean. Intervals are of 95%: percentile bootstrap "
         "over instructions.",
     )
     figures: tuple[Figure, ...] = ()
@@ -248,7 +248,7 @@ def _mean_figures(context: Context, means: list[dict[str, Any]]) -> Iterator[Fig
                 place_key="system",
                 series={PEOPLE: Look(EMPHASIS, "o", "-"), judge: Look("#CC6677", "s", "-")},
                 series_key="rater",
-                note=f"{note} that both have rated at each pair of points; bars: 95 % intervals",
+                note=f"{note} that both have rated at each pair of points; bars: 95% intervals",
                 scale=1,
                 limits=(0, highest),
             )

@@ -71,7 +71,7 @@ def choice_section(context: Context) -> Section:
         "of bootstrap "
         "draws of the instructions in which the rate has the highest mean. " + BOOTSTRAP,
     )
-    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
+    note = f"{count_note(rows, what='answers')} at each point; bars: 95% intervals"
 
     def plot(figure: Any) -> None:
         dot_panels(

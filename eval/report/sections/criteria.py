@@ -146,7 +146,7 @@ def _dots(
     source: str,
 ) -> Figure:
     table = Table(name, heading, _COLUMNS, rows, f"Scores from 0 (worst) to 2 (best). {BOOTSTRAP}")
-    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
+    note = f"{count_note(rows, what='answers')} at each point; bars: 95% intervals"
     highest = max([2.0, *(row["mean"] for row in rows)])
     used = {key: look for key, look in series.items() if any(row["group"] == key for row in rows)}
 

@@ -110,7 +110,7 @@ def surface_figure(context: Context) -> Figure | None:
         and all(None not in found for found in rates.values())
         and any(len(found) > 1 for found in rates.values())
     )
-    note = f"{count_note(rows)} at each point; bars: 95 % intervals"
+    note = f"{count_note(rows)} at each point; bars: 95% intervals"
     data = Table(
         "surface-by-rate" if over_rates else "surface-by-model",
         "Language, spelling and relevance by "
@@ -318,8 +318,8 @@ def _low_coverage(context: Context) -> list[str]:
     worst = min(low, key=lambda row: row["coverage"])
     share_of = context.facts.percent("lowest coverage", worst["coverage"], n=worst["answers"])
     return [
-        f"{context.facts.count('cells with coverage under 98 %', len(low))} of "
-        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2 % of "
+        f"{context.facts.count('cells with coverage under 98%', len(low))} of "
+        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2% of "
         f"the answers; the lowest coverage is {share_of} ({title(worst['metric']).lower()}, "
         f"{worst['model']}, {worst['language'] or '?'}). Table all-metrics has both bounds of each."
     ]

@@ -72,7 +72,7 @@ def tasks_section(context: Context, judged: Judged) -> Section:
         ),
         rows,
         "The mean of the answers to the task's instructions, in English and in all other languages "
-        "together. Intervals are of 95 %: percentile bootstrap over the instructions of the task.",
+        "together. Intervals are of 95%: percentile bootstrap over the instructions of the task.",
     )
     main = _main(context, rows)
     shown = [row for row in rows if row["system"] == main and row["mean"] is not None]
@@ -81,12 +81,12 @@ def tasks_section(context: Context, judged: Judged) -> Section:
     english = context.languages.get(REFERENCE, Look(EMPHASIS, "o", "-"))
     looks = {REFERENCE: english, OTHERS: Look(EMPHASIS, "s", "-")}
     series = {name: look for name, look in looks.items() if any(row["group"] == name for row in shown)}
-    note = f"{main}; {count_note(shown, what='answers')} at each point; bars: 95 % intervals"
+    note = f"{main}; {count_note(shown, what='answers')} at each point; bars: 95% intervals"
     scale = 100 if source.is_share else 1
     places = [task for task in tasks if any(row["task"] == task for row in shown)]
     caption = (
         f"{_title(source)} by task of {main}, in English and in the other languages (Figure 2, right, of "
-        f"the paper). {count_note(shown, what='answers')} at each point. Bars are 95 % bootstrap intervals "
+        f"the paper). {count_note(shown, what='answers')} at each point. Bars are 95% bootstrap intervals "
         f"over instructions."
     )
 
