@@ -39,9 +39,8 @@ RELEVANCE_VERSION = 1
 SCORER_METRICS = ("relevance", "relevance_graded")
 PAPER_METRICS = ("relevance_paper", "relevance_disagreement")
 METRICS = (*SCORER_METRICS, *PAPER_METRICS)
-BATCHES = (
-    32  # batches that are judged together, so that prompts of similar length share one; bounds the memory
-)
+# Batches that are judged together, so that prompts of similar length share one; it bounds the memory.
+BATCHES = 32
 
 Preset = Literal["scorer", "paper"]
 

@@ -64,9 +64,8 @@ class Unscored:
 class _Cell:
     """The scores of one metric for one model and language."""
 
-    answers: array[int] = field(
-        default_factory=lambda: array("q")
-    )  # numbers of instructions, one for each value
+    # Numbers of instructions, one for each value.
+    answers: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
     seen: set[int] = field(default_factory=set)
     unscored: Unscored = field(default_factory=Unscored)

@@ -81,6 +81,8 @@ def _show_completion(shell: str) -> NoReturn:
     kind = get_completion_class(shell)
     if kind is None:
         _complain(f"--show-completion {shell!r} is not known; {did_you_mean(shell, SHELLS)}")
+    if shell == "zsh":  # whose completion is off until it is asked for
+        print("(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }")
     print(kind(_Commands("xltjax"), {}, "xltjax", COMPLETE).source())
     sys.exit(0)
 

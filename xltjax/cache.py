@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from rich import box
 from rich.console import Console
@@ -121,25 +120,28 @@ def clear(kinds: Sequence[str] = ()) -> int:
             if not free:
                 print(f"kept, since a running command uses it: {each.path}")
                 continue
-            if each.kind == "compiled":
-                # The folder may be one in which the user keeps other files too.
-                for file in _files(each.path):
-                    if PROGRAM.fullmatch(file.name):
-                        file.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # which is not empty then
-                    each.path.rmdir()
-            else:
-                # Out of the way in one step: a command that starts now does not find half of it.
-                away = each.path.with_name(
-                    f".miniature-removed-{os.getpid()}"
-                )  # a name of what is unfinished
-                os.rename(each.path, away)
-                shutil.rmtree(away)
+            _delete(each)
         left = sum(stat.st_size for file in _files(each.path) if (stat := _stat(file)))
         freed += each.size - left
         print(f"deleted: {each.path} ({_size(each.size - left)})")
     print(f"freed: {_size(freed)}")
     return freed
+
+
+def _delete(entry: Entry) -> None:
+    if entry.kind == "compiled":
+        # The folder may be one in which the user keeps other files too.
+        for file in _files(entry.path):
+            if PROGRAM.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # which is not empty then
+            entry.path.rmdir()
+        return
+    # Out of the way in one step: a command that starts now does not find half of it. The name is one of what is
+    # unfinished, so that the next call removes it if this one is killed.
+    away = entry.path.with_name(f".miniature-removed-{os.getpid()}")
+    os.rename(entry.path, away)
+    shutil.rmtree(away)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -185,9 +187,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.cache``."""
-    cli.execute(COMMAND, program="python -m xltjax.cache")
+main = cli.entry_point(COMMAND, "python -m xltjax.cache")
 
 
 if __name__ == "__main__":

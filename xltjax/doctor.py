@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -167,9 +166,7 @@ def doctor(config: Doctor) -> None:
 COMMAND = cli.command(Doctor, doctor, name="doctor", help="Show what is installed, found and missing.")
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.doctor``."""
-    cli.execute(COMMAND, program="python -m xltjax.doctor")
+main = cli.entry_point(COMMAND, "python -m xltjax.doctor")
 
 
 if __name__ == "__main__":

@@ -214,6 +214,11 @@ def _choose_family(
     """The choice of one family, as it is in ``choice.json``."""
     whole = _pool(joined, models)
     pool = whole.within(selection)
+    if not pool.items:
+        raise UserError(
+            f"none of the {len(selection)} instructions on which to choose has answers of all runs of a family; use "
+            "another --select-share or --select-on all"
+        )
     wanted = tuple(language_code(name) for name in config.languages)
     for language in wanted:
         if language not in pool.items:

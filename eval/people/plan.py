@@ -34,8 +34,10 @@ class Item:
 
 def instruction_key(response: Response) -> str:
     """What the translations of one instruction share; a modifier makes another instruction of it."""
-    modifier = f"+{response.modifier.get('name', '')}" if response.modifier else ""
-    return (response.instruction_id or response.id) + modifier
+    modifier = response.modifier or {}
+    if "language" in (modifier.get("params") or {}):
+        return response.id  # instructions in several languages ask for an answer in this one
+    return (response.instruction_id or response.id) + (f"+{modifier['name']}" if modifier else "")
 
 
 def refuse_duplicates(responses: Iterable[Response]) -> None:

@@ -40,7 +40,7 @@ from xltjax.eval.people.plan import (
     sheet_items,
 )
 from xltjax.eval.people.wording import FALLBACK, Interface, load_interfaces, rated_criteria
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import encodable, printable
 from xltjax.eval.text.segmentation import is_empty
 
 KEY, RECORD = "key.jsonl", "sheets.json"
@@ -220,7 +220,7 @@ def _write_for_other_tools(out: Path, sheets: Sequence[Sheet]) -> None:
             sheet.items, sheet=sheet.hash, language=sheet.language, annotator=sheet.annotator,
             criteria=[each.name for each in sheet.criteria],
         )  # fmt: skip
-        _write(out / "csv" / f"{sheet.name}.csv", BOM + printable(table))
+        _write(out / "csv" / f"{sheet.name}.csv", BOM + encodable(table))
         tasks = label_studio_tasks(sheet.items, sheet=sheet.hash, language=sheet.language)
         _write(out / "label-studio" / f"{sheet.name}.json", _json(tasks))
     for language, own in by_language.items():
@@ -242,7 +242,7 @@ def _write_for_other_tools(out: Path, sheets: Sequence[Sheet]) -> None:
 def _json(document: Any) -> str:
     """JSON in which what UTF-8 cannot hold is escaped."""
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-    return text if printable(text) == text else json.dumps(document, ensure_ascii=True, indent=1) + "\n"
+    return text if encodable(text) == text else json.dumps(document, ensure_ascii=True, indent=1) + "\n"
 
 
 def _print(

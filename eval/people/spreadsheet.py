@@ -131,9 +131,13 @@ def read_csv_export(text: str, path: Path, scales: Scales, key: Key) -> Export:
         if names.count(name) > 1 or not (name in (*HEAD, *SHOWN, *TAIL, CHECK) or name.startswith(SCORE)):
             raise UserError(f"{path}: the column {name!r} is unknown or occurs twice; export the sheet again")
     records, restored = [], 0
+    # Excel leaves out empty cells at the ends of lines; a file that was cut ends within one.
+    whole_lines = text.endswith(("\n", "\r"))
     for line, cells in lines:
         where = f"line {line}"
         cells = cells[: len(names)] + _without_empty_end(cells[len(names) :])
+        if whole_lines:
+            cells += [""] * (len(names) - len(cells))
         if len(cells) != len(names):
             raise UserError(
                 f"{path}, {where}: {len(cells)} cells for {len(names)} columns; the file may have been cut, {AGAIN}"
@@ -172,8 +176,10 @@ def _record(
     if CHECK not in row:
         return plain
     for each in (plain, record):
-        if _same(row[CHECK], check_of(each, criteria)):
-            return each
+        # Mail and editors may have changed the line ends of the file, also those in a comment.
+        for found in (each, replace(each, comment=each.comment.replace("\r\n", "\n"))):
+            if _same(row[CHECK], check_of(found, criteria)):
+                return found
     raise changed(record, where, path)
 
 

@@ -370,7 +370,7 @@ LONG_LINES = (
     [text * (100_000 // len(text) + 1) for text in LONG_LINES.split("|")],
 )
 def test_a_line_of_100000_characters_has_a_verdict(name: str, text: str) -> None:
-    # How long each takes is measured by benchmarks/evaluators.py.
+    # How long each takes is measured by benchmarks/evaluation/evaluators.py.
     verdict = check(name, Answer(text, "ru", {"n": 2, "language": "ru"}, identify=identifier()))
     assert verdict.state in ("ok", "abstain")
 

@@ -44,6 +44,7 @@ SAVED: dict[str, Callable[[str], bytes]] = {
     "with empty columns and rows at the end": lambda text: as_text(
         [[*row, "", ""] for row in as_rows(text)] + [[""] * 20]
     ).encode(),
+    "with the line ends of Windows, also in cells": lambda text: text.replace("\n", "\r\n").encode(),
     "all cells in quotes": lambda text: "\n".join(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in as_rows(text)
     ).encode(),
@@ -182,6 +183,8 @@ def test_a_table_to_fill_in_holds_any_answer_and_starts_no_formula(tmp_path: Pat
     assert [row[7].replace("'", "") for row in rows[1:]] == [each.replace("'", "") for each in ODD.values()]
     for row in rows[1:]:
         row[8:14] = ["2", " 1", "Cannot judge", "0.0", "", "2"]
+    # As Excel does, without the empty cells at the ends of lines.
+    rows = [rows[0], *(row[:14] for row in rows[1:])]
     path = tmp_path / "filled.csv"
     path.write_text(as_text(rows, ";", "\r\n"), encoding="utf-8-sig", newline="")
     expected = {"language": 2, "fluency": 1, "helpfulness": CANNOT_JUDGE, "accuracy": 0, "harmlessness": 2}

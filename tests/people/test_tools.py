@@ -29,9 +29,8 @@ def written(path: Path, document: Any) -> Path:
     return path
 
 
-RECORDED = (
-    Path(__file__).parent / "recorded"
-)  # by benchmarks/people_tools.py from Label Studio 1.23.2, Pearmut 1.1.6
+# By benchmarks/pages/people_tools.py from Label Studio 1.23.2 and Pearmut 1.1.6.
+RECORDED = Path(__file__).parent / "recorded"
 
 
 def clicked(number: int) -> dict[str, int | str]:

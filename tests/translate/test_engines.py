@@ -157,6 +157,24 @@ def test_half_a_journal_ends_in_the_same_files(
     assert len(keys) == len(set(keys)) == journal.count(b"\n")
 
 
+def test_a_plan_downloads_no_weights(
+    nllb: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, allow_patterns: asked.extend(allow_patterns) or nllb[0],
+    )
+    data = tmp_path / "d.jsonl"
+    data.write_text(json.dumps({"text": texts(1)[0]}) + "\n")
+    assert translate(data, "--to", "fr", "--engine", "ct2:a/b", "--out", tmp_path / "out", "--plan") == 0
+    assert asked
+    assert not {"*.safetensors", "*.bin"} & set(asked)
+
+
 def test_a_model_without_the_token_of_a_language_is_refused(nllb: tuple[Path, Any], tmp_path: Path) -> None:
     for file in nllb[0].iterdir():
         text = file.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import signal
 import sys
@@ -174,7 +175,7 @@ def _printable(text: str) -> str:
 def typed_lines() -> Iterator[str]:
     """Lines that somebody types, until Ctrl-D. Ctrl-C starts a new line."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives ``input`` a history and editing
+        importlib.import_module("readline")  # gives ``input`` a history and editing
     while True:
         try:
             yield input("> ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import logging
 import signal
 import sys
@@ -302,6 +303,11 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
             f"({str(problem).splitlines()[0][:160]})"
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def entry_point(command: click.Command, program: str) -> Callable[[], NoReturn]:
+    """The ``main`` of a module: it executes ``command`` with the arguments that were typed behind ``program``."""
+    return functools.partial(execute, command, program=program)
 
 
 @contextlib.contextmanager

@@ -24,12 +24,10 @@ ACCEPTED = (
     "LIMA and ShareGPT (conversations), chat (messages, or a bare list of {role, content}), "
     "TRL (prompt, completion), plain text (text)"
 )
-SYSTEM, TOOLS, MEDIA = (
-    ("system", "system_prompt"),
-    ("tools", "functions"),
-    ("images", "image", "videos", "audios"),
-)
-
+# Keys of a row besides those that name its format.
+SYSTEM = ("system", "system_prompt")
+TOOLS = ("tools", "functions")
+MEDIA = ("images", "image", "videos", "audios")
 
 # What ``--columns`` may name.
 COLUMN_NAMES = (

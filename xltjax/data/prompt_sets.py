@@ -20,7 +20,7 @@ from xltjax.common.files import iterate_lines, read_text
 from xltjax.common.languages import find_language, language_code
 from xltjax.data.conversations import Conversation, Message
 from xltjax.data.formats import NO_COLUMNS
-from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.answers import as_modifier, as_name
 from xltjax.data.reading.columns import parse_columns
 from xltjax.data.reading.prompt_rows import ACCEPTED, COLUMN_NAMES, of_table, question, with_our_names
 from xltjax.data.reading.report import BadRowError, RowReport
@@ -262,9 +262,7 @@ def _instruction(row: Any, asked: Conversation, instruction_id: str, language: s
     values = row if isinstance(row, dict) else {}
     language = language_code(_text(values, "language") or language or _unknown_language())
     instruction_id = _name(values, "instruction_id") or instruction_id
-    modifier = values.get("modifier")
-    if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
-        raise UserError('modifier must be {"name": ..., "params": {...}}')
+    modifier = as_modifier(values.get("modifier"))
     suffix = f"-{modifier['name']}" if modifier else ""
     return Instruction(
         id=_name(values, "id") or f"{instruction_id}-{language}{suffix}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from xltjax.common import cli
 from xltjax.common.signals import importing
 from xltjax.generate.settings import GenerateConfig
@@ -25,9 +23,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.generate``."""
-    cli.execute(COMMAND, program="python -m xltjax.generate")
+main = cli.entry_point(COMMAND, "python -m xltjax.generate")
 
 
 if __name__ == "__main__":

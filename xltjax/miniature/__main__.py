@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -144,9 +144,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.miniature``."""
-    cli.execute(COMMAND, program="python -m xltjax.miniature")
+main = cli.entry_point(COMMAND, "python -m xltjax.miniature")
 
 
 if __name__ == "__main__":

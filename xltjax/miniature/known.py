@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
-from xltjax.common.cli import command, execute
+from xltjax.common.cli import command, entry_point
 from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory
 from xltjax.common.locks import lock_directory
@@ -71,9 +70,7 @@ COMMAND = command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.miniature.known``."""
-    execute(COMMAND, program="python -m xltjax.miniature.known")
+main = entry_point(COMMAND, "python -m xltjax.miniature.known")
 
 
 if __name__ == "__main__":

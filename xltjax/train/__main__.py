@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from xltjax.common import cli
 from xltjax.common.signals import importing
 from xltjax.training.config import TrainConfig
@@ -27,9 +25,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.train``."""
-    cli.execute(COMMAND, program="python -m xltjax.train")
+main = cli.entry_point(COMMAND, "python -m xltjax.train")
 
 
 if __name__ == "__main__":

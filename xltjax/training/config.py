@@ -122,10 +122,10 @@ class TrainConfig:
     epochs: float = optimization_setting(
         0.0, "Number of passes over the data, such as 3 or 0.5, instead of --steps; 0: use --steps.",
         instead_of="steps")
-    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
+    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.", instead_of="learning_rates")
     learning_rates: tuple[float, ...] = optimization_setting(
         (), "Several peak learning rates: one run after another, in OUT/lr-RATE, or with {rate} in OUT replaced by "
-        "the rate. The model is loaded and compiled once.")
+        "the rate. The model is loaded and compiled once.", instead_of="learning_rate")
     schedule: Schedule = optimization_setting(
         "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
         "--end-learning-rate.")

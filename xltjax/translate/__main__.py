@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import NoReturn
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
@@ -48,11 +47,11 @@ def _check(config: TranslateConfig) -> tuple[Language, list[Language]]:
     source = language(config.source)
     targets = [language(each) for each in config.to]
     for number, target in enumerate(targets):
-        if target == source:
+        if target.label == source.label:
             raise UserError(
                 f"--to {config.to[number]} is the source language; leave it out, or correct --source"
             )
-        if target in targets[:number]:
+        if target.label in (each.label for each in targets[:number]):
             raise UserError(f"--to names {target.name} twice ({target.label})")
     check_output_directory(Path(config.out))
     return source, targets
@@ -68,9 +67,7 @@ COMMAND = cli.command(
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.translate``."""
-    cli.execute(COMMAND, program="python -m xltjax.translate")
+main = cli.entry_point(COMMAND, "python -m xltjax.translate")
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def _list_column(text: str, run: list[Line], item: int) -> int:
 
 
 def _units_of_run(text: str, run: list[Line], item: int) -> Iterator[Span]:
-    """The units of consecutive lines that are not blank."""
+    """The units of consecutive lines that are not space."""
     code = _code_lines(text, run, item)
     table = any("|" in text[line.start : line.stop] and _is_delimiter(text, line) for line in run)
     wrapped: list[Line] = []

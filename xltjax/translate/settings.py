@@ -28,6 +28,9 @@ class TranslateConfig:
     )  # fmt: skip
     out: str = setting("", "Directory for the translated files, quality.jsonl, summary.json and the journal.")
     split: str = setting("", "Split to read from directories and datasets. By default the training split.")
+    columns: tuple[str, ...] = setting(
+        (), "Columns of other names, such as prompt=question,completion=answer.", mapping=True
+    )
     bad_rows: BadRows = setting("stop", "Rows that cannot be used: stop at the first one, or skip them.")
     drop_doubtful: bool = setting(False, "Leave out rows that are still doubtful after the second attempt.")
     plan: bool = setting(False, "Print segments, tokens and hours by engine, and exit.", saved=False)

@@ -162,7 +162,9 @@ function parseExport(text) {
     }
     const seconds = column(row, "seconds") ? number(column(row, "seconds")) : null;
     const record = { item: column(row, "item"), order: number(column(row, "order")), scores: Object.fromEntries(scores) };
-    return { ...record, comment: column(row, "comment"), spans, seconds, check: column(row, "check") };
+    // Mail and editors may have changed the line ends of the file, also those in a comment.
+    const comment = column(row, "comment")?.replaceAll("\r\n", "\n");
+    return { ...record, comment, spans, seconds, check: column(row, "check") };
   });
   const first = rows[0] ?? [];
   // Without the apostrophe before a formula, or as it stands where it is the annotator's.

@@ -69,3 +69,18 @@ def value_under(row: Mapping[str, Any], key: str, flag: str, others: str = "") -
         else:
             raise BadRowError(f"there is no key {key!r:.60}, which {flag} names{others}; keys: {listed(row)}")
     return value
+
+
+def with_value(row: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of the row with another value where ``value_under`` finds one."""
+    return {**row, key: value} if key in row else _with_value(row, key.split("."), value)
+
+
+def _with_value(holder: Any, path: Sequence[str], value: Any) -> Any:
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(holder, list):
+        at = int(first)
+        return [*holder[:at], _with_value(holder[at], rest, value), *holder[at + 1 :]]
+    return {**holder, first: _with_value(holder[first], rest, value)}
