@@ -1,4 +1,4 @@
-"""Loading of a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
+"""Load a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class NotFiniteError(UserError):
     """A parameter holds NaN or infinite values."""
 
     def __init__(self, name: str):
-        """``name``: of the tensor."""
+        """``name`` is the name of the tensor."""
         super().__init__(
-            f"the tensor {name} holds NaN or infinite values, with which every answer is noise; use other weights, "
+            f"the tensor {name} holds NaN or infinite values, so every answer would be noise; use other weights, "
             "or download them again"
         )
 
@@ -55,11 +55,14 @@ def load_hf(
     Args:
         path: a directory with ``config.json`` and safetensors (one file, or shards with an index).
         mesh: the devices, from ``xltjax.mesh.make_mesh``.
-        dtype: the dtype in which the parameters are stored; tensors of another dtype are cast. None keeps the
-            dtype of each tensor, and a mapping gives that of each parameter by its path.
-        compute_dtype: the dtype of activations; ``dtype`` where it is one, or else that of the embedding, when not
-            given.
-        require_finite: whether NaN and infinite values are an error, instead of a warning.
+        dtype: the dtype of the parameters; tensors of another dtype are cast. None keeps the dtype of each tensor,
+            and a mapping gives the dtype of each parameter by its path.
+        compute_dtype: the dtype of activations. By default ``dtype`` if it is a single one, or else that of the
+            embedding.
+        require_finite: whether NaN and infinite values are an error instead of a warning.
+
+    Returns:
+        The model, with its parameters sharded over the mesh.
 
     Raises:
         UserError: for an unsupported model, damaged files, tensors that are missing, unknown or of the

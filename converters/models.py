@@ -1,4 +1,4 @@
-"""Models from wherever they come: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
+"""Models from any source: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
 
 from __future__ import annotations
 
@@ -191,14 +191,14 @@ def find_base(run: Run, moved: str = "") -> Path:
 
 
 def check_adapter(path: Path, base: Path) -> None:
-    """Refuse an adapter that does not belong upon a base, before anything is loaded.
+    """Refuse an adapter that does not belong on a base, before anything is loaded.
 
     Args:
         path: the directory of the adapter, as ``load_adapter`` takes it.
         base: the directory of the model.
 
     Raises:
-        UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
+        UserError: when ``path`` is no adapter, or a LoRA run that was trained on other weights than those in
             ``base``. The base that a PEFT directory names may be anywhere; if it is here and holds other weights,
             a warning says so.
     """
@@ -254,7 +254,7 @@ def load_adapter(
         require_finite: whether NaN and infinite values are an error.
 
     Raises:
-        UserError: when ``path`` is none of these, belongs upon other weights, or does not fit the model.
+        UserError: when ``path`` is none of these, belongs on other weights, or does not fit the model.
     """
     check_adapter(path, base)
     run = Run.find(path)

@@ -27,7 +27,7 @@ from xltjax.study.results.effects import EFFECTS
 from xltjax.study.settings import Study
 from xltjax.study.stage import RESPONSES, SCORES, Input, Output, Stage, devices_of, settings_of
 
-# Raise one when the results of its stage change; the versions of the other evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the other evaluators are beside their metrics.
 JUDGE_VERSION = 1
 CHOOSE_VERSION = 1
 TABLES_VERSION = 1

@@ -72,7 +72,7 @@ class Study:
         models: settings of ``train`` by the model's name.
         data: the same by the data set's name.
         adaptations: the same by the adaptation's name.
-        combinations: what is made of trainings without another one, by the adaptation's name.
+        combinations: what is made of training runs without another one, by the adaptation's name.
         train: settings of every training.
         generate: settings of every generation.
         generate_by_model: what differs from them for a model.
@@ -223,7 +223,7 @@ def _sections(sections: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, 
 
 
 def _section(section: Mapping[str, Any], config_class: type[Any], place: str) -> dict[str, Any]:
-    """Settings of a command, upon those of the shipped configs or files that its key ``config`` names.
+    """Settings of a command, on those of the shipped configs or files that its key ``config`` names.
 
     Raises:
         UserError: naming the place, for a setting that is unknown, has a wrong value, or is the study's to give.

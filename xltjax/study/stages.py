@@ -23,7 +23,7 @@ from xltjax.study.results.comparisons import comparisons, write_comparisons
 from xltjax.study.settings import Study
 from xltjax.study.stage import MODIFIED, RESPONSES, Input, Output, Stage, devices_of, settings_of
 
-# Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the evaluators are beside their metrics.
 TRAIN_VERSION = 1
 GENERATE_VERSION = 1
 

@@ -205,7 +205,7 @@ def _location(model: str) -> str:
 
 
 def _plan(config: TrainConfig) -> None:
-    """Print what the run needs. The number of epochs is known where model and data are at hand."""
+    """Print what the run needs. The number of epochs is known where model and data are available."""
     llama = _architecture(config.model)
     if config.model == miniature.NAME or any(map(miniature.is_data, config.data)):
         if not miniature.is_built():
