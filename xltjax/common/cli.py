@@ -40,6 +40,8 @@ FIXABLE = (
     errno.EMFILE, errno.ENFILE, errno.ELOOP,
 )  # fmt: skip
 
+LONGEST_HINT = 300  # characters of a list of flags
+CONTEXT: dict[str, Any] = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 GENERAL = "General"  # the section of ``--help`` for the flags that every command has
 
 
@@ -83,9 +85,12 @@ class _SettingsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as mistake:
             shown = [one for one in self.get_params(ctx) if isinstance(one, click.Option) and not one.hidden]
-            flags = [flag for option in shown for flag in option.opts]
+            flags = [flag for option in shown for flag in option.opts if flag.startswith("--")]
             name = mistake.option_name
-            raise UserError(f"unknown flag {name}; {did_you_mean(name, flags)}") from None
+            hint = did_you_mean(name, flags)
+            if len(hint) > LONGEST_HINT:
+                hint = "--help lists those there are"
+            raise UserError(f"unknown flag {name}; {hint}") from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -158,9 +163,7 @@ def command(
             help="Print the version and exit.",
         ),
     ]  # fmt: skip
-    return _SettingsCommand(
-        name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
-    )
+    return _SettingsCommand(name, params=parameters, callback=callback, help=help, context_settings=CONTEXT)
 
 
 def _set_level(quiet: bool, verbose: bool) -> None:
@@ -203,7 +206,7 @@ def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.G
         callback=callback,
         help=help,
         invoke_without_command=True,
-        context_settings={"max_content_width": 110},
+        context_settings=CONTEXT,
     )
 
 
