@@ -90,16 +90,11 @@ def main() -> None:
 
 
 def _make(root: Path, layers: int, width: int) -> None:
-    from random_models import make_tokenizer, random_model
+    from random_models import make_tokenizer, random_llama  # with torch, which takes seconds
 
     make_tokenizer(root, None, "xlt113")
-    random_model(
-        root / "model", "Llama", 1.0, vocab_size=32_000, hidden_size=width, num_hidden_layers=layers,
-        intermediate_size=round(width * 8 / 3 / 16) * 16, num_attention_heads=width // 64,
-        num_key_value_heads=width // 64, max_position_embeddings=2048,
-    )  # fmt: skip
-    for file in (root / "tokenizer").iterdir():
-        shutil.copyfile(file, root / "model" / file.name)
+    random_llama(root / "model", layers=layers, width=width)
+    shutil.copytree(root / "tokenizer", root / "model", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

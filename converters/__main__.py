@@ -38,14 +38,21 @@ COMMANDS = (
         Combine,
         _later("combine"),
         name="combine",
-        help="Put layers of the base or of a second expert into a tuned model.",
+        help="Combine the layers of a tuned model with those of its base or of a second tuned model.",
     ),
     cli.command(
-        Check, _later("check"), name="check", help="Compare two models bit for bit, and their logits."
+        Check,
+        _later("check"),
+        name="check",
+        help="Compare the tensors of two models bit for bit, and their logits.",
     ),
 )
 
-GROUP = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT and our checkpoints.")
+GROUP = cli.group(
+    COMMANDS,
+    name="converters",
+    help="Convert, combine and compare models: Hugging Face, PEFT, and runs of xltjax.",
+)
 
 
 def main() -> NoReturn:

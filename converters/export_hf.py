@@ -24,6 +24,7 @@ from xltjax.data.exported_tokenizer import write_chat_files
 from xltjax.data.model_files import copy_model_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
+from xltjax.mesh import mesh_of
 
 
 def save_hf(
@@ -118,7 +119,9 @@ def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: n
         if not config.tied_embeddings:
             values["tie_word_embeddings"] = False
         if llama_config(values) != config:
-            raise UserError(f"{base}/config.json describes another architecture than the model to be written")
+            raise UserError(
+                f"{base}/config.json describes an architecture other than that of the model to write"
+            )
     else:
         values = hf_config(config)
     values.pop("torch_dtype", None)
@@ -163,7 +166,7 @@ def fetch(variable: nnx.Variable, dtype: np.dtype | None = None) -> np.ndarray:
     """The whole of one parameter in host memory, cast to ``dtype`` when it is given."""
     array = variable[...]
     if not array.is_fully_addressable:
-        with jax.set_mesh(array.sharding.mesh):  # type: ignore[attr-defined]
+        with jax.set_mesh(mesh_of(array)):
             array = jax.sharding.reshard(array, P(*[None] * array.ndim))
     shards = array.addressable_shards
     if array.is_fully_replicated:

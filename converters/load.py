@@ -194,8 +194,9 @@ def _read_variable(
     """One parameter, with each device's part copied from the file and checked for values that are not finite."""
     finite = True
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
         nonlocal finite
+        assert index is not None  # JAX gives None only for arrays without a sharding
         spans = [range(*along.indices(size)) for along, size in zip(index, variable.shape, strict=True)]
         values = empty_pages(tuple(map(len, spans)), dtype)
         start = spans[0].start
@@ -210,7 +211,7 @@ def _read_variable(
         return values
 
     sharding = NamedSharding(mesh, stored_spec(variable.axes))
-    array = jax.make_array_from_callback(variable.shape, sharding, part)  # type: ignore[arg-type]
+    array = jax.make_array_from_callback(variable.shape, sharding, part)
     if not finite and require_finite:
         raise NotFiniteError(name)
     if not finite:

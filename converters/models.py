@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
-from xltjax.common.errors import UserError, first_line
+from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.model_parts import part_of
@@ -24,6 +25,7 @@ from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
 from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.chat_jinja import exported_template
+from xltjax.data.model_files import model_directory
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import add_lora, merge, remove_lora
 from xltjax.mesh import stored_spec
@@ -33,12 +35,21 @@ from xltjax.training.trained import trained_parts
 
 log = logging.getLogger("xltjax")
 
-_LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
+_LLAMA_2_7B = LlamaConfig(
+    vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_layers=32, num_heads=32, num_kv_heads=32,
+    head_dim=128, max_positions=4096,
+)  # fmt: skip
+_LLAMA_2_13B = replace(
+    _LLAMA_2_7B, hidden_size=5120, intermediate_size=13824, num_layers=40, num_heads=40, num_kv_heads=40
+)
+_LLAMA_2_70B = replace(
+    _LLAMA_2_7B, hidden_size=8192, intermediate_size=28672, num_layers=80, num_heads=64, num_kv_heads=8
+)
 # Architectures of the paper's models, so that a plan needs no download.
 KNOWN = {
     "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
-    "meta-llama/Llama-2-13b-hf": LlamaConfig(32000, 5120, 13824, 40, 40, 40, 128, 4096),
-    "meta-llama/Llama-2-70b-hf": LlamaConfig(32000, 8192, 28672, 80, 64, 8, 128, 4096),
+    "meta-llama/Llama-2-13b-hf": _LLAMA_2_13B,
+    "meta-llama/Llama-2-70b-hf": _LLAMA_2_70B,
     "Unbabel/TowerBase-7B-v0.1": _LLAMA_2_7B,
 }
 
@@ -49,21 +60,7 @@ def find_model(name: str) -> Path:
     Raises:
         UserError: when there is no such directory and the hub does not have the model or does not answer.
     """
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(f"{name} is a file; a model is a directory")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"model directory {name} does not exist")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja"]))
-    except Exception as problem:
-        raise UserError(
-            f"{name} is neither a directory nor a model that can be downloaded: {first_line(problem)}"
-        ) from None
+    return model_directory(name, ("*.safetensors", "*.json", "*.model", "*.jinja"))
 
 
 def weights_directory(path: Path) -> Path:

@@ -28,6 +28,7 @@ from xltjax.data.exported_tokenizer import write_chat_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, parameters, untie
 from xltjax.lora import TARGETS, add_adapters, has_lora, linears, lora_linears
+from xltjax.mesh import mesh_of
 
 log = logging.getLogger("xltjax")
 
@@ -158,7 +159,7 @@ def load_peft(
     for name in sorted(expected.keys() | found.low_rank.keys()):
         if name not in found.low_rank or found.low_rank[name].shape != expected.get(name):
             raise UserError(f"{directory}: the adapter does not fit the model; see {peft_name(name)}")
-    mesh: Mesh = model.embed.weight[...].sharding.mesh  # type: ignore[attr-defined]
+    mesh = mesh_of(model.embed.weight[...])
     _replace_trained(model, mesh, directory, found.trained, config, require_finite)
     add_adapters(model, mesh, None, sizes, dtype)
     load_variables(found.low_rank, parameters(model, nnx.LoRAParam), mesh, dtype, require_finite)
@@ -252,7 +253,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
         if key in REFUSED and value not in UNSET:
             raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
         if key not in HARMLESS and value not in UNSET:
-            log.warning("warning: %s: %s = %r means nothing here: ignored", directory / CONFIG, key, value)
+            log.warning(
+                "warning: %s: %s = %r has no meaning here and is ignored", directory / CONFIG, key, value
+            )
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")

@@ -50,30 +50,32 @@ class AgreementSettings(ResponsesConfig):
 
     scores: tuple[str, ...] = setting(
         (),
-        "Two or more scores.jsonl or ratings.jsonl of people, or directories with one; the first is the reference.",
+        "Two or more scores.jsonl, ratings.jsonl of people, or directories with one. The first is the reference.",
         positional=True,
         paths=True,
     )
     responses: tuple[str, ...] = setting(
         (),
-        "The rated responses. Their language, model, task and instruction give rows per language, the ranking "
-        "of models, and intervals that count the translations of one instruction once.",
+        "The rated responses. With them there are rows per language, the ranking of models, and intervals that count "
+        "the translations of one instruction once.",
         paths=True,
     )
-    out: str = setting("", "Directory in which to write agreement.json.")
-    metrics: tuple[str, ...] = setting((), "Metrics to compare; all that two raters share by default.")
+    out: str = setting("", "Directory for agreement.json and the tables.")
+    metrics: tuple[str, ...] = setting((), "Metrics to compare. By default all that two raters share.")
     scale: tuple[float, ...] = setting(
         (),
-        "Ratings that could be given, such as 0,1,2; by default those of the shipped rubrics for their criteria, and "
-        "for others the whole numbers from least to greatest.",
+        "Possible ratings, such as 0,1,2. By default those of the shipped rubrics, and for other criteria the whole "
+        "numbers from least to greatest.",
     )
-    judge: str = setting("", "The judge whose scores count; each of several judges is a rater by default.")
+    judge: str = setting(
+        "", "Use only the scores of this judge. By default each of several judges is a rater."
+    )
     repeat: int | None = setting(
-        None, "The repeat of a judge's questions that counts, from 0; by default the lower median of all."
+        None, "Use only this repeat of a judge, counted from 0. By default the lower median of all."
     )
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
-    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,8 @@ COMMAND = command(
     AgreementSettings,
     run,
     name="agreement",
-    help="Agreement of judges, people and programs.\n\n"
-    "Exact agreement, kappa, alpha and AC2 of raters of the same responses. SCORES are two or more "
-    "scores.jsonl, or directories with one; the first is the reference.",
+    help="Measure the agreement of judges, people and programs.\n\n"
+    "Computes exact agreement, kappa, alpha and AC2 of raters of the same responses.",
 )
 
 

@@ -92,7 +92,7 @@ class LanguageIdentifier:
     def __call__(self, text: str) -> Guess:
         """The most probable language of ``text`` and its probability; line ends count as blanks."""
         labels, probabilities = self._predict(_SURROGATE.sub("\ufffd", text.replace("\n", " ")), 1)
-        return _code(labels[0]), float(probabilities[0])
+        return _code(labels[0]), min(1.0, float(probabilities[0]))  # rounding may exceed 1
 
     def _predict(self, text: str, k: int) -> tuple[Sequence[str], Sequence[float]]:
         if self._takes_text:
@@ -139,7 +139,7 @@ def default_model() -> Path:
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journals of
 # ``surface`` and ``modifiers`` then start anew.
-LANGUAGE_VERSION = 2
+LANGUAGE_VERSION = 3
 LANGUAGE_METRICS = ("language_correct", "line_language", "lpr", "line_accuracy", "wpr")
 
 
@@ -305,7 +305,7 @@ def read_english_words(path: Path) -> frozenset[str]:
     """
     words = frozenset(filter(None, map(str.strip, read_text(path).split("\n"))))
     if not words:
-        raise UserError(f"{path} holds no words; expected one word a line")
+        raise UserError(f"{path} holds no words; expected one word per line")
     return words
 
 

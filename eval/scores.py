@@ -110,13 +110,16 @@ def read_scores(path: Path) -> Iterator[Score]:
     """
     for line, row in iterate_jsonl(path):
         try:
-            score = Score(**row)
+            score = Score(**{key: value for key, value in row.items() if value is not None or key == "value"})
+            if not (isinstance(score.metric, str) and isinstance(score.detail, Mapping)):
+                raise TypeError
             # People and tables write ids and names of models as numbers.
-            yield replace(score, id=as_name(score.id, "id"), model=as_name(score.model, "model"))
-        except (TypeError, ValueError, BadRowError):
+            score = replace(score, id=as_name(score.id, "id"), model=as_name(score.model, "model"))
+        except (TypeError, ValueError, AttributeError, BadRowError):
             raise UserError(
                 f"{path}, line {line}: not a score (id, model, language, metric, value, state, detail)"
             ) from None
+        yield score
 
 
 # --- the answers beside their scores ---

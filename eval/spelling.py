@@ -24,14 +24,14 @@ from xltjax.common.files import read_text
 from xltjax.eval.scores import Score, Unavailable, abstain
 from xltjax.eval.text.markup import prose
 from xltjax.eval.text.scripts import in_script_of, script_name, words_in_run
-from xltjax.eval.text.segmentation import says_nothing, without_cut_word
+from xltjax.eval.text.segmentation import APOSTROPHES, says_nothing, without_cut_word
 from xltjax.eval.text.segmentation import words as word_spans
 from xltjax.eval.text.segmenters import UNSEGMENTED
 from xltjax.eval.text.word_forms import Accepts, Token, is_measure, is_regular
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
 # ``surface`` then starts anew.
-SPELLING_VERSION = 3
+SPELLING_VERSION = 4
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
 # Preferred dictionaries. Of those in ``_EITHER``, all count: English and Portuguese are correct in either spelling.
@@ -67,7 +67,9 @@ LONGEST_WORD = 99  # characters; Hunspell accepts none longer
 CACHED_WORDS = 1 << 18  # verdicts kept for each dictionary, about 40 MB when full
 LISTED_WORDS = 50  # unknown words kept as evidence, the most frequent first
 
-_NORMAL = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "‐": "-", "‑": "-", "\u0301": None})  # stress marks
+_NORMAL = str.maketrans(
+    dict.fromkeys(APOSTROPHES, "'") | {"‐": "-", "‑": "-", "\u0301": None}  # stress marks
+)
 _NUMBER = regex.compile(r"\p{N}")
 _LETTER = regex.compile(r"\p{L}")
 _NOT_WORD = regex.compile(r"[\p{N}_]")
@@ -419,7 +421,7 @@ def read_word_list(path: Path) -> frozenset[str]:
     text = unicodedata.normalize("NFC", read_text(path)).translate(_NORMAL).lower()
     words = frozenset(word for start, stop in word_spans(text) if _LETTER.search(word := text[start:stop]))
     if not words:
-        raise UserError(f"{path} holds no words; expected one word a line")
+        raise UserError(f"{path} holds no words; expected one word per line")
     return words
 
 

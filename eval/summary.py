@@ -64,9 +64,8 @@ class Unscored:
 class _Cell:
     """The scores of one metric for one model and language."""
 
-    answers: array[int] = field(
-        default_factory=lambda: array("q")
-    )  # numbers of instructions, one for each value
+    # Numbers of instructions, one for each value.
+    answers: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
     seen: set[int] = field(default_factory=set)
     unscored: Unscored = field(default_factory=Unscored)
@@ -351,4 +350,4 @@ def _read_summary(path: Path) -> dict[str, Any]:
             return document
     except (json.JSONDecodeError, KeyError, TypeError):
         pass
-    raise UserError(f"{path} is not a summary of ours; choose another --out")
+    raise UserError(f"{path} is not one of our summaries; choose another --out")

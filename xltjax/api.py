@@ -10,14 +10,16 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from xltjax.common.directories import refuse_existing
 from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
@@ -25,7 +27,9 @@ from xltjax.converters.hf_config import llama_config, read_hf_config
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
 from xltjax.data.conversations import Message, half_surrogate
+from xltjax.data.formats import training_columns
 from xltjax.data.model_files import end_ids
+from xltjax.data.reading.memory import KeptRows, rows_of_frame
 from xltjax.data.reading.report import BadRowError
 from xltjax.data.reading.turns import as_prompt
 from xltjax.data.templates import TEMPLATES
@@ -38,17 +42,15 @@ from xltjax.lora import has_lora, merge
 from xltjax.mesh import batch_size, make_mesh
 from xltjax.miniature import model_path
 from xltjax.train.fitting import fit as train
-from xltjax.training.config import TrainConfig
+from xltjax.training.config import RATE, TrainConfig
 from xltjax.training.run import Run
 from xltjax.training.trained import DTYPES
 
-PathLike = str | Path
+PathLike = str | os.PathLike[str]
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
 ROLES = ("system", "user", "assistant")
 KINDS = ("bfloat16", "float16", "float32")
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+PRINTED = ("plan", "show_example")  # what the command prints instead of training
 
 
 @contextlib.contextmanager
@@ -111,9 +113,7 @@ class Model:
         asked = _list("prompts", prompts)
         rows = self._rows(batch_size, len(asked))
         room = self.llama.config.max_positions - _whole("max_new_tokens", max_new_tokens, 1)
-        conversations = [
-            _conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))
-        ]
+        conversations = [_conversation(each, f"prompts[{n}]") for n, each in enumerate(asked)]
         self._check("prompts", conversations)
         encoded = self.tokenizer.prompts(conversations)
         for index, ids in enumerate(encoded):
@@ -192,6 +192,7 @@ class Model:
                 if merge_lora
                 else "the model has LoRA adapters; give merge_lora=True, or write them alone with save_peft"
             )
+        refuse_existing(target, overwrite)  # before the model is changed
         if merge_lora:
             merge(self.llama)
         save_hf(
@@ -268,7 +269,7 @@ def open_model(
     """
     place, upon = _path("model", model), None if adapter is None else Path(_path("adapter", adapter))
     if not isinstance(mesh, str):
-        raise UserError(f'mesh is not a text such as "2x1" but {_kind(mesh)}')
+        raise UserError(f'mesh is not a string such as "2x1" but {_kind(mesh)}')
     if dtype is not None and dtype not in KINDS:
         raise UserError(f"dtype {dtype!r} is not known; {did_you_mean(str(dtype), KINDS)}")
     if template is not None and template not in TEMPLATES:
@@ -323,14 +324,13 @@ def load(
 
 
 @for_python
-def fit(
-    model: PathLike, data: PathLike | Sequence[PathLike], out: PathLike, **settings: Any
-) -> Run | list[Run]:
+def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settings: Any) -> Run | list[Run]:
     """Instruction-tune a model; a run that was interrupted goes on where it stopped.
 
     Args:
         model: a Hugging Face directory or id, a run of xltjax, or ``"miniature"``.
-        data: instruction data: files, directories, globs or dataset ids.
+        data: instruction data: files, directories, globs or dataset ids; or rows, as dicts, chats or a data frame,
+            which are kept in a file in ``out``.
         out: the directory of the run.
         **settings: every setting of ``python -m xltjax.train --help``, with underscores:
             ``learning_rate=1e-5, steps=1000, lora_rank=16, mesh="2x1"``.
@@ -342,15 +342,22 @@ def fit(
         UserError: naming the setting that cannot be used.
         KeyboardInterrupt: when a signal has stopped the run, after a checkpoint was saved.
     """
-    sources = [data] if isinstance(data, (str, Path)) else _list("data", data)
-    given = {
-        "model": _path("model", model),
-        "data": [_path(f"data[{index}]", each) for index, each in enumerate(sources)],
-        "out": _path("out", out),
-        **{key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
-    }
+    for name in PRINTED:
+        if settings.get(name):
+            raise UserError(f"{name} prints and does not train; it belongs to python -m xltjax.train")
+    given = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in settings.items()}
+    given |= {"model": _path("model", model), "out": _path("out", out)}
+    rows: dict[str, KeptRows] = {}
+    for name in ("data", "validation_data"):
+        value = data if name == "data" else settings.get(name)
+        if value is not None:
+            given[name] = _sources(name, value, Path(given["out"]), rows)
     refuse_both(TrainConfig, given)
     config = build(TrainConfig, given)
+    for name, kept in rows.items():
+        if config.bad_rows == "stop":
+            kept.check(name, training_columns(config.columns))
+        kept.write()
     complete = train(config)
     if len(complete) < len(config.runs()):
         raise KeyboardInterrupt
@@ -358,11 +365,22 @@ def fit(
     return runs if config.learning_rates else runs[0]
 
 
+def _sources(name: str, value: Any, out: Path, rows: dict[str, KeptRows]) -> list[str]:
+    """The paths that the argument ``name`` gives, or that of the file in which its rows are to be kept in ``out``."""
+    items = [value] if isinstance(value, (str, os.PathLike)) else _list(name, rows_of_frame(value))
+    if any(isinstance(item, (Mapping, list)) for item in items):
+        # A sweep may name its runs after their rates: then the rows are kept beside them.
+        place, rate, _ = str(out).partition(RATE)
+        rows[name] = KeptRows.of(name, items, Path(f"{place}_").parent if rate else out)
+        return [str(rows[name].path)]
+    return [_path(f"{name}[{index}]", each) for index, each in enumerate(items)]
+
+
 def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
     if isinstance(prompt, str):
         return (Message("user", _text(name, prompt)),)
     if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise UserError(f"{name} is neither a text nor a list of turns but {_kind(prompt)}")
+        raise UserError(f"{name} is neither a string nor a list of turns but {_kind(prompt)}")
     turns = []
     for turn in prompt:
         if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
@@ -373,7 +391,7 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
             )
         turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
     if turns[-1].role != "user":
-        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
+        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with a user turn")
     try:
         return as_prompt(turns, lambda _: None)  # by the rule of training
     except BadRowError as problem:
@@ -382,7 +400,7 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{name} is not a text but {_kind(value)}")
+        raise UserError(f"{name} is not a string but {_kind(value)}")
     if near := half_surrogate(value):
         raise UserError(f"{name} contains half of a surrogate pair, at {near!r}")
     if not value.strip():
@@ -393,13 +411,15 @@ def _text(name: str, value: Any) -> str:
 def _list(name: str, value: Any) -> list[Any]:
     if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
         raise UserError(f"{name} is not a list but {_kind(value)}; put it in a list")
+    if hasattr(value, "columns"):
+        raise UserError(f"{name} is a table; give one of its columns, such as table['instruction']")
     return list(value)
 
 
 def _path(name: str, value: Any) -> str:
-    if not isinstance(value, (str, Path)) or not str(value):
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UserError(f"{name} is not a path but {_kind(value)}")
-    return str(value)
+    return os.fspath(value)
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -150,7 +150,7 @@ class Checkpoints:
         )
 
     def lacks_optimizer(self, step: int) -> bool:
-        """Whether a checkpoint was left without the optimizer's state, so that training cannot go on from it.
+        """Whether a checkpoint was left without the optimizer's state, so training cannot continue from it.
 
         Raises:
             UserError: when the checkpoint cannot be read.
@@ -207,7 +207,7 @@ class Checkpoints:
                 raise UserError(
                     f"checkpoint {step} could not be written: {reason}; make room and run the same command again"
                 ) from None
-            log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
+            log.warning("warning: checkpoint %d could not be written; training continues: %s", step, reason)
 
     def restore_latest(self, like: TrainState, end: int | None = None) -> TrainState | None:
         """The state in the newest checkpoint that can be read, on the mesh of ``like``; None without checkpoints.
@@ -229,14 +229,14 @@ class Checkpoints:
                 damaged[step] = problem
                 continue
             for reason in damaged.values():
-                log.warning("warning: %s; going on from checkpoint %d", reason, step)
+                log.warning("warning: %s; continuing from checkpoint %d", reason, step)
             if damaged and self._keep is not None:
                 self._set_aside(damaged)
             return state
         if damaged:
             raise UserError(
                 f"{next(iter(damaged.values()))}, and there is no other that can be read; nothing was changed: "
-                f"restore {self._directory} from a copy, or choose another --out to begin anew"
+                f"restore {self._directory} from a copy, or choose another --out to start over"
             )
         return None
 
@@ -261,7 +261,7 @@ class Checkpoints:
             if end is None or step < end:
                 raise UserError(
                     f"checkpoint {step} in {self._directory} has no state of the optimizer (--keep-optimizer no), so "
-                    "that training cannot go on from it; begin a new run, whose --model may be this one"
+                    "that training cannot go on from it; start a new run, whose --model may be this one"
                 )
             count = jax.device_put(jnp.int32(step), like.step.sharding)
             return TrainState(count, self.read(step, "weights", like.weights), like.optimizer)
@@ -298,7 +298,7 @@ class Checkpoints:
             stored = tuple(saved[key].shape) if key in saved else None
             if stored is None or not _fits(key, stored, tuple(wanted.shape)):
                 raise UserError(
-                    f"checkpoint {step} in {self._directory} is of another model or other adapters: {key} "
+                    f"checkpoint {step} in {self._directory} belongs to another model or other adapters: {key} "
                     f"{'is not in it' if stored is None else f'has the shape {stored}'}, and {tuple(wanted.shape)} "
                     "is needed; choose another --out"
                 )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -47,7 +46,7 @@ class Doctor:
     """Settings of the check."""
 
     dictionaries: tuple[str, ...] = setting(
-        (), "Further folders of Hunspell dictionaries (repeatable).", paths=True
+        (), "Additional directory of Hunspell dictionaries; repeatable.", paths=True
     )
 
 
@@ -164,12 +163,10 @@ def doctor(config: Doctor) -> None:
     Console().print(table)
 
 
-COMMAND = cli.command(Doctor, doctor, name="doctor", help="What is installed, found and missing.")
+COMMAND = cli.command(Doctor, doctor, name="doctor", help="Show what is installed, found and missing.")
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.doctor``."""
-    cli.execute(COMMAND, program="python -m xltjax.doctor")
+main = cli.entry_point(COMMAND, "python -m xltjax.doctor")
 
 
 if __name__ == "__main__":

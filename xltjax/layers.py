@@ -59,9 +59,37 @@ def use(parameter: nnx.Variable, dtype: Any) -> Array:
     return jax.sharding.reshard(parameter[...].astype(dtype), used_spec(parameter.axes))
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def matmul(x: Array, weight: Array, split: str | None, layout: Layout = "oi") -> Array:
     """x [B, T, in] times ``weight``: [B, T, out], split over mesh axis ``split`` or whole."""
     return jnp.einsum(f"bti,{layout}->bto", x, weight, out_sharding=P(BATCH, None, split))
+
+
+def _matmul_forward(
+    x: Array, weight: Array, split: str | None, layout: Layout
+) -> tuple[Array, tuple[Array, Array]]:
+    return matmul(x, weight, split, layout), (x, weight)
+
+
+def _matmul_backward(
+    split: str | None, layout: Layout, saved: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    """The gradients that JAX derives too, but the weight's is computed from the cheaper side on CPU.
+
+    There XLA copies the operand that is multiplied transposed, which is the one whose axis the product has first. The
+    narrower one makes an update with adapters 10 % faster.
+    """
+    x, weight = saved
+    dx = jnp.einsum(f"bto,{layout}->bti", dy, weight, out_sharding=jax.typeof(x).sharding)
+    narrow_input = jax.default_backend() == "cpu" and x.shape[-1] <= dy.shape[-1]
+    order: Layout = "io" if narrow_input else "oi"
+    spec = jax.typeof(weight).sharding.spec
+    if order == layout:
+        return dx, jnp.einsum(f"bti,bto->{order}", x, dy, out_sharding=spec)
+    return dx, jnp.einsum(f"bti,bto->{order}", x, dy, out_sharding=P(*spec[::-1])).T
+
+
+matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 class Linear(nnx.Module):

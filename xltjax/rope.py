@@ -18,8 +18,7 @@ class LinearScaling:
     factor: float
 
     def stretch(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
-        """The scaled frequencies [H/2] of plain ones with the base ``theta``."""
-        del theta
+        """The scaled frequencies [H/2] of plain ones; their base ``theta`` does not matter."""
         return frequencies / np.float32(self.factor)
 
 
@@ -44,8 +43,7 @@ class Llama3Scaling:
     original_max_positions: int
 
     def stretch(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
-        """The scaled frequencies [H/2] of plain ones with the base ``theta``."""
-        del theta
+        """The scaled frequencies [H/2] of plain ones; their base ``theta`` does not matter."""
         wavelengths = 2 * np.pi / frequencies
         low = self.original_max_positions / self.low_freq_factor
         high = self.original_max_positions / self.high_freq_factor

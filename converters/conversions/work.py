@@ -198,4 +198,4 @@ def _shard_bytes(gib: float) -> int:
 
 def _check_paths(source: str, target: str) -> None:
     if not source or not target:
-        raise UserError("two paths are needed; --help says which")
+        raise UserError("two paths are needed; see --help")

@@ -50,35 +50,35 @@ class ChooseSettings(ResponsesConfig):
 
     scores: tuple[str, ...] = setting(
         (),
-        "Directories with scores.jsonl, or such files, of runs that differ in learning rate and seed.",
+        "scores.jsonl, or directories with one, of runs that differ in learning rate and seed.",
         positional=True,
         paths=True,
     )
-    out: str = setting("", "Directory in which to write choice.{json,csv,md}.")
+    out: str = setting("", "Directory for choice.{json,csv,md}.")
     runs: str = setting(
         "",
-        "YAML or JSON file: a list of runs, each with scores or model, family, learning_rate and seed. Without it "
-        "the paths, config.yaml of the runs, or names of the models tell.",
+        "YAML or JSON file with a list of runs, each with scores or model, family, learning_rate and seed. "
+        "By default these are read from the paths, the config.yaml of the runs, or the names of the models.",
     )
     rule: RuleName = setting(
         "useful",
-        "What the chosen rate maximizes: useful is the share of answers in the correct language and relevant, "
-        "without scores of relevance the share in the correct language; ties go to the better spelling.",
+        "What the chosen rate maximizes. useful: the share of answers in the correct language and relevant or, "
+        "without relevance scores, in the correct language; ties go to the better spelling.",
     )
-    languages: tuple[str, ...] = setting((), "Languages that count; all but English by default.")
+    languages: tuple[str, ...] = setting((), "Languages that count. By default all but English.")
     select_on: Literal["split", "all"] = setting(
         "split",
-        "Choose on some of the instructions, which final numbers then leave out, or on all, as the paper.",
+        "split: choose on some of the instructions, which the final numbers leave out; all: as in the paper.",
     )
     select_share: float = setting(
-        0.3, "Part of the instructions of each task on which to choose, between 0 and 1."
+        0.3, "Share of the instructions of each task on which to choose, between 0 and 1."
     )
     responses: tuple[str, ...] = setting(
-        (), "The scored responses, where no answers.jsonl lies beside the scores.", paths=True
+        (), "The scored responses, for scores without an answers.jsonl.", paths=True
     )
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Statistics")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Statistics")
-    seed: int = setting(0, "Seed of the split and of the resamples.", section="Statistics")
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Statistics")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Statistics")
+    seed: int = setting(0, "Random seed of the split and of the resamples.", section="Statistics")
 
 
 def run(config: ChooseSettings) -> None:
@@ -214,6 +214,11 @@ def _choose_family(
     """The choice of one family, as it stands in ``choice.json``."""
     whole = _pool(joined, models)
     pool = whole.within(selection)
+    if not pool.items:
+        raise UserError(
+            f"none of the {len(selection)} instructions on which to choose has answers of all runs of a family; use "
+            "another --select-share or --select-on all"
+        )
     wanted = tuple(language_code(name) for name in config.languages)
     for language in wanted:
         if language not in pool.items:
@@ -353,8 +358,9 @@ COMMAND = command(
     ChooseSettings,
     run,
     name="choose",
-    help="The learning rate, from scores alone.\n\n"
-    "For each family of runs that differ in learning rate and seed: the rate with the highest share of answers in "
-    "the correct language and relevant, on a part of the instructions that the final numbers leave out, how often it "
-    "wins in resamples, and what other rules would have chosen. SCORES are directories with scores.jsonl.",
+    help="Choose the learning rate from scores.\n\n"
+    "For each family of runs that differ only in learning rate and seed, chooses the rate with the highest share of "
+    "answers that are in the correct language and relevant. The choice is made on a part of the instructions, which "
+    "the final numbers leave out. Also shows how often the rate wins in resamples, and what other rules would "
+    "choose.",
 )

@@ -44,16 +44,18 @@ class CollectSettings:
 
     files: tuple[str, ...] = setting(
         (),
-        "What annotators sent back: JSON or CSV of sheets, JSON of Label Studio, annotations of Pearmut.",
+        "Files from annotators: JSON or CSV of sheets, JSON of Label Studio, annotations of Pearmut.",
         positional=True,
         paths=True,
     )
-    key: str = setting("", "The key.jsonl that sheets wrote, or its directory: it leads back to the models.")
+    key: str = setting("", "The key.jsonl that sheets wrote, or its directory. It links items to models.")
     out: str = setting("", "Directory for ratings.jsonl, repeats.jsonl and the tables.")
-    criteria: str = setting("six", "The rated criteria: six, or the YAML file that sheets was given.")
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
-    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+    criteria: str = setting(
+        "six", "The rated criteria, as given to sheets: six, another name, or a YAML file."
+    )
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
 def run(config: CollectSettings) -> None:
@@ -135,9 +137,9 @@ COMMAND = command(
     CollectSettings,
     run,
     name="collect",
-    help="Ratings of people from their files.\n\n"
-    "FILES are what annotators sent back. They are checked against the key, merged into ratings.jsonl, one line per "
-    "rater, item and criterion, and averaged by model and language.",
+    help="Collect the ratings of people.\n\n"
+    "Checks the files from annotators against the key, merges them into ratings.jsonl, with one line per rater, item "
+    "and criterion, and averages them by model and language.",
 )
 
 

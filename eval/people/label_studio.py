@@ -23,7 +23,7 @@ from xltjax.eval.people.schema import (
 )
 
 TOOL = "label-studio"
-COMMENT, SPANS = "comment", "spans"  # names of fields in the labelling config
+COMMENT, SPANS = "comment", "spans"  # names of fields in the labeling config
 _COLUMNS = frozenset(("annotation_id", "annotator", "lead_time", "item", "sheet"))  # of its flat exports
 
 
@@ -36,7 +36,7 @@ def read_tasks(tasks: Sequence[Any], path: Path, scales: Scales) -> Export:
     """The annotations of all users in JSON or JSON-MIN; skipped ones and predictions do not count.
 
     Raises:
-        UserError: naming the task and the field that is not as the labelling config says.
+        UserError: naming the task and the field that is not as the labeling config says.
     """
     records: list[Record] = []
     for number, task in enumerate(tasks, start=1):
@@ -148,7 +148,7 @@ def _spans(values: Sequence[Any], answer: str, where: str, path: Path, scales: S
             severity, _, criterion = str(label).partition(" ")
             if severity not in SEVERITIES or criterion not in scales:
                 raise UserError(
-                    f"{path}: {where} has a span {label!r}; known are those of the labelling config"
+                    f"{path}: {where} has a span {label!r}; known labels are those of the labeling config"
                 )
             yield Span(places[start], places[end], severity, criterion)
 

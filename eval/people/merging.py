@@ -40,7 +40,7 @@ def read_key(path: Path) -> Key:
         shown = key.setdefault(row["sheet"], {})
         if row["item"] in shown:
             raise UserError(
-                f"{path}, line {line}: the item {row['item']} is there twice; give the key as it was"
+                f"{path}, line {line}: the item {row['item']} occurs twice; give the original key"
             )
         shown[row["item"]] = row
     if not key:
@@ -93,7 +93,7 @@ def _check_place(record: Record, export: Export, key: Key) -> None:
     path = export.path
     if record.sheet not in key:
         raise UserError(
-            f"{path}: it is of the sheet {record.sheet}, which is not in the key; give the key of that sheet"
+            f"{path}: it belongs to the sheet {record.sheet}, which is not in the key; give the key of that sheet"
         )
     row = key[record.sheet].get(record.item)
     if row is None:

@@ -61,7 +61,7 @@ def _records(line: Mapping[str, Any], user: str, where: str, path: Path, scales:
     share = round(float(seconds / len(items)), 3) if times else None
     remark = str(line.get("comment") or "")  # from the menu of settings
     return [
-        _record(item, found, user, share, remark, where, path, scales)
+        _record(item, found, where, path, scales, user=user, seconds=share, remark=remark)
         for item, found in zip(items, line["annotation"], strict=True)
     ]
 
@@ -69,12 +69,13 @@ def _records(line: Mapping[str, Any], user: str, where: str, path: Path, scales:
 def _record(
     item: Mapping[str, Any],
     found: Any,
-    user: str,
-    seconds: float | None,
-    remark: str,
     where: str,
     path: Path,
     scales: Scales,
+    *,
+    user: str,
+    seconds: float | None,
+    remark: str,
 ) -> Record:
     place = read_place(item, where, path)
     where = f"{where} ({place.item})"

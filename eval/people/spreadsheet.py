@@ -80,7 +80,9 @@ def read_file(path: Path) -> str:
         try:
             return data.decode("utf-16")
         except UnicodeDecodeError:
-            raise UserError(f"{path} is not whole UTF-16 text; copy it again, or save it as UTF-8") from None
+            raise UserError(
+                f"{path} is not complete UTF-16 text; copy it again, or save it as UTF-8"
+            ) from None
 
 
 def table_rows(text: str, path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -127,7 +129,7 @@ def read_csv_export(text: str, path: Path, scales: Scales, key: Key) -> Export:
     criteria = check_criteria(scored, scales, path)
     for name in names:
         if names.count(name) > 1 or not (name in (*HEAD, *SHOWN, *TAIL, CHECK) or name.startswith(SCORE)):
-            raise UserError(f"{path}: the column {name!r} is unknown or there twice; export the sheet again")
+            raise UserError(f"{path}: the column {name!r} is unknown or occurs twice; export the sheet again")
     records, restored = [], 0
     # Excel leaves out empty cells at the ends of lines; a file that was cut ends within one.
     whole_lines = text.endswith(("\n", "\r"))

@@ -9,8 +9,12 @@ import regex
 from xltjax.common.languages import scripts
 
 # How many letters of an alphabet say as much as one character. A translation from English into Chinese has about
-# a third as many letters, one into Japanese or Korean about half as many.
-_DENSE = regex.compile(r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}])")
+# a third as many letters, one into Japanese or Korean about half as many. Where vowels are signs on consonants, as
+# in Hindi, each is a letter.
+_DENSE = regex.compile(
+    r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}\p{Ethiopic}])|([\p{M}--[\p{Inherited}\p{Common}]])",
+    regex.V1,
+)
 # Between these no blanks stand, or (Hangul) few: each counts as a word where a few words are asked for.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
@@ -18,17 +22,22 @@ _LETTERS_A_WORD = 5  # of an alphabet
 
 
 def length(text: str) -> int:
-    """The letters of ``text``; a Chinese one counts as three, a Japanese syllable or a Korean block as two."""
+    """The letters of ``text`` and its vowel signs.
+
+    A Chinese letter counts as three, and a Japanese syllable, a Korean block or an Ethiopic one as two.
+    """
     letters = sum(map(str.isalpha, text))
     if text.isascii():
         return letters
-    han = syllables = 0
+    han = syllables = signs = 0
     for match in _DENSE.finditer(text):
         if match[1] is not None:
             han += match[1].isalpha()
-        else:
+        elif match[2] is not None:
             syllables += match[2].isalpha()
-    return letters + 2 * han + syllables
+        else:
+            signs += 1
+    return letters + 2 * han + syllables + signs
 
 
 def unspaced(text: str) -> int:
@@ -43,7 +52,7 @@ def words_in_run(run: str) -> int:
 
 @functools.lru_cache(maxsize=256)
 def letters_of(language: str) -> regex.Pattern[str] | None:
-    """Matches one letter of a script in which ``language`` is written; None if no script is known."""
+    """Matches one letter or vowel sign of a script in which ``language`` is written; None if no script is known."""
     letters = _class_of(language)
     return None if letters is None else regex.compile(letters, regex.V1)
 
@@ -67,7 +76,7 @@ def _class_of(language: str) -> str | None:
         except regex.error:
             continue
         known.append(rf"\p{{Script={script}}}")
-    return f"[[{''.join(known)}]&&\\p{{L}}]" if known else None
+    return f"[[{''.join(known)}]&&[\\p{{L}}\\p{{M}}]]" if known else None
 
 
 def in_script_of(text: str, language: str) -> bool | None:

@@ -1,8 +1,8 @@
 """Words and sentences with their character offsets, for length limits and capital letters.
 
 Words keep their apostrophes and hyphens, so that "L'homme qu'on aime n'est pas là." has six words. Sentences
-end at ``. ! ? …`` or at the end of a line. Decimals, initials, abbreviations, list numbers and German ordinals do
-not end a sentence.
+end at ``. ! ? …``, at the marks of other scripts or at the end of a line. Decimals, initials, abbreviations, list
+numbers and German ordinals do not end a sentence.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 import regex
 
 from xltjax.eval.text.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS
-from xltjax.eval.text.scripts import unspaced
+from xltjax.eval.text.scripts import unspaced, words_in_run
 
 Span = tuple[int, int]
 
-APOSTROPHES = "'’ʼ‘"
+# Those of typesetting, and what keyboards and phones give in their place: acute accents, primes, fullwidth ones.
+APOSTROPHES = "'’ʼ‘‛´′＇"
+# What joins the parts of a word besides: hyphens, the joiners of Persian and Hindi, the point of Catalan's "l·l".
+_JOIN = rf"(?:[{APOSTROPHES}\-‐‑\u200c\u200d]|(?<=[lL])·(?=[lL]))"
 
 _WORD = regex.compile(
-    rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{{L}}\p{{M}}\p{{N}}]+)*"
+    rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:{_JOIN}[\p{{L}}\p{{M}}\p{{N}}]+)*"
 )
 _LAST_WORD = regex.compile(rf"(?r)[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}\-‐‑]++\Z")
 _SAYS = regex.compile(r"[\p{L}\p{N}\p{So}]")
 _VISIBLE = regex.compile(r"[^\p{C}\p{Z}]")
 # Matches only at the start of a run of marks, so that a line of dots costs no more than its length.
-_ENDING = regex.compile(r"(?<![.!?…])[.!?…]++[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+(?=\s|$)")
+_MARK = "[.!?…।॥؟۔።]"
+_CLOSING = r"[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+"
+# No blank follows a mark in Chinese and Japanese.
+_ENDING = regex.compile(rf"(?<!{_MARK}){_MARK}++{_CLOSING}(?=\s|$)|(?<![。！？｡])[。！？｡]++{_CLOSING}")
 # A line that starts in lower case continues the line before, as in hard-wrapped text.
 _LINE = regex.compile(r"[^\n]+(?:\n[ \t]*(?=\p{Ll})[^\n]+)*")
 _NEXT_CHARACTER = regex.compile(r"[^\p{L}\p{N}]{0,20}([\p{L}\p{N}])")
@@ -57,8 +63,8 @@ def words(text: str) -> list[Span]:
 
 
 def count_words(text: str) -> int:
-    """How many words and numbers ``text`` has."""
-    return sum(1 for _ in _WORD.finditer(text))
+    """How many words and numbers ``text`` has; a run of Chinese and the like counts for as many as it says."""
+    return sum(words_in_run(match.group()) for match in _WORD.finditer(text))
 
 
 def sentences(text: str, language: str) -> list[Span]:

@@ -70,6 +70,7 @@ def is_regular(token: Token, language: str, accepts: Accepts) -> bool:
       whose full stop the sentence goes on in lower case or with a number ("pág. 5");
     * a unit ("km"), in a script of the language or in Latin letters;
     * a Roman numeral ("XIV"), also with an ordinal's ending ("XIXe", "XXI-го");
+    * a German word with a contracted "es" ("geht's");
     * a part of a compound whose other part stands at another word: before a hyphen and a blank
       ("Gesundheits- und Sozialpolitik", "pré- e pós-"), or after a hyphen ("Ein- und -ausgang").
     """
@@ -79,6 +80,7 @@ def is_regular(token: Token, language: str, accepts: Accepts) -> bool:
         or (len(word) == 1 and token.stands_after("."))
         or (word in _UNITS and (word.isascii() or in_script_of(word, language) is True))
         or _is_numeral(word)
+        or (language == "de" and word.endswith("'s") and accepts(word[:-2]))
         or (token.stands_before("-") and _SUSPENDED.match(token.text, token.stop) is not None)
         or (token.stands_after("-") and accepts(word.capitalize()))
     )

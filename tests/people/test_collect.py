@@ -119,7 +119,7 @@ def test_an_earlier_export_of_the_same_sheet_counts_once(tmp_path: Path) -> None
             r"scores.fluency is 3; it must be one of 0, 1, 2",
         ),
         (lambda d: d["items"][1].update(seconds=1), "was changed after the export"),
-        (lambda d: d["items"].append(d["items"][0]), "sheeten1x1 is there twice"),
+        (lambda d: d["items"].append(d["items"][0]), "sheeten1x1 occurs twice"),
         (lambda d: d.update(schema=0), "schema 0 is not 1"),
         (lambda d: d.update(schema=2), "schema 2 is newer than 1; update xltjax"),
         (lambda d: d.pop("schema"), "schema null is not 1"),
@@ -153,7 +153,9 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
     key, files = write_sheets(tmp_path)
     other = [Record(**{**vars(each), "sheet": "elsewhere"}) for each in records(key_rows(), "sheeten1")]
     (tmp_path / "other.json").write_text(json_export(other, CRITERIA), encoding="utf-8")
-    with pytest.raises(UserError, match=r"other.json: it is of the sheet elsewhere, which is not in the key"):
+    with pytest.raises(
+        UserError, match=r"other.json: it belongs to the sheet elsewhere, which is not in the key"
+    ):
         collect(tmp_path / "other.json", "--key", key, "--out", tmp_path / "out")
     first = next(records(key_rows(), "sheeten1"))
     changed = Record(**{**vars(first), "scores": {**first.scores, "fluency": 0}})
@@ -171,7 +173,7 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
         ("", "is empty; export the sheet again"),
         ("{", "not JSON"),
         ("[]", "no task has an annotation"),
-        ('{"a": 1}', "neither an export of a sheet"),
+        ('{"a": 1}', "not an export of a sheet"),
         ("schema,sheet\n1", "the column 'language' is missing"),
     ],
 )

@@ -201,11 +201,8 @@ def test_filters_join_and_answers_that_do_not_match_can_be_shown_beside(opening:
 PERMALINKS = (
     ("#q1-en-list", "What do cats do? List 2.", []),
     ("#q1-fr@model%20b", "Que font les chats ?", ["model b"]),
-    (
-        "#q1-fr@model%20b?model=model+a",
-        "Que font les chats ?",
-        ["model b"],
-    ),  # although the filter leaves it out
+    # Although the filter leaves it out.
+    ("#q1-fr@model%20b?model=model+a", "Que font les chats ?", ["model b"]),
     ("#" + quote("100%@b?c#d", safe=""), "Écris un courriel à Zoé.", []),
     ("#100%@b?c#d", "Écris un courriel à Zoé.", []),  # as it stands in the file
 )

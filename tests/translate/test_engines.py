@@ -105,7 +105,9 @@ def test_a_conversion_that_lost_a_language_is_refused(
     with pytest.raises(UserError, match="has 'madeupword9' where the tokenizer has 'fra_Latn'"):
         engine.check([ENGLISH, FRENCH])
     without = Ct2Engine(f"ct2:{tmp_path}", Options(compute_type="float32"))
-    with pytest.raises(UserError, match="no tokenizer; give the folder of the original model by --tokenizer"):
+    with pytest.raises(
+        UserError, match="no tokenizer; give the directory of the original model with --tokenizer"
+    ):
         without.check([ENGLISH, FRENCH])
 
 

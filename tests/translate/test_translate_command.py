@@ -277,7 +277,10 @@ def test_translations_by_another_engine_are_not_replaced(
     assert translate(data, *flags(server, out)) == 0
     before = results(out)
     assert translate(data, *flags(server, out, "--engine", "openai:other")) == 2
-    assert "was translated otherwise (engine: 'openai:m', now 'openai:other')" in capsys.readouterr().err
+    assert (
+        "was translated with other settings (engine: 'openai:m', now 'openai:other')"
+        in capsys.readouterr().err
+    )
     assert results(out) == before
 
 
@@ -299,7 +302,7 @@ def test_translations_by_another_engine_are_not_replaced(
         (("--to", "fr,fra_Latn"), "--to names French twice"),
         (("--engine", "ct:x"), "--engine 'ct:x' is not known; give ct2:DIR"),
         (("--engine", "ct2:"), "name the model, such as ct2:facebook/nllb-200-3.3B"),
-        (("--engine", "ct2:nowhere"), "the directory nowhere does not exist"),
+        (("--engine", "ct2:nowhere"), "--engine: model directory nowhere does not exist"),
         (("--engine", "openai:"), "--engine openai:: name the model"),
         (("--prompt", "nowhere.txt"), "is neither a file nor one of plain, tower, translategemma"),
         (("--beam", "0"), "beam must be at least 1"),

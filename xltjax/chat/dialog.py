@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import signal
 import sys
@@ -84,7 +85,7 @@ class Dialog:
         if len(ids) + self._most > self._positions:
             raise UserError(
                 f"the conversation has {len(ids)} tokens with this question, and with --max-new-tokens {self._most} "
-                f"more than the {self._positions} positions of the model; /reset begins a new one"
+                f"more than the {self._positions} positions of the model; /reset starts a new one"
             )
         self._answers += 1
         shown = ""
@@ -174,7 +175,7 @@ def _printable(text: str) -> str:
 def typed_lines() -> Iterator[str]:
     """Lines that somebody types, until Ctrl-D. Ctrl-C begins a line anew."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives ``input`` a history and editing
+        importlib.import_module("readline")  # gives ``input`` a history and editing
     while True:
         try:
             yield input("> ")

@@ -20,7 +20,7 @@ from xltjax.common.files import iterate_lines, read_text
 from xltjax.common.languages import find_language, language_code
 from xltjax.data.conversations import Conversation, Message
 from xltjax.data.formats import NO_COLUMNS
-from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.answers import as_modifier, as_name
 from xltjax.data.reading.columns import parse_columns
 from xltjax.data.reading.prompt_rows import ACCEPTED, COLUMN_NAMES, of_table, question, with_our_names
 from xltjax.data.reading.report import BadRowError, RowReport
@@ -147,7 +147,7 @@ def is_text(name_or_path: str | Path) -> bool:
 
 def _of_text(text: str, wanted: Sequence[str] | None) -> Instruction:
     """A prompt that was given as it is; its language is the only one asked for, or is not known."""
-    log.info("notice: %r is neither a file nor a set, and is asked as it stands", text[:60])
+    log.info("notice: %r is neither a file nor a set, and is used as the prompt itself", text[:60])
     language = wanted[0] if wanted is not None and len(wanted) == 1 else ""
     return Instruction("prompt-001" + (f"-{language}" if language else ""), "prompt-001", language, "", text)
 
@@ -161,7 +161,7 @@ def _find(name_or_path: str | Path) -> Path:
         return path
     raise UserError(
         f"{str(name_or_path)[:120]} is neither a file, a folder nor a shipped set; "
-        f"{did_you_mean(str(name_or_path), sets)} (a prompt itself has a blank or a mark such as ? or !)"
+        f"{did_you_mean(str(name_or_path), sets)} (a prompt itself contains a space or a mark such as ? or !)"
     )
 
 
@@ -235,7 +235,7 @@ def _read(
     """Every prompt of a file; those of a text file may be in a language that is not known."""
     if file_format(path) == TEXT_FILE:
         if columns:
-            raise UserError(f"columns: {path} is a text file, a prompt on each line, and has none")
+            raise UserError(f"columns: {path} is a text file with one prompt per line and has no columns")
         end = f"-{language}" if language else ""
         ids = (f"{set_name}-{number:03d}" for number in itertools.count(1))
         return [
@@ -262,9 +262,7 @@ def _instruction(row: Any, asked: Conversation, instruction_id: str, language: s
     values = row if isinstance(row, dict) else {}
     language = language_code(_text(values, "language") or language or _unknown_language())
     instruction_id = _name(values, "instruction_id") or instruction_id
-    modifier = values.get("modifier")
-    if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
-        raise UserError('modifier must be {"name": ..., "params": {...}}')
+    modifier = as_modifier(values.get("modifier"))
     suffix = f"-{modifier['name']}" if modifier else ""
     return Instruction(
         id=_name(values, "id") or f"{instruction_id}-{language}{suffix}",

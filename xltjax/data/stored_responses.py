@@ -9,7 +9,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, Any
+from typing import IO, overload
 
 import numpy as np
 
@@ -51,7 +51,13 @@ class StoredResponses(Sequence[Response]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def __getitem__(self, item: Any) -> Any:
+    @overload
+    def __getitem__(self, item: int) -> Response: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> list[Response]: ...
+
+    def __getitem__(self, item: int | slice) -> Response | list[Response]:
         """The response with that number, or a list of those of a slice."""
         if isinstance(item, slice):
             return [self._read(number) for number in range(*item.indices(len(self)))]

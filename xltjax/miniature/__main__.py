@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,8 +45,8 @@ class Quickstart:
     """Settings of the command."""
 
     learning_rates: tuple[float, ...] = setting((1e-6, 1e-4, 1e-3), "Peak learning rates to compare.")
-    steps: int = setting(100, "Updates of instruction tuning.")
-    mesh: str = setting("2x1", "Devices as DxT; CPU cores stand in where there is no accelerator.")
+    steps: int = setting(100, "Number of updates of instruction tuning.")
+    mesh: str = setting("2x1", "Devices as DxT; CPU cores are used if there is no accelerator.")
     out: str = setting("runs/quickstart", "Directory of the runs.")
 
 
@@ -140,13 +140,11 @@ COMMAND = cli.command(
     Quickstart,
     tour,
     name="miniature",
-    help="The whole path on an embedded toy world of four languages: train, generate, evaluate, export.",
+    help="Run the whole pipeline on an embedded toy world in four languages: train, generate, evaluate, export.",
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.miniature``."""
-    cli.execute(COMMAND, program="python -m xltjax.miniature")
+main = cli.entry_point(COMMAND, "python -m xltjax.miniature")
 
 
 if __name__ == "__main__":

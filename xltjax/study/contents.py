@@ -17,6 +17,7 @@ from xltjax.converters.models import config_directory, find_model, known_archite
 from xltjax.data.model_files import tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
+from xltjax.data.rows import SUFFIXES, file_format
 from xltjax.llama import LlamaConfig
 from xltjax.study.stage import MODIFIED, Input
 from xltjax.training.run import Run
@@ -111,7 +112,11 @@ class Contents:
         hashes: dict[str, str] = {}
         for place in map(Path, each.where):
             files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-            hashes |= {path.name: sha256(path) for path in files}
+            for path in files:
+                name = path.relative_to(place).as_posix() if place.is_dir() else path.name
+                while name in hashes:  # in another folder
+                    name += "'"
+                hashes[name] = sha256(path)
         return hashes
 
 
@@ -176,11 +181,7 @@ def _downloaded(name: str, kind: str, complain: Callable[[], Any]) -> Path | Non
     Raises:
         UserError: when ``name`` cannot be an id of the hub: what ``complain`` says.
     """
-    if (
-        name.count("/") != 1
-        or name.startswith((".", "/", "~"))
-        or Path(name).suffix in (".jsonl", ".json", ".gz")
-    ):
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or file_format(Path(name)) in SUFFIXES:
         complain()
     from huggingface_hub import snapshot_download
 

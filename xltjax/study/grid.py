@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from xltjax.common.errors import UserError
-from xltjax.common.model_parts import find_parts
+from xltjax.common.model_parts import find_parts, refuse_overlap
 from xltjax.common.settings import build, overlay
 from xltjax.generate.settings import GenerateConfig
 from xltjax.study.contents import architecture
@@ -153,8 +153,10 @@ def _check_layers(study: Study, cell: Cell) -> None:
     except UserError:
         return  # a model of the hub that is not here
     try:
-        for name in PARTS:
-            texts = getattr(study.combinations[cell.adaptation].settings, name)
-            find_parts(texts, name, layers=llama.num_layers, tied=llama.tied_embeddings)
+        given = study.combinations[cell.adaptation].settings
+        layers, tied = llama.num_layers, llama.tied_embeddings
+        refuse_overlap(
+            {name: find_parts(getattr(given, name), name, layers=layers, tied=tied) for name in PARTS}
+        )
     except UserError as problem:
         raise UserError(f"{cell.path}: {problem}") from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.hardware import ACCELERATORS
 from xltjax.common.settings import (
+    Config,
     build,
     current_names,
     overlay,
@@ -29,8 +30,6 @@ from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
 from xltjax.study.results.claims import Claim, read_claims
 from xltjax.training.config import TrainConfig
 
-Config = TypeVar("Config")
-
 # What the study itself says to each command, so that no section may.
 OF_THE_STUDY = {
     TrainConfig: {
@@ -49,7 +48,7 @@ AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 ASIDE = re.compile(r".*\.old-\d+")
-RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "tables")
+RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "stages.json", "tables")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Block:
     adaptations: tuple[str, ...] = setting((), "Names of adaptations.")
     learning_rates: tuple[float, ...] = setting((), "Peak learning rates.")
     seeds: tuple[int, ...] = setting((), "Seeds of the training.")
-    modifiers: bool = setting(False, "Whether the instructions with task modifiers are answered too.")
+    modifiers: bool = setting(False, "Also answer the instructions with task modifiers.")
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def _is_recipe(section: Mapping[str, Any]) -> bool:
 def _recipe(name: str, section: Mapping[str, Any]) -> Recipe:
     try:
         if not section.get("of"):
-            raise UserError("of is missing: the adaptation whose trainings are changed")
+            raise UserError("of is missing: the adaptation whose trained models are combined")
         return read_recipe(section)
     except UserError as problem:
         raise UserError(f"adaptations.{name}: {problem}") from None

@@ -52,12 +52,8 @@ def identity_of(
     """
     inputs = {each.name: contents.of(each) for each in stage.inputs}
     for each in stage.upstream:
-        record = Record.read(root / each.stage)
-        is_done = record is not None and record.state == "done"
-        if done is not None:
-            is_done = is_done and done[each.stage].kind == "done"
-        if is_done:
-            assert record is not None
+        record = Record.of_done(root / each.stage)
+        if record is not None and (done is None or done[each.stage].kind == "done"):
             inputs[each.name] = record.outputs.get(each.file)
         elif not stage.partial:
             raise UserError(f"{each.stage} is not done")

@@ -13,7 +13,7 @@ from rich.table import Table
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import LOCK, holder
 from xltjax.study.contents import Contents
-from xltjax.study.display import blocked, duration, progress
+from xltjax.study.display import blocked, duration, progress, results
 from xltjax.study.grid import Cell
 from xltjax.study.identity import Record
 from xltjax.study.plan import Need, Planner
@@ -66,9 +66,8 @@ def _memory(need: Need) -> str:
 
 
 def print_status(
-    study: Study, cells: Sequence[Cell], stages: Sequence[Stage], found: Mapping[str, State], contents: Contents,
-    root: Path,
-) -> None:  # fmt: skip
+    cells: Sequence[Cell], stages: Sequence[Stage], found: Mapping[str, State], contents: Contents, root: Path
+) -> None:
     """Print what is done, what is running and what has failed."""
     kinds = list(dict.fromkeys(stage.kind for stage in stages if stage.cell))
     kinds.sort(key=lambda kind: kind not in ("train", "combine"))  # how a model is made comes first
@@ -88,7 +87,7 @@ def print_status(
             print(f"failed: {stage.path}: {record.reason}")
         elif not stage.cell:
             print(f"{stage.path}: {found[stage.path]}")
-    for line in blocked(found):
+    for line in (*results(found, root), *blocked(found)):
         print(line)
 
 

@@ -83,6 +83,10 @@ class Run:
             raise UserError(f"{path} is not a run or a checkpoint of xltjax")
         return run
 
+    def __fspath__(self) -> str:
+        """The path of the run, or of the checkpoint that was asked for: what a model is loaded from."""
+        return str(self.path if self._step is None else self.path / CHECKPOINTS / str(self._step))
+
     @property
     def name(self) -> str:
         """The directory's name, followed by the step where a checkpoint was asked for."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from xltjax.eval.scores import Unavailable
 from xltjax.translate.checks import Identify
 from xltjax.translate.engines.engine import Engine, Segment
 from xltjax.translate.engines.local import Options
-from xltjax.translate.files.data import DataFile, encoded, marked, read_data
+from xltjax.translate.files.data_files import DataFile, encoded, marked, read_data
 from xltjax.translate.files.outputs import Outputs
 from xltjax.translate.files.quality import NO_TEXT, Summary, marks_of, print_summary, quality_line
 from xltjax.translate.languages import Language
 from xltjax.translate.plan import Load, print_plan
 from xltjax.translate.segments import Piece, split
 from xltjax.translate.settings import TranslateConfig
-from xltjax.translate.work import Outcome, Translator, put_together
+from xltjax.translate.translator import Outcome, Translator, put_together
 
 log = logging.getLogger("xltjax")
 
@@ -250,12 +250,15 @@ def _rows(
     engine: str,
 ) -> tuple[Summary, list[Any], list[dict[str, Any]]]:
     """The translated rows of a file, and the lines about its segments that are or were doubtful."""
+
+    def translated(name: str, text: str) -> str:
+        return put_together(job.pieces[text], outcomes)
+
     summary, rows, lines = Summary(), [], []
     for id, row in zip(file.ids(job.source), file.rows, strict=True):
         place = {"file": file.name_in(job.source, target), "language": target.label, "id": id}
         marks: list[str] = []
         found = 0
-        change = _change(job.pieces, outcomes)
         for name, text in file.texts(row):
             parts = [piece.text for piece in job.pieces[text] if piece.translate]
             found += len(parts)
@@ -270,15 +273,8 @@ def _rows(
             marks.append(NO_TEXT)
         summary.count_row(marks, dropped)
         if not dropped:
-            rows.append(marked(file.changed(row, change), id, job.source, target, engine, marks))
+            rows.append(marked(file.changed(row, translated), id, job.source, target, engine, marks))
     return summary, rows, lines
-
-
-def _change(pieces: dict[str, list[Piece]], outcomes: dict[str, Outcome]) -> Callable[[str, str], str]:
-    def change(name: str, text: str) -> str:
-        return put_together(pieces[text], outcomes)
-
-    return change
 
 
 def _write_tables(

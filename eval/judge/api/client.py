@@ -27,7 +27,7 @@ from xltjax.eval.judge.api.replies import (
 )
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Asked, Call, request_key
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import encodable
 
 if TYPE_CHECKING:
     import openai
@@ -161,7 +161,7 @@ class ApiJudge:
         dialect = dialect or self._dialects.current
         parameters = dialect.parameters(question.schema, self._limits.max_tokens)
         messages = [
-            {key: printable(text) if isinstance(text, str) else text for key, text in message.items()}
+            {key: encodable(text) if isinstance(text, str) else text for key, text in message.items()}
             for message in question.messages
         ]
         return {"model": self._endpoint.model, "messages": messages, **parameters}

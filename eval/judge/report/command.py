@@ -34,20 +34,20 @@ RATINGS = "ratings.jsonl"
 class ReportConfig:
     """Settings of ``judge-report``."""
 
-    directory: tuple[str, ...] = setting((), "The --out folder of judge.", positional=True, paths=True)
+    directory: tuple[str, ...] = setting((), "The output directory of judge.", positional=True, paths=True)
     responses: tuple[str, ...] = setting(
-        (), "Files of the judged responses; those that the folder's judge.json names by default.", paths=True
+        (), "Files of the judged responses. By default those named in the folder's judge.json.", paths=True
     )
     ratings: tuple[str, ...] = setting(
-        (), "Ratings of people; the folder's ratings.jsonl by default, where there is one.", paths=True
+        (), "Ratings of people. By default the folder's ratings.jsonl, if there is one.", paths=True
     )
     scores: tuple[str, ...] = setting(
-        (), "Further scores.jsonl: of other judges of the same responses, or of modifiers.", paths=True
+        (), "Further scores.jsonl, of other judges of the same responses or of modifiers.", paths=True
     )
-    rubric: tuple[str, ...] = setting((), "Rubrics to report on; all of the folder by default.")
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
-    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+    rubric: tuple[str, ...] = setting((), "Rubrics to report on. By default all in the folder.")
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
 def run(config: ReportConfig) -> None:
@@ -138,8 +138,8 @@ COMMAND = command(
     ReportConfig,
     run,
     name="judge-report",
-    help="How good the judges of a folder are.\n\n"
-    "Agreement of each judge with itself over repeats, with the other judges and with people, its correlation with "
-    "the length of answers, and its probes; names the criteria and languages in which it should not be trusted, "
-    "and lists the answers on which it disagrees with the program of modifiers.",
+    help="Report how good the judges in a folder are.\n\n"
+    "Shows the agreement of each judge with itself over repeats, with the other judges and with people, its "
+    "correlation with the length of answers, and its probes. Names the criteria and languages in which it should not "
+    "be trusted, and lists the answers on which it disagrees with the program that checks modifiers.",
 )

@@ -16,7 +16,7 @@ from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import iterate_jsonl, read_json_object, read_text
 from xltjax.data.responses import Response, iterate_responses
 from xltjax.eval.judge.judgments import PREFIX
-from xltjax.eval.judge.questions import first_choice
+from xltjax.eval.judge.questions import first_choice, message_text
 from xltjax.eval.judge.rubrics import Criterion, load_rubric
 from xltjax.eval.report.content import FOREIGN, NAME, NONWORD, Passage, UnknownWord
 from xltjax.eval.scores import ANSWERS, Score, read_answers, read_scores
@@ -25,6 +25,7 @@ Key = tuple[str, str]  # the model and the id of a response
 PEOPLE = "people"  # the name under which all raters together stand beside the judges
 
 # Folders in which nothing of a report lies: checkpoints, results that a study has kept aside, logs.
+STAGES = "stages.json"  # in the folder of a study: the paths of the folders of its stages
 _SKIPPED = re.compile(r"\..*|checkpoints|base|logs|prompts|.*\.old-\d+")
 # Files of JSON Lines with a name of their own, which are not responses.
 _NAMED = {
@@ -165,9 +166,19 @@ def _labeled(source: str) -> tuple[str, Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    """The files under ``root``, without those of stages that a study no longer has."""
+    study = root
+    stages: set[Any] | None = None
     for folder, names, files in os.walk(root):
+        here = Path(folder)
+        if STAGES in files:
+            study, stages = here, set(read_json_object(here / STAGES).get("stages") or ())
+        is_stage = "identity.json" in files and here.is_relative_to(study)
+        if stages is not None and is_stage and here.relative_to(study).as_posix() not in stages:
+            names.clear()
+            continue
         names[:] = sorted(name for name in names if not _SKIPPED.fullmatch(name))
-        yield from (Path(folder, name) for name in sorted(files))
+        yield from (here / name for name in sorted(files))
 
 
 class _Reader:
@@ -289,7 +300,8 @@ class _Reader:
         for _, row in iterate_jsonl(path):
             choice = first_choice(row.get("body")) if isinstance(row, dict) else None
             if choice is not None and not row.get("probe"):
-                words = str(choice["message"].get("content") or choice["message"].get("refusal") or "")
+                message = choice["message"]
+                words = message_text(message.get("content")) or str(message.get("refusal") or "")
                 said = Said(str(row.get("judge", "")), str(row.get("repeat", 0)), words[:LONGEST_WORDS])
                 self.found.said.setdefault((str(row.get("model")), str(row.get("id"))), []).append(said)
 

@@ -13,7 +13,7 @@ from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.facts import MINUS
 from xltjax.eval.report.numbers.metrics import SURFACE, title
 from xltjax.eval.report.numbers.systems import System
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, share
 
 ALPHA = 0.05
 MOST_PAIRS = 210  # 21 systems with each other
@@ -26,7 +26,7 @@ COLUMNS = (
     count("n", "n"),
     share("mean_a", "a"),
     share("mean_b", "b"),
-    Column("difference", "a minus b", "+.1%", numeric=True, low="low", high="high"),
+    estimate("difference", "a minus b", "+.1%", prefix=""),
     Column("p", "p", ".3f", numeric=True),
     Column("p_holm", "p (Holm)", ".3f", numeric=True),
     share("detectable", "detectable"),

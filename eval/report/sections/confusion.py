@@ -11,7 +11,7 @@ import numpy as np
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import matrices
 from xltjax.eval.report.numbers.metrics import title
-from xltjax.eval.report.sections.context import Context, count, share
+from xltjax.eval.report.sections.context import Context, count, estimate, share
 
 HEADING = "Language confusion"
 NONE = "(none)"  # the guess for answers in no language
@@ -170,7 +170,7 @@ def _line_table(context: Context) -> Table | None:
     columns = [Column("system", "system"), Column("language", "language"), count()]
     for metric in metrics:
         columns += [
-            share(metric, title(metric).lower(), interval=True),
+            estimate(metric, title(metric).lower()),
             share(f"{metric}_coverage", "scored"),
         ]
     return Table(

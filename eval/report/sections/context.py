@@ -59,10 +59,17 @@ class Context:
         return self.analysis.others if REFERENCE in self.analysis.languages else []
 
 
-def share(key: str, heading: str, *, interval: bool = False) -> Column:
-    """A column of shares in percent; with an interval, of the keys ``<key>_low`` and ``<key>_high``."""
-    if interval:
-        return Column(key, heading, ".1%", numeric=True, low=f"{key}_low", high=f"{key}_high")
+def estimate(key: str, heading: str, format: str = ".1%", *, prefix: str | None = None) -> Column:
+    """A column of numbers with their intervals, of the keys ``<prefix>low`` and ``<prefix>high``.
+
+    The prefix is ``<key>_`` when it is not given, and empty where a row has one interval alone.
+    """
+    prefix = f"{key}_" if prefix is None else prefix
+    return Column(key, heading, format, numeric=True, low=f"{prefix}low", high=f"{prefix}high")
+
+
+def share(key: str, heading: str) -> Column:
+    """A column of shares in percent, without intervals."""
     return Column(key, heading, ".1%", numeric=True)
 
 

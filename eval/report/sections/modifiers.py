@@ -15,7 +15,7 @@ from xltjax.eval.report.figures.palette import MUTED, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.judged import HELPFULNESS, Judged, correct_only
 from xltjax.eval.report.numbers.paper import paper_modifiers
-from xltjax.eval.report.sections.context import Context, count, share
+from xltjax.eval.report.sections.context import Context, count, estimate, share
 from xltjax.eval.scores import Score
 
 HEADING = "Task modifiers"
@@ -57,7 +57,7 @@ def modifiers_section(context: Context, judged: Judged) -> Section:
         told.append("No judge has scored the helpfulness of these answers (judge --criteria modifier).")
     figure = _figure(context, rows)
     tables = [_table(rows), _average_table(rows)]
-    disagreements = _disagreements(context, judged)
+    disagreements = _disagreements(context)
     if disagreements is not None:
         tables.append(disagreements)
     return Section("modifiers", HEADING, tuple(told), (figure,) if figure else (), tuple(tables))
@@ -136,20 +136,13 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             count("decided", "decided"),
             count("abstain", "abstained"),
             count("failed", "failed"),
-            Column("rate", "fulfilled", ".0%", numeric=True, low="low", high="high"),
-            Column("placebo", "placebo", ".0%", numeric=True, low="placebo_low", high="placebo_high"),
+            estimate("rate", "fulfilled", ".0%", prefix=""),
+            estimate("placebo", "placebo", ".0%"),
             Column("lift", "lift", "+.0%", numeric=True),
             Column("p_holm", "p (Holm)", ".3f", numeric=True),
             share("detectable", "detectable lift"),
-            Column("judge", "fulfilled, judge", ".0%", numeric=True, low="judge_low", high="judge_high"),
-            Column(
-                "helpfulness",
-                "helpfulness",
-                ".2f",
-                numeric=True,
-                low="helpfulness_low",
-                high="helpfulness_high",
-            ),
+            estimate("judge", "fulfilled, judge", ".0%"),
+            estimate("helpfulness", "helpfulness", ".2f"),
             Column("paper", "fulfilled, paper", ".0%", numeric=True),
             Column("paper_helpfulness", "helpfulness, paper", ".2f", numeric=True),
         ),
@@ -246,7 +239,7 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
             Column("modifier", "modifier"),
             Column("series", "language"),
             count("n", "n decided"),
-            Column("mean", "fulfilled", ".1%", numeric=True, low="low", high="high"),
+            estimate("mean", "fulfilled", prefix=""),
         ),
         shown,
         caption,
@@ -269,7 +262,7 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
-def _disagreements(context: Context, judged: Judged) -> Table | None:
+def _disagreements(context: Context) -> Table | None:
     analysis = context.analysis
     responses = [r for r in analysis.material.responses.values() if r.modifier is not None]
     found = find_disagreements(responses, (*analysis.material.judged, *analysis.material.scores))

@@ -7,7 +7,7 @@ from typing import Any
 
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import count_note, stacked_bars
-from xltjax.eval.report.sections.context import INTERVALS, Context, count, share
+from xltjax.eval.report.sections.context import INTERVALS, Context, count, estimate
 
 HEADING = "Spelling"
 PARTS = {"accepted": "accepted", "name": "names", "foreign": "foreign words", "nonword": "non-words"}
@@ -58,7 +58,7 @@ def spelling_section(context: Context) -> Section:
         Column("system", "system"),
         Column("language", "language"),
         count(),
-        *(share(part, name, interval=True) for part, name in PARTS.items()),
+        *(estimate(part, name) for part, name in PARTS.items()),
     )
     table = Table(
         "spelling",

@@ -27,7 +27,7 @@ def parse_columns(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str]:
             raise UserError(f"columns: {pair!r:.60} is not NAME=COLUMN, such as {known[0]}=question")
         if ours not in known:
             raise UserError(
-                f"columns: {ours!r:.40} is not a name of ours, which stands first; {did_you_mean(ours, known)}"
+                f"columns: {ours!r:.40} is not one of our names, which come first; {did_you_mean(ours, known)}"
             )
         if ours in columns:
             raise UserError(f"columns: {ours} is given twice")

@@ -66,11 +66,8 @@ def run(job: Job) -> list[Outcome]:
 
 def _words(job: Job, stages: Sequence[Stage], root: Path) -> list[str]:
     """The command for those stages that could begin, without the folders of cells that are not done."""
-    lost = set()
-    for each in (each for stage in stages if stage.partial for each in stage.upstream):
-        record = Record.read(root / each.stage)
-        if record is None or record.state != "done":
-            lost.add(str(root / each.stage))
+    read = (root / each.stage for stage in stages if stage.partial for each in stage.upstream)
+    lost = {str(folder) for folder in read if Record.of_done(folder) is None}
     return [word for word in job.command(stages) if word not in lost]
 
 

@@ -148,7 +148,7 @@ class Ct2Engine(LocalEngine):
         if wrong is not None:
             raise UserError(
                 f"{self.description}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; "
-                "convert it anew, by giving the Hugging Face directory to --engine, or give its own tokenizer by "
+                "convert it again by giving the Hugging Face directory to --engine, or give its own tokenizer by "
                 "--tokenizer"
             )
 

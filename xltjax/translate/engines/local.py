@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError, first_line
+from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
+from xltjax.data.model_files import model_directory
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Call, request_key
 from xltjax.translate.engines.engine import Missing, Segment, body
@@ -102,18 +103,18 @@ class LocalEngine(ABC):
     @functools.cached_property
     def directory(self) -> Path:
         """The directory of the model, which is downloaded when it was given by its id."""
-        return find_directory(self.model, "--engine")
+        return _find_directory(self.model, "--engine")
 
     @functools.cached_property
     def description(self) -> Path:
         """The same directory, perhaps still without weights: a plan needs none."""
-        return find_directory(self.model, "--engine", DESCRIPTION)
+        return _find_directory(self.model, "--engine", DESCRIPTION)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of the model."""
         given = self.options.tokenizer
-        return Vocabulary(find_directory(given, "--tokenizer", DESCRIPTION) if given else self.description)
+        return Vocabulary(_find_directory(given, "--tokenizer", DESCRIPTION) if given else self.description)
 
     @property
     def parameters(self) -> float | None:
@@ -262,29 +263,9 @@ def batches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     return made
 
 
-def find_directory(name: str, flag: str, files: Sequence[str] = FILES) -> Path:
-    """The directory of a model, by its path or by the id of a model of the Hugging Face Hub.
-
-    Args:
-        name: the path or the id.
-        flag: with which it was given, for messages.
-        files: patterns of the files that are downloaded.
-
-    Raises:
-        UserError: when it is neither.
-    """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(f"{flag}: {name} is a file; a model is a directory")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"{flag}: the directory {name} does not exist")
-    from huggingface_hub import snapshot_download
-
+def _find_directory(name: str, flag: str, files: Sequence[str] = FILES) -> Path:
+    """The directory of a model or tokenizer, see ``model_directory``; messages name the flag that gave it."""
     try:
-        return Path(snapshot_download(name, allow_patterns=list(files)))
-    except Exception as problem:  # of the hub or of its HTTP library
-        raise UserError(
-            f"{flag}: {name} is neither a directory nor a model that can be downloaded: {first_line(problem)}"
-        ) from None
+        return model_directory(str(Path(name).expanduser()), files)
+    except UserError as problem:
+        raise UserError(f"{flag}: {problem}") from None

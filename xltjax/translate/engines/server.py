@@ -13,7 +13,7 @@ from xltjax.eval.judge.api.client import ApiJudge, Limits
 from xltjax.eval.judge.api.endpoint import PREFIX, read_endpoint
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Call
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import encodable
 from xltjax.translate.engines.engine import Missing, Segment
 from xltjax.translate.languages import Language
 
@@ -114,7 +114,7 @@ class ServerEngine:
                 "type": "text",
                 "source_lang_code": source.tag,
                 "target_lang_code": target.tag,
-                "text": printable(segment.text),
+                "text": encodable(segment.text),
             }
             return [{"role": "user", "content": [part]}]
         template = AGAIN + self._template if segment.attempt and self._prompt == "plain" else self._template

@@ -56,7 +56,7 @@ class Outputs:
         if made_with is not None and known.get("made_with") != made_with:
             changed = _difference(known.get("made_with") or {}, made_with)
             raise UserError(
-                f"{path} was translated otherwise ({changed}); move it away, or choose another --out"
+                f"{path} was translated with other settings ({changed}); move it away, or choose another --out"
             )
 
     def write(self, name: str, data: bytes, made_with: Mapping[str, Any] | None = None) -> None:

@@ -1,6 +1,6 @@
 """Time of ``eval compare``: 10 models x 5 languages x 452 answers x 10,000 draws.
 
-    python benchmarks/compare.py [--metrics 9]
+    python benchmarks/evaluation/compare.py [--metrics 9]
 
 It must take less than 10 s on a free core, from files to files. The scores are random: metrics of 0 and 1
 and shares alternate, every tenth answer of each model has no score, and the translations of one instruction belong

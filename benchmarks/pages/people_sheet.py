@@ -1,6 +1,6 @@
 """How fast a rating sheet with 5,000 items opens, goes on, takes a key and exports, in Chromium.
 
-    python benchmarks/people_sheet.py
+    python benchmarks/pages/people_sheet.py
 
 Needs `pip install 'xltjax[test]'` and a Chromium.
 """
@@ -8,12 +8,12 @@ Needs `pip install 'xltjax[test]'` and a Chromium.
 from __future__ import annotations
 
 import random
-import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+from browser import chromium
 from playwright.sync_api import Page, sync_playwright
 
 from xltjax.common.files import write_jsonl
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = sheet(Path(folder))
         print(f"{path.stat().st_size / 1e6:.1f} MB")
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        browser = playwright.chromium.launch(executable_path=chromium())
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         print(f"opens in {opening(page, path):.2f} s")
         report(page)

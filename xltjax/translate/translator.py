@@ -109,7 +109,7 @@ class Translator:
                 if not made:
                     raise
                 raise UserError(
-                    f"{problem}; {made} translations of this run are kept, and the same command goes on"
+                    f"{problem}; {made} translations of this run are kept, and the same command continues"
                 ) from None
 
     def _call(self, segment: Segment) -> Call | None:

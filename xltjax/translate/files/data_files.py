@@ -24,7 +24,6 @@ from xltjax.translate.fields import Change, map_texts, texts
 from xltjax.translate.languages import Language
 
 Shape = Literal["lines", "list", "data", "single", "table", "parquet"]
-MARKS = ("translated_from", "engine", "quality")  # what a translated row says besides its id and language
 
 
 @dataclass(frozen=True)
