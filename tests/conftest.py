@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from helpers.compiler import compile_quickly
 
+# Before anything imports JAX.
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Many tests train or decode with one tiny model: what one has compiled, in any process, serves the others.
 os.environ.setdefault(
@@ -15,13 +21,6 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 compile_quickly()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for a hub
-
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pytest
 
 TINY: dict[str, Any] = {
     "vocab_size": 101,
