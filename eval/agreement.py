@@ -393,7 +393,7 @@ def _left_out(
         alone = sorted(id for (_, id), count in counts.items() if count == 1)
         if alone:
             such = ", ".join(alone[:LISTED_ANSWERS])
-            lines.append(f"{metric}: only one file has a line for {len(alone)} answers (such as {such})")
+            lines.append(f"{metric}: only one rater has a line for {len(alone)} answers (such as {such})")
     return printable("\n".join(lines))
 
 
@@ -424,9 +424,9 @@ def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
     print_legend(
         "exact: share of equal ratings; kappa: Cohen's, quadratic weights; linear: the same with linear weights; "
         "alpha: Krippendorff's, ordinal; AC2: Gwet's second agreement coefficient, ordinal; diff: second rater minus "
-        f"first; tau: Kendall's, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
+        f"first; tau: Kendall's, ranking of models. {100 * level:g}% bootstrap intervals over instructions. "
         "Beside n: the share of the answers with a line of two raters that have two ratings; where it is under "
-        f"{100 * LOW_COVERAGE:g} %, (bounds): exact agreement if the raters differed in, or agreed on, all others."
+        f"{100 * LOW_COVERAGE:g}%, (bounds): exact agreement if the raters differed in, or agreed on, all others."
     )
     print_legend(*(f"* {note}" for note in notes), left_out)
 

@@ -104,7 +104,7 @@ def run(config: CollectConfig) -> None:
         _check_ours(out)
         with atomic_write(out / RECORD) as file:
             file.write(json.dumps(record, indent=1) + "\n")
-        # An older file of repeats must not stand beside newer ratings.
+        # An older file of repeats must not stay beside newer ratings.
         write_jsonl(out / REPEATS, (row for row in rows if row["repeat_of"]))
         write_jsonl(out / RATINGS, first)
         write_table(out / "people-averages", averages, COLUMNS, ".4f", NOTE)
@@ -157,7 +157,7 @@ def _averages(
         for row in rows
     }
     several = len({row["annotator"] for row in rows}) > 1
-    return average_rows(
+    found = average_rows(
         list(responses.values()),
         _scores(rows, several=several),
         criteria,
@@ -165,6 +165,7 @@ def _averages(
         level=config.level,
         seed=config.seed,
     )
+    return [{**row, "language_by": row["language_by"] and PEOPLE} for row in found]
 
 
 def _scores(rows: Iterable[Mapping[str, Any]], *, several: bool) -> Iterator[Score]:

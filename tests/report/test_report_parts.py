@@ -145,7 +145,7 @@ CASES = [
     (surface_alone, "spelling", "There are no scores of spelling"),
     (surface_alone, "training", "There is no run directory"),
     (surface_alone, "surface", "Not scored: spelling and relevance"),
-    (people_alone, "agreement", "There is one rater alone: a judge is missing"),
+    (people_alone, "agreement", "There are people without a judge"),
     (people_alone, "surface", "There are no scores of language"),
     (judge_without_a_score, "tasks", "There are no scores to break down"),
     (judge_without_a_score, "agreement", "How far the judge can be trusted was not examined"),
@@ -355,7 +355,7 @@ def test_every_latex_table_compiles(whole: tuple[Path, Report], tmp_path: Path) 
         "Odd & names_100%",
         tables[0].columns,
         [{tables[0].columns[0].key: "a_b & c% \\x {y} ~ ^ #"}],
-        "50 %",
+        "50%",
     )
     lines = ["\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage[utf8]{inputenc}"]
     lines += [

@@ -34,12 +34,13 @@ def agreement_section(context: Context, judged: Judged) -> Section:
     judges = judged.judges
     trusted, trust = _trust(context, judges)
     if len(judges) < 2:
-        missing = "people" if PEOPLE not in judges else "a judge"
-        told = (
-            "There are no judgments of anyone."
-            if not judges
-            else f"There is one rater alone: {missing} is missing."
-        )
+        told = "There are no judgments of anyone."
+        if judges:
+            told = (
+                "There are people without a judge; how they agree with each other: python -m xltjax.eval agreement."
+                if PEOPLE in judges
+                else "There is one rater alone: people are missing."
+            )
         return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
     if not rows:
@@ -75,7 +76,7 @@ def _coefficient_table(rows: list[dict[str, Any]]) -> Table:
         ),
         rows,
         "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
-        "weights. Repeated ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap "
+        "weights. Repeated ratings count as their rounded mean. Intervals are of 95%: percentile bootstrap "
         "over instructions.",
     )
 
@@ -226,7 +227,7 @@ def _mean_figure(context: Context, name: str, judge: str, rows: list[dict[str, A
             place_key="system",
             series={PEOPLE: Look(EMPHASIS, "o", "-"), judge: Look("#CC6677", "s", "-")},
             series_key="rater",
-            note=f"{note} that both have rated at each pair of points; bars: 95 % intervals",
+            note=f"{note} that both have rated at each pair of points; bars: 95% intervals",
             scale=1,
             limits=(0, highest),
         )
