@@ -43,6 +43,11 @@ RuleName = Literal[
     "with-english",
 ]  # fmt: skip
 
+NO_RELEVANCE = (
+    "No scores of relevance for all runs: the rule uses language and spelling alone, which cannot tell an answer "
+    "from a fluent text about something else and favors rates that are too low. Run `relevance`."
+)
+
 
 @dataclass(frozen=True)
 class ChooseConfig(ResponsesConfig):
@@ -219,25 +224,8 @@ def _choose_family(
             f"none of the {len(selection)} instructions on which to choose has answers of all runs of a family; use "
             "another --select-share or --select-on all"
         )
-    wanted = tuple(language_code(name) for name in config.languages)
-    for language in wanted:
-        if language not in pool.items:
-            raise UserError(f"--languages {language}: the runs have no answers in it")
-    languages = wanted or tuple(name for name in pool.items if name != ENGLISH)
-    if not languages:
-        raise UserError("the runs have no answers in another language than English; name it: --languages en")
-    with_english = tuple(dict.fromkeys((*languages, *(name for name in pool.items if name == ENGLISH))))
-    rule = RULES[config.rule]
-    warnings = []
-    missing = [metric for metric in rule.needs if not whole.has(metric)]
-    if missing == [RELEVANCE] and rule is USEFUL:
-        rule = IN_LANGUAGE
-        warnings.append(
-            "No scores of relevance for all runs: the rule uses language and spelling alone, which cannot tell an "
-            "answer from a fluent text about something else and favors rates that are too low. Run `relevance`."
-        )
-    elif missing:
-        raise UserError(f"--rule {rule.name} needs scores of {', '.join(missing)} for all runs and languages")
+    languages, with_english = _languages(pool, config)
+    rule, warnings = _rule(whole, config)
     tie = SPELLING if whole.has(SPELLING) else None
     if tie is None:
         warnings.append("No scores of spelling for all runs: ties go to the lower rate.")
@@ -273,6 +261,37 @@ def _choose_family(
         "rates": rates,
         "others": others,
     }
+
+
+def _languages(pool: Pool, config: ChooseConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The languages over which rates are compared, and the same with English.
+
+    Raises:
+        UserError: for a language without answers, or when there is none besides English and none is named.
+    """
+    wanted = tuple(language_code(name) for name in config.languages)
+    for language in wanted:
+        if language not in pool.items:
+            raise UserError(f"--languages {language}: the runs have no answers in it")
+    languages = wanted or tuple(name for name in pool.items if name != ENGLISH)
+    if not languages:
+        raise UserError("the runs have no answers in another language than English; name it: --languages en")
+    return languages, tuple(dict.fromkeys((*languages, *(name for name in pool.items if name == ENGLISH))))
+
+
+def _rule(pool: Pool, config: ChooseConfig) -> tuple[Rule, list[str]]:
+    """The rule of the settings, or without scores of relevance the one that needs none, with a warning.
+
+    Raises:
+        UserError: naming the scores that the rule needs.
+    """
+    rule = RULES[config.rule]
+    missing = [metric for metric in rule.needs if not pool.has(metric)]
+    if missing == [RELEVANCE] and rule is USEFUL:
+        return IN_LANGUAGE, [NO_RELEVANCE]
+    if missing:
+        raise UserError(f"--rule {rule.name} needs scores of {', '.join(missing)} for all runs and languages")
+    return rule, []
 
 
 def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseConfig) -> Resamples:
