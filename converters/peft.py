@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -129,7 +130,7 @@ def save_peft(
 
 
 def load_peft(
-    model: Llama, path: str | Path, *, dtype: Any = jnp.float32, require_finite: bool = False
+    model: Llama, path: str | Path, *, dtype: DTypeLike = jnp.float32, require_finite: bool = False
 ) -> None:
     """Add the adapter in ``path``, which ``peft`` or ``save_peft`` wrote, to ``model``.
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 from jax import Array
+from jax.typing import DTypeLike
 
 from xltjax.checkpoint import Checkpoints, numbered
 from xltjax.common.errors import UserError
@@ -198,7 +199,9 @@ class Run:
         """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
         return Checkpoints(self.path / CHECKPOINTS, keep)
 
-    def weights(self, like: Mapping[str, Any], dtype: Any = None) -> dict[str, Array]:
+    def weights(
+        self, like: Mapping[str, Any], dtype: DTypeLike | Mapping[str, DTypeLike] | None = None
+    ) -> dict[str, Array]:
         """The weights at ``step`` by dotted path, laid out as ``like``.
 
         Args:
