@@ -8,7 +8,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from xltjax import __version__
 from xltjax.common import cli
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.hardware import GIB
+from xltjax.common.provenance import installed_version
 from xltjax.common.settings import setting
 
 PACKAGES = {
@@ -56,9 +56,9 @@ Finding = tuple[str, str, str]  # (what, state, remedy)
 def findings(config: DoctorConfig) -> Iterator[Finding]:
     """Everything that is worth knowing before a long run, and what to do about what is missing."""
     yield "python", platform.python_version(), ""
-    yield "xltjax", _version("xltjax") or __version__, ""
+    yield "xltjax", installed_version("xltjax") or __version__, ""
     for package, extra in PACKAGES.items():
-        version = _version(package)
+        version = installed_version(package)
         if version:
             yield package, version, ""
         elif extra:
@@ -73,13 +73,6 @@ def findings(config: DoctorConfig) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     yield "free memory", f"{memory / GIB:.1f} GiB", ""
     yield "free disk here", f"{shutil.disk_usage(Path.cwd()).free / GIB:.1f} GiB", ""
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _devices() -> Iterator[Finding]:
@@ -127,7 +120,7 @@ def _unseen_accelerators() -> Iterator[Finding]:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         if "cpu" in platforms:
             remedy = f"JAX_PLATFORMS={platforms} is set: unset it"
-        elif not any(map(_version, plugins)):
+        elif not any(map(installed_version, plugins)):
             remedy = f"the CPU build of JAX is installed: pip install -U '{build}'"
         else:
             remedy = "JAX's build for it is installed and finds none: python -c 'import jax; jax.devices()'"
