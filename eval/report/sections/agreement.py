@@ -38,7 +38,7 @@ def agreement_section(context: Context, judged: Judged) -> Section:
         told = (
             "There are no judgments of anyone."
             if not judges
-            else f"There is one rater alone: {missing} is missing."
+            else f"There is only one rater: {missing} is missing."
         )
         return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
@@ -75,7 +75,7 @@ def _coefficient_table(rows: list[dict[str, Any]]) -> Table:
         ),
         rows,
         "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
-        "weights. Repeated ratings count as their rounded mean. Intervals are of 95%: percentile bootstrap "
+        "weights. Repeated ratings count as their rounded mean. 95% intervals: percentile bootstrap "
         "over instructions.",
     )
 
