@@ -19,7 +19,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import CHUNK_BYTES, map_tensors, same_bits
 from xltjax.llama import Llama, LlamaConfig, parameters
@@ -71,7 +71,7 @@ def load_hf(
     directory = Path(path)
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
-    config = llama_config(read_hf_config(directory))
+    config = read_architecture(directory)
     tensors = map_tensors(directory)
     each = dtype if isinstance(dtype, Mapping) else None
     computed = compute_dtype or (None if each else dtype) or _own_dtype(tensors)
@@ -90,7 +90,7 @@ def map_model(directory: Path) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
     Raises:
         UserError: as ``load_hf`` does.
     """
-    config = llama_config(read_hf_config(directory))
+    config = read_architecture(directory)
     tensors = map_tensors(directory)
     paths = {hf_name(name): (name, variable) for name, variable in parameters(Llama(config)).items()}
     _drop_derived(directory, tensors, config)

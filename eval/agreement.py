@@ -393,7 +393,7 @@ def _left_out(
         alone = sorted(id for (_, id), count in counts.items() if count == 1)
         if alone:
             such = ", ".join(alone[:LISTED_ANSWERS])
-            lines.append(f"{metric}: only one file has a line for {len(alone)} answers (such as {such})")
+            lines.append(f"{metric}: only one rater has a line for {len(alone)} answers (such as {such})")
     return printable("\n".join(lines))
 
 

@@ -23,7 +23,7 @@ from xltjax.common.directories import refuse_existing
 from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
 from xltjax.data.conversations import Message, half_surrogate
@@ -298,7 +298,7 @@ def open_model(
     files, day = config_directory(source), date
     if trained:  # which may have grown the vocabulary
         files, day = trained.model_files, date or trained.config.template_date
-    size = llama_config(read_hf_config(files)).vocab_size
+    size = read_architecture(files).vocab_size
     return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
 
 

@@ -30,7 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 NOTE = (
     "correct_only: responses in the right language (the paper's rule); wrong_is_lowest: the wrong language counts as "
-    "the lowest value; everything: whatever the judge said. language_by: who says which language it is. counted: "
+    "the lowest value; everything: in whatever language. language_by: who says which language it is. counted: "
     "answers in the mean; failed: answers without a score; worst, best: the mean if every answer without a score had "
     "the lowest value, or the highest. Intervals: 95%; Wilson's for scales from 0 to 1, bootstrap over instructions "
     "for others."

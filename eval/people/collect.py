@@ -157,7 +157,7 @@ def _averages(
         for row in rows
     }
     several = len({row["annotator"] for row in rows}) > 1
-    return average_rows(
+    found = average_rows(
         list(responses.values()),
         _scores(rows, several=several),
         criteria,
@@ -165,6 +165,7 @@ def _averages(
         level=config.level,
         seed=config.seed,
     )
+    return [{**row, "language_by": row["language_by"] and PEOPLE} for row in found]
 
 
 def _scores(rows: Iterable[Mapping[str, Any]], *, several: bool) -> Iterator[Score]:

@@ -175,10 +175,11 @@ def _record(
         plain = replace(record, comment=record.comment[1:])
     if CHECK not in row:
         return plain
+    # Columns may have moved, and mail and editors may have changed the line ends of the file, also in a comment.
+    orders = (criteria, [name for name in scales if name in criteria])
     for each in (plain, record):
-        # Mail and editors may have changed the line ends of the file, also those in a comment.
         for found in (each, replace(each, comment=each.comment.replace("\r\n", "\n"))):
-            if _same(row[CHECK], check_of(found, criteria)):
+            if any(_same(row[CHECK], check_of(found, order)) for order in orders):
                 return found
     raise changed(record, where, path)
 

@@ -70,6 +70,7 @@ def test_averages_are_those_of_the_paper(tmp_path: Path) -> None:
     assert float(table["A", "helpfulness", "wrong_is_lowest"]["mean"]) == pytest.approx(0.75, abs=1e-4)
     assert float(table["A", "language", "everything"]["mean"]) == pytest.approx(1.5, abs=1e-4)
     assert float(table["B", "helpfulness", "correct_only"]["mean"]) == pytest.approx(0.75, abs=1e-4)
+    assert {row["language_by"] for row in table.values()} == {"people", ""}
 
 
 def test_both_forms_give_back_what_was_rated(tmp_path: Path) -> None:

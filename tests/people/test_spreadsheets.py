@@ -45,6 +45,7 @@ SAVED: dict[str, Callable[[str], bytes]] = {
         [[*row, "", ""] for row in as_rows(text)] + [[""] * 20]
     ).encode(),
     "with the line ends of Windows, also in cells": lambda text: text.replace("\n", "\r\n").encode(),
+    "with the columns in another order": lambda text: as_text([row[::-1] for row in as_rows(text)]).encode(),
     "all cells in quotes": lambda text: "\n".join(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in as_rows(text)
     ).encode(),

@@ -145,7 +145,7 @@ CASES = [
     (surface_alone, "spelling", "There are no scores of spelling"),
     (surface_alone, "training", "There is no run directory"),
     (surface_alone, "surface", "Not scored: spelling and relevance"),
-    (people_alone, "agreement", "There is only one rater: a judge is missing"),
+    (people_alone, "agreement", "There are people without a judge"),
     (people_alone, "surface", "There are no scores of language"),
     (judge_without_a_score, "tasks", "There are no scores to break down"),
     (judge_without_a_score, "agreement", "How far the judge can be trusted was not examined"),

@@ -13,7 +13,8 @@ from xltjax.common.hardware import parse_mesh
 from xltjax.common.settings import result_settings
 
 RESPONSES, SCORES = "responses.jsonl", "scores.jsonl"
-MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
+# Options of prompts: those with modifiers alone are meant; the language of the answers is said elsewhere.
+MODIFIED, ANY_LANGUAGE = "modified", "any language"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Input:
         name: what messages call it.
         kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
         where: names or paths, as the command gets them.
-        options: the split of data; the languages of prompts, and ``MODIFIED``.
+        options: the split of data; the languages of prompts, ``MODIFIED`` and ``ANY_LANGUAGE``.
     """
 
     name: str

@@ -90,14 +90,14 @@ class LocalModel:
     ) -> None:
         import jax.numpy as jnp
 
-        from xltjax.converters.hf_config import llama_config, read_hf_config
+        from xltjax.converters.hf_config import read_architecture
         from xltjax.converters.models import config_directory, load_model
         from xltjax.mesh import make_mesh
 
         self._options = options
         self.source, template = locate(name, options.template)
         directory = config_directory(self.source)
-        vocab_size = llama_config(read_hf_config(directory)).vocab_size
+        vocab_size = read_architecture(directory).vocab_size
         self.tokenizer = ChatTokenizer(directory, template, vocab_size=vocab_size, date=options.template_date)
         check(self.tokenizer)
         self._mesh = make_mesh(options.mesh)

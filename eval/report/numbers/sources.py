@@ -167,13 +167,14 @@ def _labeled(source: str) -> tuple[str, Path]:
 
 def _walk(root: Path) -> Iterator[Path]:
     """The files under ``root``, without those of stages that a study no longer has."""
-    study, stages = root, None
+    study = root
+    stages: set[Any] | None = None
     for folder, names, files in os.walk(root):
         here = Path(folder)
         if STAGES in files:
             study, stages = here, set(read_json_object(here / STAGES).get("stages") or ())
-        of_study = stages is not None and here.is_relative_to(study)
-        if of_study and "identity.json" in files and here.relative_to(study).as_posix() not in stages:
+        is_stage = "identity.json" in files and here.is_relative_to(study)
+        if stages is not None and is_stage and here.relative_to(study).as_posix() not in stages:
             names.clear()
             continue
         names[:] = sorted(name for name in names if not _SKIPPED.fullmatch(name))

@@ -34,12 +34,13 @@ def agreement_section(context: Context, judged: Judged) -> Section:
     judges = judged.judges
     trusted, trust = _trust(context, judges)
     if len(judges) < 2:
-        missing = "people" if PEOPLE not in judges else "a judge"
-        told = (
-            "There are no judgments of anyone."
-            if not judges
-            else f"There is only one rater: {missing} is missing."
-        )
+        told = "There are no judgments of anyone."
+        if judges:
+            told = (
+                "There are people without a judge; how they agree with each other: python -m xltjax.eval agreement."
+                if PEOPLE in judges
+                else "There is only one rater: people are missing."
+            )
         return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
     if not rows:
