@@ -86,7 +86,9 @@ def main() -> None:
         start()
         warm = [start()["first token"] for _ in range(arguments.repeats)]
     clock, cpu = (statistics.median(times) for times in zip(*warm, strict=True))
-    print(f"warm start to the first token, medians: {clock:.2f} s of wall-clock time, {cpu:.2f} s of CPU time")
+    print(
+        f"warm start to the first token, medians: {clock:.2f} s of wall-clock time, {cpu:.2f} s of CPU time"
+    )
 
 
 def _make(root: Path, layers: int, width: int) -> None:
