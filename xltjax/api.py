@@ -31,7 +31,7 @@ from xltjax.data.formats import training_columns
 from xltjax.data.model_files import end_ids
 from xltjax.data.reading.memory import KeptRows, rows_of_frame
 from xltjax.data.reading.report import BadRowError
-from xltjax.data.reading.turns import as_prompt
+from xltjax.data.reading.turns import as_prompt, as_turns
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
 from xltjax.inference.engine import Engine
@@ -48,9 +48,7 @@ from xltjax.training.trained import DTYPES
 
 PathLike = str | os.PathLike[str]
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
-ROLES = ("system", "user", "assistant")
 KINDS = ("bfloat16", "float16", "float32")
-PRINTED = ("plan", "show_example")  # what the command prints instead of training
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -345,14 +343,18 @@ def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settin
         UserError: naming the setting that cannot be used.
         KeyboardInterrupt: when a signal has stopped the run, after a checkpoint was saved.
     """
-    for name in PRINTED:
+    for name in ("plan", "show_example"):
         if settings.get(name):
             raise UserError(f"{name} prints and does not train; it belongs to python -m xltjax.train")
-    given = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in settings.items()}
+    given = {
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in settings.items()
+        if value is not None
+    }
     given |= {"model": _path("model", model), "out": _path("out", out)}
     rows: dict[str, KeptRows] = {}
     for name in ("data", "validation_data"):
-        value = data if name == "data" else settings.get(name)
+        value = data if name == "data" else given.get(name)
         if value is not None:
             given[name] = _sources(name, value, Path(given["out"]), rows)
     refuse_both(TrainConfig, given)
@@ -383,19 +385,21 @@ def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
     if isinstance(prompt, str):
         return (Message("user", _text(name, prompt)),)
     if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise UserError(f"{name} is neither a text nor a list of turns but {_kind(prompt)}")
-    turns = []
-    for turn in prompt:
-        if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-            raise UserError(f'{name}: a turn is not {{"role": ..., "content": ...}} but {_kind(turn)}')
-        if turn["role"] not in ROLES:
-            raise UserError(
-                f"{name}: role {turn['role']!r} is not known; {did_you_mean(str(turn['role']), ROLES)}"
-            )
-        turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
-    if turns[-1].role != "user":
-        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
+        hint = (
+            "; a chat is a list of its turns, also when it has only one"
+            if isinstance(prompt, Mapping)
+            else ""
+        )
+        raise UserError(f"{name} is neither a text nor a list of turns but {_kind(prompt)}{hint}")
     try:
+        turns = as_turns(list(prompt), name, lambda _: None)
+        if turns[-1].role != "user":
+            raise BadRowError(
+                f"it ends with a turn of the {turns[-1].role}, and must end with one of the user"
+            )
+        for number, turn in enumerate(turns, start=1):
+            if not turn.content.strip():
+                raise BadRowError(f"turn {number} is empty")
         return as_prompt(turns, lambda _: None)  # by the rule of training
     except BadRowError as problem:
         raise UserError(f"{name}: {problem}") from None
