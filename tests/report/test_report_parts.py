@@ -251,6 +251,7 @@ def test_every_figure_says_n_and_what_its_axes_are(whole: tuple[Path, Report]) -
         assert any(unit in words for unit in units), figure.name
         assert re.search(r"\bn\b", figure.caption), figure.name
         assert figure.data.rows, figure.name
+        assert "<image" not in figure.svg, figure.name  # which the page leaves out
 
 
 def numbers_in(text: str) -> set[str]:

@@ -231,7 +231,9 @@ def matrices(
     lines = -(-len(panels) // columns)
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for panel, (title, shares) in zip(axes.flat, panels.items(), strict=False):
-        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        lines_at, columns_at = (np.arange(size + 1) - 0.5 for size in shares.shape)
+        # Shapes, as a page shows no images.
+        panel.pcolormesh(columns_at, lines_at, shares, cmap="Blues", vmin=0, vmax=1, edgecolors="face")
         for i, j in np.ndindex(shares.shape):
             if shares[i, j] > 0:
                 color = "white" if shares[i, j] > 0.5 else "black"
@@ -239,6 +241,7 @@ def matrices(
                     j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=color, fontsize=7.5
                 )
         panel.set_title("\n".join(textwrap.wrap(label(title, 60), 30)))
+        panel.set_ylim(len(down) - 0.5, -0.5)
         panel.set_xticks(range(len(across)), [label(each, 12) for each in across])
         panel.set_yticks(range(len(down)), [label(each, 12) for each in down])
         panel.grid(visible=False)
