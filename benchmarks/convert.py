@@ -6,7 +6,7 @@
 The checkpoint is random, LLaMA-shaped and written tensor by tensor. Every measurement is a process of its own.
 Memory is ``RssAnon``, sampled every other millisecond: what a process itself holds. ``RssFile``, shown beside it,
 is the mapped file's pages, which the system takes back when it needs them. The bounds that must hold are
-a peak of 1.25 times the model while loading, and the largest tensor plus 10 % on top while exporting and while two
+a peak of 1.25 times the model while loading, and the largest tensor plus 10% on top while exporting and while two
 models are combined.
 """
 
@@ -248,7 +248,7 @@ def compare(directory: Path, repetitions: int) -> None:
               f"median {ratios[kind]:.2f}, from {min(ratio):.2f} to {max(ratio):.2f}")  # fmt: skip
     verdicts = {
         "peak while loading at most 1.25": max(peaks["load", "1x1"], peaks["load", "2x1"]) <= 1.25,
-        "export and combine add at most the largest tensor + 10 %": max(added.values()) <= 1.1,
+        "export and combine add at most the largest tensor + 10%": max(added.values()) <= 1.1,
         "loading no slower": ratios["seconds"] <= 1,
     }
     for bound, held in verdicts.items():

@@ -8,7 +8,7 @@ are of any length up to 256 tokens. Each side first tries its batch sizes on a f
 take turns over the whole set, and over single prompts. ``transformers`` gets prompts sorted by length, its
 best case, and every thread; ours gets a device for every core over the set, and one device for single prompts
 unless ``--single-mesh`` says otherwise. Both are warm: compilation is not counted (``start.py`` measures starts).
-Rates per second of CPU stand beside those by the clock: they suffer less from other work on the machine.
+Rates per second of CPU time are beside wall-clock rates: they suffer less from other work on the machine.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
     for name, found in (("the set", answers), ("batch size 1", single)):
         same = sum(a == b for a, b in zip(found["ours"], found["transformers"], strict=True))
         print(f"{name}: {same} of {len(found['ours'])} answers have the same tokens")
-    print(f"slot occupancy {100 * occupancy:.1f} %, load {os.getloadavg()[0]:.1f}")
+    print(f"slot occupancy {100 * occupancy:.1f}%, load {os.getloadavg()[0]:.1f}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,8 +9,8 @@ sides, once each; a case that has no time left keeps what it has measured. Compi
 sides are kept in DIR/caches, which makes the next run quicker. --profile adds the kernels that take the most time.
 
 Sides take turns (ours, baseline, ours, baseline); the table shows medians and ratios. Each result is added to
-DIR/results.jsonl at once and DIR/table.md is made anew from it. A run is named by --run, today's date by
-default: the same command goes on where it stopped, and earlier runs stay, as the table's last column.
+DIR/results.jsonl at once and DIR/table.md is made again from it. A run is named by --run, today's date by
+default: the same command continues where it stopped, and earlier runs stay, as the table's last column.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models put together from the layers of others: layer reset, layer swapping, and averages of two experts.
+"""Models combined from the layers of others: layer reset, layer swapping, and averages of two experts.
 
 The weights are copied bit for bit and one at a time; only averages are computed, in float32.
 """

@@ -1,4 +1,4 @@
-"""Export of a ``Llama`` to a Hugging Face directory, with one tensor in host memory at a time."""
+"""Export a ``Llama`` as a Hugging Face directory, with one tensor in host memory at a time."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def save_hf(
         dtype: the dtype of the tensors in the files; None keeps the dtype of the parameters.
         template: the chat template of ``xltjax.data.templates`` with which the model was trained. It is written for
             the tokenizer of ``base``, with the tokens that end an answer; None leaves the files of ``base`` alone.
-        template_date: the ISO date that the template wrote into prompts; empty when the template is to write the
-            current one.
+        template_date: the ISO date that the template wrote into prompts; empty if the template should write the
+            current date.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
-        UserError: when ``path`` is a file or a directory that is not empty, adapters are not merged,
+        UserError: if ``path`` is a file or a directory that is not empty, adapters are not merged,
             ``base`` describes another architecture, or the disk is full.
     """
     variables = parameters(model)

@@ -112,6 +112,20 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
     return read_json_object(directory / "config.json")
 
 
+def read_architecture(directory: Path) -> LlamaConfig:
+    """The architecture that the ``config.json`` of a Hugging Face directory describes.
+
+    Raises:
+        UserError: naming the directory, when the file cannot be read or ``llama_config`` refuses it.
+    """
+    values = read_hf_config(directory)
+    try:
+        return llama_config(values)
+    except UserError as problem:
+        told = str(problem) if str(problem).startswith("config.json") else f"config.json: {problem}"
+        raise UserError(f"{directory}/{told}") from None
+
+
 def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     """The architecture described by a ``config.json`` of transformers 4 or 5.
 

@@ -1,4 +1,4 @@
-"""Loading of a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
+"""Load a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.errors import UserError
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import CHUNK_BYTES, map_tensors, same_bits
 from xltjax.llama import Llama, LlamaConfig, parameters
@@ -35,9 +35,9 @@ class NotFiniteError(UserError):
     """A parameter holds NaN or infinite values."""
 
     def __init__(self, name: str):
-        """``name``: of the tensor."""
+        """``name`` is the name of the tensor."""
         super().__init__(
-            f"the tensor {name} holds NaN or infinite values, with which every answer is noise; use other weights, "
+            f"the tensor {name} holds NaN or infinite values, so every answer would be noise; use other weights, "
             "or download them again"
         )
 
@@ -55,11 +55,14 @@ def load_hf(
     Args:
         path: a directory with ``config.json`` and safetensors (one file, or shards with an index).
         mesh: the devices, from ``xltjax.mesh.make_mesh``.
-        dtype: the dtype in which the parameters are stored; tensors of another dtype are cast. None keeps the
-            dtype of each tensor, and a mapping gives that of each parameter by its path.
-        compute_dtype: the dtype of activations; ``dtype`` where it is one, or else that of the embedding, when not
-            given.
-        require_finite: whether NaN and infinite values are an error, instead of a warning.
+        dtype: the dtype of the parameters; tensors of another dtype are cast. None keeps the dtype of each tensor,
+            and a mapping gives the dtype of each parameter by its path.
+        compute_dtype: the dtype of activations. By default ``dtype`` if it is a single one, or else that of the
+            embedding.
+        require_finite: whether NaN and infinite values are an error instead of a warning.
+
+    Returns:
+        The model, with its parameters sharded over the mesh.
 
     Raises:
         UserError: for an unsupported model, damaged files, tensors that are missing, unknown or of the
@@ -68,7 +71,7 @@ def load_hf(
     directory = Path(path)
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
-    config = llama_config(read_hf_config(directory))
+    config = read_architecture(directory)
     tensors = map_tensors(directory)
     each = dtype if isinstance(dtype, Mapping) else None
     computed = compute_dtype or (None if each else dtype) or _own_dtype(tensors)
@@ -87,7 +90,7 @@ def map_model(directory: Path) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
     Raises:
         UserError: as ``load_hf`` does.
     """
-    config = llama_config(read_hf_config(directory))
+    config = read_architecture(directory)
     tensors = map_tensors(directory)
     paths = {hf_name(name): (name, variable) for name, variable in parameters(Llama(config)).items()}
     _drop_derived(directory, tensors, config)

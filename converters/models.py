@@ -1,4 +1,4 @@
-"""Models from wherever they come: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
+"""Models from any source: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.model_parts import part_of
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture, read_hf_config
 from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
 from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
+from xltjax.converters.safetensors_files import SAFETENSORS_DTYPES
 from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.chat_jinja import exported_template
 from xltjax.data.model_files import model_directory
@@ -35,6 +36,7 @@ from xltjax.training.trained import trained_parts
 
 log = logging.getLogger("xltjax")
 
+EXPORTED = {dtype.name: dtype for dtype in SAFETENSORS_DTYPES.values()}
 _LLAMA_2_7B = LlamaConfig(
     vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_layers=32, num_heads=32, num_kv_heads=32,
     head_dim=128, max_positions=4096,
@@ -98,8 +100,15 @@ def export_dtype(path: Path) -> np.dtype | None:
     """
     if Run.find(path) is None:
         return None
-    values = read_hf_config(config_directory(path))
-    return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
+    directory = config_directory(path)
+    values = read_hf_config(directory)
+    named = str(values.get("dtype") or values.get("torch_dtype") or "float32").removeprefix("torch.")
+    if named not in EXPORTED:
+        log.warning(
+            "warning: %s: dtype %r is none of %s: float32 is written unless --dtype names another",
+            directory / "config.json", named, ", ".join(EXPORTED),
+        )  # fmt: skip
+    return EXPORTED.get(named, np.dtype(np.float32))
 
 
 def known_architecture(model: str) -> LlamaConfig:
@@ -109,7 +118,7 @@ def known_architecture(model: str) -> LlamaConfig:
         UserError: when ``model`` is neither.
     """
     if Path(model).is_dir():
-        return llama_config(read_hf_config(config_directory(Path(model))))
+        return read_architecture(config_directory(Path(model)))
     if model in KNOWN:
         return KNOWN[model]
     raise UserError(
@@ -150,7 +159,7 @@ def load_model(
     if run is None:
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     if not run.partial:
-        config = llama_config(read_hf_config(run.model_files))
+        config = read_architecture(run.model_files)
         model = abstract_llama(config, mesh, compute_dtype or dtype)
         _fill(parameters(model), mesh, run, dtype, require_finite)
         return model
@@ -163,7 +172,7 @@ def load_model(
         own = None if isinstance(dtype, Mapping) else dtype
         load_adapter(model, path, mesh, base=base_directory, dtype=own, require_finite=require_finite)
         return model
-    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
+    resize_vocabulary(model, mesh, read_architecture(run.model_files).vocab_size)
     parts = trained_parts(run.config, model.config)
     trained = {name: v for name, v in parameters(model).items() if part_of(name) in parts}
     _fill(trained, mesh, run, dtype, require_finite)
@@ -191,14 +200,14 @@ def find_base(run: Run, moved: str = "") -> Path:
 
 
 def check_adapter(path: Path, base: Path) -> None:
-    """Refuse an adapter that does not belong upon a base, before anything is loaded.
+    """Refuse an adapter that does not belong on a base, before anything is loaded.
 
     Args:
         path: the directory of the adapter, as ``load_adapter`` takes it.
         base: the directory of the model.
 
     Raises:
-        UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
+        UserError: when ``path`` is no adapter, or a LoRA run that was trained on other weights than those in
             ``base``. The base that a PEFT directory names may be anywhere; if it is here and holds other weights,
             a warning says so.
     """
@@ -254,7 +263,7 @@ def load_adapter(
         require_finite: whether NaN and infinite values are an error.
 
     Raises:
-        UserError: when ``path`` is none of these, belongs upon other weights, or does not fit the model.
+        UserError: when ``path`` is none of these, belongs on other weights, or does not fit the model.
     """
     check_adapter(path, base)
     run = Run.find(path)
@@ -262,7 +271,7 @@ def load_adapter(
         load_peft(model, path, dtype=dtype or jnp.float32, require_finite=require_finite)
         return
     config = run.config
-    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
+    resize_vocabulary(model, mesh, read_architecture(run.model_files).vocab_size)
     add_lora(
         model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets,
         parts=trained_parts(config, model.config),

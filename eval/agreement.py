@@ -426,9 +426,9 @@ def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
     print_legend(
         "exact: share of equal ratings; kappa: Cohen's, quadratic weights; linear: the same with linear weights; "
         "alpha: Krippendorff's, ordinal; AC2: Gwet's second agreement coefficient, ordinal; diff: second rater minus "
-        f"first; tau: Kendall's, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
+        f"first; tau: Kendall's, ranking of models. {100 * level:g}% bootstrap intervals over instructions. "
         "Beside n: the share of the answers with a line of two raters that have two ratings; where it is under "
-        f"{100 * LOW_COVERAGE:g} %, (bounds): exact agreement if the raters differed in, or agreed on, all others."
+        f"{100 * LOW_COVERAGE:g}%, (bounds): exact agreement if the raters differed in, or agreed on, all others."
     )
     print_legend(*(f"* {note}" for note in notes), left_out)
 

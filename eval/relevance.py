@@ -34,7 +34,7 @@ from xltjax.eval.tables import Column, print_summary
 from xltjax.eval.text.segmentation import is_empty
 
 # Raise it when a score of this module changes, also when the numbers of the engine (``inference.engine``) or of
-# the log-probabilities (``inference.logprobs``) change: the journal of ``relevance`` then starts anew.
+# the log-probabilities (``inference.logprobs``) change: the journal of ``relevance`` then starts over.
 RELEVANCE_VERSION = 1
 SCORER_METRICS = ("relevance", "relevance_graded")
 PAPER_METRICS = ("relevance_paper", "relevance_disagreement")
@@ -266,7 +266,7 @@ def relevance(config: RelevanceConfig) -> None:
         check_results(out, METRICS, responses)
     judge = LlamaJudge(config)
     make_output_directory(out)
-    # Without the batch size and the mesh, so that a run that ran out of memory can go on with smaller ones.
+    # Without the batch size and the mesh, so that a run that ran out of memory can continue with smaller ones.
     settings = {**judge.provenance(), "files": judge.files()}
     with Journal(out, "relevance", {"relevance": RELEVANCE_VERSION}, settings) as journal:
         score_missing(journal, responses, lambda missing: _judge_all(missing, judge, config), "relevance")

@@ -72,7 +72,7 @@ class _Cell:
 
 
 class Summary:
-    """Counts, mean, bounds and 95 % interval of every metric per model and language, from a stream of scores.
+    """Counts, mean, bounds and 95% interval of every metric per model and language, from a stream of scores.
 
     The mean is over the scores that are ``ok``, and the bounds are what it would be if all others were 0, or 1.
     The interval follows from the metric (``scores.ZERO_ONE``): Wilson's for metrics of 0 and 1, and for shares the
@@ -189,13 +189,13 @@ def abbreviations(metrics: Collection[str]) -> list[str]:
 
 
 INTERVAL_NOTE = (
-    "Intervals: 95 %; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
+    "Intervals: 95%; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
     "n is the number of instructions."
 )
 BOUNDS_NOTE = "the mean if every answer that was not scored had 0, or 1"
 DETECTABLE_NOTE = (
-    "the difference from another model with as many scored answers that a two-sided test at the 5 % level finds "
-    "with 80 % power; answers taken as independent (paired comparisons find smaller ones); "
+    "the difference from another model with as many scored answers that a two-sided test at the 5% level finds "
+    "with 80% power; answers taken as independent (paired comparisons find smaller ones); "
     "none where all scores are equal, or where so few answers cannot show any difference"
 )
 

@@ -227,7 +227,7 @@ def test_the_python_runs(name: str, written: str, models: Path) -> None:
     Path("mine.jsonl").write_text('{"instruction": "Why?", "response": "So."}\n' * 4)
     for code in blocks(text(name), "python"):
         few = "steps=2, sequence_length=64, tokens_per_batch=64, accumulation=1"
-        exec(code.replace("steps=500", few), names)
+        exec(re.sub("steps=500|epochs=3", few, code), names)
     assert (models / written / "model.safetensors").is_file()
     if "logits" in names:
         assert (names["logits"].shape[:2], names["logits"].dtype) == ((2, 4), "float32")

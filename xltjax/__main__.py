@@ -33,7 +33,7 @@ COMPLETE = "_XLTJAX_COMPLETE"  # by which the shell's function asks for completi
 
 
 class _Commands(click.Group):
-    """The commands for the shell's completion, each imported when it is asked for."""
+    """The commands for the shell's completion, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

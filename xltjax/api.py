@@ -1,7 +1,7 @@
-"""xltjax from Python: ``load`` a model, ``fit`` one, ``evaluate`` answers.
+"""The Python interface: ``load`` a model and use it, or ``fit`` one.
 
-The package exports the names of this module, which it imports when the first of them is used. Whatever a caller can
-correct is a ``UserError``: one line that names the argument.
+The package exports the names of this module, and imports it when the first of them is used. Every error that a caller
+can correct is a ``UserError``: one line that names the argument.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xltjax.common.directories import refuse_existing
 from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
 from xltjax.data.conversations import Message, half_surrogate
@@ -62,12 +62,12 @@ def _naming(argument: str) -> Iterator[None]:
 
 
 class Model:
-    """A language model with its tokenizer on a mesh of devices; ``load`` makes it.
+    """A language model with its tokenizer on a mesh of devices, as returned by ``load``.
 
     Attributes:
         llama: the ``flax.nnx`` module.
         mesh: the devices that hold it.
-        tokenizer: the tokenizer together with the chat template.
+        tokenizer: the tokenizer, with the chat template.
     """
 
     def __init__(self, llama: Llama, mesh: Mesh, tokenizer: ChatTokenizer, source: Path, date: str):
@@ -88,22 +88,26 @@ class Model:
         batch_size: int = 32,
         seed: int = 0,
     ) -> list[str]:
-        """The model's answers, in the order of the prompts; no answer depends on the others.
+        """Answer prompts. No answer depends on the other prompts.
 
         Args:
             prompts: instructions, or chats as lists of ``{"role": ..., "content": ...}`` with the roles system, user
-                and assistant, which end with a turn of the user. They are written as training writes them: a system
-                prompt comes first, and turns of one role in a row are joined.
-            max_new_tokens: most tokens of an answer.
-            repetition_penalty: divides the logits of tokens that were already there (1: no penalty).
-            temperature: 0 is greedy decoding.
-            top_k: sample among so many tokens; 0 for all.
-            top_p: sample among the most probable tokens that have this probability together.
-            batch_size: most answers that are decoded at once, over the whole mesh.
-            seed: of sampling.
+                and assistant, ending with a user turn. They are formatted as in training: a system prompt must come
+                first, and consecutive turns of one role are joined.
+            max_new_tokens: the maximum number of tokens in an answer.
+            repetition_penalty: the penalty on tokens that occur in the prompt or the answer, as in Hugging Face; 1
+                disables it.
+            temperature: the sampling temperature; 0 is greedy decoding.
+            top_k: sample from this many most likely tokens; 0 is all.
+            top_p: sample from the most likely tokens with this total probability; 1 is all.
+            batch_size: the maximum number of answers decoded at once, over the whole mesh.
+            seed: the random seed of sampling.
+
+        Returns:
+            The answers as text, in the order of the prompts.
 
         Raises:
-            UserError: naming the argument that cannot be used.
+            UserError: for an invalid argument, which the message names.
         """
         sampling = SamplingParams(
             _number("repetition_penalty", repetition_penalty), _number("temperature", temperature),
@@ -135,18 +139,18 @@ class Model:
     def logprobs(
         self, prompts: Sequence[str | Chat], answers: Sequence[str], *, batch_size: int = 8
     ) -> np.ndarray:
-        """log P(answer | prompt) in nats, the sum over all tokens that training would learn: the answer and its end.
+        """Compute log P(answer | prompt) in nats, summed over the tokens of the answer and its end token.
 
         Args:
-            prompts: as for ``generate``.
+            prompts: N prompts, as for ``generate``.
             answers: one text for each prompt.
-            batch_size: rows of one forward pass, over the whole mesh.
+            batch_size: the number of rows in one forward pass, over the whole mesh.
 
         Returns:
-            float64 [N], in the order of the prompts.
+            Log-probabilities, float64 [N], in the order of the prompts.
 
         Raises:
-            UserError: naming the argument that cannot be used.
+            UserError: for an invalid argument, which the message names.
         """
         asked = [_conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))]
         texts = _list("answers", answers)
@@ -178,12 +182,13 @@ class Model:
         """Write the model with its tokenizer and chat template as a Hugging Face directory.
 
         Args:
-            directory: what to create.
-            merge_lora: merge the adapters into the weights, here too. A model without adapters has nothing to merge.
+            directory: the directory to create.
+            merge_lora: merge the adapters into the weights, also in this model. Required for a model with adapters,
+                and an error without.
             overwrite: replace a directory that is not empty.
 
         Raises:
-            UserError: when the directory is taken, or ``merge_lora`` does not fit the model.
+            UserError: if the directory is not empty, or ``merge_lora`` does not fit the model.
         """
         target = Path(_path("directory", directory))
         if has_lora(self.llama) != merge_lora:
@@ -210,12 +215,12 @@ class Model:
         """Write the adapters as a directory that PEFT loads.
 
         Args:
-            directory: what to create.
-            base: the path or id of the base model that the adapter names; where it was loaded from by default.
+            directory: the directory to create.
+            base: the path or id of the base model to name in the adapter. By default where it was loaded from.
             overwrite: replace a directory that is not empty.
 
         Raises:
-            UserError: when the model has no adapters, the base is a run, or the directory is taken.
+            UserError: if the model has no adapters, the base is a run, or the directory is not empty.
         """
         target = Path(_path("directory", directory))
         run = Run.find(self._source)
@@ -293,7 +298,7 @@ def open_model(
     files, day = config_directory(source), date
     if trained:  # which may have grown the vocabulary
         files, day = trained.model_files, date or trained.config.template_date
-    size = llama_config(read_hf_config(files)).vocab_size
+    size = read_architecture(files).vocab_size
     return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
 
 
@@ -311,36 +316,40 @@ def load(
 
     Args:
         model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
-        adapter: a PEFT directory or LoRA run to put upon it.
-        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
-        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
-        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
-        base: where the base of a LoRA run lies now, if it was moved.
+        adapter: a PEFT directory or LoRA run to add to the model.
+        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters are split over D, matrices over T.
+        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``. By default each weight keeps its stored dtype.
+        template: the name of the chat template. By default the one that the model or adapter was trained with, or
+            else LLaMA-2's.
+        base: where the base of a LoRA run is now, if it was moved.
+
+    Returns:
+        The model on the mesh.
 
     Raises:
-        UserError: naming what cannot be used.
+        UserError: for an invalid argument, which the message names, or a model that cannot be loaded.
     """
     return open_model(model, adapter=adapter, mesh=mesh, dtype=dtype, template=template, base=base)
 
 
 @for_python
 def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settings: Any) -> Run | list[Run]:
-    """Instruction-tune a model; a run that was interrupted goes on where it stopped.
+    """Instruction-tune a model. A run that was interrupted continues where it stopped.
 
     Args:
         model: a Hugging Face directory or id, a run of xltjax, or ``"miniature"``.
-        data: instruction data: files, directories, globs or dataset ids; or rows, as dicts, chats or a data frame,
-            which are kept in a file in ``out``.
-        out: the directory of the run.
-        **settings: every setting of ``python -m xltjax.train --help``, with underscores:
+        data: instruction data: a file, directory, glob or dataset id, or a list of them; or rows, as dicts, chats or
+            a data frame, which are kept in a file in ``out``.
+        out: the run directory.
+        **settings: any setting of ``python -m xltjax.train --help``, with underscores:
             ``learning_rate=1e-5, steps=1000, lora_rank=16, mesh="2x1"``.
 
     Returns:
-        The run, whose ``metrics`` are a list of dicts; with ``learning_rates`` a list of runs.
+        The run, whose ``metrics`` are a list of dicts; with ``learning_rates``, a list of runs.
 
     Raises:
-        UserError: naming the setting that cannot be used.
-        KeyboardInterrupt: when a signal has stopped the run, after a checkpoint was saved.
+        UserError: for an invalid setting, which the message names.
+        KeyboardInterrupt: if a signal stopped the run, after a checkpoint was saved.
     """
     for name in PRINTED:
         if settings.get(name):

@@ -100,7 +100,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _attention() -> Iterator[Finding]:
-    """The kernel of attention that a LLaMA-2 in bfloat16 takes here, and what stands against faster ones."""
+    """The kernel of attention that a LLaMA-2 in bfloat16 takes here, and what rules out faster ones."""
     from xltjax.attention.choice import choose
     from xltjax.attention.problem import Problem
 

@@ -143,7 +143,7 @@ def to_flax(config: ToFlax) -> None:
 
 
 def combine(config: Combine) -> None:
-    """Write a model that is put together from the layers of others as a Hugging Face directory."""
+    """Write a model that is combined from the layers of others as a Hugging Face directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
     recipe = Recipe(

@@ -211,7 +211,7 @@ def _choose_family(
     selection: frozenset[str],
     config: ChooseSettings,
 ) -> dict[str, Any]:
-    """The choice of one family, as it stands in ``choice.json``."""
+    """The choice of one family, as it is in ``choice.json``."""
     whole = _pool(joined, models)
     pool = whole.within(selection)
     if not pool.items:
@@ -340,14 +340,14 @@ def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[st
     split = (
         "All instructions were used to choose; numbers on the same instructions flatter the chosen rate a little."
         if config.select_on == "all"
-        else f"Chosen on {chosen_on} of {instructions} instructions (selection), {100 * config.select_share:g} % of "
+        else f"Chosen on {chosen_on} of {instructions} instructions (selection), {100 * config.select_share:g}% of "
         "each task; final numbers should use the others (evaluation): "
         "python -m xltjax.eval compare --split choice.json."
     )
     return [
         split,
         "value: the mean over languages of what the rule maximizes, over answers without a modifier, and over seeds; "
-        f"with the {100 * config.level:g} % percentile bootstrap interval over instructions. An answer without "
+        f"with the {100 * config.level:g}% percentile bootstrap interval over instructions. An answer without "
         "a score counts as 0; unscored as 1 is the value if it counted as 1.",
         f"wins: the share of {config.draws:,} resamples of the instructions in which the rate would be chosen. "
         "behind: how much lower its value is than that of the chosen rate. Seeds are averaged, not resampled.",

@@ -104,7 +104,7 @@ def run(config: CollectSettings) -> None:
         _check_ours(out)
         with atomic_write(out / RECORD) as file:
             file.write(json.dumps(record, indent=1) + "\n")
-        # An older file of repeats must not stand beside newer ratings.
+        # An older file of repeats must not stay beside newer ratings.
         write_jsonl(out / REPEATS, (row for row in rows if row["repeat_of"]))
         write_jsonl(out / RATINGS, first)
         write_table(out / "people-averages", averages, COLUMNS, ".4f", NOTE)

@@ -1,4 +1,4 @@
-"""Ratings of people from several files, led back to models by the key, and what is missing or contradictory."""
+"""Ratings of people from several files, traced back to models by the key, and what is missing or contradictory."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from xltjax.eval.people.schema import (
 TOOL = "pearmut"
 ANSWER = "answer"  # what stands for the model in a task
 LONGEST_PAUSE = 61  # seconds between two actions that Pearmut counts as work
-RESET = "__RESET__"  # in place of annotations: the user starts anew, and nothing before it counts
+RESET = "__RESET__"  # in place of annotations: the user starts over, and nothing before it counts
 
 
 def skipped(scale: Sequence[int]) -> int:

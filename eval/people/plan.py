@@ -1,4 +1,4 @@
-"""What people rate: the sample, the blinded order of every sheet, and the key that leads back to the models."""
+"""What people rate: the sample, the blinded order of every sheet, and the key that links items to models."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _distinct(rng: random.Random, count: int) -> list[int]:
 def key_rows(items: Iterable[Item], *, sheet: str, language: str, annotator: int) -> list[dict[str, object]]:
     """The rows of the key file of one sheet (named by its hash): what each opaque id stands for.
 
-    The key is all that leads back to the models. It is never embedded in a sheet.
+    The key is all that links items to models. It is never embedded in a sheet.
     """
     return [
         {

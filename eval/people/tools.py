@@ -1,4 +1,4 @@
-"""Ratings from a file, whichever tool wrote it: a sheet of ours, Label Studio or Pearmut."""
+"""Ratings from a file, whichever tool wrote it: one of our sheets, Label Studio or Pearmut."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
 LEAST_WORDS = 5
 LEAST_SHARE = 0.75  # of the tokens with a letter or a sign of code
-LEAST_LETTERS = 20  # in scripts without blanks
+LEAST_LETTERS = 20  # in scripts without spaces
 
 _TOKEN = regex.compile(r"[^\s,，、]+")  # the cells of a table in CSV are tokens too
 _WORD = regex.compile(
@@ -94,7 +94,7 @@ def fence_kind(info: str, content: str) -> str:
 def mostly_words(text: str) -> bool:
     """Whether ``text`` is prose rather than a program.
 
-    It is when it has at least five words (or 20 letters in scripts without blanks), three quarters of its tokens are
+    It is when it has at least five words (or 20 letters in scripts without spaces), three quarters of its tokens are
     words, and fewer than a third of its lines could only stand in a program.
     """
     words = signs = 0
@@ -149,5 +149,5 @@ def html_text(content: str) -> str:
 
 
 def strip_tags(text: str) -> str:
-    """``text`` with a blank for each HTML tag, comment, script and style."""
+    """``text`` with a space for each HTML tag, comment, script and style."""
     return _HTML_TAG.sub(" ", _HTML_BLOCK.sub(" ", text))

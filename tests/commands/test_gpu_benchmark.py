@@ -37,7 +37,6 @@ def test_sides_are_measured_in_processes_of_their_own(
     gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiles in half the time
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # PyTorch, on a tiny model: threads would wait for each other
     records = run(
         gpu, monkeypatch, tmp_path, "--small", "--only", "train-7b-full", "--turns", "1", "--profile"

@@ -93,6 +93,8 @@ def test_shares_of_one_answer_by_hand(dictionaries):
         ("50% of 3 GPT-4 and 5-й, €7, 10th", ["of", "and"]),
         ("**gras** _souligné_ mot1", ["gras", "souligné"]),
         ("за\u0301мок", ["замок"]),
+        ("l´homme l′homme l＇homme", ["l'homme"] * 3),
+        ("می\u200cخواهم col·lecció a·b", ["می\u200cخواهم", "col·lecció", "a", "b"]),
         ("🙂 -- ... 12", []),
     ],
 )
@@ -201,6 +203,8 @@ def test_unknown_words_are_names_foreign_or_nonwords(folder, text, names, foreig
         # Parts of compounds.
         ("ich lese die Gesundheits- und Haus", "de"),
         ("die Katze und -haus", "de"),
+        # "Wie geht's?"
+        ("die Katze schläft's und ich lese's", "de"),
         ("o gato pré-, casa", "pt"),
     ],
 )

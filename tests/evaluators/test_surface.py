@@ -234,8 +234,8 @@ def test_the_command_writes_scores_and_summary_and_prints_the_table(
     page = (out / "summary.md").read_text()
     assert sum(line.startswith("|") for line in page.splitlines()) == len(summary["rows"]) + 2
     for text in (page, " ".join(printed.split()), summary["notes"]["detectable"]):
-        assert "80 % power" in text
-        assert "5 % level" in text
+        assert "80% power" in text
+        assert "5% level" in text
     # Model a in French: one answer of two is in French.
     row = next(r for r in summary["rows"] if (r["language"], r["metric"]) == ("fr", "language_correct"))
     # Two answers would show a difference of 11.8 alone, and the scale ends at 1.

@@ -359,7 +359,7 @@ def test_every_latex_table_compiles(whole: tuple[Path, Report], tmp_path: Path) 
         "Odd & names_100%",
         tables[0].columns,
         [{tables[0].columns[0].key: "a_b & c% \\x {y} ~ ^ #"}],
-        "50 %",
+        "50%",
     )
     lines = ["\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage[utf8]{inputenc}"]
     lines += [

@@ -204,6 +204,7 @@ def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of
             {"of": "ft", "swap_layers": "0", "expert": {"dta": "others"}},
             "adaptations.x: unknown setting 'dta'; did you mean 'data'",
         ),
+        ({"train_layers": "0-99"}, "x/lr-0.01/seed-0: train_layers: layer 99 is out of range"),
         ({"of": "reset", "reset_layers": "0"}, "adaptations.x: of: 'reset' is itself a combination"),
     ],
 )  # fmt: skip

@@ -173,7 +173,7 @@ def _printable(text: str) -> str:
 
 
 def typed_lines() -> Iterator[str]:
-    """Lines that somebody types, until Ctrl-D. Ctrl-C begins a line anew."""
+    """Lines that somebody types, until Ctrl-D. Ctrl-C starts a new line."""
     with contextlib.suppress(ImportError):
         importlib.import_module("readline")  # gives ``input`` a history and editing
     while True:

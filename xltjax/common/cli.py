@@ -44,6 +44,8 @@ FIXABLE = (
 ARGUMENTS, OTHER_FORMATS, GENERAL = "Arguments", "Reading other formats", "General"  # sections of ``--help``
 _PLACES = {ARGUMENTS: 0, OTHER_FORMATS: 2, GENERAL: 3}  # all other sections are between the first two
 WIDEST = 60  # columns of choices beside a flag; more are listed in its help
+LONGEST_HINT = 300  # characters of a list of flags
+CONTEXT: dict[str, Any] = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 
 
 class _Flag(click.Option):
@@ -86,9 +88,12 @@ class _SettingsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as mistake:
             shown = [one for one in self.get_params(ctx) if isinstance(one, click.Option) and not one.hidden]
-            flags = [flag for option in shown for flag in option.opts]
+            flags = [flag for option in shown for flag in option.opts if flag.startswith("--")]
             name = mistake.option_name
-            raise UserError(f"unknown flag {name}; {did_you_mean(name, flags)}") from None
+            hint = did_you_mean(name, flags)
+            if len(hint) > LONGEST_HINT:
+                hint = "--help lists those there are"
+            raise UserError(f"unknown flag {name}; {hint}") from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -162,9 +167,7 @@ def command(
             help="Print the version and exit.",
         ),
     ]  # fmt: skip
-    return _SettingsCommand(
-        name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
-    )
+    return _SettingsCommand(name, params=parameters, callback=callback, help=help, context_settings=CONTEXT)
 
 
 def _set_level(quiet: bool, verbose: bool) -> None:
@@ -207,7 +210,7 @@ def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.G
         callback=callback,
         help=help,
         invoke_without_command=True,
-        context_settings={"max_content_width": 110},
+        context_settings=CONTEXT,
     )
 
 

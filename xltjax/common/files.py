@@ -110,7 +110,7 @@ def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """A stream of (line number from 1, line) of the lines of a text file that are not blank.
+    """A stream of (line number from 1, line) of the lines of a text file that are not space.
 
     Raises:
         UserError: as ``read_text`` does.

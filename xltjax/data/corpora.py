@@ -66,10 +66,7 @@ def load_corpora(
         UserError: when the weights do not fit the sources, a source has no usable example, a row cannot be used, or
             an example is too long and ``overlong`` is ``error``.
     """
-    if weights and len(weights) != len(sources):
-        raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
-    if not all(weight > 0 and math.isfinite(weight) for weight in weights):
-        raise UserError("data_weights must be positive")
+    check_weights(weights, sources)
     report = report or RowReport()
     corpora, total_long = [], 0
     for index, source in enumerate(sources):
@@ -139,6 +136,18 @@ def _learnable(
             "read"
         )
     return kept, too_long
+
+
+def check_weights(weights: Sequence[float], sources: Sequence[str]) -> None:
+    """Refuse weights that do not fit the data sources.
+
+    Raises:
+        UserError: saying why.
+    """
+    if weights and len(weights) != len(sources):
+        raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
+    if not all(weight > 0 and math.isfinite(weight) for weight in weights):
+        raise UserError("data_weights must be positive")
 
 
 def draw_rows(corpora: Sequence[Corpus], count: int, seed: int, *, weighted: bool) -> list[Corpus]:

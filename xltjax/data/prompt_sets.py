@@ -35,23 +35,23 @@ RELEASED_FILE = "alpacaeval_test_subset"
 TEXT_FILE = ".txt"
 SUFFIXES = (*DATA_SUFFIXES, TEXT_FILE)
 _ENDINGS = frozenset(suffix[1:] for suffix in SUFFIXES)
-# Marks that end a sentence, by which a text without a blank is told from a path.
+# Marks that end a sentence, by which a text without a space is told from a path.
 _SENTENCE = re.compile(r"[?!\u3002\uff1f\uff01\u061f\u0964]")
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One prompt. ``row`` gives the row that ``load_set`` reads back.
+    """One prompt.
 
     Attributes:
         id: the identifier, unique in its set: ``xlt113-007-fr``, or ``xlt113-007-fr-markdown`` with a modifier.
         instruction_id: the identifier that the translations and modified forms of an instruction share.
-        language: ISO 639-1 code of the language that the *answer* should be in; empty when it is not known.
-        task: the category; empty when the set has none.
-        instruction: the text that the model is asked, including that of the modifier; the last question of a chat.
+        language: the ISO 639-1 code of the language that the *answer* should have; empty if it is not known.
+        task: the category; empty if the set has none.
+        instruction: the text of the prompt, with the text of the modifier; in a chat, the last question.
         modifier: ``{"name": ..., "params": {...}}``, or None.
         human: whether the prompt is in the subset for human evaluation.
-        messages: the whole chat as {role, content}, when it has more turns than the question; its last one is the
+        messages: the whole chat as {role, content} if it has more turns than the question; the last turn is the
             instruction.
     """
 
@@ -92,13 +92,13 @@ def load_set(
     """Load the instructions of a shipped set, a file, a folder or a text.
 
     Args:
-        name_or_path: a name of ``shipped_sets``; a file of rows (ours, AlpacaEval, chats, tables) or a text file with
-            a prompt on each line; a folder with a file for each language, like ``sets/xlt113``; a folder with the set
-            that the paper's authors released; or a prompt itself, see ``is_text``.
-        languages: the codes of the languages to load; all by default. In sets and folders this is the
+        name_or_path: the name of a shipped set, such as ``xlt113``; a file of rows (ours, AlpacaEval, chats, tables)
+            or a text file with one prompt per line; a folder with one file per language, like ``sets/xlt113``; a
+            folder with the set that the paper's authors released; or a prompt itself (see ``is_text``).
+        languages: the codes of the languages to load. By default all. In sets and folders this is the
             language of the instruction, in files it is the ``language`` of the row.
-        modifiers: whether to load a set's modified instructions too. All rows of a file are always loaded.
-        columns: names of columns as ``ours=theirs``, see ``reading.columns.parse_columns``.
+        modifiers: whether to load the modified instructions of a set too. All rows of a file are always loaded.
+        columns: columns with other names, as ``"ours=theirs"``.
 
     Raises:
         UserError: for an unknown set or format, a requested language that the set does not have, a row

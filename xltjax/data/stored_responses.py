@@ -20,7 +20,7 @@ _REPEATED = ("model", "language", "task")  # few values for many responses: each
 
 
 class StoredResponses(Sequence[Response]):
-    """A sequence of responses of which memory holds some 30 bytes each; an item is read when it is asked for.
+    """A sequence of responses of which memory holds some 30 bytes each; an item is read when it is needed.
 
     The file has no name and is gone with the process, or when the last sequence that reads it is collected.
 

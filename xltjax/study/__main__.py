@@ -1,4 +1,4 @@
-"""``python -m xltjax.study``: models x data x adaptations x rates x seeds, each trained, asked and scored."""
+"""``python -m xltjax.study``: train, generate and score models x data x adaptations x rates x seeds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StudyConfig:
 
 
 def study(config: StudyConfig) -> None:
-    """Run what is not done of a study, or print how it stands.
+    """Run what is not done of a study, or print its state.
 
     Raises:
         UserError: for any mistake that the user can correct.

@@ -17,7 +17,7 @@ COMBINE_VERSION = 1
 
 
 def combine(study: Study, cell: Cell, root: Path) -> Stage | None:
-    """The model of a combined cell, from the trainings of others."""
+    """The model of a combined cell, from the training runs of others."""
     if cell.adaptation not in study.combinations:
         return None
     recipe = study.combinations[cell.adaptation]

@@ -19,7 +19,7 @@ from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
 from xltjax.data.rows import SUFFIXES, file_format
 from xltjax.llama import LlamaConfig
-from xltjax.study.stage import MODIFIED, Input
+from xltjax.study.stage import ANY_LANGUAGE, MODIFIED, Input
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
@@ -103,8 +103,13 @@ class Contents:
         name, *columns = each.where
         if name == miniature.NAME and not self._fetch and not miniature.is_built():
             return None
-        languages = [option for option in each.options if option != MODIFIED]
+        languages = [option for option in each.options if option not in (MODIFIED, ANY_LANGUAGE)]
         chosen = prompts(name, languages, modified=MODIFIED in each.options, columns=columns)
+        if ANY_LANGUAGE not in each.options and not any(row.language for row in chosen):
+            raise UserError(
+                f"{name} does not say in which language answers are expected, which surface needs; give it under "
+                "generate, as in languages: [it], or under surface, as in language: it"
+            )
         rows = [row.row() for row in chosen]
         return {"prompts": len(rows), "sha256": _digest(rows)}
 

@@ -1,4 +1,4 @@
-"""What a study tells on the terminal: one line for each stage that ends, and how the running ones get on."""
+"""What a study tells on the terminal: one line for each stage that ends, and the progress of the running ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Teller:
     Args:
         stages: all stages of the study.
         root: the folder of the study.
-        found: how they stand at the beginning.
+        found: their states at the beginning.
     """
 
     def __init__(self, stages: Sequence[Stage], root: Path, found: Mapping[str, State]) -> None:
@@ -111,7 +111,7 @@ def _chosen(root: Path) -> Iterator[str]:
         if len(found["rates"]) < 2:
             continue
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
-        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
+        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f}% of the resamples"
         yield f"learning rate of {family}: {value}"
     yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
 

@@ -27,7 +27,7 @@ from xltjax.study.results.effects import EFFECTS
 from xltjax.study.settings import Study
 from xltjax.study.stage import RESPONSES, SCORES, Input, Output, Stage, devices_of, settings_of
 
-# Raise one when the results of its stage change; the versions of the other evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the other evaluators are beside their metrics.
 JUDGE_VERSION = 1
 CHOOSE_VERSION = 1
 TABLES_VERSION = 1
@@ -147,7 +147,7 @@ def _evaluation(
 def choose(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
     """The learning rate of each model, data set and adaptation; None where there is nothing to choose from or by."""
     rates = {stage.rate for stage in cells if stage.sweep}
-    languages = {language_code(name) for name in study.generate.get("languages") or ()}
+    languages = {language_code(name) for name in study.asked().languages}
     if len(rates) < 2 or languages == {"en"}:
         return None
     kinds = {"surface", "relevance"}

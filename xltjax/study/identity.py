@@ -1,4 +1,4 @@
-"""What makes a result the one that is asked for: settings, contents of inputs and a version, kept inside its folder.
+"""What makes a result the one that is requested: settings, contents of inputs and a version, kept inside its folder.
 
 Code, mesh, paths and hosts are no part of it: a change of these would void studies for nothing.
 """

@@ -1,4 +1,4 @@
-"""Adaptations that train nothing: recipes for models that are put together from the layers of others."""
+"""Adaptations that train nothing: recipes for models that are combined from the layers of others."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from xltjax.common.settings import (
 )
 from xltjax.eval.comparison.choose import ChooseSettings
 from xltjax.eval.judge.command import JudgeConfig
+from xltjax.eval.judge.local.model import LOCAL_PREFIX
 from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.report.command import ReportSettings
@@ -46,7 +47,7 @@ OF_THE_STUDY = {
 }  # fmt: skip
 AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 ASIDE = re.compile(r".*\.old-\d+")
 RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "stages.json", "tables")
 
@@ -72,7 +73,7 @@ class Study:
         models: settings of ``train`` by the model's name.
         data: the same by the data set's name.
         adaptations: the same by the adaptation's name.
-        combinations: what is made of trainings without another one, by the adaptation's name.
+        combinations: what is made of training runs without another one, by the adaptation's name.
         train: settings of every training.
         generate: settings of every generation.
         generate_by_model: what differs from them for a model.
@@ -104,6 +105,10 @@ class Study:
     report: ReportSettings | None
     grid: tuple[Block, ...]
     accelerator: str
+
+    def asked(self) -> GenerateConfig:
+        """What is asked of all models, and how."""
+        return build(GenerateConfig, self.generate, notify=False)
 
 
 KEYS = (
@@ -148,6 +153,9 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
     judge = _config(values, "judge", JudgeConfig)
     if "judge" in values and not judge.judge:
         raise UserError("judge: judge is missing, such as openai:MODEL or jax:DIR")
+    for name in judge.judge:
+        if not name.startswith(("openai:", LOCAL_PREFIX)):
+            raise UserError(f"judge: {name!r} is not known; give openai:MODEL or {LOCAL_PREFIX}DIR")
     accelerator = str(values.get("accelerator", "a100-80g"))
     if accelerator not in ACCELERATORS:
         raise UserError(f"accelerator {accelerator!r} is unknown; {did_you_mean(accelerator, ACCELERATORS)}")
@@ -160,7 +168,7 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         data=data,
         adaptations=adaptations,
         combinations=combinations,
-        train=_section(_mapping(values, "train"), TrainConfig, "train"),
+        train=_of_all(_mapping(values, "train")),
         generate=_section(_mapping(values, "generate"), GenerateConfig, "generate"),
         generate_by_model=by_model,
         surface=_config(values, "surface", SurfaceConfig),
@@ -203,10 +211,13 @@ def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _named(values: Mapping[str, Any], key: str, main: str) -> dict[str, dict[str, Any]]:
     """The sections under ``key`` by name. A section that is no mapping is the value of its setting ``main``."""
     sections = {}
+    if not isinstance(values.get(key) or {}, dict):
+        raise UserError(f"{key} must give each entry a name, such as '{key}: {{mine: ...}}'")
     for name, section in _mapping(values, key).items():
         if not NAME.fullmatch(name) or ASIDE.fullmatch(name) or name in RESERVED:
             raise UserError(
-                f"{key}: {name!r} cannot be the name of a directory of the study; use letters, digits and . _ + -"
+                f"{key}: {name!r:.60} cannot be the name of a directory of the study; use up to 100 letters "
+                "(a to z), digits and . _ + -"
             )
         if section is None:
             section = {}
@@ -223,7 +234,7 @@ def _sections(sections: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, 
 
 
 def _section(section: Mapping[str, Any], config_class: type[Any], place: str) -> dict[str, Any]:
-    """Settings of a command, upon those of the shipped configs or files that its key ``config`` names.
+    """Settings of a command, on those of the shipped configs or files that its key ``config`` names.
 
     Raises:
         UserError: naming the place, for a setting that is unknown, has a wrong value, or is the study's to give.
@@ -246,6 +257,14 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
         return values
     except UserError as problem:
         raise UserError(f"{place}: {problem}") from None
+
+
+def _of_all(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of every training, which name neither model nor data."""
+    for key, axis in (("model", "models"), ("data", "data")):
+        if key in section:
+            raise UserError(f"train: {key} is an axis of the grid; name it under {axis}")
+    return _section(section, TrainConfig, "train")
 
 
 def _config(values: Mapping[str, Any], key: str, config_class: type[Config]) -> Config:

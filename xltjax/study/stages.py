@@ -21,9 +21,18 @@ from xltjax.study.grid import Cell
 from xltjax.study.results.comparisons import FILE as CLAIMS
 from xltjax.study.results.comparisons import comparisons, write_comparisons
 from xltjax.study.settings import Study
-from xltjax.study.stage import MODIFIED, RESPONSES, Input, Output, Stage, devices_of, settings_of
+from xltjax.study.stage import (
+    ANY_LANGUAGE,
+    MODIFIED,
+    RESPONSES,
+    Input,
+    Output,
+    Stage,
+    devices_of,
+    settings_of,
+)
 
-# Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the evaluators are beside their metrics.
 TRAIN_VERSION = 1
 GENERATE_VERSION = 1
 
@@ -104,7 +113,10 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
     settings, defaults = settings_of(config, own)
     # The answers name their cell, so that those in a folder that was renamed are not the cell's.
     settings, defaults = settings | {"name": cell.path}, defaults | {"name": cell.path}
-    prompts = Input("prompts", "prompts", (config.prompts, *config.columns), (*options, *config.languages))
+    told = (ANY_LANGUAGE,) if study.surface.language else ()
+    prompts = Input(
+        "prompts", "prompts", (config.prompts, *config.columns), (*options, *told, *config.languages)
+    )
     upstream = Output("trained weights", f"{cell.path}/train", WEIGHTS)
     model = str(root / upstream.stage)
     base: tuple[str, ...] = ()

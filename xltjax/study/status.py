@@ -92,7 +92,7 @@ def print_status(
 
 
 def _standing(stage: Stage, state: State, root: Path, contents: Contents) -> str:
-    """How a stage stands, in two or three words."""
+    """The state of a stage, in two or three words."""
     if state.kind == "done":
         record = Record.read(root / stage.path)
         return f"done ({duration(record.seconds)})" if record else "done"

@@ -19,7 +19,7 @@ from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.signals import StopSignal
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import (
     KNOWN,
     config_directory,
@@ -185,7 +185,7 @@ def _dated(config: TrainConfig) -> TrainConfig:
 
 def _tokenizer(config: TrainConfig, directory: Path) -> ChatTokenizer:
     """The tokenizer in ``directory``, with the template of ``config`` and the vocabulary that the run will have."""
-    size = None if config.resize_vocabulary else llama_config(read_hf_config(directory)).vocab_size
+    size = None if config.resize_vocabulary else read_architecture(directory).vocab_size
     return ChatTokenizer(directory, config.template, vocab_size=size, date=config.template_date)
 
 
@@ -205,7 +205,7 @@ def _location(model: str) -> str:
 
 
 def _plan(config: TrainConfig) -> None:
-    """Print what the run needs. The number of epochs is known where model and data are at hand."""
+    """Print what the run needs. The number of epochs is known where model and data are available."""
     llama = _architecture(config.model)
     if config.model == miniature.NAME or any(map(miniature.is_data, config.data)):
         if not miniature.is_built():

@@ -77,7 +77,7 @@ def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
 
 
 def check_continues(config: TrainConfig, run: Run) -> None:
-    """Refuse to go on after a last checkpoint without the state of the optimizer.
+    """Refuse to continue after a last checkpoint without the state of the optimizer.
 
     Raises:
         UserError: saying what can be done instead.

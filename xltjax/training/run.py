@@ -54,7 +54,7 @@ class Base:
 
 
 class Run:
-    """A run directory, opened at its newest checkpoint or at the one asked for."""
+    """A run directory, opened at its newest checkpoint or at the requested one."""
 
     def __init__(self, path: str | Path, step: int | None = None):
         """``path`` need not exist yet; ``step`` chooses a checkpoint."""
@@ -89,7 +89,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The directory's name, followed by the step where a checkpoint was asked for."""
+        """The directory's name, followed by the step where a checkpoint was requested."""
         name = self.path.resolve().name
         return name if self._step is None else f"{name}-{self._step}"
 
@@ -116,7 +116,7 @@ class Run:
 
     @property
     def lora(self) -> bool:
-        """Whether the checkpoints hold the adapters alone, which belong upon ``base``."""
+        """Whether the checkpoints hold the adapters alone, which belong on ``base``."""
         return self.config.lora_rank > 0
 
     @property
@@ -126,7 +126,7 @@ class Run:
 
     @property
     def base(self) -> Base:
-        """Where the base model lies, and its fingerprint."""
+        """Where the base model is, and its fingerprint."""
         known = self._provenance().get("base")
         if known:
             return Base(known["location"], known["fingerprint"])
@@ -170,7 +170,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The checkpoint asked for, or the newest one.
+        """The requested checkpoint, or the newest one.
 
         Raises:
             UserError: when there is no such checkpoint.

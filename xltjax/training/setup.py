@@ -36,7 +36,7 @@ class Setup:
         mesh: the devices.
         data: the packed examples.
         validation: measures the validation loss; None without validation data.
-        samples: answers a few prompts; None unless sample answers are asked for.
+        samples: answers a few prompts; None unless sample answers are requested.
         rebuild: puts the model together from trainable and frozen weights.
         transform: the optimizer, see ``optimizer.adamw``.
         update: the jitted update, see ``step.make_train_step``.
@@ -110,7 +110,7 @@ def set_up(
 
 
 def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
-    """Merge the adapters that ``model`` has, and add new ones when LoRA is asked for."""
+    """Merge the adapters that ``model`` has, and add new ones if LoRA is requested."""
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
     if config.lora_rank:
         add_lora(

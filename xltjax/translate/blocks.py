@@ -9,7 +9,7 @@ Chinese, Japanese and Thai, which have no small letters, are always translated l
 Copied are: fenced code (to the end where the fence is not closed), indented code, lines that only a program has,
 ``<script>``, ``<style>``, ``<pre>``, ``<code>`` and comments, displayed formulas, the frames of tables, and in
 front of a line the signs of quotations, headings, list items (nested or not) and check boxes. The cells of a table,
-of lines with tabs, and of columns set with three blanks or more, are units of their own.
+of lines with tabs, and of columns set with three spaces or more, are units of their own.
 Fenced text is copied even if it is prose, since a fence says "verbatim", except where it is said to be Markdown.
 """
 
@@ -223,7 +223,7 @@ def _list_column(text: str, run: list[Line], item: int) -> int:
 
 
 def _units_of_run(text: str, run: list[Line], item: int) -> Iterator[Span]:
-    """The units of consecutive lines that are not blank."""
+    """The units of consecutive lines that are not space."""
     code = _code_lines(text, run, item)
     table = any("|" in text[line.start : line.stop] and _is_delimiter(text, line) for line in run)
     wrapped: list[Line] = []
@@ -232,7 +232,7 @@ def _units_of_run(text: str, run: list[Line], item: int) -> Iterator[Span]:
         if not code[number]:
             cells = list(_cells(text, line, table))
             plain = cells == [line.body]
-            # A paragraph goes on in lines that begin with its text or with blanks.
+            # A paragraph continues in lines that begin with its text or with spaces.
             if not plain or text[line.start : line.body[0]].strip():
                 yield from _paragraph(text, wrapped)
                 wrapped = []

@@ -11,7 +11,7 @@ Span = tuple[int, int]
 # Each alternative begins with a character of its own and has a bound, so that unclosed ones cost linear time.
 _URL_CHARACTER = r"[^\s()<>\"“”«»„`|\u3000-\u303f\uff00-\uffef]"
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-# A full stop or a bracket behind an address does not belong to it.
+# A period or a bracket behind an address does not belong to it.
 _PATH = (
     rf"(?:{_URL_CHARACTER}|\([^\s()]{{0,200}}\))*"
     rf"(?<![.,;:!?'’…*_~\]}}])"

@@ -65,7 +65,7 @@ class Translator:
         """Translate ``texts``, each of which is a segment, and no two of which are the same.
 
         Raises:
-            UserError: when the engine cannot go on. What is done is in the journal.
+            UserError: when the engine cannot continue. What is done is in the journal.
         """
         segments = [Segment(text, self.source, target) for text in texts]
         self._run(segments, f"translate {target.label}")

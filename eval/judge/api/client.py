@@ -1,4 +1,4 @@
-"""A judge behind an API of Chat Completions, through the ``openai`` client."""
+"""A judge behind a Chat Completions API, through the ``openai`` client."""
 
 from __future__ import annotations
 

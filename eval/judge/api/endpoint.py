@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a server of Chat Completions.
+    """A model behind a server with the Chat Completions API.
 
     Attributes:
         model: the name of the model.

@@ -22,7 +22,7 @@ from xltjax.eval.report.content import FOREIGN, NAME, NONWORD, Passage, UnknownW
 from xltjax.eval.scores import ANSWERS, Score, read_answers, read_scores
 
 Key = tuple[str, str]  # the model and the id of a response
-PEOPLE = "people"  # the name under which all raters together stand beside the judges
+PEOPLE = "people"  # the name under which all raters together are beside the judges
 
 # Folders in which nothing of a report lies: checkpoints, results that a study has kept aside, logs.
 STAGES = "stages.json"  # in the folder of a study: the paths of the folders of its stages

@@ -76,7 +76,7 @@ def _coefficient_table(rows: list[dict[str, Any]]) -> Table:
         ),
         rows,
         "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
-        "weights. Repeated ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap "
+        "weights. Repeated ratings count as their rounded mean. Intervals are of 95%: percentile bootstrap "
         "over instructions.",
     )
 
@@ -227,7 +227,7 @@ def _mean_figure(context: Context, name: str, judge: str, rows: list[dict[str, A
             place_key="system",
             series={PEOPLE: Look(EMPHASIS, "o", "-"), judge: Look("#CC6677", "s", "-")},
             series_key="rater",
-            note=f"{note} that both have rated at each pair of points; bars: 95 % intervals",
+            note=f"{note} that both have rated at each pair of points; bars: 95% intervals",
             scale=1,
             limits=(0, highest),
         )

@@ -93,7 +93,7 @@ def _figure(context: Context, table: Table, metric: str) -> Figure:
             place_key="system",
             series=context.configurations,
             series_key="series",
-            note=f"{n} at each point; bars: 95 % intervals",
+            note=f"{n} at each point; bars: 95% intervals",
         )
 
     caption = (

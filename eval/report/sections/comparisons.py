@@ -165,7 +165,7 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
             series_key="series",
             zero=True,
             limits=None,
-            note=f"{count_note(shown, what='prompts')}; bars: 95 % intervals",
+            note=f"{count_note(shown, what='prompts')}; bars: 95% intervals",
         )
 
     size = (max(5.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.4 * len(pairs))

@@ -179,6 +179,6 @@ def _line_table(context: Context) -> Table | None:
         tuple(columns),
         rows,
         "Means of the answers that are scored, whose share stands beside each. Word-level pass rate: "
-        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. Intervals are of 95 %: Wilson's for "
+        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. Intervals are of 95%: Wilson's for "
         "pass rates, bootstrap over instructions for shares; n is the number of instructions.",
     )

@@ -149,7 +149,7 @@ def _dots(
     source: str,
 ) -> Figure:
     table = Table(name, heading, _COLUMNS, rows, f"{scale_text(criteria, criteria)} {BOOTSTRAP}")
-    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
+    note = f"{count_note(rows, what='answers')} at each point; bars: 95% intervals"
     limits = (
         min(each.lowest for each in criteria.values()),
         max(each.highest for each in criteria.values()),

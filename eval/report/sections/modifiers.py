@@ -147,9 +147,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             Column("paper_helpfulness", "helpfulness, paper", ".2f", numeric=True),
         ),
         rows,
-        "Rates by program over the decided answers, with 95 % Wilson intervals; lift: fulfilled minus "
+        "Rates by program over the decided answers, with 95% Wilson intervals; lift: fulfilled minus "
         "placebo on the pairs in which both are decided, with its exact McNemar test, corrected by Holm "
-        "over the modifiers of a system, language and grade. Judges: 95 % bootstrap intervals over "
+        "over the modifiers of a system, language and grade. Judges: 95% bootstrap intervals over "
         "instructions; helpfulness takes the modifier into account. Paper: Table 1, LLaMA-2-13B / Dolly-En "
         "/ FT, judged by people, other instructions.",
     )
@@ -192,7 +192,7 @@ def _average_table(rows: list[dict[str, Any]]) -> Table:
         ),
         averages,
         "Unweighted means over the modifiers that a program decides, as in the last line of the paper's "
-        "Table 1 (62 % in English, 65 % in Russian over all eleven, by people).",
+        "Table 1 (62% in English, 65% in Russian over all eleven, by people).",
     )
 
 
@@ -225,10 +225,10 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
         looks[name] = Look(look.color, "|", look.dashes) if name.endswith("placebo") else look
     modifiers = [name for name in MODIFIERS if any(row["modifier"] == name for row in shown)]
     modifiers += sorted({row["modifier"] for row in shown} - set(modifiers))
-    note = f"{count_note(shown, what='answers')} at each point; strict grade; bars: 95 % Wilson intervals"
+    note = f"{count_note(shown, what='answers')} at each point; strict grade; bars: 95% Wilson intervals"
     caption = (
         f"Task modifiers fulfilled (strict grade), by language, and the placebo rates (vertical marks) of "
-        f"{', '.join(systems)} (Table 1 of the paper). {count_note(shown, what='answers')}. Bars are 95 % "
+        f"{', '.join(systems)} (Table 1 of the paper). {count_note(shown, what='answers')}. Bars are 95% "
         "Wilson intervals."
     )
     data = Table(

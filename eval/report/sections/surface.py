@@ -112,7 +112,7 @@ def surface_figure(context: Context) -> Figure | None:
         and any(len(found) > 1 for found in rates.values())
     )
     n = count_note(rows)
-    note = f"{n} at each point; bars: 95 % intervals"
+    note = f"{n} at each point; bars: 95% intervals"
     systems = [each.name for each in context.analysis.systems]
 
     def by_rate(figure: Any) -> None:
@@ -314,8 +314,8 @@ def _low_coverage(context: Context) -> list[str]:
     worst = min(low, key=lambda row: row["coverage"])
     share_of = context.facts.percent("lowest coverage", worst["coverage"], n=worst["answers"])
     return [
-        f"{context.facts.count('cells with coverage under 98 %', len(low))} of "
-        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2 % of "
+        f"{context.facts.count('cells with coverage under 98%', len(low))} of "
+        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2% of "
         f"the answers; the lowest coverage is {share_of} ({title(worst['metric']).lower()}, "
         f"{worst['model']}, {worst['language'] or '?'}). Table all-metrics has both bounds of each."
     ]

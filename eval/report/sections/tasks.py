@@ -78,7 +78,7 @@ def _table(source: _Source, rows: Sequence[Mapping[str, Any]]) -> Table:
         ),
         rows,
         "The mean of the answers to the task's instructions, in English and in all other languages "
-        "together. Intervals are of 95 %: percentile bootstrap over the instructions of the task.",
+        "together. Intervals are of 95%: percentile bootstrap over the instructions of the task.",
     )
 
 
@@ -104,14 +104,14 @@ def _figure(context: Context, source: _Source, table: Table, main: str) -> Figur
             place_key="task",
             series=series,
             series_key="group",
-            note=f"{main}; {n} at each point; bars: 95 % intervals",
+            note=f"{main}; {n} at each point; bars: 95% intervals",
             scale=scale,
             limits=(low, high),
         )
 
     caption = (
         f"{title(source.name)} by task of {main}, in English and in the other languages (Figure 2, right, of the "
-        f"paper). {n} at each point. Bars are 95 % bootstrap intervals over instructions."
+        f"paper). {n} at each point. Bars are 95% bootstrap intervals over instructions."
     )
     data = replace(table, name="tasks-of-the-main-model")
     size = (5.6, 1.2 + 0.22 * len(places))

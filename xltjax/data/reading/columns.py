@@ -47,7 +47,7 @@ def renamed(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def value_under(row: Mapping[str, Any], key: str, flag: str, others: str = "") -> Any:
-    """The value under a key, or under a path of keys and places in lists with full stops between.
+    """The value under a key, or under a path of keys and places in lists with periods between.
 
     Args:
         row: the row.

@@ -103,7 +103,7 @@ def table_style(path: Path, delimiter: str) -> tuple[str, str, str]:
 
 
 def _header(cells: Sequence[str], place: str) -> list[str]:
-    """The names of the columns, without blanks around them.
+    """The names of the columns, without spaces around them.
 
     Raises:
         UserError: when one comes twice.

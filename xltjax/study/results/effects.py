@@ -35,7 +35,7 @@ COLUMNS = (
 )  # fmt: skip
 NOTES = (
     "difference: of the cells that are said to score higher, minus the others, over the answers to one question by "
-    "both models of a seed; low and high: its 95 % interval, a percentile bootstrap over questions, stratified by "
+    "both models of a seed; low and high: its 95% interval, a percentile bootstrap over questions, stratified by "
     "task, whose translations and seeds stay together. appears: the whole interval lies above minus the margin; the "
     "opposite: below it; not reproduced: neither. A claim appears when all of its comparisons do."
 )
@@ -202,7 +202,7 @@ def _family(path: str) -> str:
 
 
 def _print(rows: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("claim", "", "metric", "higher", "lower", "difference [95 %]", "n")
+    table = Table("claim", "", "metric", "higher", "lower", "difference [95%]", "n")
     before = ""
     for row in rows:
         table.add_row(

@@ -44,7 +44,7 @@ def tables(config: TablesConfig) -> None:
         raise UserError("none of the folders holds scores of a stage that is done")
     out = make_output_directory(Path(config.out))
     write_table(
-        out / "cells", rows, COLUMNS, ".4f", "Means of each cell, metric and language, with 95 % intervals."
+        out / "cells", rows, COLUMNS, ".4f", "Means of each cell, metric and language, with 95% intervals."
     )
     print(f"table of all cells: {out / 'cells.csv'}")
 

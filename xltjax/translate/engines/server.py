@@ -1,4 +1,4 @@
-"""Models behind a server of Chat Completions, through the judge's client."""
+"""Models behind a server with the Chat Completions API, through the judge's client."""
 
 from __future__ import annotations
 
