@@ -105,7 +105,8 @@ class Judgments:
             left = dict(by_name)
             for names in (*self._rubrics, tuple(left)):
                 own = [left.pop(name) for name in names if name in left]
-                found[place] += max(own, key=lambda counts: counts.total(), default=Counter())
+                if own:
+                    found[place].update(max(own, key=Counter.total))
         return found
 
     def asks(self, judge: str, criterion: str) -> bool:
