@@ -1,4 +1,4 @@
-"""Models put together from the layers of others: layer reset, layer swapping, and averages of two experts.
+"""Models combined from the layers of others: layer reset, layer swapping, and averages of two experts.
 
 The weights are copied bit for bit and one at a time; only averages are computed, in float32.
 """
@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -78,7 +78,7 @@ class Recipe:
             raise UserError(f"{wanted[0]} needs a second tuned model: give --expert DIR")
         if self.expert and not wanted:
             raise UserError(
-                "nothing is taken of --expert: give --swap-layers or --average-layers, or leave it out"
+                "nothing is taken from --expert: give --swap-layers or --average-layers, or leave it out"
             )
         if self.expert_base and not self.expert:
             raise UserError("--expert-base says where the base of --expert lies, which is not given")
@@ -109,7 +109,7 @@ def combine(
     target: Path,
     mesh: Mesh,
     *,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     max_shard_bytes: int = 5 << 30,
     overwrite: bool = False,
 ) -> list[str]:
@@ -168,7 +168,7 @@ def _shares(
         base = open_stored(_base(recipe, run), mesh, stack)
         shares.append(Share("reset_layers", reset, base))
     elif recipe.base and not (run and run.partial):
-        raise UserError("nothing is taken of --base: give --reset-layers, or leave it out")
+        raise UserError("nothing is taken from --base: give --reset-layers, or leave it out")
     if recipe.expert:
         path = find_model(recipe.expert)
         expert = open_stored(path, mesh, stack, recipe.expert_base)
@@ -253,7 +253,7 @@ def _check_fit(tuned: StoredModel, share: Share, *, resized: bool) -> None:
 
 
 def _tensors(
-    tuned: StoredModel, shares: Sequence[Share], mesh: Mesh, dtype: Any
+    tuned: StoredModel, shares: Sequence[Share], mesh: Mesh, dtype: DTypeLike | None
 ) -> tuple[Header, Callable[[str], np.ndarray]]:
     """The dtype and shape of every parameter of the combination by its path, and a function that reads it."""
     givers = {part: share for share in shares for part in share.parts}

@@ -230,7 +230,7 @@ def _refuse_and_warn(values: Mapping[str, Any], model_type: str) -> None:
             raise UserError(f"config.json: sliding_window with model_type {model_type!r} is not supported")
         elif value:
             log.warning(
-                "warning: config.json: %s = %r means nothing to %r: ignored", field, value, model_type
+                "warning: config.json: %s = %r has no meaning for %r and is ignored", field, value, model_type
             )
 
 

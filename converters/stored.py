@@ -80,7 +80,7 @@ def read_resized(model: StoredModel, name: str, size: int, mesh: Mesh) -> np.nda
 
 
 class _StoredRun:
-    """The weights of a run, upon those of its base where the run holds only a part of them."""
+    """The weights of a run, on those of its base where the run holds only a part of them."""
 
     def __init__(self, run: Run, mesh: Mesh, stack: contextlib.ExitStack, base: str):
         self.config = read_architecture(run.model_files)

@@ -91,7 +91,7 @@ def test_a_run_of_which_no_checkpoint_can_be_read_is_left_as_it_is(
 
 def test_other_shapes_do_not_begin_a_run_again(run: Path, chat_model: Path, instructions: Path) -> None:
     before = contents(run)
-    with pytest.raises(UserError, match="is of another model or other adapters"):
+    with pytest.raises(UserError, match="belongs to another model or other adapters"):
         train.fit(quick(chat_model, instructions, run, steps=4, lora_rank=2, force=True))
     assert contents(run) == before
 

@@ -323,6 +323,7 @@ def test_mistakes_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
     folders = sweep(tmp_path / "7b")
     unnamed = scores(tmp_path / "plain" / "scores", LOW)
     out = tmp_path / "out"
+    gaps = [scores(tmp_path / f"gaps/lr-{n}e-5/s", {"language_correct": {"fr": ONES[:n]}}) for n in (1, 9)]
     bad = tmp_path / "bad.yaml"
     cases: dict[str, tuple[object, ...]] = {
         "no scores given": ("--out", out),
@@ -333,6 +334,7 @@ def test_mistakes_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
         "--languages de": (*folders, "--languages", "de", "--out", out),
         "give a list of runs": ("--runs", tmp_path / "empty.yaml", "--out", out),
         "learning_rate 'fast' is not": ("--runs", bad, "--out", out),
+        "none of the 1 instructions on which to choose": (*gaps, "--select-share", 0.1, "--out", out),
     }
     (tmp_path / "empty.yaml").write_text("{}")
     bad.write_text("- {scores: 7b/lr-1e-05/scores, learning_rate: fast}")

@@ -70,7 +70,7 @@ def test_a_field_that_means_nothing_to_the_family_is_warned_of_by_name(
         plain = llama_config({**config, "use_cache": True, "pretraining_tp": 2, "mlp_bias": False})
         assert not caplog.records
         assert llama_config({**config, "mlp_bias": True}) == plain
-    assert "mlp_bias = True means nothing to 'mistral'" in caplog.text
+    assert "mlp_bias = True has no meaning for 'mistral'" in caplog.text
 
 
 @pytest.mark.parametrize("prefix", ["Llama", "Mistral", "Qwen2"])

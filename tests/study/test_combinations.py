@@ -197,7 +197,7 @@ def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of
             "x/lr-0.01/seed-0: layers.1 is named by both reset_layers and swap_layers",
         ),
         ({"of": "ft", "swap_layers": "0"}, "adaptations.x: swap_layers needs a second tuned model: give expert"),
-        ({"of": "ft", "reset_layers": "0", "expert": "DIR"}, "adaptations.x: nothing is taken of expert"),
+        ({"of": "ft", "reset_layers": "0", "expert": "DIR"}, "adaptations.x: nothing is taken from expert"),
         ({"of": "ft", "swap_layers": "0", "expert": {}}, "adaptations.x: expert: name what differs"),
         ({"of": "ft", "swap_layers": "0", "expert": {"data": "dolly"}}, "its expert is the cell that is changed"),
         (

@@ -267,6 +267,6 @@ def test_what_a_user_has_put_in_a_stages_place_is_left_alone(folder: Path) -> No
     state = study.states()[f"{CELLS[0]}/surface"]
     assert state.kind == "blocked"
     assert "notes" not in str(state)
-    assert f"{place} holds something that is not of this study" in str(state)
+    assert f"{place} contains files that do not belong to this study" in str(state)
     study.finish()
     assert [path.name for path in place.iterdir()] == ["notes.txt"]

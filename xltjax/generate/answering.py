@@ -106,7 +106,7 @@ def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = ""
         began: the date of prompts in the file that is resumed: one for all, or one for each adapter.
 
     Raises:
-        UserError: for an adapter that does not belong upon the model in ``source``.
+        UserError: for an adapter that does not belong on the model in ``source``.
     """
     run = Run.find(source)
     if run:
@@ -129,7 +129,7 @@ def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = ""
 def _answerer(
     config: GenerateConfig, name: str, adapter: Path | None, places: Sequence[Path], began: str
 ) -> Answerer:
-    """With the template and the date asked for, or else those with which the first of ``places`` was trained."""
+    """With the requested template and date, or else those with which the first of ``places`` was trained."""
     template = config.template or next(filter(None, map(template_of, places)), "llama-2")
     if template != "tokenizer":  # the only one that may write a date
         return Answerer(name, adapter, template, "")

@@ -1,4 +1,4 @@
-"""What a study tells on the terminal: one line for each stage that ends, and how the running ones get on."""
+"""What a study tells on the terminal: one line for each stage that ends, and the progress of the running ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Teller:
     Args:
         stages: all stages of the study.
         root: the folder of the study.
-        found: how they stand at the beginning.
+        found: their states at the beginning.
     """
 
     def __init__(self, stages: Sequence[Stage], root: Path, found: Mapping[str, State]) -> None:
@@ -41,7 +41,7 @@ class Teller:
         """Print the line of a stage that has ended."""
         self._told = time.monotonic()
         if outcome.note:
-            print(f"{outcome.path} anew, because {outcome.note}", flush=True)
+            print(f"{outcome.path} again, because {outcome.note}", flush=True)
         if outcome.state == "done":
             self._done.add(outcome.path)
             print(
@@ -67,7 +67,7 @@ class Teller:
         """Say what is done, what failed, and what could not begin."""
         done = sum(state.kind == "done" for state in found.values())
         if stopped:
-            print(f"stopped: {done} of {self._total} stages are done; the same command goes on", flush=True)
+            print(f"stopped: {done} of {self._total} stages are done; the same command continues", flush=True)
             return
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
         for line in results(found, self._root):
@@ -111,7 +111,7 @@ def _chosen(root: Path) -> Iterator[str]:
     several = {family: found for family, found in families.items() if len(found["rates"]) > 1}
     for family, found in several.items():
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
-        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
+        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f}% of the resamples"
         yield f"learning rate of {family}: {value}"
     if several:
         yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"

@@ -1,4 +1,4 @@
-"""The cells of a study: a model, a data set, an adaptation, a learning rate and a seed, and where each lies."""
+"""The cells of a study: a model, a data set, an adaptation, a learning rate and a seed, and where each is."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def cells(study: Study) -> list[Cell]:
 
 
 def sources(study: Study, cell: Cell) -> Iterator[Cell]:
-    """The cells whose trainings a combined cell is made of: the changed one, and that of its expert."""
+    """The cells whose training runs a combined cell is made of: the changed one, and that of its expert."""
     recipe = study.combinations[cell.adaptation]
     trained = dataclasses.replace(cell, adaptation=recipe.settings.of, answers=False, modifiers=False)
     yield trained

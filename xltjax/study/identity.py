@@ -1,4 +1,4 @@
-"""What makes a result the one that is asked for: settings, contents of inputs and a version, kept inside its folder.
+"""What makes a result the one that is requested: settings, contents of inputs and a version, kept inside its folder.
 
 Code, mesh, paths and hosts are no part of it: a change of these would void studies for nothing.
 """
@@ -99,14 +99,14 @@ class Record:
                 not directory.is_dir() or any(not each.name.startswith(".") for each in directory.iterdir())
             ):
                 raise UserError(
-                    f"{directory} holds something that is not of this study ({RECORD} is missing); move it away"
+                    f"{directory} contains files that do not belong to this study ({RECORD} is missing); move it away"
                 )
             return None
         values = read_json_object(file)
         for key, kind in KINDS.items():
             if not isinstance(values.get(key), kind):
                 raise UserError(
-                    f"{file} is no record of a study: {key!r} is missing or wrong; move {directory} away"
+                    f"{file} is not a record of a study: {key!r} is missing or wrong; move {directory} away"
                 )
         identity = Identity(*(values[key] for key in ("stage", "version", "settings", "inputs")))
         return cls(

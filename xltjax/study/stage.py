@@ -59,7 +59,7 @@ class Stage:
         arguments: the command and its arguments, without the place and the rate of a training.
         devices: how many devices it computes on; 0 for a stage that uses none.
         rate: the learning rate of a training.
-        sweep: the folder of a training with ``{rate}`` for its rate: trainings with the same one can share a command.
+        sweep: the folder of a training with ``{rate}`` for its rate: runs with the same one can share a command.
         partial: whether it makes do with the cells that are done.
     """
 

@@ -32,7 +32,7 @@ from xltjax.study.stage import (
     settings_of,
 )
 
-# Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the evaluators are beside their metrics.
 TRAIN_VERSION = 1
 GENERATE_VERSION = 1
 
@@ -58,7 +58,7 @@ def stages(study: Study, cells: Sequence[Cell], root: Path) -> list[Stage]:
 
 
 def prepare(study: Study, cells: Sequence[Cell], root: Path) -> None:
-    """Write what stages read and no other stage makes: instructions with modifiers, claims, and what there is."""
+    """Write what no stage makes: instructions with task modifiers, claims, and the list of stages."""
     with atomic_write(root / STAGES) as file:
         json.dump({"stages": [stage.path for stage in stages(study, cells, root)]}, file, indent=1)
     if study.effects:

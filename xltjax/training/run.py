@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 from jax import Array
+from jax.typing import DTypeLike
 
 from xltjax.checkpoint import Checkpoints, numbered
 from xltjax.common.errors import UserError
@@ -55,7 +56,7 @@ class Base:
 
 
 class Run:
-    """A run directory, opened at its newest checkpoint or at the one asked for."""
+    """A run directory, opened at its newest checkpoint or at the requested one."""
 
     def __init__(self, path: str | Path, step: int | None = None):
         """``path`` need not exist yet; ``step`` chooses a checkpoint."""
@@ -84,9 +85,13 @@ class Run:
             raise UserError(f"{path} is not a run or a checkpoint of xltjax")
         return run
 
+    def __fspath__(self) -> str:
+        """The path of the run, or of the checkpoint that was asked for: what a model is loaded from."""
+        return str(self.path if self._step is None else self.path / CHECKPOINTS / str(self._step))
+
     @property
     def name(self) -> str:
-        """The directory's name, followed by the step where a checkpoint was asked for."""
+        """The directory's name, followed by the step where a checkpoint was requested."""
         name = self.path.resolve().name
         return name if self._step is None else f"{name}-{self._step}"
 
@@ -113,7 +118,7 @@ class Run:
 
     @property
     def lora(self) -> bool:
-        """Whether the checkpoints hold the adapters alone, which belong upon ``base``."""
+        """Whether the checkpoints hold the adapters alone, which belong on ``base``."""
         return self.config.lora_rank > 0
 
     @property
@@ -123,7 +128,7 @@ class Run:
 
     @property
     def base(self) -> Base:
-        """Where the base model lies, and its fingerprint."""
+        """Where the base model is, and its fingerprint."""
         known = self._provenance().get("base")
         if known:
             return Base(known["location"], known["fingerprint"])
@@ -167,7 +172,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The checkpoint asked for, or the newest one.
+        """The requested checkpoint, or the newest one.
 
         Raises:
             UserError: when there is no such checkpoint.
@@ -195,7 +200,9 @@ class Run:
         """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
         return Checkpoints(self.path / CHECKPOINTS, keep)
 
-    def weights(self, like: Mapping[str, Any], dtype: Any = None) -> dict[str, Array]:
+    def weights(
+        self, like: Mapping[str, Any], dtype: DTypeLike | Mapping[str, DTypeLike] | None = None
+    ) -> dict[str, Array]:
         """The weights at ``step`` by dotted path, laid out as ``like``.
 
         Args:

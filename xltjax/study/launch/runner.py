@@ -1,6 +1,6 @@
 """Running a job in this process: its stages are identified, begun, run and written down.
 
-Every launcher comes through here. A stage that was interrupted goes on, since every command resumes its files.
+Every launcher comes through here. A stage that was interrupted continues, since every command resumes its files.
 """
 
 from __future__ import annotations

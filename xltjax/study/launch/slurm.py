@@ -90,7 +90,7 @@ def submit(
 
     Args:
         stages: all stages, those that one needs before it.
-        states: how they stand.
+        states: the state of each stage.
         root: the folder of the study.
         options: options of sbatch as KEY=VALUE.
 

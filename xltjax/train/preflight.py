@@ -77,7 +77,7 @@ def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
 
 
 def check_continues(config: TrainConfig, run: Run) -> None:
-    """Refuse to go on after a last checkpoint without the state of the optimizer.
+    """Refuse to continue after a last checkpoint without the state of the optimizer.
 
     Raises:
         UserError: saying what can be done instead.
@@ -88,7 +88,7 @@ def check_continues(config: TrainConfig, run: Run) -> None:
             if checkpoints.lacks_optimizer(steps[-1]):
                 raise UserError(
                     f"{run.path} ended after update {steps[-1]} without the state of the optimizer (--keep-optimizer "
-                    f"no) and cannot go on to update {config.steps}; begin a new run with --model {run.path}"
+                    f"no) and cannot continue to update {config.steps}; start a new run with --model {run.path}"
                 )
 
 
