@@ -180,7 +180,7 @@ FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'Quot
 
 @pytest.mark.parametrize(
     ("script", "message"),
-    [(FORBIDDEN, "This browser keeps nothing"), (FULL, "The browser's storage is full")],
+    [(FORBIDDEN, "This browser saves nothing"), (FULL, "The browser's storage is full")],
 )
 def test_without_storage_the_page_warns_goes_on_and_exports(
     opening: Any, folder: Path, tmp_path: Path, script: str, message: str

@@ -178,7 +178,7 @@ def _line_table(context: Context) -> Table | None:
         "Language by line and by word",
         tuple(columns),
         rows,
-        "Means of the answers that are scored, whose share stands beside each. Word-level pass rate: "
-        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. Intervals are of 95%: Wilson's for "
+        "Means of the answers that are scored, whose share is beside each. Word-level pass rate: "
+        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. 95% intervals: Wilson's for "
         "pass rates, bootstrap over instructions for shares; n is the number of instructions.",
     )
