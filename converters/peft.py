@@ -95,7 +95,9 @@ def save_peft(
     """
     adapted = list(lora_linears(model))
     if not adapted:
-        raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
+        raise UserError(
+            "the model has no LoRA adapters to write; write it whole, as a Hugging Face directory"
+        )
     rank, scale = adapted[0][1].lora_a.shape[0], adapted[0][1].scale
     targets = {name.rsplit(".", 1)[1] for name, _ in adapted}
     layers = layers_of({part_of(name) for name, _ in adapted})

@@ -257,6 +257,8 @@ def _rows(
         for names in [*together, *itertools.combinations(present, 2)]:
             counts = Counter(item for name in names for item in lines[name])
             answers = sum(count > 1 for count in counts.values())
+            if not answers:
+                continue  # people of different languages, for example
             chosen = {name: cells[name] for name in names}
             yield _row(metric, language, chosen, answers, subjects, scale, config)
 

@@ -46,7 +46,6 @@ from xltjax.training.trained import DTYPES
 PathLike = str | os.PathLike[str]
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
 KINDS = ("bfloat16", "float16", "float32")
-PRINTED = ("plan", "show_example")  # what the command prints instead of training
 
 
 class Model:
@@ -345,14 +344,18 @@ def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settin
         UserError: for an invalid setting, which the message names.
         KeyboardInterrupt: if a signal stopped the run, after a checkpoint was saved.
     """
-    for name in PRINTED:
+    for name in ("plan", "show_example"):
         if settings.get(name):
             raise UserError(f"{name} prints and does not train; it belongs to python -m xltjax.train")
-    given = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in settings.items()}
+    given = {
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in settings.items()
+        if value is not None
+    }
     given |= {"model": arguments.path("model", model), "out": arguments.path("out", out)}
     rows: dict[str, KeptRows] = {}
     for name in ("data", "validation_data"):
-        value = data if name == "data" else settings.get(name)
+        value = data if name == "data" else given.get(name)
         if value is not None:
             given[name] = _sources(name, value, Path(given["out"]), rows)
     refuse_both(TrainConfig, given)

@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from xltjax.common.errors import UserError, did_you_mean
+from xltjax.common.errors import UserError
 from xltjax.data.conversations import Conversation, Message, half_surrogate
 from xltjax.data.reading.report import BadRowError
-from xltjax.data.reading.turns import as_prompt
-
-ROLES = ("system", "user", "assistant")
+from xltjax.data.reading.turns import as_prompt, as_turns
 
 
 @contextlib.contextmanager
@@ -35,19 +33,17 @@ def conversation(name: str, prompt: Any) -> Conversation:
     if isinstance(prompt, str):
         return (Message("user", text(name, prompt)),)
     if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise UserError(f"{name} is neither a string nor a list of turns but {described(prompt)}")
-    turns = []
-    for turn in prompt:
-        if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-            raise UserError(f'{name}: a turn is not {{"role": ..., "content": ...}} but {described(turn)}')
-        if turn["role"] not in ROLES:
-            raise UserError(
-                f"{name}: role {turn['role']!r} is not known; {did_you_mean(str(turn['role']), ROLES)}"
-            )
-        turns.append(Message(turn["role"], text(f"{name}: content", turn["content"])))
-    if turns[-1].role != "user":
-        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with a user turn")
+        hint = (
+            "; a chat is a list of its turns, even if it has only one" if isinstance(prompt, Mapping) else ""
+        )
+        raise UserError(f"{name} is neither a string nor a list of turns but {described(prompt)}{hint}")
     try:
+        turns = as_turns(list(prompt), name, lambda _: None)
+        if turns[-1].role != "user":
+            raise BadRowError(f"it ends with a turn of the {turns[-1].role}; it must end with a user turn")
+        for number, turn in enumerate(turns, start=1):
+            if not turn.content.strip():
+                raise BadRowError(f"turn {number} is empty")
         return as_prompt(turns, lambda _: None)  # by the rule of training
     except BadRowError as problem:
         raise UserError(f"{name}: {problem}") from None

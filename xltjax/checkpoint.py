@@ -353,6 +353,15 @@ class Checkpoints:
         with self._explained(step):
             return {name: array.dtype for name, array in self._description(step, "weights").items()}
 
+    def weight_sums(self, step: int) -> Mapping[str, int]:
+        """The sum of the bits of each weight of a checkpoint; empty when an earlier version has written it.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        with self._explained(step):
+            return (self._metadata(step).custom_metadata or {}).get(SUMS, {}).get("weights", {})
+
     def _description(self, step: int, part: str) -> Mapping[str, Any]:
         """The shapes and dtypes of one part of a checkpoint."""
         try:

@@ -81,7 +81,7 @@ def build_report(
     scored = sum(bool(each.scores or each.judged) for each in materials)
     sections.insert(0 if scored == 2 and changed is None else len(sections), differences)
     sections += [reported_section(context, criteria), failures_section(context)]
-    question, *answer = headline(context, judged)
+    question, *answer = headline(context, judged, criteria)
     if changed is not None:
         answer.insert(
             0, changes(context, [dict(row) for row in changed.tables[-1].rows]) or changed.paragraphs[0]

@@ -8,6 +8,7 @@ model), ``base/`` (config and tokenizer of the base model, which travel with eve
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -217,6 +218,18 @@ class Run:
             kinds = dtype if isinstance(dtype, Mapping) else dict.fromkeys(like, dtype)
             wanted = {name: each.update(dtype=kinds[name] or stored[name]) for name, each in like.items()}
             return checkpoints.read(step, "weights", wanted)
+
+    def weights_digest(self) -> str:
+        """A hash of the weights at ``step``, which are the same after the same training; empty when it is not known.
+
+        The fingerprint of a checkpoint's files is another each time that they are written.
+
+        Raises:
+            UserError: when there is no such checkpoint.
+        """
+        with contextlib.closing(self.checkpoints()) as checkpoints:
+            sums = checkpoints.weight_sums(self.step)
+        return hashlib.sha256(json.dumps(sorted(sums.items())).encode()).hexdigest() if sums else ""
 
     def check_resumable(
         self, config: TrainConfig, sources: Sequence[str], fingerprint: str, model_files: Path | None = None
