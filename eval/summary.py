@@ -331,7 +331,7 @@ def left_out_note(rows: Sequence[Mapping[str, Any]]) -> str:
     if not lines:
         return "Every answer was scored."
     abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
-    head = f"Not scored: {abstained} abstentions and {lost} failures; scores.jsonl has each with its reason."
+    head = f"Not scored: {abstained} abstentions and {lost} failures; their lines in the file say why."
     return "\n".join([head, *(f"  {line}" for line in lines)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,6 +221,12 @@ def missing_notes(rows: Iterable[Mapping[str, Any]], found: Collected, key: Key)
             f"{rater}: {len(items)} of {len(key[sheet])} items are not rated on every criterion, first {item} "
             f"(place {order}); they count as missing"
         )
+    for (sheet, one), (same, other) in itertools.combinations(found.tools, 2):
+        if sheet == same and one.casefold() == other.casefold():
+            lines.append(
+                f"the users {one!r} and {other!r} rated the sheet {sheet} and count as two raters; if they are one "
+                "person, keep the ratings of one"
+            )
     came = {sheet for sheet, _ in found.tools}
     for sheet, shown in key.items():
         if sheet not in came:

@@ -306,6 +306,18 @@ def unique(records: Sequence[Record], path: Path) -> tuple[Record, ...]:
     return tuple(records)
 
 
+def entries(holder: Mapping[str, Any], name: str, where: str, path: Path) -> list[dict[str, Any]]:
+    """The list of objects under a name in the export of another tool; empty where there is none.
+
+    Raises:
+        UserError: when something else is there.
+    """
+    found = holder.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise UserError(f"{path}: {where} has {name!r} that is not a list of objects; export it again")
+    return found
+
+
 def read_place(data: Any, where: str, path: Path) -> Place:
     """The place that stands in the data of a task.
 

@@ -73,7 +73,7 @@ def read_file(path: Path) -> str:
         data = file.buffer.read()  # a comment keeps its line ends
         if data.startswith(b"PK"):
             raise UserError(
-                f"{path} is an Excel file or an archive; save the table as CSV (UTF-8), or unpack it"
+                f"{path} is a spreadsheet (Excel, LibreOffice) or an archive; save it as CSV (UTF-8), or unpack it"
             )
         if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-8-sig")

@@ -11,8 +11,9 @@ import regex
 from xltjax.eval.text.scripts import length, unspaced
 
 # The first word of a fence's info string, in lower case. Text of other kinds is read if it is mostly words.
+MARKDOWN = frozenset(("markdown", "md", "mdx", "gfm", "rmarkdown"))
 _KINDS = {
-    "text": "markdown md mdx gfm rmarkdown text txt plain plaintext text/plain text/markdown",
+    "text": "text txt plain plaintext text/plain text/markdown",
     "html": "html htm xhtml xml text/html svg",
     "json": "json jsonc json5 jsonl ndjson",
     "code": (
@@ -31,7 +32,9 @@ _KINDS = {
         "zig zsh"
     ),
 }
-_KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
+_KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()} | dict.fromkeys(
+    MARKDOWN, "text"
+)
 
 LEAST_WORDS = 5
 LEAST_SHARE = 0.75  # of the tokens with a letter or a sign of code
@@ -64,6 +67,11 @@ _HTML_BLOCK = regex.compile(
 _HTML_TAG = regex.compile(r"</?[a-zA-Z][^<>]*>|<[!?][^<>]*>")
 
 
+def fence_name(info: str) -> str:
+    """What a fence calls its content, such as ``python``: the first word of its info string; empty without one."""
+    return (info.split() or [""])[0].strip("{}.").lower()
+
+
 def fence_kind(info: str, content: str) -> str:
     """What stands in a fence: ``text`` (Markdown or plain), ``html``, ``json`` or ``code``.
 
@@ -71,7 +79,7 @@ def fence_kind(info: str, content: str) -> str:
         info: what follows the opening fence.
         content: the lines between the fences.
     """
-    name = (info.split() or [""])[0].strip("{}.").lower()
+    name = fence_name(info)
     if name in _KIND:
         return _KIND[name]
     stripped = content.lstrip()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.rated import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
+from helpers.pages.rated_sheets import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
 from helpers.scored import write_lines
 
 from xltjax.common.errors import UserError
@@ -128,9 +128,9 @@ def test_an_earlier_export_of_the_same_sheet_counts_once(tmp_path: Path) -> None
         (lambda d: d.update(annotator=2), "has the annotator 2, but in the key it is 1"),
         (
             lambda d: d.update(criteria=["taste"]),
-            "criterion 'taste' is not one of .*give the --criteria of the sheets",
+            "criterion 'taste' is unknown.*give the --criteria of the sheets",
         ),
-        (lambda d: d.update(criteria=[["taste"]]), "is not one of"),
+        (lambda d: d.update(criteria=[["taste"]]), "is unknown"),
         (lambda d: d.update(format="other"), "format is not 'xltjax-ratings'"),
         (lambda d: d["items"][0].update(spans=3), "spans is not a list"),
         (lambda d: d["items"][0].update(item="sheeten1x2"), "was changed after the export"),
@@ -229,13 +229,14 @@ def test_several_users_who_rated_one_sheet_in_a_tool_are_raters_of_their_own(tmp
         {"data": {**data, "answer": "x"}, "annotations": [
             {"completed_by": user, "result": [
                 {"from_name": "score_fluency", "value": {"choices": [str(score)]}}]}
-            for user, score in (("ann", 2), ("bob", 1))]}
+            for user, score in (("ann", 2), ("bob", 1), ("Bob", 1))]}
     ]  # fmt: skip
     (tmp_path / "ls.json").write_text(json.dumps(tasks), encoding="utf-8")
-    collect(*files[:3], tmp_path / "ls.json", "--key", key, "--out", tmp_path / "out")
+    said = collect(*files[:3], tmp_path / "ls.json", "--key", key, "--out", tmp_path / "out")
     rows = [row for row in read_jsonl(tmp_path / "out/ratings.jsonl") if row["sheet"] == "sheetfr2"]
     given = {(row["rater"], row["user"], row["value"]) for row in rows if row["state"] == "ok"}
-    assert given == {("fr-2-ann", "ann", 2), ("fr-2-bob", "bob", 1)}
+    assert given == {("fr-2-ann", "ann", 2), ("fr-2-bob", "bob", 1), ("fr-2-Bob", "Bob", 1)}
+    assert "the users 'bob' and 'Bob' rated the sheet sheetfr2 and count as two raters" in said
     assert {row["tool"] for row in rows} == {"label-studio"}
 
 

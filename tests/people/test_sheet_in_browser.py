@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.opened_sheets import opened_sheets
-from helpers.pages import WIDE, violations
-from helpers.sheets import rows, sheets
+from helpers.pages.browser import WIDE, violations
+from helpers.pages.opened_sheets import opened_sheets
+from helpers.pages.sheets import rows, sheets
 from playwright.sync_api import Browser, expect
 
 from xltjax.common.files import read_jsonl

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.rated import CRITERIA, SCALES, key_rows, records
+from helpers.pages.rated_sheets import CRITERIA, SCALES, key_rows, records
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
@@ -134,7 +134,7 @@ def test_a_comment_comes_back_and_no_spreadsheet_computes_it(tmp_path: Path, com
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04rest", "an Excel file or an archive; save the table as CSV"),
+        (b"PK\x03\x04rest", "a spreadsheet .Excel, LibreOffice. or an archive; save it as CSV"),
         (TEXT.replace("à", "é").encode("cp1252"), "not UTF-8 text.*save it as UTF-8"),
         (TEXT.encode("utf-16")[:-1], "not complete UTF-16 text"),
         (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.rated import CRITERIA, SCALES
+from helpers.pages.rated_sheets import CRITERIA, SCALES
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
@@ -127,6 +128,30 @@ def test_an_export_of_another_labeling_config_is_refused(
     task = label_studio_task({"completed_by": 1, "result": [result]})
     with pytest.raises(UserError, match=f"{re.escape(message)}"):
         read_export(written(tmp_path / "ls.json", [task]), SCALES)
+
+
+def places(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in a document: its holder and its key or number."""
+    for key in list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield node, key
+        yield from places(node[key])
+
+
+@pytest.mark.parametrize("name", ["label-studio.json", "label-studio-min.json", "pearmut.json"])
+def test_an_export_with_something_else_anywhere_is_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
+    document = read(RECORDED / name)
+    refused = []
+    for number, (holder, key) in enumerate(list(places(document))):
+        before = holder[key]
+        holder[key] = (3, "x", [1], {}, None, True)[number % 6]
+        path = written(tmp_path / name, document)
+        try:
+            read_export(path, SCALES)
+        except UserError as problem:
+            refused.append(str(problem))
+        holder[key] = before
+    assert len(refused) > 20
+    assert all(said.startswith(str(tmp_path / name)) for said in refused)
 
 
 def test_of_pearmut_the_last_submission_counts_and_nothing_before_a_reset(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import regex
 
-from xltjax.eval.text.fences import mostly_words
+from xltjax.eval.text.fences import MARKDOWN, fence_name, mostly_words
 from xltjax.translate.copied import Span, copied_spans
 from xltjax.translate.program_lines import program_line, sign_of_code
 
@@ -32,7 +32,6 @@ _FENCE = regex.compile(
     rf"(?P<quote>{_QUOTE})[ \t]*+(?:(?:[-*+•]|\d{{1,3}}[.)])[ \t]+)?(?P<fence>`{{3,}}+|~{{3,}}+)(?P<info>[^`]*+)$"
 )
 _DEEPEST = 2  # fences of Markdown in fences of Markdown
-_MARKDOWN = frozenset(("markdown", "md", "mdx", "gfm", "rmarkdown"))
 
 _ROMAN = r"x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])"
 _LETTER = rf"(?:{_ROMAN}|[\p{{Latin}}\p{{Greek}}\p{{Cyrillic}}])"
@@ -113,7 +112,7 @@ def _outside_fences(text: str, start: int, stop: int, depth: int = 0) -> Iterato
             )
             if not closes:
                 continue
-            if depth < _DEEPEST and _says_markdown(opened):
+            if depth < _DEEPEST and fence_name(opened["info"]) in MARKDOWN:
                 yield from _outside_fences(text, inside, line_start, depth + 1)
             opened = None
             since = line_stop if quoted else line_start
@@ -124,12 +123,8 @@ def _outside_fences(text: str, start: int, stop: int, depth: int = 0) -> Iterato
             opened, inside = fence, line_stop
     if opened is None:
         yield since, stop
-    elif depth < _DEEPEST and _says_markdown(opened):
+    elif depth < _DEEPEST and fence_name(opened["info"]) in MARKDOWN:
         yield from _outside_fences(text, inside, stop, depth + 1)
-
-
-def _says_markdown(fence: regex.Match[str]) -> bool:
-    return (fence["info"].split() or [""])[0].strip("{}.").lower() in _MARKDOWN
 
 
 def _outside_blocks(text: str, start: int, stop: int) -> Iterator[Span]:
