@@ -5,9 +5,15 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from helpers.compiler import quick_compiler
 
+# Before anything imports JAX.
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Many tests train or decode with one tiny model: what one has compiled, in any process, serves the others.
 os.environ.setdefault(
@@ -16,13 +22,6 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.update(quick_compiler())
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches for a hub
-
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pytest
 
 TINY: dict[str, Any] = {
     "vocab_size": 101,
@@ -178,7 +177,7 @@ def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium. It leaves with the module, since its event loop would be in the way of others."""
-    from helpers.pages import running_browser
+    from helpers.pages.browser import running_browser
 
     with running_browser() as running:
         yield running

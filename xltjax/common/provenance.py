@@ -35,7 +35,7 @@ def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed_version(name) for name in PACKAGES},
         "devices": [str(device.device_kind) for device in jax.devices()],
         "data": {str(path): sha256(path) for path in data_files},
     }
@@ -47,7 +47,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of a package that is installed; None for one that is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -70,6 +71,6 @@ def _git() -> dict[str, Any] | None:
 
 
 def _run(root: Path, *arguments: str) -> str:
-    # A lock would be in the way of the user's own git, and stays behind where this process is killed or the disk is full.
+    # A lock would be in the way of the user's own git, and stays behind where this process is killed.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
