@@ -348,6 +348,7 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     fit = Table("accelerator", "attention", unit, "remat", "fits", updates, "nearest setting")
     for column in fit.columns[:4]:
         column.no_wrap = True
+    fit.columns[-1].min_width, fit.columns[-1].overflow = len("--precision"), "fold"
     for name, accelerator in ACCELERATORS.items():
         rate = devices * accelerator.peak * ASSUMED_MFU
         seconds = plan.flops * config.steps / rate
