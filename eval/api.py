@@ -1,4 +1,4 @@
-"""``xltjax.evaluate``: the scores of responses from Python, without files."""
+"""``xltjax.evaluate``: score responses from Python."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def evaluate(
     """Score responses with metrics that need no language model.
 
     Args:
-        responses: a file or files of any format that ``python -m xltjax.eval surface`` reads, or rows of them, such
+        responses: one or more files in any format that ``python -m xltjax.eval surface`` reads, or their rows, such
             as ``{"id": "1", "language": "fr", "response": "Bonjour."}``, in a list or data frame.
         metrics: ``"surface"`` (language and spelling), ``"modifiers"``, or names of single metrics, such as
-            ``"language_correct"``; in a list, or with commas between.
-        language: the expected language of responses that do not name one.
-        columns: the names of columns or keys in files and rows of other formats, by what they hold:
+            ``"language_correct"``, in a list or separated by commas.
+        language: the expected language of responses that do not state one.
+        columns: columns or keys with other names, as a mapping from our names to theirs:
             ``{"response": "answer", "instruction": "question"}``.
         **settings: ``languages``, ``lid_model``, ``dictionaries``, ``word_list`` and ``english_words``, as in
             ``python -m xltjax.eval surface --help``.
@@ -55,11 +55,11 @@ def evaluate(
         has no value.
 
     Raises:
-        UserError: naming what cannot be used.
+        UserError: for an invalid argument or a file that cannot be read, which the message names.
     """
     wanted = _names(metrics)
     if not isinstance(language, str):
-        raise UserError(f"language is not a text such as 'fr' but {language!r:.40}")
+        raise UserError(f"language is not a string such as 'fr' but {language!r:.40}")
     if columns is not None and not isinstance(columns, Mapping):
         raise UserError(f'columns is not a mapping such as {{"response": "answer"}} but {columns!r:.40}')
     keys = with_columns(NO_KEYS, [f"{ours}={theirs}" for ours, theirs in (columns or {}).items()])

@@ -93,9 +93,8 @@ def read_ratings(
             if rater in found.again:
                 again[name] = found.again[rater]
         about |= found.about
-    files = dict(
-        sorted(files.items(), key=lambda pair: paths.index(origin[pair[0]]))
-    )  # the first is the reference
+    # The first is the reference.
+    files = dict(sorted(files.items(), key=lambda pair: paths.index(origin[pair[0]])))
     models: dict[str, set[str]] = {}
     for model, id in (
         *(each.key for each in responses),
@@ -157,12 +156,13 @@ def scale_of(metric: str, cells: Iterable[Mapping[Key, float]]) -> tuple[float, 
 
     A rating that nobody gave belongs to the scale too: AC2 depends on it.
     """
-    scale = _scales().get(metric.removeprefix(JUDGE))
+    scale = shipped_scales().get(metric.removeprefix(JUDGE))
     return scale if scale and {value for cell in cells for value in cell.values()} <= set(scale) else None
 
 
 @functools.cache
-def _scales() -> dict[str, tuple[float, ...]]:
+def shipped_scales() -> dict[str, tuple[float, ...]]:
+    """The reported values of each criterion of the shipped rubrics."""
     return {
         each.name: tuple(map(float, range(each.lowest, each.highest + 1)))
         for name in ("six", "relevance", "modifier")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from xltjax.common.files import atomic_write
 
 LEGEND_WIDTH = 80  # columns of the texts under tables
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tabs and line ends
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")  # what Markdown would take for the beginning of HTML
 
 
 def print_legend(*texts: str) -> None:
@@ -25,9 +28,14 @@ def print_legend(*texts: str) -> None:
         print("\n".join(wrapped))
 
 
-def printable(text: str) -> str:
-    """``text`` with "?" for each lone surrogate, which no file and no terminal takes."""
+def encodable(text: str) -> str:
+    """``text`` with "?" for each lone surrogate, which no file and no request takes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def printable(text: str) -> str:
+    """``encodable`` text with a space for each control character, which a terminal would take for a command."""
+    return _CONTROL.sub(" ", encodable(text))
 
 
 def write_table(
@@ -62,8 +70,13 @@ def write_markdown(
         file.write(_line(columns) + "|" + " --- |" * len(columns) + "\n")
         for row in rows:
             cells = (_cell(row.get(column), number) for column in columns)
-            file.write(_line(" ".join(cell.replace("|", "\\|").split()) for cell in cells))
+            file.write(_line(markdown_cell(cell) for cell in cells))
         file.write(f"\n{notes}\n")
+
+
+def markdown_cell(text: str) -> str:
+    """``text`` as a cell of a Markdown table, in which it is no markup of HTML."""
+    return " ".join(_TAG.sub(r"\\<", printable(text)).replace("|", "\\|").split())
 
 
 def write_latex(
@@ -105,7 +118,7 @@ _LATEX = str.maketrans(
 
 
 def latex_text(text: str) -> str:
-    """``text`` so that LaTeX prints it as it stands, on one line."""
+    """``text`` so that LaTeX prints it as it is, on one line."""
     return " ".join(printable(text).split()).translate(_LATEX)
 
 

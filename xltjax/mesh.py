@@ -37,17 +37,18 @@ STORED = {
 
 
 def make_mesh(spec: str, processes: int = 1) -> Mesh:
-    """The mesh ``spec`` over the first devices, with explicit axes; over all of them in several processes.
+    """Make the mesh ``spec`` of the first devices, or of all devices if there are several processes.
 
-    On a machine without accelerators the CPU is divided into the devices the mesh needs, unless
-    JAX has already started or the user fixed their number.
+    The axes of the mesh are explicit. On a machine without accelerators, the CPU is divided into as many devices as
+    the mesh needs, unless JAX has already started or the user fixed their number.
 
     Args:
-        spec: see ``parse_mesh``.
-        processes: how many processes share the devices.
+        spec: the shape of the mesh: ``"DxT"`` (data x tensor) or ``"RxDxT"`` (with R replicas), such as ``"2x1"``.
+        processes: the number of processes that share the devices.
 
     Raises:
-        UserError: when there are fewer devices than the mesh needs, or several processes and more devices.
+        UserError: for a ``spec`` of another form, if there are fewer devices than the mesh needs, or if several
+            processes have more devices than it needs.
     """
     sizes = parse_mesh(spec)
     needed = sizes[0] * sizes[1] * sizes[2]

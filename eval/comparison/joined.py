@@ -282,7 +282,7 @@ def _by_text(id: str, language: str, keys: Mapping[str, Any]) -> str | None:
     return f"{keys['instruction_hash']} {language}" if keys.get("instruction_hash") else None
 
 
-# Other tools number the answers of each model anew, so that the same prompt may have another id.
+# Other tools renumber the answers of each model, so that the same prompt may have another id.
 PAIRINGS: dict[str, Callable[[str, str, Mapping[str, Any]], str | None]] = {
     "id": _by_id,
     "instruction_id": _by_instruction,
@@ -295,7 +295,8 @@ def _pair(
 ) -> tuple[str, Callable[[str, str, str], str]]:
     """The first of ``PAIRINGS`` under which every model shares a prompt with another, and its items.
 
-    Ids under which the models were asked different things, such as the numbers of rows in another order, come last.
+    Ids under which the models were asked different things, such as the numbers of rows in another order, come last,
+    and those under which they answered in different languages are none.
     """
     for name, key, same_text in (
         *((name, key, name == "id") for name, key in PAIRINGS.items()),
@@ -304,8 +305,13 @@ def _pair(
         owners: dict[str, set[str]] = {}
         taken: set[tuple[str, str]] = set()
         asked: dict[str, str] = {}
+        spoken: dict[str, set[str]] = {}
         usable = True
         for (model, id), found in languages.items():
+            known = {each for each in found if each}
+            if name == "id" and known and spoken.setdefault(id, known).isdisjoint(known):
+                usable = False
+                break
             for language in found:
                 item = key(id, language, about[model, id])
                 keys = about[model, id]
@@ -321,6 +327,6 @@ def _pair(
         if (usable and shared == models) or len(models) == 1:
             return name, lambda model, id, language, key=key: str(key(id, language, about[model, id]))
     raise UserError(
-        "the models have no prompts in common: their answers share neither ids, nor instruction_id, nor the text of "
-        "the instruction; compare answers to the same prompts"
+        "the models have no prompts in common: their answers share neither ids in one language, nor instruction_id, "
+        "nor the text of the instruction; compare answers to the same prompts"
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xltjax.eval.comparison.joined import Joined
+from xltjax.eval.judge.judgments import PREFIX
+from xltjax.eval.raters import shipped_scales
 from xltjax.eval.scores import ZERO_ONE
 from xltjax.eval.stats.comparisons import Comparison, compare, holm
 from xltjax.eval.stats.intervals import Resamples
@@ -87,7 +89,7 @@ def comparison_rows(
     rows = []
     for metric in metrics:
         places = list(_places(joined, metric, pairs, groups))
-        lowest, highest = _scale(cell for _, *cells in places for cell in cells)
+        lowest, highest = _scale(metric, (cell for _, *cells in places for cell in cells))
         # Repeats of a judge may have been averaged.
         zero_one = metric in ZERO_ONE and {
             value for _, *cells in places for cell in cells for value in cell.values()
@@ -145,10 +147,14 @@ def _asked_of_both(a: Cell, b: Cell) -> tuple[Cell, Cell]:
     return {k: v for k, v in a.items() if k in both}, {k: v for k, v in b.items() if k in both}
 
 
-def _scale(cells: Iterator[Cell]) -> tuple[float, float]:
-    """The least and the greatest score that an answer without one might have: 0 and 1, or what was seen beyond."""
+def _scale(metric: str, cells: Iterator[Cell]) -> tuple[float, float]:
+    """The least and the greatest score that an answer without one might have.
+
+    They are those of the shipped rubric, or else 0 and 1, or what was seen beyond.
+    """
     seen = [value for cell in cells for value in cell.values() if value is not None]
-    return min([0.0, *seen]), max([1.0, *seen])
+    known = shipped_scales().get(metric.removeprefix(PREFIX), ()) if metric.startswith(PREFIX) else ()
+    return min([0.0, *known, *seen]), max([1.0, *known, *seen])
 
 
 def _row(place: Place, a: Cell, b: Cell, found: Comparison, lowest: float, highest: float) -> dict[str, Any]:

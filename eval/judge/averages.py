@@ -30,9 +30,9 @@ COLUMNS = (
 )  # fmt: skip
 NOTE = (
     "correct_only: responses in the right language (the paper's rule); wrong_is_lowest: the wrong language counts as "
-    "the lowest value; everything: whatever the judge said. language_by: who says which language it is. counted: "
+    "the lowest value; everything: in whatever language. language_by: who says which language it is. counted: "
     "answers in the mean; failed: answers without a score; worst, best: the mean if every answer without a score had "
-    "the lowest value, or the highest. Intervals: 95 %; Wilson's for scales from 0 to 1, bootstrap over instructions "
+    "the lowest value, or the highest. Intervals: 95%; Wilson's for scales from 0 to 1, bootstrap over instructions "
     "for others."
 )
 
@@ -72,6 +72,8 @@ def _group_rows(
     cells: dict[tuple[str, str, str], Cell] = {}
     bounds: dict[tuple[str, str, str], tuple[float, float]] = {}
     for name, criterion in judgments.criteria.items():
+        if not judgments.asks(group.judge, name):
+            continue
         score = judgments.cell(group.judge, name, group.items)
         for convention, by, cell, limits in _conventions(judgments, group, criterion, score):
             cells[name, convention, by] = cell
@@ -175,9 +177,10 @@ def outcome_rows(judgments: Judgments) -> list[dict[str, Any]]:
     Responses that were not sent to the judge, since there is no answer or no instruction, count as ``not_asked``.
     """
     counts: dict[tuple[str, str, str], Counter[str]] = {}
-    for (judge, model, language, outcome), count in sorted(judgments.outcomes.items()):
-        name = outcome if outcome in OUTCOMES else "not_asked"
-        counts.setdefault((judge, model, language), Counter())[name] += count
+    for place, outcomes in judgments.outcomes.items():
+        counts[place] = Counter()
+        for outcome, count in outcomes.items():
+            counts[place][outcome if outcome in OUTCOMES else "not_asked"] += count
     return [
         {
             "judge": judge,
@@ -221,7 +224,7 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
     for judge in dict.fromkeys(row["judge"] for row in rows):
         mine = [row for row in rows if row["judge"] == judge]
         names = list(dict.fromkeys(row["criterion"] for row in mine))
-        console.print(Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)")))
+        console.print(Text(printable(f"{judge}: mean [95% interval], coverage (bounds)")))
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         for heading in ("lang", "averaged over"):

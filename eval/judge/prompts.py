@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import encodable
 
 # %%%TASK%%% as in the authors' file and in our own prompts, {MODEL RESPONSE} as the paper prints Table 3.
 _PLACEHOLDER = re.compile(r"%%%([A-Z]+)%%%|\{([A-Z][A-Z ]*)\}")
@@ -34,7 +34,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
     def value(placeholder: re.Match[str]) -> str:
         # No tokenizer and no request takes lone surrogates.
-        return printable(values.get(placeholder[1] or placeholder[2], placeholder[0]))
+        return encodable(values.get(placeholder[1] or placeholder[2], placeholder[0]))
 
     return _PLACEHOLDER.sub(value, template)
 
@@ -64,4 +64,4 @@ def break_chat_marks(text: str) -> str:
 
 def content_mark(*texts: str) -> str:
     """12 hexadecimal digits that depend on ``texts`` and that nobody who writes one of them can know in advance."""
-    return hashlib.sha256("\0".join(map(printable, texts)).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(map(encodable, texts)).encode()).hexdigest()[:12]

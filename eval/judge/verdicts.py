@@ -28,7 +28,7 @@ NUMBERS = ("score", "rating", "stars", "star", "value", "level", "grade")
 NAMES = ("criterion", "name", "aspect", "key")
 # Units after a number, and stars themselves.
 UNITS = r"stars?|points?|étoiles?|estrelas?|pontos?|зв[её]зд\w*|балл\w*|sterne?n?|punkte?"
-STARS = "★⭐🌟"
+STARS, EMPTY_STARS = "★⭐🌟", "☆"
 # A scale from 0 to 1 may be answered by yes or no.
 YES = ("yes", "true", "oui", "vrai", "sim", "да", "ja", "wahr")
 NO = ("no", "false", "non", "faux", "não", "nao", "нет", "nein", "falsch")
@@ -45,8 +45,9 @@ _NUMBER = re.compile(
     r"\s*(?:[.:;,=(–—-][^\d]*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
-_THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
+_THINKING = r"(?:think|thinking|thought|thoughts|reasoning)>"
+_THOUGHT = re.compile(rf"\A.*</{_THINKING}", re.DOTALL | re.IGNORECASE)
+_UNFINISHED = re.compile(rf"\A\s*<{_THINKING}.*", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,11 @@ class Verdict:
     detail: str = ""
 
 
-class _Contradiction(ValueError):
-    """An object has one key with two values."""
+class _ContradictionError(ValueError):
+    """A criterion has two values."""
+
+
+_TWO = object()  # what an object holds under a key that it gives twice, with different values
 
 
 def read_verdict(
@@ -73,10 +77,10 @@ def read_verdict(
 ) -> Verdict:
     """Read a judge's answer.
 
-    The object may stand in a fence or among prose, and what comes before ``</think>`` is not looked at. Of several
-    objects the last one counts that names a criterion. An answer that ended at the token limit is ``truncated``
-    unless the object was complete before. One key with two values is ``invalid_json``, no JSON at all too, unless
-    the answer begins as refusals do (``REFUSALS``).
+    The object may stand in a fence or among prose, and thoughts, which end with ``</think>`` or never, are not
+    looked at. Of several objects the last one counts that names a criterion. An answer that ended at the token limit
+    is ``truncated`` unless the object was complete before. One criterion with two values is ``invalid_json``, no JSON
+    at all too, unless the answer begins as refusals do (``REFUSALS``).
 
     Args:
         rubric: what was asked.
@@ -86,7 +90,7 @@ def read_verdict(
     """
     if refusal or finish_reason == "content_filter":
         return Verdict("refusal", detail=refusal or "content filter")
-    content = _THOUGHT.sub("", text or "").strip()
+    content = _UNFINISHED.sub("", _THOUGHT.sub("", text or "")).strip()
     cut = finish_reason == "length"
     if not content:
         return Verdict("truncated" if cut else "invalid_json", detail="empty answer")
@@ -94,7 +98,7 @@ def read_verdict(
         return _last_digit(rubric, content, cut)
     try:
         found = _last_scores(rubric, content)
-    except _Contradiction as problem:
+    except _ContradictionError as problem:
         return Verdict("invalid_json", detail=str(problem))
     if found is None:
         if cut:
@@ -154,8 +158,10 @@ def read_level(value: Any, criterion: Criterion) -> int | None:
         text = value.strip().strip("*_\"'. ").casefold()
         if binary and text in (*YES, *NO):
             level = int(text in YES)
-        elif text and not text.strip(STARS + "\ufe0f "):
+        elif text and not text.strip(STARS + EMPTY_STARS + "\ufe0f "):
             level = sum(text.count(star) for star in STARS)
+            if any(star in text for star in EMPTY_STARS) and len(text.replace("\ufe0f", "")) != high:
+                level = None
         elif (number := _NUMBER.fullmatch(text)) and number[2] in (None, str(high)):
             level = int(number[1])
     return level if level is not None and low <= level <= high else None
@@ -163,12 +169,8 @@ def read_level(value: Any, criterion: Criterion) -> int | None:
 
 def _last_scores(rubric: Rubric, content: str) -> tuple[dict[str, Any], str] | None:
     """The scores in the last object that names a criterion, by name, and the text after it."""
-    for text in [*reversed(_FENCE.findall(content)), content]:
-        found = [(scores, rest) for value, rest in _objects(text) if (scores := _scores(rubric, value))]
-        if found:
-            scores, rest = found[-1]
-            return scores, rest
-    return None
+    found = [(scores, rest) for value, rest in _objects(content) if (scores := _scores(rubric, value))]
+    return found[-1] if found else None
 
 
 def _objects(text: str) -> Iterator[tuple[Any, str]]:
@@ -178,8 +180,6 @@ def _objects(text: str) -> Iterator[tuple[Any, str]]:
     while (start := re.compile(r"[{\[]").search(text, position)) is not None:
         try:
             value, position = decoder.raw_decode(text, start.start())
-        except _Contradiction:
-            raise
         except RecursionError:
             return  # no verdict is nested that deeply, and trying each level would take long
         except ValueError:
@@ -191,9 +191,7 @@ def _objects(text: str) -> Iterator[tuple[Any, str]]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in values and values[key] != value:
-            raise _Contradiction(f"{key!r} has two values")
-        values[key] = value
+        values[key] = _TWO if key in values and values[key] != value else value
     return values
 
 
@@ -201,17 +199,18 @@ def _scores(rubric: Rubric, value: Any) -> dict[str, Any]:
     """The raw scores that an object or list gives, by the names of the criteria; empty when it names none."""
     names = {normal_name(name): each.name for each in rubric.criteria for name in (each.name, *each.aliases)}
     if isinstance(value, list):
-        value = dict(pair for item in value if (pair := _named_number(item)) is not None)
+        pairs = [pair for item in value if (pair := _named_number(item)) is not None]
+        value = value[0] if len(value) == 1 and not pairs else dict(pairs)
     if not isinstance(value, dict):
         return {}
     scores: dict[str, Any] = {}
     for key, raw in value.items():
-        name = names.get(_without_ending(normal_name(key)))
+        name = names.get(normal_name(key)) or names.get(_without_ending(normal_name(key)))
         if name is None:
             continue
         number = _number_of(raw)
-        if name in scores and scores[name] != number:
-            raise _Contradiction(f"{name} has two values")
+        if number is _TWO or (name in scores and scores[name] != number):
+            raise _ContradictionError(f"{name} has two values")
         scores[name] = number
     if not scores:
         for key, inner in value.items():

@@ -31,6 +31,7 @@ _INLINE_MARKER = regex.compile(
     r"|\[(?P<number>\p{Nd}{1,2})\][ \t]*+|(?P<number>\p{Nd})\uFE0F?\u20E3[ \t]*+|(?P<circled>[\u2460-\u2473])[ \t]*+"
     r"|\(?(?P<letter>[a-hа-з])\)[ \t]+)(?=\S)"
 )
+_DIRECTION = regex.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # marks of writing direction
 _HTML_TAG = regex.compile(r"(?i)<(?P<end>/?)(?P<name>ol|ul|li|table|tr|td)\b[^<>]*>")
 _ANY_TAG = regex.compile(r"<[^<>]*>")
 _DASHES = frozenset("-–—―‒−")
@@ -60,6 +61,7 @@ def find_lists(response: str) -> list[Listing]:
     """
     if lists := html_lists(response):
         return lists
+    response = _DIRECTION.sub(" ", response)
     text = _LINE_END.sub(lambda end: " " * (len(end.group()) - 1) + "\n", response)
     text = _CODE_FENCE.sub(lambda code: regex.sub(r"[^\n]", " ", code.group()), text)
     if lists := _numbered(text, HEADS, "headings"):
@@ -335,5 +337,5 @@ def line_offsets(text: str) -> list[int]:
 
 
 def span_of_lines(text: str, offsets: Sequence[int], lines: Sequence[int]) -> Span:
-    """The span of lines [first, last), without blanks at its ends."""
+    """The span of lines [first, last), without spaces at its ends."""
     return trim(text, (offsets[lines[0]], offsets[min(lines[1], len(offsets) - 1)]))

@@ -39,10 +39,10 @@ xor
 """
 _DUNDER = frozenset(_PYTHON_NAMES.split())
 # Emphasis that CommonMark refuses because a letter follows or precedes it, beside a mark that it encloses:
-# "роман**«Идиот»**", "**Note:**text".
+# "роман**«Идиот»**", "**Note:**text", "これは**「強調」**です".
 _TOUCHING = regex.compile(
-    r"(?<![*_\\])(?P<mark>\*{1,3})(?:[«»„“‹›][^*\n]{1,300}(?<!\s)|\p{L}[^*\n]{0,300}[«»“”‹›]|(?<![\p{L}\p{N}]\*{1,3})\p{L}[^*\n]{0,300}[:.!?…])"
-    r"(?P=mark)(?!\*)"
+    r"(?<![*_\\])(?P<mark>\*{1,3})(?:[«»„“‹›「『（《【][^*\n]{1,300}(?<!\s)|\p{L}[^*\n]{0,300}[«»“”‹›」』）》】]"
+    r"|(?<![\p{L}\p{N}]\*{1,3})\p{L}[^*\n]{0,300}[:.!?…：。！？])(?P=mark)(?!\*)"
 )
 
 

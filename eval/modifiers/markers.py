@@ -1,4 +1,4 @@
-"""What the lines of a list begin with: numbers in every dress, Roman numerals, letters, bullets and emoji.
+"""What the lines of a list begin with: numbers in every form, Roman numerals, letters, bullets and emoji.
 
 All patterns start at a line's beginning and take time that is linear in its length. They do not depend on the
 language of the answer: "1ª opção:", "1-й вариант:" and "Option 1:" are read alike in every answer.
@@ -38,13 +38,13 @@ _LEAD = rf"^(?P<indent>[ \t]*+)(?:>[ \t]*+)*+{_TAGS}"
 _NUMBER = r"(?P<number>\p{Nd}{1,3})"
 _CLOSE = r"[*_`]{0,3}+"
 # U+2460 to U+2473 ①, U+2776 to U+2793 ❶ ➀ ➊, U+24F5 ⓵, with ⑴ and ⒈ between them.
-_CIRCLED = "[\u2460-\u249b\u24eb-\u24fe\u2776-\u2793]|🔟"
+_CIRCLED = "[\u2460-\u249b\u24eb-\u24fe\u2776-\u2793]|🔟|[一二三四五六七八九十](?=、)"
 _ROMAN = (
     r"(?P<roman>x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])"
     r"|[\u2160-\u216b\u2170-\u217b])"
 )
 # A point, colon or dash before a digit belongs to a number: "1.5 kg", "1:30", "1 - 1 = 0".
-_STOP = r"[ \t]?(?:\\?(?:\.?\)|[.:](?!\p{Nd}))|[-–—](?=[ \t]+[^\s\p{Nd}]|\p{Lu}|[«\"“„*_]))"
+_STOP = r"[ \t]?(?:\\?(?:\.?[)）]|、|[.:．：](?!\p{Nd}))|[-–—](?=[ \t]+[^\s\p{Nd}]|\p{Lu}|[«\"“„*_]))"
 _SIGN = r"(?:\#|№|[Nn][°º]\.?|N[or]\.)"
 _WORD = r"\p{L}[\p{L}\p{M}'’\-]*+"
 _ORDINAL_END = (
@@ -87,17 +87,17 @@ HEADS = regex.compile(
 ENUMERATED = regex.compile(
     rf"{_LEAD}[*_`]{{0,3}}+(?:"
     rf"[(\[]?{_NUMBER}{_CLOSE}(?:{_STOP}|\](?!\()|/(?=[ \t]|\p{{L}})|\.?[°ºª][.):]?(?=[ \t]+{_CLOSE}\p{{L}}{{2}}))"
-    rf"|(?P<number>\p{{Nd}})\uFE0F?\u20E3|(?P<circled>{_CIRCLED})[.):]?"
+    rf"|(?P<number>\p{{Nd}})\uFE0F?\u20E3|(?P<circled>{_CIRCLED})[.):、]?"
     rf"|[(\[]?{_ROMAN}{_CLOSE}(?:{_STOP}|\](?!\()|/(?=[ \t]))"
     rf"|\(?(?P<letter>[A-Za-zА-Яа-я]){_CLOSE}(?:\\?[.)][ \t]|\\?\)(?=\p{{L}})|/[ \t]|[ \t]?[-–—][ \t])"
     rf")",
     regex.M,
 )
-# A dash or plus sign before a digit may be a sign, which ``lists`` decides by the other lines; * and + need a blank
+# A dash or plus sign before a digit may be a sign, which ``lists`` decides by the other lines; * and + need a space
 # or, as in "*Paris", no second asterisk in the line.
 BULLETED = regex.compile(
     rf"{_LEAD}\\?(?P<bullet>[-=]{{1,2}}>|[–—]>|--?(?=[^-])|[–—―‒−]"
-    r"|(?P<symbol>[•·∙●○◦▪▫■□◆◇❖►▶‣⁃➢➤→➔➜⇒✓✔✅★☆☐☑])(?![★☆]|(?P=symbol))\uFE0F?|»(?=[ \t])|\\item(?=[ \t])"
+    r"|(?P<symbol>[•·・∙●○◦▪▫■□◆◇❖►▶‣⁃➢➤→➔➜⇒✓✔✅★☆☐☑])(?![★☆]|(?P=symbol))\uFE0F?|»(?=[ \t])|\\item(?=[ \t])"
     r"|\*(?=[ \t]|[^*\s][^*\n]*$)|\+(?=[ \t]))[ \t]*+(?=\S)",
     regex.M,
 )

@@ -30,7 +30,7 @@ LEAST_SHARE = 0.5
 _ITEM = regex.compile(
     r"[\s>*_]*(?:[-*+•·–—‣▪●→]|-{1,2}>|\(?\p{N}{1,3}[.)]|\(?\p{L}[)]|\p{Extended_Pictographic}\uFE0F?)[ \t]+"
 )
-# What makes a sentence of a short item; a full stop does not.
+# What makes a sentence of a short item; a period does not.
 _EXCLAIMS = regex.compile(r"[!?…]|\.[ \t]*\S")
 
 
@@ -48,24 +48,24 @@ def briefly(response: str, language: str, truncated: bool, own: str | None) -> V
         truncated: whether generation stopped at the token limit.
         own: the same model's unmodified answer to the same instruction, None when there is none.
     """
-    word_spans = words(response)
+    word_spans, count = words(response), count_words(response)
     sentence_spans = _with_lists_as_sentences(response, sentences(response, language))
     numbers: dict[str, Any] = {
         "sentences": len(sentence_spans),
-        "words": len(word_spans),
+        "words": count,
         "truncated": truncated,
-        "length_ratio": None if own is None else _ratio(len(word_spans), count_words(own)),
+        "length_ratio": None if own is None else _ratio(count, count_words(own)),
     }
     if not word_spans:
         return decided(False, False, **numbers)
-    strict = len(sentence_spans) <= STRICT_SENTENCES and len(word_spans) <= STRICT_WORDS
-    loose = len(sentence_spans) <= LOOSE_SENTENCES and len(word_spans) <= LOOSE_WORDS
+    strict = len(sentence_spans) <= STRICT_SENTENCES and count <= STRICT_WORDS
+    loose = len(sentence_spans) <= LOOSE_SENTENCES and count <= LOOSE_WORDS
     # The whole answer fulfills the modifier; what stands beyond the limit breaks it.
     start, stop = sentence_spans[0][0], sentence_spans[-1][1]
     if len(sentence_spans) > STRICT_SENTENCES:
         start = sentence_spans[STRICT_SENTENCES][0]
-    elif len(word_spans) > STRICT_WORDS:
-        start = word_spans[STRICT_WORDS][0]
+    elif count > STRICT_WORDS:
+        start = word_spans[min(STRICT_WORDS, len(word_spans) - 1)][0]
     return decided(strict and not truncated, loose and not truncated, (start, stop), **numbers)
 
 

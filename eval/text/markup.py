@@ -24,7 +24,7 @@ _MARKUP = re.compile(
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
-# A domain of any top level is a name of two characters or more, a full stop and lower-case letters without a blank
+# A domain of any top level is a name of two characters or more, a period and lower-case letters without a space
 # between, so that "т.д." and "z.B." are none; the most common ones may stand in capitals.
 _ADDRESS = re.compile(
     r"(?i:[a-z][a-z0-9+.\-]{0,20}://\S+"
@@ -35,9 +35,16 @@ _ADDRESS = re.compile(
     r"(?:[a-zà-öø-ÿ]{2,24}|рф|бел|укр|рус|онлайн|сайт)(?![\w\-])(?!\.\w)(?::\d+)?(?:/\S*)?"
 )
 _FORMULA_SIGN = re.compile(r"[\\^_=+<>{|]")
+# Letters in another dress: ligatures of typesetting, fullwidth and "𝐛𝐨𝐥𝐝" ones.
+_DRESSED = re.compile("[\ufb00-\ufb06\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff]+")
 _DEEPEST_FENCE = 3  # fences within fences
 _LONGEST_FORMULA = 2000  # characters; without a bound, unclosed delimiters would cost quadratic time
 _DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
+_ENVIRONMENT = re.compile(
+    r"\\begin\{((?:equation|align|alignat|flalign|gather|multline|eqnarray|split|cases|array|(?:display)?math"
+    r"|[bpvBV]?matrix)\*?)\}"
+)
+_COMMAND = re.compile(r"\\[A-Za-z]+\*?(?=\{)")  # of LaTeX: \textbf{word}
 
 
 @functools.lru_cache(maxsize=16)
@@ -45,19 +52,23 @@ def prose(text: str) -> str:
     r"""The running text of a Markdown, HTML, JSON or plain answer, one line per line of text.
 
     It is without fenced and inline code (an unclosed fence reaches to the end, as in CommonMark), HTML tags,
-    comments, scripts and styles, web and e-mail addresses, images, formulas in ``$ $``, ``$$ $$``, ``\( \)``
-    and ``\[ \]``, NUL and other control characters, lone surrogates and invisible format characters.
+    comments, scripts and styles, web and e-mail addresses, images, formulas in ``$ $``, ``$$ $$``, ``\( \)``,
+    ``\[ \]`` and environments of LaTeX, the names of its commands, NUL and other control characters, lone surrogates
+    and invisible format characters.
     The words of links, emphasis, lists, tables and HTML elements stay. Of fenced text, Markdown and plain text stay,
     the text of HTML, the values of JSON that are strings, and what is mostly words in a fence without an info
     string or with one that names no language of programming. Indented text stays too, because models
-    indent lists more often than code. The result is in Unicode's composed form (NFC).
+    indent lists more often than code. The result is in Unicode's composed form (NFC), with plain letters for
+    ligatures and for fullwidth, bold and italic ones.
     """
     text = _INVISIBLE.sub("", _UNUSABLE.sub(" ", _LINE_END.sub("\n", text)))
     if _MARKUP.search(text):
         if is_json(text):
             text = json_values(text)
         text = strip_tags(_text_of_markdown(text, _DEEPEST_FENCE))
-        text = _ADDRESS.sub(" ", text)
+        text = _ADDRESS.sub(" ", _COMMAND.sub(" ", text))
+    if not text.isascii():
+        text = _DRESSED.sub(lambda run: unicodedata.normalize("NFKC", run.group()), text)
     return unicodedata.normalize("NFC", text)
 
 
@@ -103,7 +114,9 @@ def _parser() -> MarkdownIt:
 def _math(state: StateInline, silent: bool) -> bool:
     """A rule for markdown-it, which makes a formula at ``state.pos`` one token."""
     source, start = state.src, state.pos
-    for opening, closing in _DELIMITERS:
+    environment = _ENVIRONMENT.match(source, start)
+    pairs = _DELIMITERS if environment is None else ((environment[0], f"\\end{{{environment[1]}}}"),)
+    for opening, closing in pairs:
         if source.startswith(opening, start):
             inside = start + len(opening)
             end = source.find(closing, inside, inside + _LONGEST_FORMULA)

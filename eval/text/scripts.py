@@ -9,41 +9,50 @@ import regex
 from xltjax.common.languages import scripts
 
 # How many letters of an alphabet say as much as one character. A translation from English into Chinese has about
-# a third as many letters, one into Japanese or Korean about half as many.
-_DENSE = regex.compile(r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}])")
-# Between these no blanks stand, or (Hangul) few: each counts as a word where a few words are asked for.
+# a third as many letters, one into Japanese or Korean about half as many. Where vowels are signs on consonants, as
+# in Hindi, each is a letter.
+_DENSE = regex.compile(
+    r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}\p{Ethiopic}])|([\p{M}--[\p{Inherited}\p{Common}]])",
+    regex.V1,
+)
+# Between these no spaces stand, or (Hangul) few: each counts as a word where a few words are asked for.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 _LETTERS_A_WORD = 5  # of an alphabet
 
 
 def length(text: str) -> int:
-    """The letters of ``text``; a Chinese one counts as three, a Japanese syllable or a Korean block as two."""
+    """The letters of ``text`` and its vowel signs.
+
+    A Chinese letter counts as three, and a Japanese syllable, a Korean block or an Ethiopic one as two.
+    """
     letters = sum(map(str.isalpha, text))
     if text.isascii():
         return letters
-    han = syllables = 0
+    han = syllables = signs = 0
     for match in _DENSE.finditer(text):
         if match[1] is not None:
             han += match[1].isalpha()
-        else:
+        elif match[2] is not None:
             syllables += match[2].isalpha()
-    return letters + 2 * han + syllables
+        else:
+            signs += 1
+    return letters + 2 * han + syllables + signs
 
 
 def unspaced(text: str) -> int:
-    """How many characters of ``text`` are of a script that sets no blanks between words, or few of them."""
+    """How many characters of ``text`` are of a script that sets no spaces between words, or few of them."""
     return 0 if text.isascii() else sum(1 for _ in _UNSPACED.finditer(text))
 
 
 def words_in_run(run: str) -> int:
-    """How many words stand in a run of letters without blanks: 1, or in Chinese and the like as many as it says."""
+    """How many words stand in a run of letters without spaces: 1, or in Chinese and the like as many as it says."""
     return 1 if not unspaced(run) else max(1, round(length(run) / _LETTERS_A_WORD))
 
 
 @functools.lru_cache(maxsize=256)
 def letters_of(language: str) -> regex.Pattern[str] | None:
-    """Matches one letter of a script in which ``language`` is written; None if no script is known."""
+    """Matches one letter or vowel sign of a script in which ``language`` is written; None if no script is known."""
     letters = _class_of(language)
     return None if letters is None else regex.compile(letters, regex.V1)
 
@@ -67,7 +76,7 @@ def _class_of(language: str) -> str | None:
         except regex.error:
             continue
         known.append(rf"\p{{Script={script}}}")
-    return f"[[{''.join(known)}]&&\\p{{L}}]" if known else None
+    return f"[[{''.join(known)}]&&[\\p{{L}}\\p{{M}}]]" if known else None
 
 
 def in_script_of(text: str, language: str) -> bool | None:

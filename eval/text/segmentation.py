@@ -1,8 +1,8 @@
 """Words and sentences with their character offsets, for length limits and capital letters.
 
 Words keep their apostrophes and hyphens, so that "L'homme qu'on aime n'est pas là." has six words. Sentences
-end at ``. ! ? …`` or at the end of a line. Decimals, initials, abbreviations, list numbers and German ordinals do
-not end a sentence.
+end at ``. ! ? …``, at the marks of other scripts or at the end of a line. Decimals, initials, abbreviations, list
+numbers and German ordinals do not end a sentence.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 import regex
 
 from xltjax.eval.text.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS
-from xltjax.eval.text.scripts import unspaced
+from xltjax.eval.text.scripts import unspaced, words_in_run
 
 Span = tuple[int, int]
 
-APOSTROPHES = "'’ʼ‘"
+# Those of typesetting, and what keyboards and phones give in their place: acute accents, primes, fullwidth ones.
+APOSTROPHES = "'’ʼ‘‛´′＇"
+# What joins the parts of a word besides: hyphens, the joiners of Persian and Hindi, the point of Catalan's "l·l".
+_JOIN = rf"(?:[{APOSTROPHES}\-‐‑\u200c\u200d]|(?<=[lL])·(?=[lL]))"
 
 _WORD = regex.compile(
-    rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{{L}}\p{{M}}\p{{N}}]+)*"
+    rf"\p{{N}}+(?:[.,]\p{{N}}+)+|[\p{{L}}\p{{M}}\p{{N}}]+(?:{_JOIN}[\p{{L}}\p{{M}}\p{{N}}]+)*"
 )
 _LAST_WORD = regex.compile(rf"(?r)[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}\-‐‑]++\Z")
 _SAYS = regex.compile(r"[\p{L}\p{N}\p{So}]")
 _VISIBLE = regex.compile(r"[^\p{C}\p{Z}]")
 # Matches only at the start of a run of marks, so that a line of dots costs no more than its length.
-_ENDING = regex.compile(r"(?<![.!?…])[.!?…]++[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+(?=\s|$)")
+_MARK = "[.!?…।॥؟۔።]"
+_CLOSING = r"[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+"
+# No space follows a mark in Chinese and Japanese.
+_ENDING = regex.compile(rf"(?<!{_MARK}){_MARK}++{_CLOSING}(?=\s|$)|(?<![。！？｡])[。！？｡]++{_CLOSING}")
 # A line that starts in lower case continues the line before, as in hard-wrapped text.
 _LINE = regex.compile(r"[^\n]+(?:\n[ \t]*(?=\p{Ll})[^\n]+)*")
 _NEXT_CHARACTER = regex.compile(r"[^\p{L}\p{N}]{0,20}([\p{L}\p{N}])")
@@ -32,19 +38,19 @@ _LIST_NUMBER = regex.compile(r"[\s>#*_]*(?:\p{N}{1,3}|\p{L})[.)](?=\s)")
 
 
 def is_empty(text: str) -> bool:
-    """Whether nothing of ``text`` can be seen: it has only blanks, control and zero-width characters."""
+    """Whether nothing of ``text`` can be seen: it has only spaces, control and zero-width characters."""
     return _VISIBLE.search(text) is None
 
 
 def says_nothing(text: str) -> bool:
-    """Whether ``text`` has only blanks, marks and control characters: no letter, digit or picture."""
+    """Whether ``text`` has only spaces, marks and control characters: no letter, digit or picture."""
     return _SAYS.search(text) is None
 
 
 def without_cut_word(text: str) -> str:
     """``text`` without the word at its very end, where generation stopped at the token limit.
 
-    A text that ends with a blank or a mark ends with a whole word. Where no blanks stand between words, nothing
+    A text that ends with a space or a mark ends with a whole word. Where no spaces stand between words, nothing
     is taken away.
     """
     match = _LAST_WORD.search(text)
@@ -57,8 +63,8 @@ def words(text: str) -> list[Span]:
 
 
 def count_words(text: str) -> int:
-    """How many words and numbers ``text`` has."""
-    return sum(1 for _ in _WORD.finditer(text))
+    """How many words and numbers ``text`` has; a run of Chinese and the like counts for as many as it says."""
+    return sum(words_in_run(match.group()) for match in _WORD.finditer(text))
 
 
 def sentences(text: str, language: str) -> list[Span]:
@@ -97,7 +103,7 @@ def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, languag
         return True
     pair = "".join(before[-2:]).casefold()
     if len(before) > 1 and before[-2].endswith(".") and pair in abbreviations:
-        return True  # written with a blank: "z. B.", "т. е."
+        return True  # written with a space: "z. B.", "т. е."
     before_number = following is not None and following.group(1).isdigit()
     if before_number and last.casefold() in BEFORE_NUMBERS.get(language, frozenset()):
         return True
@@ -106,7 +112,7 @@ def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, languag
 
 
 def trim(text: str, span: Span) -> Span:
-    """``span`` of ``text`` without the blanks at its ends."""
+    """``span`` of ``text`` without the spaces at its ends."""
     start, stop = span
     part = text[start:stop]
     return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())

@@ -191,7 +191,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a number for a model": (lambda m, base, data, out: xltjax.load(3), "model is not a path but int 3"),
     "no such model": (lambda m, base, data, out: xltjax.load(out / "no"), "model directory .* does not exist"),
     "a tuple for a mesh": (
-        lambda m, base, data, out: xltjax.load(base, mesh=(2, 1)), 'mesh is not a text such as "2x1" but tuple'),
+        lambda m, base, data, out: xltjax.load(base, mesh=(2, 1)), 'mesh is not a string such as "2x1" but tuple'),
     "a mesh of words": (lambda m, base, data, out: xltjax.load(base, mesh="big"), "mesh 'big' is not of the form"),
     "too large a mesh": (lambda m, base, data, out: xltjax.load(base, mesh="99x1"), "mesh 99x1 needs 99 devices"),
     "no such adapter": (
@@ -202,7 +202,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a base for a model that has none": (
         lambda m, base, data, out: xltjax.load(base, base=out), "which needs no base; leave out base="),
     "a string for a list": (lambda m, base, data, out: m.generate("Why?"), "prompts is not a list but str"),
-    "a number among prompts": (lambda m, base, data, out: m.generate(["a", 3]), r"prompts\[1\] is neither a text"),
+    "a number among prompts": (lambda m, base, data, out: m.generate(["a", 3]), r"prompts\[1\] is neither a string"),
     "an empty prompt": (lambda m, base, data, out: m.generate([" "]), r"prompts\[0\] is empty"),
     "half a character": (lambda m, base, data, out: m.generate(["\ud83d"]), r"prompts\[0\] contains half of a"),
     "an unknown role": (
@@ -220,7 +220,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: m.generate(["a"], temperature="hot"), "temperature is not a number but str"),
     "a probability of 3": (lambda m, base, data, out: m.generate(["a"], top_p=3), "top_p must be above 0"),
     "too few answers": (lambda m, base, data, out: m.logprobs(["a", "b"], ["c"]), "answers: 1 for 2 prompts"),
-    "a number for an answer": (lambda m, base, data, out: m.logprobs(["a"], [1]), r"answers\[0\] is not a text"),
+    "a number for an answer": (lambda m, base, data, out: m.logprobs(["a"], [1]), r"answers\[0\] is not a string"),
     "a taken directory": (lambda m, base, data, out: m.save_hf(base), "is not empty; give overwrite="),
     "nothing to merge": (
         lambda m, base, data, out: m.save_hf(out, merge_lora=True), "no adapters, so there is nothing to merge"),
@@ -236,7 +236,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a seed that is a text": (lambda m, base, data, out: m.generate(["a"], seed="x"), "seed is not a whole number"),
     "a chat that is not in a list": (
         lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is .*; a chat is"),
-    "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a text"),
+    "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a string"),
     "a directory without an adapter": (
         lambda m, base, data, out: xltjax.load(base, adapter=base), "adapter directory .* holds no adapter_config"),
     "a file for a directory": (lambda m, base, data, out: m.save_hf(data), "is a file; give a directory"),
@@ -271,7 +271,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a misspelled metric": (
         lambda m, base, data, out: xltjax.evaluate(ROWS, "spellin"), "metrics: 'spellin' .* did you mean 'spelling'"),
     "a number for a language": (
-        lambda m, base, data, out: xltjax.evaluate(ROWS, language=5), "language is not a text"),
+        lambda m, base, data, out: xltjax.evaluate(ROWS, language=5), "language is not a string"),
     "no such responses": (lambda m, base, data, out: xltjax.evaluate(out / "no.jsonl"), "no.jsonl does not exist"),
     "rows without a response": (lambda m, base, data, out: xltjax.evaluate([{"id": "1"}]), r"responses\[0\]: "),
     "a folder for scores": (
@@ -363,7 +363,7 @@ def test_evaluate_gives_the_scores_of_the_command(tmp_path: Path) -> None:
         (lambda: xltjax.evaluate([]), "responses is empty"),
         (lambda: xltjax.evaluate([{"text": "a"}]), r"responses\[0\]: "),
         (lambda: xltjax.evaluate([3]), r"responses\[0\]: a response is an object"),
-        (lambda: xltjax.evaluate([ROWS[0], ROWS[0]]), r"responses\[1\]: the id '1' comes twice"),
+        (lambda: xltjax.evaluate([ROWS[0], ROWS[0]]), r"responses\[1\]: the id '1' occurs twice"),
         (lambda: xltjax.evaluate("no.jsonl"), "no.jsonl"),
         (lambda: xltjax.evaluate([{"id": "1", "response": "a"}]), "give language="),
         (lambda: xltjax.evaluate(ROWS, languages=["xx"]), "language 'xx' is not a code"),

@@ -213,6 +213,7 @@ def test_answers_with_a_modifier_do_not_count(tmp_path: Path) -> None:
         ("lr-1e-06", ("", 1e-6, None)),
         ("slr-1e-06", ("slr-1e-06", None, None)),
         ("7b-seed-1", ("7b", None, 1)),
+        ("7b/alpaca-seed-1/lora-lr1e-3/lr-1e-05/seed-0", ("7b/alpaca-seed-1/lora-lr1e-3", 1e-5, 0)),
     ],
 )
 def test_paths_and_names_tell_the_run(text: str, expected: tuple[str, float | None, int | None]) -> None:
@@ -322,6 +323,7 @@ def test_mistakes_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
     folders = sweep(tmp_path / "7b")
     unnamed = scores(tmp_path / "plain" / "scores", LOW)
     out = tmp_path / "out"
+    gaps = [scores(tmp_path / f"gaps/lr-{n}e-5/s", {"language_correct": {"fr": ONES[:n]}}) for n in (1, 9)]
     bad = tmp_path / "bad.yaml"
     cases: dict[str, tuple[object, ...]] = {
         "no scores given": ("--out", out),
@@ -332,6 +334,7 @@ def test_mistakes_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
         "--languages de": (*folders, "--languages", "de", "--out", out),
         "give a list of runs": ("--runs", tmp_path / "empty.yaml", "--out", out),
         "learning_rate 'fast' is not": ("--runs", bad, "--out", out),
+        "none of the 1 instructions on which to choose": (*gaps, "--select-share", 0.1, "--out", out),
     }
     (tmp_path / "empty.yaml").write_text("{}")
     bad.write_text("- {scores: 7b/lr-1e-05/scores, learning_rate: fast}")

@@ -392,6 +392,11 @@ def test_mistakes_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
     good, bad = two_models(tmp_path)
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
+    french, russian, odd = tmp_path / "fr.jsonl", tmp_path / "ru.jsonl", tmp_path / "odd.jsonl"
+    for path, language in ((french, "fr"), (russian, "ru")):
+        row = {"id": "1", "model": path.stem, "language": language, "metric": "lpr", "value": 1.0}
+        path.write_text(json.dumps({**row, "detail": None}) + "\n")
+    odd.write_text(json.dumps({"id": "1", "metric": "lpr", "value": None, "state": 3}) + "\n")
     cases = {
         "no scores given": ("--out", out),
         "--out is missing": (good, bad),
@@ -402,6 +407,8 @@ def test_mistakes_are_one_line_and_leave_no_file(tmp_path: Path) -> None:
         "did you mean 'good'": (good, bad, "--baseline", "god", "--out", out),
         "did you mean 'spelling'": (good, bad, "--metrics", "speling", "--out", out),
         "--level must be": (good, bad, "--level", "1", "--out", out),
+        "share neither ids in one language": (french, russian, "--out", out),
+        "line 1: not a score": (good, odd, "--out", out),
     }
     for message, arguments in cases.items():
         with pytest.raises(UserError, match=message.replace(".", r"\.")):
@@ -428,6 +435,16 @@ def test_running_again_gives_the_same_files(tmp_path: Path) -> None:
     run(good, bad, "--out", out, "--by", "task")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
     assert set(first) == {"compare.json", "compare.csv", "compare.md", "compare.tex"}
+
+
+def test_the_scale_of_a_shipped_criterion_is_known_where_nobody_gave_its_highest_value(
+    tmp_path: Path,
+) -> None:
+    a = write(tmp_path / "a", "a", {"judge/fluency": {"fr": [1.0, 1.0, None, 1.0]}})
+    b = write(tmp_path / "b", "b", {"judge/fluency": {"fr": [0.0, 1.0, 1.0, 1.0]}})
+    run(a, b, "--out", tmp_path / "out")
+    row = row_of(tmp_path / "out")
+    assert (row["bound_low"], row["bound_high"]) == (0.0, 0.5)
 
 
 def test_scores_of_a_judge_in_stars_have_bounds_on_their_scale(tmp_path: Path) -> None:

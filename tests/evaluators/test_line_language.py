@@ -52,6 +52,8 @@ def test_text_under_20_letters_or_5_words_is_not_judged(identify, text):
         ("我喜欢在早上喝咖啡。", "zh"),
         ("私は毎朝コーヒーを飲みます。", "ja"),
         ("저는 매일 아침 커피를 마십니다.", "ko"),
+        ("हाँ, मैं आपकी मदद कर सकता हूँ।", "hi"),  # 17 letters, with its vowel signs 27
+        ("សួស្តី ខ្ញុំអាចជួយអ្នកបាន", "km"),
     ],
 )
 def test_what_is_enough_text_is_measured_by_the_script(identify, text, language):
@@ -204,6 +206,9 @@ def test_capitals_do_not_change_the_language(identify):
         ("début <!-- sans fin", "début"),
         ("si a < b alors c > d", "si a < b alors c > d"),
         ("l'aire $\\pi r^2$ et $$x = y$$ puis \\(a\\) et \\[b\\]", "l'aire et puis et"),
+        ("avant\n\\begin{align*}\n\\alpha &= \\frac{1}{2} \\\\\nx\n\\end{align*}\n\\textbf{après} \\n",
+         "avant {après} \\n"),
+        ("une ﬂeur Ｆｉｎｅ 𝐛𝐨𝐧𝐧𝐞", "une fleur Fine bonne"),
         ("de 5 $ à 10 $, ou R$ 50 e US$ 100 hoje, $5 or $6", "de 5 $ à 10 $, ou R$ 50 e US$ 100 hoje, $5 or $6"),
         ("[Anna]: Ja.", "[Anna]: Ja."),
         ("Bonne nuit\u00ad, bi\u200ben\u202e", "Bonne nuit, bien"),

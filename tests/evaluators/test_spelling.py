@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
-from xltjax.doctor import Doctor, findings
+from xltjax.doctor import DoctorConfig, findings
 from xltjax.eval import spelling as module
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import (
@@ -93,6 +93,8 @@ def test_shares_of_one_answer_by_hand(dictionaries):
         ("50% of 3 GPT-4 and 5-й, €7, 10th", ["of", "and"]),
         ("**gras** _souligné_ mot1", ["gras", "souligné"]),
         ("за\u0301мок", ["замок"]),
+        ("l´homme l′homme l＇homme", ["l'homme"] * 3),
+        ("می\u200cخواهم col·lecció a·b", ["می\u200cخواهم", "col·lecció", "a", "b"]),
         ("🙂 -- ... 12", []),
     ],
 )
@@ -133,7 +135,7 @@ def test_the_doctor_names_missing_dictionaries_and_spellings(tmp_path, monkeypat
     monkeypatch.delenv("DICPATH", raising=False)
     write_dictionary(tmp_path, "en_US", "color")
     write_dictionary(tmp_path, "fr_FR", "chat")
-    found = {what: rest for what, *rest in findings(Doctor(dictionaries=(str(tmp_path),)))}
+    found = {what: rest for what, *rest in findings(DoctorConfig(dictionaries=(str(tmp_path),)))}
     assert found["dictionary fr"] == ["found", ""]
     assert found["dictionary en"][0] == "found"
     assert "apt install hunspell-en-us hunspell-en-gb" in found["dictionary en"][1]
@@ -201,6 +203,8 @@ def test_unknown_words_are_names_foreign_or_nonwords(folder, text, names, foreig
         # Parts of compounds.
         ("ich lese die Gesundheits- und Haus", "de"),
         ("die Katze und -haus", "de"),
+        # "Wie geht's?"
+        ("die Katze schläft's und ich lese's", "de"),
         ("o gato pré-, casa", "pt"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -60,6 +61,13 @@ RUSSIAN = {
         json.dumps({name: f"{level} stars" for name, level in GOOD.items()}),
         json.dumps({name: f"{level}/3" for name, level in GOOD.items()}),
         json.dumps({name: "★" * level for name, level in GOOD.items()}, ensure_ascii=False),
+        f"```json\n{json.dumps(dict.fromkeys(NAMES, 1))}\n```\nOn reflection: {TEXT}",
+        f"<thinking>at first {json.dumps(dict.fromkeys(NAMES, 1))}</thinking>\n{TEXT}",
+        "{"
+        + ", ".join(f'"{name}": {level}, "reason": "{level} {name}"' for name, level in GOOD.items())
+        + "}",
+        json.dumps([GOOD]),
+        json.dumps({name: "★" * level + "☆" * (3 - level) for name, level in GOOD.items()}),
         json.dumps({f"{name}_score": float(level) for name, level in GOOD.items()} | {"overall": 9}),
     ],
 )
@@ -78,6 +86,8 @@ def test_the_spellings_of_the_table_are_read(text: str) -> None:
         ("", "length", None, "truncated"),
         (f"{json.dumps(dict.fromkeys(NAMES, 1))} is an example. My scores: {{", "length", None, "truncated"),
         ('{"language": 3}', "length", None, "truncated"),
+        (f"<think>maybe {TEXT}, or", "length", None, "truncated"),
+        (f"<think>maybe {TEXT}, or", "stop", None, "invalid_json"),
         ("", "stop", None, "invalid_json"),
         (None, "stop", None, "invalid_json"),
         ('{"language": 3, "flu', "stop", None, "invalid_json"),
@@ -99,7 +109,8 @@ def test_what_is_not_a_verdict_has_an_outcome_and_no_score(
 
 
 @pytest.mark.parametrize(
-    "value", [0, 4, 7, -1, 2.5, "seven", "2-3", "3/5", "1 or 2", True, [3], 1e400, "", "10", "not 3", "★★★★"]
+    "value",
+    [0, 4, 7, -1, 2.5, "seven", "2-3", "3/5", "1 or 2", True, [3], 1e400, "", "10", "not 3", "★★★★", "★☆"],
 )
 def test_a_value_outside_the_scale_is_out_of_range(value: Any) -> None:
     verdict = read(json.dumps(GOOD | {"coherence": value}))
@@ -152,6 +163,12 @@ def test_no_json_gives_a_score_outside_the_scale(value: Any) -> None:
     verdict = read(json.dumps(value))
     assert set(verdict.values.values()) <= {0, 1, 2}
     assert set(verdict.values) in (set(), set(NAMES))
+
+
+def test_a_criterion_may_have_the_name_that_is_else_left_out() -> None:
+    rubric = dataclasses.replace(SIX, criteria=(Criterion("overall_score", (1, 5), 1, False),))
+    verdict = read_verdict(rubric, '{"overall_score": 4}', finish_reason="stop", refusal=None)
+    assert verdict == Verdict("ok", {"overall_score": 4})
 
 
 def test_deep_nesting_is_no_crash() -> None:

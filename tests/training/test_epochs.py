@@ -25,8 +25,8 @@ from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import Tokens
 from xltjax.miniature.text import instruction_rows
 from xltjax.training.config import TrainConfig
+from xltjax.training.epochs import Passes, passes, warn_of_many
 from xltjax.training.metrics import MEASURED
-from xltjax.training.plan import Passes, passes, warn_of_many
 from xltjax.training.run import Run
 
 

@@ -110,7 +110,7 @@ def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """A stream of (line number from 1, line) of the lines of a text file that are not blank.
+    """A stream of (line number from 1, line) of the lines of a text file that are not space.
 
     Raises:
         UserError: as ``read_text`` does.
@@ -175,7 +175,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     except UnicodeDecodeError:
         raise UserError(_not_utf8(path)) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file; copy or download it again") from None
+        raise UserError(f"{path} is not a complete gzip file; copy or download it again") from None
 
 
 def _not_utf8(path: Path) -> str:

@@ -12,7 +12,7 @@ from xltjax.common.files import atomic_write
 from xltjax.eval.judge.report.evidence import Evidence
 from xltjax.eval.judge.report.trust import DO_NOT_TRUST, NO_OBJECTION, RULE, Trust
 from xltjax.eval.stats.intervals import Interval
-from xltjax.eval.table_files import print_legend, printable
+from xltjax.eval.table_files import markdown_cell, print_legend, printable
 
 Table = tuple[str, tuple[str, ...], list[list[str]]]  # title, headings, rows
 
@@ -152,7 +152,7 @@ def print_report(tables: Iterable[Table], cells: Sequence[Trust]) -> None:
 
 NOTES = (
     "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal, on the whole scale; tau: Kendall, "
-    "ranking of models. 95 % intervals: bootstrap over instructions; correlations: Bonett and Wright. With repeats a "
+    "ranking of models. 95% intervals: bootstrap over instructions; correlations: Bonett and Wright. With repeats a "
     "score is their lower median."
 )
 
@@ -204,5 +204,4 @@ def _interval(interval: Interval | None) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    escaped = (" ".join(printable(cell).replace("|", "\\|").split()) for cell in cells)
-    return "| " + " | ".join(escaped) + " |\n"
+    return "| " + " | ".join(map(markdown_cell, cells)) + " |\n"

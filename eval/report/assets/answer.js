@@ -1,7 +1,7 @@
 // One answer: its text with unknown words and foreign lines marked, its scores, and what judges said.
 
 const LONG = 1200; // characters after which a text is folded
-const WORD = /[\p{L}\p{M}\p{N}]+(?:['’ʼ‘\-‐‑][\p{L}\p{M}\p{N}]+)*/gu;
+const WORD = /[\p{L}\p{M}\p{N}]+(?:(?:['’ʼ‘‛´′＇\-‐‑\u200c\u200d]|(?<=[lL])·(?=[lL]))[\p{L}\p{M}\p{N}]+)*/gu;
 const KINDS = {
   foreign: (language) => (language ? `a word of ${languageName(language)}` : "a foreign word"),
   nonword: () => "a word of no dictionary",
@@ -85,7 +85,7 @@ function unknownWords(words) {
 }
 
 function plainWord(word) {
-  return word.normalize("NFC").toLowerCase().replace(/[’ʼ‘]/g, "'").replace(/[‐‑]/g, "-");
+  return word.normalize("NFC").toLowerCase().replace(/[’ʼ‘‛´′＇]/g, "'").replace(/[‐‑]/g, "-");
 }
 
 function markedWords(line, kinds) {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,10 +51,8 @@ def require_matplotlib() -> None:
     Raises:
         UserError: which says how to install it.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError("figures need matplotlib; install it: pip install 'xltjax[report]'") from None
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("figures need matplotlib; install it: pip install 'xltjax[report]'")
 
 
 class FigureFiles:
@@ -127,6 +127,8 @@ def _saved(canvas: Any, format: str, metadata: dict[str, Any]) -> bytes:
 def label(text: str, longest: int = 34) -> str:
     """A name as a figure shows it: on one line, without what fonts do not have, cut in the middle when long."""
     text = " ".join(printable(text).split())
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    longest = longest * len(text) // (len(text) + wide) if wide else longest
     half = longest // 2
     return text if len(text) <= longest else f"{text[: half - 1]}…{text[-half:]}"
 

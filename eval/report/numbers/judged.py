@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from xltjax.data.responses import Response
@@ -67,7 +67,7 @@ class Judged:
         for key, response in analysis.material.responses.items():
             if wanted(key):
                 responses.append(analysis.pooled(response))
-        return Judgments(responses, self._scores(wanted), self.criteria)
+        return Judgments(responses, self._scores(wanted), self.criteria, analysis.material.rubrics)
 
     def _scores(self, wanted: Callable[[Key], bool]) -> Iterator[Score]:
         analysis = self._analysis
@@ -80,6 +80,17 @@ class Judged:
     def groups(self, judge: str, judgments: Judgments) -> dict[tuple[str, str], Sequence[int]]:
         """By system and language, the numbers of the answers that a judge was asked about."""
         return {(each.model, each.language): each.items for each in judgments.groups() if each.judge == judge}
+
+
+def scale_text(criteria: Mapping[str, Criterion], names: Iterable[str]) -> str:
+    """The reported scales of some criteria, as a caption tells them."""
+    scales: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        scales.setdefault((criteria[name].lowest, criteria[name].highest), []).append(name)
+    told = [f"from {low} (worst) to {high} (best)" for low, high in scales]
+    if len(scales) > 1:
+        told = [f"{text}: {', '.join(of)}" for text, of in zip(told, scales.values(), strict=True)]
+    return f"Scores {'; '.join(told)}."
 
 
 def correct_only(judgments: Judgments, judge: str, criterion: Criterion, items: Iterable[int]) -> Cell:

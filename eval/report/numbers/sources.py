@@ -16,15 +16,16 @@ from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import iterate_jsonl, read_json_object, read_text
 from xltjax.data.responses import Response, iterate_responses
 from xltjax.eval.judge.judgments import PREFIX
-from xltjax.eval.judge.questions import first_choice
+from xltjax.eval.judge.questions import first_choice, message_text
 from xltjax.eval.judge.rubrics import Criterion, load_rubric
 from xltjax.eval.report.content import FOREIGN, NAME, NONWORD, Passage, UnknownWord
 from xltjax.eval.scores import ANSWERS, Score, read_answers, read_scores
 
 Key = tuple[str, str]  # the model and the id of a response
-PEOPLE = "people"  # the name under which all raters together stand beside the judges
+PEOPLE = "people"  # the name under which all raters together are beside the judges
 
 # Folders in which nothing of a report lies: checkpoints, results that a study has kept aside, logs.
+STAGES = "stages.json"  # in the folder of a study: the paths of the folders of its stages
 _SKIPPED = re.compile(r"\..*|checkpoints|base|logs|prompts|.*\.old-\d+")
 # Files of JSON Lines with a name of their own, which are not responses.
 _NAMED = {
@@ -99,6 +100,7 @@ class Material:
         evidence: by answer.
         said: by answer, what judges and people wrote.
         criteria: of the rubrics, by name.
+        rubrics: the names of the criteria of each rubric.
         runs: the run directories.
         stages: the stages of studies.
         choices: what ``eval choose`` wrote.
@@ -119,6 +121,7 @@ class Material:
     evidence: dict[Key, Evidence] = field(default_factory=dict)
     said: dict[Key, list[Said]] = field(default_factory=dict)
     criteria: dict[str, Criterion] = field(default_factory=dict)
+    rubrics: list[tuple[str, ...]] = field(default_factory=list)
     runs: list[TrainedRun] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
     choices: list[Mapping[str, Any]] = field(default_factory=list)
@@ -165,9 +168,19 @@ def _labeled(source: str) -> tuple[str, Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    """The files under ``root``, without those of stages that a study no longer has."""
+    study = root
+    stages: set[Any] | None = None
     for folder, names, files in os.walk(root):
+        here = Path(folder)
+        if STAGES in files:
+            study, stages = here, set(read_json_object(here / STAGES).get("stages") or ())
+        is_stage = "identity.json" in files and here.is_relative_to(study)
+        if stages is not None and is_stage and here.relative_to(study).as_posix() not in stages:
+            names.clear()
+            continue
         names[:] = sorted(name for name in names if not _SKIPPED.fullmatch(name))
-        yield from (Path(folder, name) for name in sorted(files))
+        yield from (here / name for name in sorted(files))
 
 
 class _Reader:
@@ -207,7 +220,7 @@ class _Reader:
         try:
             read(path)
             self.found.files += 1
-        except _Doubled as problem:
+        except _DoubledError as problem:
             raise UserError(str(problem)) from None
         except (UserError, OSError) as problem:
             if named:
@@ -219,7 +232,7 @@ class _Reader:
         for response in iterate_responses([path]):
             known = self.found.responses.get(response.key)
             if known is not None and known.response != response.response:
-                raise _Doubled(
+                raise _DoubledError(
                     f"{path}: the model {response.model!r} has two answers under the id {response.id!r}, "
                     f"the other one in {self._origin[response.key]}; give the directories apart, each as "
                     f"NAME=DIRECTORY"
@@ -279,6 +292,7 @@ class _Reader:
                 continue
             rubric = load_rubric(run["criteria"], preset=run["preset"], language=run["rubric_language"])
             self.found.criteria |= {each.name: each for each in rubric.criteria}
+            self.found.rubrics.append(tuple(each.name for each in rubric.criteria))
             for judge, about in run.get("judges", {}).items():
                 self.found.judges[f"{judge} ({name})"] = {
                     **about,
@@ -289,7 +303,8 @@ class _Reader:
         for _, row in iterate_jsonl(path):
             choice = first_choice(row.get("body")) if isinstance(row, dict) else None
             if choice is not None and not row.get("probe"):
-                words = str(choice["message"].get("content") or choice["message"].get("refusal") or "")
+                message = choice["message"]
+                words = message_text(message.get("content")) or str(message.get("refusal") or "")
                 said = Said(str(row.get("judge", "")), str(row.get("repeat", 0)), words[:LONGEST_WORDS])
                 self.found.said.setdefault((str(row.get("model")), str(row.get("id"))), []).append(said)
 
@@ -411,7 +426,7 @@ class _Reader:
         return Response(key[1], key[0], language=self._languages.get(key, ""), modifier=modifier, **texts)
 
 
-class _Doubled(UserError):
+class _DoubledError(UserError):
     """Two answers of one name, which would mix two models."""
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from xltjax.eval.comparison.rows import TOGETHER
 from xltjax.eval.report.content import Column, Figure, Section, Table
+from xltjax.eval.report.figures.drawing import label
 from xltjax.eval.report.figures.palette import EMPHASIS, MUTED, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.facts import MINUS
 from xltjax.eval.report.numbers.metrics import SURFACE, title
 from xltjax.eval.report.numbers.systems import System
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, share
 
 ALPHA = 0.05
 MOST_PAIRS = 210  # 21 systems with each other
@@ -26,7 +27,7 @@ COLUMNS = (
     count("n", "n"),
     share("mean_a", "a"),
     share("mean_b", "b"),
-    Column("difference", "a minus b", "+.1%", numeric=True, low="low", high="high"),
+    estimate("difference", "a minus b", "+.1%", prefix=""),
     Column("p", "p", ".3f", numeric=True),
     Column("p_holm", "p (Holm)", ".3f", numeric=True),
     share("detectable", "detectable"),
@@ -133,7 +134,7 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
     shown = [
         {
             **row,
-            "pair": f"{row['a']}\n{MINUS} {row['b']}",
+            "pair": f"{label(row['a'])}\n{MINUS} {label(row['b'])}",
             "mean": row["difference"],
             "series": "significant"
             if row["p_holm"] is not None and row["p_holm"] < ALPHA
@@ -165,8 +166,8 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
             series_key="series",
             zero=True,
             limits=None,
-            note=f"{count_note(shown, what='prompts')}; bars: 95 % intervals",
+            note=f"{count_note(shown, what='prompts')}; bars: 95% intervals",
         )
 
-    size = (max(5.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.4 * len(pairs))
+    size = (max(6.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.4 * len(pairs))
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)

@@ -7,15 +7,16 @@ from typing import Any
 
 from xltjax.eval.judge.averages import outcome_rows, rows_of
 from xltjax.eval.judge.judgments import Judgments
+from xltjax.eval.judge.rubrics import Criterion
 from xltjax.eval.judge.verdicts import OUTCOMES
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.palette import EMPHASIS, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.analysis import REFERENCE
-from xltjax.eval.report.numbers.judged import Judged, correct_only, present_criteria
+from xltjax.eval.report.numbers.judged import Judged, correct_only, present_criteria, scale_text
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, listed, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, listed, share
 
 OTHERS = "mean of the others"
 
@@ -33,14 +34,14 @@ def criteria_section(context: Context, judged: Judged, rows: Sequence[dict[str, 
         absent.append("No people have rated these answers: there is no ratings.jsonl.")
     if not judges:
         return Section("criteria", heading, tuple(absent))
-    figures = [each for judge in judges for each in _figures(context, judge, rows)]
+    figures = [each for judge in judges for each in _figures(context, judged, judge, rows)]
     absent += [
         f"No judgment of {judge} gave a score."
         for judge in judges
         if not present_criteria(judged.plain, judge)
     ]
     outcomes = outcome_rows(judged.plain)
-    tables = (_group_table(rows), _convention_table(context, judged.plain), _outcome_table(outcomes))
+    tables = (_group_table(judged, rows), _convention_table(context, judged.plain), _outcome_table(outcomes))
     failed = sum(row[name] for row in outcomes for name in OUTCOMES[1:])
     calls = sum(row["calls"] for row in outcomes)
     told = [
@@ -93,7 +94,7 @@ def criterion_rows(context: Context, judged: Judged) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> list[Figure]:
+def _figures(context: Context, judged: Judged, judge: str, rows: Sequence[dict[str, Any]]) -> list[Figure]:
     own = [row for row in rows if row["judge"] == judge and row["mean"] is not None]
     if not own:
         return []
@@ -102,7 +103,8 @@ def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> li
     if len(systems) > 8:
         systems = [name for name in systems if name in best] or systems[:8]
     own = [row for row in own if row["system"] in systems]
-    criteria = list(dict.fromkeys(row["criterion"] for row in own))
+    scales = judged.plain.criteria
+    criteria = {name: scales[name] for name in dict.fromkeys(row["criterion"] for row in own)}
     stem = "people" if judge == PEOPLE else f"judge-{context.analysis.judge_number(judge)}"
     english = context.languages.get(REFERENCE, Look(EMPHASIS, "o", "-"))
     groups = {REFERENCE: english, OTHERS: Look(EMPHASIS, "s", "-")}
@@ -114,10 +116,10 @@ def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> li
                 f"criteria-{stem}",
                 f"Criteria in English and in other languages ({judge})",
                 [row for row in own if row["group"] in groups],
-                systems,
-                criteria,
-                groups,
-                "Figure 3 of the paper",
+                systems=systems,
+                criteria=criteria,
+                series=groups,
+                source="Figure 3 of the paper",
             )
         )
     figures.append(
@@ -126,10 +128,10 @@ def _figures(context: Context, judge: str, rows: Sequence[dict[str, Any]]) -> li
             f"criteria-by-language-{stem}",
             f"Criteria in each language ({judge})",
             [row for row in own if row["group"] != OTHERS],
-            systems,
-            criteria,
-            context.languages,
-            "Figure 4 of the paper",
+            systems=systems,
+            criteria=criteria,
+            series=context.languages,
+            source="Figure 4 of the paper",
         )
     )
     return figures
@@ -140,21 +142,24 @@ def _dots(
     name: str,
     heading: str,
     rows: Sequence[dict[str, Any]],
+    *,
     systems: Sequence[str],
-    criteria: Sequence[str],
+    criteria: Mapping[str, Criterion],
     series: Mapping[str, Look],
     source: str,
 ) -> Figure:
-    table = Table(name, heading, _COLUMNS, rows, f"Scores from 0 (worst) to 2 (best). {BOOTSTRAP}")
-    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
-    highest = max([2.0, *(row["mean"] for row in rows)])
+    table = Table(name, heading, _COLUMNS, rows, f"{scale_text(criteria, criteria)} {BOOTSTRAP}")
+    note = f"{count_note(rows, what='answers')} at each point; bars: 95% intervals"
     used = {key: look for key, look in series.items() if any(row["group"] == key for row in rows)}
 
     def plot(figure: Any) -> None:
         dot_panels(
             figure,
             rows,
-            panels={each: f"{title(each)}, score 0 to 2" for each in criteria},
+            panels={
+                name: f"{title(name)}, score {each.lowest} to {each.highest}"
+                for name, each in criteria.items()
+            },
             panel_key="criterion",
             places=systems,
             place_key="system",
@@ -162,7 +167,7 @@ def _dots(
             series_key="group",
             note=note,
             scale=1,
-            limits=(0, highest),
+            limits={name: (each.lowest, each.highest) for name, each in criteria.items()},
         )
 
     caption = f"{heading}: {listed(criteria)}; {source}. {count_note(rows, what='answers')}. {BOOTSTRAP}"
@@ -177,18 +182,19 @@ _COLUMNS = (
     Column("group", "language"),
     count("n", "n answers"),
     share("coverage", "coverage"),
-    Column("mean", "mean score", ".2f", numeric=True, low="low", high="high"),
+    estimate("mean", "mean score", ".2f", prefix=""),
 )
 
 
-def _group_table(rows: Sequence[dict[str, Any]]) -> Table:
+def _group_table(judged: Judged, rows: Sequence[dict[str, Any]]) -> Table:
+    names = dict.fromkeys(row["criterion"] for row in rows)
     return Table(
         "criteria",
         "Criteria by system and language",
         _COLUMNS,
         rows,
-        "Scores from 0 (worst) to 2 (best), over the answers in the right language (n; coverage is their "
-        f"share). The mean of the others counts every language besides English alike. {BOOTSTRAP}",
+        f"{scale_text(judged.plain.criteria, names)} They are over the answers in the right language (n; "
+        f"coverage is their share). The mean of the others counts every language besides English alike. {BOOTSTRAP}",
     )
 
 
@@ -207,7 +213,7 @@ def _convention_table(context: Context, judgments: Judgments) -> Table:
             count("counted", "counted"),
             count("failed", "no score"),
             share("coverage", "coverage"),
-            Column("mean", "mean score", ".2f", numeric=True, low="low", high="high"),
+            estimate("mean", "mean score", ".2f", prefix=""),
             Column("worst", "lower bound", ".2f", numeric=True),
             Column("best", "upper bound", ".2f", numeric=True),
         ),

@@ -1,4 +1,4 @@
-"""Models behind a server of Chat Completions, through the judge's client."""
+"""Models behind a server with the Chat Completions API, through the judge's client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xltjax.eval.judge.api.client import ApiJudge, Limits
 from xltjax.eval.judge.api.endpoint import PREFIX, read_endpoint
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Call
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import encodable
 from xltjax.translate.engines.engine import Missing, Segment
 from xltjax.translate.languages import Language
 
@@ -112,9 +112,9 @@ class ServerEngine:
         if self._prompt == TRANSLATEGEMMA:
             part = {
                 "type": "text",
-                "source_lang_code": source.iso,
-                "target_lang_code": target.iso,
-                "text": printable(segment.text),
+                "source_lang_code": source.tag,
+                "target_lang_code": target.tag,
+                "text": encodable(segment.text),
             }
             return [{"role": "user", "content": [part]}]
         template = AGAIN + self._template if segment.attempt and self._prompt == "plain" else self._template
