@@ -234,12 +234,11 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     memory.add_row("total", f"{plan.total() / size:.2f}", style="bold")
     console.print(memory)
     devices = math.prod(parse_mesh(config.mesh))
-    updates = f"{config.steps}\nupdates\nat {ASSUMED_MFU:.0%}\nof peak"
+    updates = f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak"
     fit = Table("accelerator", "attention", unit, "remat", "fits", updates)
     advice = []
     for column in fit.columns[:4]:
         column.no_wrap = True
-    fit.columns[-1].overflow = "fold"  # so that advice is whole where a terminal is narrow
     for name, accelerator in ACCELERATORS.items():
         rate = devices * accelerator.peak * ASSUMED_MFU
         seconds = plan.flops * config.steps / rate
