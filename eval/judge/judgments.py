@@ -106,7 +106,8 @@ class Judgments:
             for names in (*self._rubrics, tuple(left)):
                 own = [left.pop(name) for name in names if name in left]
                 if own:
-                    found[place].update(max(own, key=Counter.total))
+                    most = max(own, key=lambda counts: counts.total())
+                    found[place].update(most)
         return found
 
     def asks(self, judge: str, criterion: str) -> bool:
