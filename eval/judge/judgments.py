@@ -105,7 +105,7 @@ class Judgments:
             left = dict(by_name)
             for names in (*self._rubrics, tuple(left)):
                 own = [left.pop(name) for name in names if name in left]
-                found[place] += max(own, key=Counter.total, default=Counter())
+                found[place] += max(own, key=lambda counts: counts.total(), default=Counter())
         return found
 
     def asks(self, judge: str, criterion: str) -> bool:
