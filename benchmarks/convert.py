@@ -6,7 +6,7 @@
 The checkpoint is random, LLaMA-shaped and written tensor by tensor. Every measurement is a process of its own.
 Memory is ``RssAnon``, sampled every other millisecond: what a process itself holds. ``RssFile``, shown beside it,
 is the mapped file's pages, which the system takes back when it needs them. The bounds that must hold are
-a peak of 1.25 times the model while loading, and the largest tensor plus 10 % on top while exporting and while two
+a peak of 1.25 times the model while loading, and the largest tensor plus 10% on top while exporting and while two
 models are combined.
 """
 
@@ -240,7 +240,7 @@ def compare(directory: Path, repetitions: int) -> None:
     pairs = [(measure(directory, "load"), measure(directory, "torch")) for _ in range(repetitions)]
     print(f"\nloading, {repetitions} alternating pairs, load_hf against torch load_file + load_state_dict:")
     ratios = {}
-    for kind, name in (("seconds", "wall time"), ("cpu", "processor time")):
+    for kind, name in (("seconds", "wall-clock time"), ("cpu", "CPU time")):
         ratio = [mine[kind] / theirs[kind] for mine, theirs in pairs]
         ratios[kind] = statistics.median(ratio)
         mine, theirs = (statistics.median(run[kind] for run in way) for way in zip(*pairs, strict=True))
@@ -248,7 +248,7 @@ def compare(directory: Path, repetitions: int) -> None:
               f"median {ratios[kind]:.2f}, from {min(ratio):.2f} to {max(ratio):.2f}")  # fmt: skip
     verdicts = {
         "peak while loading at most 1.25": max(peaks["load", "1x1"], peaks["load", "2x1"]) <= 1.25,
-        "export and combine add at most the largest tensor + 10 %": max(added.values()) <= 1.1,
+        "export and combine add at most the largest tensor + 10%": max(added.values()) <= 1.1,
         "loading no slower": ratios["seconds"] <= 1,
     }
     for bound, held in verdicts.items():

@@ -8,7 +8,7 @@ are of any length up to 256 tokens. Each side first tries its batch sizes on a f
 take turns over the whole set, and over single prompts. ``transformers`` gets prompts sorted by length, its
 best case, and every thread; ours gets a device for every core over the set, and one device for single prompts
 unless ``--single-mesh`` says otherwise. Both are warm: compilation is not counted (``start.py`` measures starts).
-Rates per second of CPU stand beside those by the clock: they suffer less from other work on the machine.
+Rates per second of CPU time are beside wall-clock rates: they suffer less from other work on the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import jax.numpy as jnp
 import torch
-from random_models import hf_answers, make_tokenizer, random_model, tokenized
+from random_models import VOCABULARY, hf_answers, make_tokenizer, random_llama, tokenized
 
 from xltjax.converters import load_hf
 from xltjax.inference.engine import Engine
@@ -34,7 +34,7 @@ from xltjax.inference.sampling import SamplingParams
 from xltjax.inference.throughput import Throughput
 from xltjax.mesh import make_mesh
 
-VOCABULARY, HEAD_DIM, NEW_TOKENS, PENALTY = 32_000, 64, 256, 1.1
+NEW_TOKENS, PENALTY = 256, 1.1
 EOS = [2, *range(128, VOCABULARY, 128)]
 
 Answers = list[list[int]]
@@ -49,13 +49,7 @@ def main() -> None:
         root = Path(folder)
         tokenizer = make_tokenizer(root, arguments.tokenizer, arguments.prompts)
         prompts = tokenized(tokenizer, arguments.prompts, arguments.subset)
-        width = arguments.width
-        model = random_model(
-            root / "model", "Llama", 1.0, vocab_size=VOCABULARY, hidden_size=width,
-            intermediate_size=round(width * 8 / 3 / 16) * 16, num_hidden_layers=arguments.layers,
-            num_attention_heads=width // HEAD_DIM, num_key_value_heads=width // HEAD_DIM,
-            max_position_embeddings=2048,
-        )  # fmt: skip
+        model = random_llama(root / "model", layers=arguments.layers, width=arguments.width)
         meshes = [make_mesh(arguments.mesh), make_mesh(arguments.single_mesh)]
         models = [load_hf(root / "model", mesh, dtype=jnp.float32) for mesh in meshes]
     throughput = Throughput()
@@ -100,7 +94,7 @@ def main() -> None:
     for name, found in (("the set", answers), ("batch size 1", single)):
         same = sum(a == b for a, b in zip(found["ours"], found["transformers"], strict=True))
         print(f"{name}: {same} of {len(found['ours'])} answers have the same tokens")
-    print(f"slot occupancy {100 * occupancy:.1f} %, load {os.getloadavg()[0]:.1f}")
+    print(f"slot occupancy {100 * occupancy:.1f}%, load {os.getloadavg()[0]:.1f}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,9 +8,9 @@ A budget below ten minutes is shared by training, in full and with LoRA, and dec
 sides, once each; a case that has no time left keeps what it has measured. Compiled programs and tuned kernels of both
 sides are kept in DIR/caches, which makes the next run quicker. --profile adds the kernels that take the most time.
 
-Sides take turns (ours, peer, ours, peer); the table shows medians and ratios. Each result is added to
-DIR/results.jsonl at once and DIR/table.md is made anew from it. A run is named by --run, today's date by
-default: the same command goes on where it stopped, and earlier runs stay, as the table's last column.
+Sides take turns (ours, baseline, ours, baseline); the table shows medians and ratios. Each result is added to
+DIR/results.jsonl at once and DIR/table.md is made again from it. A run is named by --run, today's date by
+default: the same command continues where it stopped, and earlier runs stay, as the table's last column.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _child(name: str, side: str, is_small: bool, profile: bool) -> None:
     """Measure one side of one case; print what is found as it is found."""
     case: Case = small(CASES[name]) if is_small else CASES[name]
     try:
-        module = import_module(f"gpu_cases.{'ours' if side == OURS else 'peers'}")
+        module = import_module(f"gpu_cases.{'ours' if side == OURS else 'baseline'}")
     except ImportError as error:
         if side == OURS:
             raise

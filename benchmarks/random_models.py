@@ -15,6 +15,8 @@ from xltjax.data.prompt_sets import load_set
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.miniature.tokenizer import train_tokenizer, write_hf_tokenizer
 
+VOCABULARY, HEAD_DIM = 32_000, 64  # of ``random_llama``
+
 
 def make_tokenizer(directory: Path, model_file: Path | None, prompts: str) -> ChatTokenizer:
     """The tokenizer of ``model_file`` (such as LLaMA-2's), or one of 3,000 pieces trained on the prompts."""
@@ -51,13 +53,21 @@ def random_model(directory: Path, family: str, deviation: float, seed: int = 0, 
     return model
 
 
+def random_llama(directory: Path, *, layers: int, width: int) -> Any:
+    """A random LLaMA with the vocabulary and proportions of LLaMA-2, heads of 64, saved in ``directory``."""
+    return random_model(
+        directory, "Llama", 1.0, vocab_size=VOCABULARY, hidden_size=width, num_hidden_layers=layers,
+        intermediate_size=round(width * 8 / 3 / 16) * 16, num_attention_heads=width // HEAD_DIM,
+        num_key_value_heads=width // HEAD_DIM, max_position_embeddings=2048,
+    )  # fmt: skip
+
+
 def tiny_chat_model(root: Path) -> Path:
     """A random model of 1.6 million parameters with a tokenizer, for runs that are killed; its directory."""
     make_tokenizer(root, None, "xlt113")
     shape = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4}
     random_model(root / "model", "Llama", 1.0, vocab_size=3_000, max_position_embeddings=2048, **shape)
-    for file in (root / "tokenizer").iterdir():
-        shutil.copyfile(file, root / "model" / file.name)
+    shutil.copytree(root / "tokenizer", root / "model", dirs_exist_ok=True)
     return root / "model"
 
 

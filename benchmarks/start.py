@@ -4,7 +4,7 @@
 
 The model of ``generate_vs_hf.py`` (33.8 million parameters, float32) answers one prompt with one token in a
 new process, as ``python -m xltjax.generate`` does it. The first start compiles; the others should not.
-Each stage is printed with its end by the clock and in seconds of CPU; ``transformers`` imports torch for the
+Each stage is printed with its end in wall-clock and CPU seconds; ``transformers`` imports torch for the
 tokenizer where torch is installed, which adds to both.
 """
 
@@ -86,20 +86,17 @@ def main() -> None:
         start()
         warm = [start()["first token"] for _ in range(arguments.repeats)]
     clock, cpu = (statistics.median(times) for times in zip(*warm, strict=True))
-    print(f"warm start to the first token, medians: {clock:.2f} s by the clock, {cpu:.2f} s of CPU")
+    print(
+        f"warm start to the first token, medians: {clock:.2f} s of wall-clock time, {cpu:.2f} s of CPU time"
+    )
 
 
 def _make(root: Path, layers: int, width: int) -> None:
-    from random_models import make_tokenizer, random_model
+    from random_models import make_tokenizer, random_llama  # with torch, which takes seconds
 
     make_tokenizer(root, None, "xlt113")
-    random_model(
-        root / "model", "Llama", 1.0, vocab_size=32_000, hidden_size=width, num_hidden_layers=layers,
-        intermediate_size=round(width * 8 / 3 / 16) * 16, num_attention_heads=width // 64,
-        num_key_value_heads=width // 64, max_position_embeddings=2048,
-    )  # fmt: skip
-    for file in (root / "tokenizer").iterdir():
-        shutil.copyfile(file, root / "model" / file.name)
+    random_llama(root / "model", layers=layers, width=width)
+    shutil.copytree(root / "tokenizer", root / "model", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main() -> None:
         for number in range(repeat):
             typed.append(_by_hand(SmallStudy(file, root / f"typed-{number}")))
             studied.append(_study(file, root / f"study-{number}"))
-        stages = len(SmallStudy(file, root / "first").stages) - 1  # the trainings are one command
+        stages = len(SmallStudy(file, root / "first").stages) - 1  # the training runs are one command
         one, other = statistics.median(typed), statistics.median(studied)
         print(f"{stages} commands by hand: {one:.1f} s; the study: {other:.1f} s")
         print(f"overhead of the study: {(other - one) / stages:+.2f} s for each stage")

@@ -111,14 +111,9 @@ def _examples(arguments: argparse.Namespace, root: Path) -> list[Tokens]:
 
 
 def _random_model(directory: Path, arguments: argparse.Namespace) -> None:
-    from random_models import random_model
+    from random_models import random_llama  # with torch, which takes seconds
 
-    width = arguments.width
-    random_model(
-        directory, "Llama", 1.0, vocab_size=32_000, hidden_size=width, num_hidden_layers=arguments.layers,
-        intermediate_size=round(width * 8 / 3 / 16) * 16, num_attention_heads=width // 64,
-        num_key_value_heads=width // 64, max_position_embeddings=2048,
-    )  # fmt: skip
+    random_llama(directory, layers=arguments.layers, width=arguments.width)
 
 
 def _full_rows(examples: Sequence[Tokens], shape: BatchShape, number: int) -> Batch:

@@ -56,9 +56,8 @@ TEXTS = {
 }
 
 Pair = tuple[str, str, str, str]  # language and text of the source, language and text of the translation
-Break = Callable[
-    [str, str, random.Random], str | None
-]  # the text and its language; None where it cannot be done
+# Damages a text, given its language; None where it cannot be done.
+Break = Callable[[str, str, random.Random], str | None]
 
 
 @dataclass(frozen=True)

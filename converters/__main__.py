@@ -8,7 +8,13 @@ from typing import Any, NoReturn
 
 from xltjax.common import cli
 from xltjax.common.signals import importing
-from xltjax.converters.conversions.settings import Check, Combine, ToFlax, ToHf, ToPeft
+from xltjax.converters.conversions.settings import (
+    CheckConfig,
+    CombineConfig,
+    ToFlaxConfig,
+    ToHfConfig,
+    ToPeftConfig,
+)
 
 
 def _later(name: str) -> Callable[[Any], None]:
@@ -25,27 +31,37 @@ def _later(name: str) -> Callable[[Any], None]:
 
 COMMANDS = (
     cli.command(
-        ToFlax,
+        ToFlaxConfig,
         _later("to_flax"),
         name="to-flax",
         help="Copy a model into an Orbax checkpoint (never required).",
     ),
-    cli.command(ToHf, _later("to_hf"), name="to-hf", help="Write a run as a Hugging Face directory."),
+    cli.command(ToHfConfig, _later("to_hf"), name="to-hf", help="Write a run as a Hugging Face directory."),
     cli.command(
-        ToPeft, _later("to_peft"), name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."
+        ToPeftConfig,
+        _later("to_peft"),
+        name="to-peft",
+        help="Write a LoRA run's adapters as a PEFT directory.",
     ),
     cli.command(
-        Combine,
+        CombineConfig,
         _later("combine"),
         name="combine",
-        help="Put layers of the base or of a second expert into a tuned model.",
+        help="Combine the layers of a tuned model with those of its base or of a second tuned model.",
     ),
     cli.command(
-        Check, _later("check"), name="check", help="Compare two models bit for bit, and their logits."
+        CheckConfig,
+        _later("check"),
+        name="check",
+        help="Compare the tensors of two models bit for bit, and their logits.",
     ),
 )
 
-GROUP = cli.group(COMMANDS, name="converters", help="Between Hugging Face, PEFT and our checkpoints.")
+GROUP = cli.group(
+    COMMANDS,
+    name="converters",
+    help="Convert, combine and compare models: Hugging Face, PEFT, and runs of xltjax.",
+)
 
 
 def main() -> NoReturn:

@@ -45,7 +45,7 @@ class Difference:
     largest: float
 
 
-def open_model(source: str, adapter: str, base: str, mesh: Mesh) -> tuple[Path, Llama]:
+def _merged(source: str, adapter: str, base: str, mesh: Mesh) -> tuple[Path, Llama]:
     """The directory of a model, and the model in its own dtype with its adapters, or those in ``adapter``, merged."""
     path = find_model(source)
     model = load_model(path, mesh, dtype=None, base=base)
@@ -74,7 +74,7 @@ def compare_models(
         bases: where the base of each lies now, for LoRA runs whose base was moved.
     """
     (path_a, a), (path_b, b) = (
-        open_model(source, adapter, base, mesh)
+        _merged(source, adapter, base, mesh)
         for source, adapter, base in zip((first, second), adapters, bases, strict=True)
     )
     ours, theirs = parameters(a), parameters(b)

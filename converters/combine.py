@@ -1,4 +1,4 @@
-"""Models put together from the layers of others: layer reset, layer swapping, and averages of two experts.
+"""Models combined from the layers of others: layer reset, layer swapping, and averages of two experts.
 
 The weights are copied bit for bit and one at a time; only averages are computed, in float32.
 """
@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
-from xltjax.common.model_parts import find_parts, part_of, short
+from xltjax.common.model_parts import find_parts, part_of, refuse_overlap, short
 from xltjax.common.provenance import provenance
 from xltjax.converters.export_hf import write_hf
 from xltjax.converters.load import all_finite, true_shape
@@ -79,7 +78,7 @@ class Recipe:
             raise UserError(f"{wanted[0]} needs a second tuned model: give --expert DIR")
         if self.expert and not wanted:
             raise UserError(
-                "nothing is taken of --expert: give --swap-layers or --average-layers, or leave it out"
+                "nothing is taken from --expert: give --swap-layers or --average-layers, or leave it out"
             )
         if self.expert_base and not self.expert:
             raise UserError("--expert-base says where the base of --expert lies, which is not given")
@@ -110,7 +109,7 @@ def combine(
     target: Path,
     mesh: Mesh,
     *,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     max_shard_bytes: int = 5 << 30,
     overwrite: bool = False,
 ) -> list[str]:
@@ -158,24 +157,23 @@ def _shares(
 ) -> list[Share]:
     """What the other models give, after everything about them that can be wrong was checked."""
     config = tuned.config
-    reset, swap, average = (
-        find_parts(getattr(recipe, name), name, layers=config.num_layers, tied=config.tied_embeddings)
+    named = {
+        name: find_parts(getattr(recipe, name), name, layers=config.num_layers, tied=config.tied_embeddings)
         for name in ("reset_layers", "swap_layers", "average_layers")
-    )
+    }
+    refuse_overlap(named)
+    reset, swap, average = named.values()
     shares = []
     if reset:
         base = open_stored(_base(recipe, run), mesh, stack)
         shares.append(Share("reset_layers", reset, base))
     elif recipe.base and not (run and run.partial):
-        raise UserError("nothing is taken of --base: give --reset-layers, or leave it out")
+        raise UserError("nothing is taken from --base: give --reset-layers, or leave it out")
     if recipe.expert:
         path = find_model(recipe.expert)
         expert = open_stored(path, mesh, stack, recipe.expert_base)
         _compare_training(tuned.path, path)
         shares += [Share("swap_layers", swap, expert), Share("average_layers", average, expert)]
-    for one, other in itertools.combinations(shares, 2):
-        for part in sorted(one.parts & other.parts):
-            raise UserError(f"{part} is named by both {one.setting} and {other.setting}; name it once")
     for share in shares:
         _check_fit(tuned, share, resized=share.setting == "reset_layers" and _resized(run))
     return [share for share in shares if share.parts]
@@ -255,7 +253,7 @@ def _check_fit(tuned: StoredModel, share: Share, *, resized: bool) -> None:
 
 
 def _tensors(
-    tuned: StoredModel, shares: Sequence[Share], mesh: Mesh, dtype: Any
+    tuned: StoredModel, shares: Sequence[Share], mesh: Mesh, dtype: DTypeLike | None
 ) -> tuple[Header, Callable[[str], np.ndarray]]:
     """The dtype and shape of every parameter of the combination by its path, and a function that reads it."""
     givers = {part: share for share in shares for part in share.parts}

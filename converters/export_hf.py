@@ -1,4 +1,4 @@
-"""Export of a ``Llama`` to a Hugging Face directory, with one tensor in host memory at a time."""
+"""Export a ``Llama`` as a Hugging Face directory, with one tensor in host memory at a time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -24,6 +24,7 @@ from xltjax.data.exported_tokenizer import write_chat_files
 from xltjax.data.model_files import copy_model_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, parameters
+from xltjax.mesh import mesh_of
 
 
 def save_hf(
@@ -32,7 +33,7 @@ def save_hf(
     *,
     base: str | Path | None = None,
     max_shard_bytes: int = 5 << 30,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     template: str | None = None,
     template_date: str = "",
     overwrite: bool = False,
@@ -50,12 +51,12 @@ def save_hf(
         dtype: the dtype of the tensors in the files; None keeps the dtype of the parameters.
         template: the chat template of ``xltjax.data.templates`` with which the model was trained. It is written for
             the tokenizer of ``base``, with the tokens that end an answer; None leaves the files of ``base`` alone.
-        template_date: the ISO date that the template wrote into prompts; empty when the template is to write the
-            current one.
+        template_date: the ISO date that the template wrote into prompts; empty if the template should write the
+            current date.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
-        UserError: when ``path`` is a file or a directory that is not empty, adapters are not merged,
+        UserError: if ``path`` is a file or a directory that is not empty, adapters are not merged,
             ``base`` describes another architecture, or the disk is full.
     """
     variables = parameters(model)
@@ -118,7 +119,9 @@ def _write_config(config: LlamaConfig, target: Path, base: Path | None, dtype: n
         if not config.tied_embeddings:
             values["tie_word_embeddings"] = False
         if llama_config(values) != config:
-            raise UserError(f"{base}/config.json describes another architecture than the model to be written")
+            raise UserError(
+                f"{base}/config.json describes an architecture other than that of the model to write"
+            )
     else:
         values = hf_config(config)
     values.pop("torch_dtype", None)
@@ -163,7 +166,7 @@ def fetch(variable: nnx.Variable, dtype: np.dtype | None = None) -> np.ndarray:
     """The whole of one parameter in host memory, cast to ``dtype`` when it is given."""
     array = variable[...]
     if not array.is_fully_addressable:
-        with jax.set_mesh(array.sharding.mesh):  # type: ignore[attr-defined]
+        with jax.set_mesh(mesh_of(array)):
             array = jax.sharding.reshard(array, P(*[None] * array.ndim))
     shards = array.addressable_shards
     if array.is_fully_replicated:

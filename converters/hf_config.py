@@ -112,6 +112,20 @@ def read_hf_config(directory: Path) -> dict[str, Any]:
     return read_json_object(directory / "config.json")
 
 
+def read_architecture(directory: Path) -> LlamaConfig:
+    """The architecture that the ``config.json`` of a Hugging Face directory describes.
+
+    Raises:
+        UserError: naming the directory, when the file cannot be read or ``llama_config`` refuses it.
+    """
+    values = read_hf_config(directory)
+    try:
+        return llama_config(values)
+    except UserError as problem:
+        told = str(problem) if str(problem).startswith("config.json") else f"config.json: {problem}"
+        raise UserError(f"{directory}/{told}") from None
+
+
 def llama_config(values: Mapping[str, Any]) -> LlamaConfig:
     """The architecture described by a ``config.json`` of transformers 4 or 5.
 
@@ -216,7 +230,7 @@ def _refuse_and_warn(values: Mapping[str, Any], model_type: str) -> None:
             raise UserError(f"config.json: sliding_window with model_type {model_type!r} is not supported")
         elif value:
             log.warning(
-                "warning: config.json: %s = %r means nothing to %r: ignored", field, value, model_type
+                "warning: config.json: %s = %r has no meaning for %r and is ignored", field, value, model_type
             )
 
 

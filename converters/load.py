@@ -1,4 +1,4 @@
-"""Loading of a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
+"""Load a Hugging Face directory into a sharded ``Llama``, reading only the slices that each device needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +16,19 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
+from jax.typing import DTypeLike
 
 from xltjax.common.errors import UserError
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.names import hf_name
 from xltjax.converters.safetensors_files import CHUNK_BYTES, map_tensors, same_bits
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import stored_spec
 
 log = logging.getLogger("xltjax")
+
+# The dtype of all parameters, or of each by its path; None keeps that of each tensor.
+Dtypes = DTypeLike | Mapping[str, DTypeLike] | None
 
 MOST_THREADS = 8  # threads that read; with accelerators, each has one tensor in host memory
 PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # Linux alone has the last
@@ -35,9 +38,9 @@ class NotFiniteError(UserError):
     """A parameter holds NaN or infinite values."""
 
     def __init__(self, name: str):
-        """``name``: of the tensor."""
+        """``name`` is the name of the tensor."""
         super().__init__(
-            f"the tensor {name} holds NaN or infinite values, with which every answer is noise; use other weights, "
+            f"the tensor {name} holds NaN or infinite values, so every answer would be noise; use other weights, "
             "or download them again"
         )
 
@@ -46,8 +49,8 @@ def load_hf(
     path: str | Path,
     mesh: Mesh,
     *,
-    dtype: Any = jnp.bfloat16,
-    compute_dtype: Any = None,
+    dtype: Dtypes = jnp.bfloat16,
+    compute_dtype: DTypeLike | None = None,
     require_finite: bool = False,
 ) -> Llama:
     """Load a Hugging Face LLaMA-family directory onto ``mesh``.
@@ -55,11 +58,14 @@ def load_hf(
     Args:
         path: a directory with ``config.json`` and safetensors (one file, or shards with an index).
         mesh: the devices, from ``xltjax.mesh.make_mesh``.
-        dtype: the dtype in which the parameters are stored; tensors of another dtype are cast. None keeps the
-            dtype of each tensor, and a mapping gives that of each parameter by its path.
-        compute_dtype: the dtype of activations; ``dtype`` where it is one, or else that of the embedding, when not
-            given.
-        require_finite: whether NaN and infinite values are an error, instead of a warning.
+        dtype: the dtype of the parameters; tensors of another dtype are cast. None keeps the dtype of each tensor,
+            and a mapping gives the dtype of each parameter by its path.
+        compute_dtype: the dtype of activations. By default ``dtype`` if it is a single one, or else that of the
+            embedding.
+        require_finite: whether NaN and infinite values are an error instead of a warning.
+
+    Returns:
+        The model, with its parameters sharded over the mesh.
 
     Raises:
         UserError: for an unsupported model, damaged files, tensors that are missing, unknown or of the
@@ -68,10 +74,10 @@ def load_hf(
     directory = Path(path)
     if not directory.is_dir():
         raise UserError(f"model directory {directory} does not exist")
-    config = llama_config(read_hf_config(directory))
+    config = read_architecture(directory)
     tensors = map_tensors(directory)
-    each = dtype if isinstance(dtype, Mapping) else None
-    computed = compute_dtype or (None if each else dtype) or _own_dtype(tensors)
+    one, each = (None, dtype) if isinstance(dtype, Mapping) else (dtype, None)
+    computed = compute_dtype or one or _own_dtype(tensors)
     model = abstract_llama(config, mesh, computed)
     variables = {hf_name(name): variable for name, variable in parameters(model).items()}
     _drop_derived(directory, tensors, config)
@@ -87,7 +93,7 @@ def map_model(directory: Path) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
     Raises:
         UserError: as ``load_hf`` does.
     """
-    config = llama_config(read_hf_config(directory))
+    config = read_architecture(directory)
     tensors = map_tensors(directory)
     paths = {hf_name(name): (name, variable) for name, variable in parameters(Llama(config)).items()}
     _drop_derived(directory, tensors, config)
@@ -95,13 +101,13 @@ def map_model(directory: Path) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
     return config, {path: tensors[name] for name, (path, _) in paths.items()}
 
 
-def _own_dtype(tensors: Mapping[str, np.ndarray]) -> Any:
+def _own_dtype(tensors: Mapping[str, np.ndarray]) -> DTypeLike:
     """The dtype of the embedding, which stands for that of the model."""
     table = tensors.get(hf_name("embed.weight"))
     return jnp.float32 if table is None else table.dtype
 
 
-def abstract_llama(config: LlamaConfig, mesh: Mesh, compute_dtype: Any) -> Llama:
+def abstract_llama(config: LlamaConfig, mesh: Mesh, compute_dtype: DTypeLike) -> Llama:
     """A model whose parameters are shapes, with its vocabulary padded so that ``mesh`` divides it.
 
     Raises:
@@ -157,7 +163,7 @@ def load_variables(
     tensors: Mapping[str, np.ndarray],
     variables: Mapping[str, nnx.Variable],
     mesh: Mesh,
-    dtype: Any,
+    dtype: Dtypes,
     require_finite: bool = False,
 ) -> None:
     """Fill ``variables`` from the ``tensors`` with the same names, a few at a time.
@@ -194,8 +200,9 @@ def _read_variable(
     """One parameter, with each device's part copied from the file and checked for values that are not finite."""
     finite = True
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
         nonlocal finite
+        assert index is not None  # JAX gives None only for arrays without a sharding
         spans = [range(*along.indices(size)) for along, size in zip(index, variable.shape, strict=True)]
         values = empty_pages(tuple(map(len, spans)), dtype)
         start = spans[0].start
@@ -210,7 +217,7 @@ def _read_variable(
         return values
 
     sharding = NamedSharding(mesh, stored_spec(variable.axes))
-    array = jax.make_array_from_callback(variable.shape, sharding, part)  # type: ignore[arg-type]
+    array = jax.make_array_from_callback(variable.shape, sharding, part)
     if not finite and require_finite:
         raise NotFiniteError(name)
     if not finite:

@@ -1,11 +1,11 @@
-"""Models from wherever they come: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
+"""Models from any source: Hugging Face directories and ids, runs, checkpoints, and adapters for them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,20 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
+from jax.typing import DTypeLike
 
-from xltjax.common.errors import UserError, first_line
+from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.model_parts import part_of
-from xltjax.converters.hf_config import llama_config, read_hf_config
-from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
+from xltjax.converters.hf_config import read_architecture, read_hf_config
+from xltjax.converters.load import Dtypes, NotFiniteError, abstract_llama, load_hf
 from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
+from xltjax.converters.safetensors_files import SAFETENSORS_DTYPES
 from xltjax.converters.vocabulary import resize_vocabulary
 from xltjax.data.chat_jinja import exported_template
+from xltjax.data.model_files import model_directory
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import add_lora, merge, remove_lora
 from xltjax.mesh import stored_spec
@@ -33,12 +36,22 @@ from xltjax.training.trained import trained_parts
 
 log = logging.getLogger("xltjax")
 
-_LLAMA_2_7B = LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, 4096)
+EXPORTED = {dtype.name: dtype for dtype in SAFETENSORS_DTYPES.values()}
+_LLAMA_2_7B = LlamaConfig(
+    vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_layers=32, num_heads=32, num_kv_heads=32,
+    head_dim=128, max_positions=4096,
+)  # fmt: skip
+_LLAMA_2_13B = replace(
+    _LLAMA_2_7B, hidden_size=5120, intermediate_size=13824, num_layers=40, num_heads=40, num_kv_heads=40
+)
+_LLAMA_2_70B = replace(
+    _LLAMA_2_7B, hidden_size=8192, intermediate_size=28672, num_layers=80, num_heads=64, num_kv_heads=8
+)
 # Architectures of the paper's models, so that a plan needs no download.
 KNOWN = {
     "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
-    "meta-llama/Llama-2-13b-hf": LlamaConfig(32000, 5120, 13824, 40, 40, 40, 128, 4096),
-    "meta-llama/Llama-2-70b-hf": LlamaConfig(32000, 8192, 28672, 80, 64, 8, 128, 4096),
+    "meta-llama/Llama-2-13b-hf": _LLAMA_2_13B,
+    "meta-llama/Llama-2-70b-hf": _LLAMA_2_70B,
     "Unbabel/TowerBase-7B-v0.1": _LLAMA_2_7B,
 }
 
@@ -49,21 +62,7 @@ def find_model(name: str) -> Path:
     Raises:
         UserError: when there is no such directory and the hub does not have the model or does not answer.
     """
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(f"{name} is a file; a model is a directory")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"model directory {name} does not exist")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja"]))
-    except Exception as problem:
-        raise UserError(
-            f"{name} is neither a directory nor a model that can be downloaded: {first_line(problem)}"
-        ) from None
+    return model_directory(name, ("*.safetensors", "*.json", "*.model", "*.jinja"))
 
 
 def weights_directory(path: Path) -> Path:
@@ -101,8 +100,15 @@ def export_dtype(path: Path) -> np.dtype | None:
     """
     if Run.find(path) is None:
         return None
-    values = read_hf_config(config_directory(path))
-    return np.dtype(values.get("dtype") or values.get("torch_dtype") or "float32")
+    directory = config_directory(path)
+    values = read_hf_config(directory)
+    named = str(values.get("dtype") or values.get("torch_dtype") or "float32").removeprefix("torch.")
+    if named not in EXPORTED:
+        log.warning(
+            "warning: %s: dtype %r is none of %s: float32 is written unless --dtype names another",
+            directory / "config.json", named, ", ".join(EXPORTED),
+        )  # fmt: skip
+    return EXPORTED.get(named, np.dtype(np.float32))
 
 
 def known_architecture(model: str) -> LlamaConfig:
@@ -112,7 +118,7 @@ def known_architecture(model: str) -> LlamaConfig:
         UserError: when ``model`` is neither.
     """
     if Path(model).is_dir():
-        return llama_config(read_hf_config(config_directory(Path(model))))
+        return read_architecture(config_directory(Path(model)))
     if model in KNOWN:
         return KNOWN[model]
     raise UserError(
@@ -124,8 +130,8 @@ def load_model(
     path: Path,
     mesh: Mesh,
     *,
-    dtype: Any,
-    compute_dtype: Any = None,
+    dtype: Dtypes,
+    compute_dtype: DTypeLike | None = None,
     base: str = "",
     require_finite: bool = False,
 ) -> Llama:
@@ -153,8 +159,9 @@ def load_model(
     if run is None:
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     if not run.partial:
-        config = llama_config(read_hf_config(run.model_files))
-        model = abstract_llama(config, mesh, compute_dtype or dtype)
+        config = read_architecture(run.model_files)
+        one = None if isinstance(dtype, Mapping) else dtype
+        model = abstract_llama(config, mesh, compute_dtype or one or jnp.float32)
         _fill(parameters(model), mesh, run, dtype, require_finite)
         return model
     base_directory = find_base(run, base)
@@ -166,7 +173,7 @@ def load_model(
         own = None if isinstance(dtype, Mapping) else dtype
         load_adapter(model, path, mesh, base=base_directory, dtype=own, require_finite=require_finite)
         return model
-    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
+    resize_vocabulary(model, mesh, read_architecture(run.model_files).vocab_size)
     parts = trained_parts(run.config, model.config)
     trained = {name: v for name, v in parameters(model).items() if part_of(name) in parts}
     _fill(trained, mesh, run, dtype, require_finite)
@@ -194,14 +201,14 @@ def find_base(run: Run, moved: str = "") -> Path:
 
 
 def check_adapter(path: Path, base: Path) -> None:
-    """Refuse an adapter that does not belong upon a base, before anything is loaded.
+    """Refuse an adapter that does not belong on a base, before anything is loaded.
 
     Args:
         path: the directory of the adapter, as ``load_adapter`` takes it.
         base: the directory of the model.
 
     Raises:
-        UserError: when ``path`` is no adapter, or a LoRA run that was trained upon other weights than those in
+        UserError: when ``path`` is no adapter, or a LoRA run that was trained on other weights than those in
             ``base``. The base that a PEFT directory names may be anywhere; if it is here and holds other weights,
             a warning says so.
     """
@@ -244,7 +251,13 @@ def base_restorer(model: Llama) -> Callable[[], None]:
 
 
 def load_adapter(
-    model: Llama, path: Path, mesh: Mesh, *, base: Path, dtype: Any = None, require_finite: bool = False
+    model: Llama,
+    path: Path,
+    mesh: Mesh,
+    *,
+    base: Path,
+    dtype: DTypeLike | None = None,
+    require_finite: bool = False,
 ) -> None:
     """Add an adapter to its base ``model``: a PEFT directory, a LoRA run, or one of a run's checkpoints.
 
@@ -257,7 +270,7 @@ def load_adapter(
         require_finite: whether NaN and infinite values are an error.
 
     Raises:
-        UserError: when ``path`` is none of these, belongs upon other weights, or does not fit the model.
+        UserError: when ``path`` is none of these, belongs on other weights, or does not fit the model.
     """
     check_adapter(path, base)
     run = Run.find(path)
@@ -265,7 +278,7 @@ def load_adapter(
         load_peft(model, path, dtype=dtype or jnp.float32, require_finite=require_finite)
         return
     config = run.config
-    resize_vocabulary(model, mesh, llama_config(read_hf_config(run.model_files)).vocab_size)
+    resize_vocabulary(model, mesh, read_architecture(run.model_files).vocab_size)
     add_lora(
         model, mesh, None, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets,
         parts=trained_parts(config, model.config),
@@ -274,7 +287,7 @@ def load_adapter(
 
 
 def _fill(
-    variables: Mapping[str, nnx.Variable], mesh: Mesh, run: Run, dtype: Any, require_finite: bool
+    variables: Mapping[str, nnx.Variable], mesh: Mesh, run: Run, dtype: Dtypes, require_finite: bool
 ) -> None:
     """Give parameters their values at the run's step."""
     like = {

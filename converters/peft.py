@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -28,6 +29,7 @@ from xltjax.data.exported_tokenizer import write_chat_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, parameters, untie
 from xltjax.lora import TARGETS, add_adapters, has_lora, linears, lora_linears
+from xltjax.mesh import mesh_of
 
 log = logging.getLogger("xltjax")
 
@@ -84,16 +86,18 @@ def save_peft(
     Args:
         model: a model whose adapters all have the same rank and scale, and are the same in each layer that has any.
         path: the directory to create.
-        base_name: the value of ``base_model_name_or_path``: the path or id of the base model.
-        tokenizer: the tokenizer with the chat template of the training, which are written beside the adapter.
+        base_name: the path or id of the base model, written as ``base_model_name_or_path``.
+        tokenizer: the tokenizer with the chat template used in training; both are written beside the adapter.
         overwrite: whether to replace a directory that is not empty.
 
     Raises:
-        UserError: when the model has no adapters or adapters that differ, or ``path`` is taken.
+        UserError: if the model has no adapters or adapters that differ, or ``path`` is not empty.
     """
     adapted = list(lora_linears(model))
     if not adapted:
-        raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
+        raise UserError(
+            "the model has no LoRA adapters to write; write it whole, as a Hugging Face directory"
+        )
     rank, scale = adapted[0][1].lora_a.shape[0], adapted[0][1].scale
     targets = {name.rsplit(".", 1)[1] for name, _ in adapted}
     layers = layers_of({part_of(name) for name, _ in adapted})
@@ -128,23 +132,23 @@ def save_peft(
 
 
 def load_peft(
-    model: Llama, path: str | Path, *, dtype: Any = jnp.float32, require_finite: bool = False
+    model: Llama, path: str | Path, *, dtype: DTypeLike = jnp.float32, require_finite: bool = False
 ) -> None:
-    """Add the adapter in ``path``, which ``peft`` or ``save_peft`` has written, to ``model``.
+    """Add the adapter in ``path``, which ``peft`` or ``save_peft`` wrote, to ``model``.
 
-    Ranks and scales come from its config, and what is adapted from the names of its tensors. Parameters that were
-    trained as a whole (``modules_to_save``) replace those of the base, in the dtype that these have. A head that is
-    tied to the embedding becomes a head of its own when only one of the two was trained, as in ``peft``.
+    Ranks and scales come from its config, and the adapted layers from the names of its tensors. Parameters that were
+    trained as a whole (``modules_to_save``) replace those of the base and take their dtype. If the head is tied to
+    the embedding and only one of the two was trained, they become separate, as in ``peft``.
 
     Args:
         model: the base model, on any mesh and without adapters.
         path: a directory with ``adapter_config.json`` and ``adapter_model.safetensors``.
         dtype: the dtype of the adapter's parameters.
-        require_finite: whether NaN and infinite values are an error, instead of a warning.
+        require_finite: whether NaN and infinite values are an error instead of a warning.
 
     Raises:
-        UserError: for an option that is not supported (named), tensors that do not fit the model, or a
-            model that has adapters already.
+        UserError: for an option that is not supported, which the message names, for tensors that do not fit the
+            model, or for a model that has adapters already.
     """
     if has_lora(model):
         raise UserError("the model has adapters already; merge them first (--merge-lora)")
@@ -158,7 +162,7 @@ def load_peft(
     for name in sorted(expected.keys() | found.low_rank.keys()):
         if name not in found.low_rank or found.low_rank[name].shape != expected.get(name):
             raise UserError(f"{directory}: the adapter does not fit the model; see {peft_name(name)}")
-    mesh: Mesh = model.embed.weight[...].sharding.mesh  # type: ignore[attr-defined]
+    mesh = mesh_of(model.embed.weight[...])
     _replace_trained(model, mesh, directory, found.trained, config, require_finite)
     add_adapters(model, mesh, None, sizes, dtype)
     load_variables(found.low_rank, parameters(model, nnx.LoRAParam), mesh, dtype, require_finite)
@@ -252,7 +256,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
         if key in REFUSED and value not in UNSET:
             raise UserError(f"{directory}: the option {key} = {value!r} is not supported")
         if key not in HARMLESS and value not in UNSET:
-            log.warning("warning: %s: %s = %r means nothing here: ignored", directory / CONFIG, key, value)
+            log.warning(
+                "warning: %s: %s = %r has no meaning here and is ignored", directory / CONFIG, key, value
+            )
     start = config.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(f"{directory}: init_lora_weights = {start!r} changes the base model; not supported")

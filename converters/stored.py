@@ -19,7 +19,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from xltjax.common.model_parts import part_of
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.load import map_model, true_shape
 from xltjax.converters.models import export_dtype, find_base
 from xltjax.converters.vocabulary import grown
@@ -80,10 +80,10 @@ def read_resized(model: StoredModel, name: str, size: int, mesh: Mesh) -> np.nda
 
 
 class _StoredRun:
-    """The weights of a run, upon those of its base where the run holds only a part of them."""
+    """The weights of a run, on those of its base where the run holds only a part of them."""
 
     def __init__(self, run: Run, mesh: Mesh, stack: contextlib.ExitStack, base: str):
-        self.config = llama_config(read_hf_config(run.model_files))
+        self.config = read_architecture(run.model_files)
         self._mesh = mesh
         self._step = run.step
         stack.enter_context(_memory_returned())

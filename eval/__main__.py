@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
-from xltjax.common.cli import execute, group
+from xltjax.common.cli import entry_point, group
 from xltjax.eval import agreement, relevance, sets_command, surface
 from xltjax.eval.comparison import choose
 from xltjax.eval.comparison import command as compare
@@ -30,12 +28,10 @@ COMMANDS = (
 )
 
 
-GROUP = group(COMMANDS, name="eval", help="Score responses of any model: files in, files out.")
+GROUP = group(COMMANDS, name="eval", help="Score, judge, compare and report the responses of any model.")
 
 
-def main() -> NoReturn:
-    """Entry point."""
-    execute(GROUP, program="python -m xltjax.eval")
+main = entry_point(GROUP, "python -m xltjax.eval")
 
 
 if __name__ == "__main__":

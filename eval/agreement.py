@@ -45,35 +45,37 @@ from xltjax.eval.table_files import print_legend, printable, write_table
 
 
 @dataclass(frozen=True)
-class AgreementSettings(ResponsesConfig):
+class AgreementConfig(ResponsesConfig):
     """Settings of ``agreement``."""
 
     scores: tuple[str, ...] = setting(
         (),
-        "Two or more scores.jsonl or ratings.jsonl of people, or directories with one; the first is the reference.",
+        "Two or more scores.jsonl, ratings.jsonl of people, or directories with one. The first is the reference.",
         positional=True,
         paths=True,
     )
     responses: tuple[str, ...] = setting(
         (),
-        "The rated responses. Their language, model, task and instruction give rows per language, the ranking "
-        "of models, and intervals that count the translations of one instruction once.",
+        "The rated responses. With them there are rows per language, the ranking of models, and intervals that count "
+        "the translations of one instruction once.",
         paths=True,
     )
-    out: str = setting("", "Directory in which to write agreement.json.")
-    metrics: tuple[str, ...] = setting((), "Metrics to compare; all that two raters share by default.")
+    out: str = setting("", "Directory for agreement.json and the tables.")
+    metrics: tuple[str, ...] = setting((), "Metrics to compare. By default all that two raters share.")
     scale: tuple[float, ...] = setting(
         (),
-        "Ratings that could be given, such as 0,1,2; by default those of the shipped rubrics for their criteria, and "
-        "for others the whole numbers from least to greatest.",
+        "Possible ratings, such as 0,1,2. By default those of the shipped rubrics, and for other criteria the whole "
+        "numbers from least to greatest.",
     )
-    judge: str = setting("", "The judge whose scores count; each of several judges is a rater by default.")
+    judge: str = setting(
+        "", "Use only the scores of this judge. By default each of several judges is a rater."
+    )
     repeat: int | None = setting(
-        None, "The repeat of a judge's questions that counts, from 0; by default the lower median of all."
+        None, "Use only this repeat of a judge, counted from 0. By default the lower median of all."
     )
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
-    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Row:
         return least, least + 1 - self.coverage
 
 
-def run(config: AgreementSettings) -> None:
+def run(config: AgreementConfig) -> None:
     """Compare the raters, print the table and write ``agreement.json``, ``means`` and ``confusion``.
 
     Raises:
@@ -166,12 +168,11 @@ def run(config: AgreementSettings) -> None:
 
 
 COMMAND = command(
-    AgreementSettings,
+    AgreementConfig,
     run,
     name="agreement",
-    help="Agreement of judges, people and programs.\n\n"
-    "Exact agreement, kappa, alpha and AC2 of raters of the same responses. SCORES are two or more "
-    "scores.jsonl, or directories with one; the first is the reference.",
+    help="Measure the agreement of judges, people and programs.\n\n"
+    "Computes exact agreement, kappa, alpha and AC2 of raters of the same responses.",
 )
 
 
@@ -234,7 +235,7 @@ def _rows(
     metrics: Sequence[str],
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
-    config: AgreementSettings,
+    config: AgreementConfig,
 ) -> Iterator[Row]:
     """For all languages together and for each: all raters together, when they are more than two, and each pair."""
     languages = sorted({subject.language for subject in subjects.values()} - {""})
@@ -256,6 +257,8 @@ def _rows(
         for names in [*together, *itertools.combinations(present, 2)]:
             counts = Counter(item for name in names for item in lines[name])
             answers = sum(count > 1 for count in counts.values())
+            if not answers:
+                continue  # people of different languages, for example
             chosen = {name: cells[name] for name in names}
             yield _row(metric, language, chosen, answers, subjects, scale, config)
 
@@ -265,7 +268,7 @@ def _self_rows(
     metrics: Sequence[str],
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
-    config: AgreementSettings,
+    config: AgreementConfig,
 ) -> Iterator[Row]:
     """Each person against herself, on the items that she was shown twice, in the languages of ``_rows``."""
     for (name, again), metric in itertools.product(read.again.items(), metrics):
@@ -289,7 +292,7 @@ def _row(
     answers: int,
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
-    config: AgreementSettings,
+    config: AgreementConfig,
 ) -> Row:
     items = {item: subjects[item] for cell in cells.values() for item in cell}
     cluster = {item: subject.unit for item, subject in items.items()}
@@ -328,7 +331,7 @@ MEAN_NOTE = (
 
 
 def _mean_rows(
-    read: Raters, metrics: Sequence[str], subjects: Mapping[Key, Subject], config: AgreementSettings
+    read: Raters, metrics: Sequence[str], subjects: Mapping[Key, Subject], config: AgreementConfig
 ) -> Iterator[dict[str, Any]]:
     """For each pair of raters, metric and language: the means over all models and of each, Figure 5 of the paper.
 
@@ -392,7 +395,7 @@ def _left_out(
         alone = sorted(id for (_, id), count in counts.items() if count == 1)
         if alone:
             such = ", ".join(alone[:LISTED_ANSWERS])
-            lines.append(f"{metric}: only one file has a line for {len(alone)} answers (such as {such})")
+            lines.append(f"{metric}: only one rater has a line for {len(alone)} answers (such as {such})")
     return printable("\n".join(lines))
 
 
@@ -423,9 +426,9 @@ def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
     print_legend(
         "exact: share of equal ratings; kappa: Cohen's, quadratic weights; linear: the same with linear weights; "
         "alpha: Krippendorff's, ordinal; AC2: Gwet's second agreement coefficient, ordinal; diff: second rater minus "
-        f"first; tau: Kendall's, ranking of models. {100 * level:g} % bootstrap intervals over instructions. "
+        f"first; tau: Kendall's, ranking of models. {100 * level:g}% bootstrap intervals over instructions. "
         "Beside n: the share of the answers with a line of two raters that have two ratings; where it is under "
-        f"{100 * LOW_COVERAGE:g} %, (bounds): exact agreement if the raters differed in, or agreed on, all others."
+        f"{100 * LOW_COVERAGE:g}%, (bounds): exact agreement if the raters differed in, or agreed on, all others."
     )
     print_legend(*(f"* {note}" for note in notes), left_out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from xltjax.common.cli import OTHER_FORMATS
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
 from xltjax.common.settings import setting
@@ -14,30 +15,28 @@ from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.journal import Journal
 from xltjax.eval.scores import Score
 
-KEYS = "Keys of rows (of files that are not recognized)"
-
 
 @dataclass(frozen=True)
 class ResponsesConfig:
     """Settings of every command that reads responses: what is not in their rows, or under other keys."""
 
-    language: str = setting("", "Expected language of responses that do not name one, such as fr or French.")
+    language: str = setting("", "Expected language of responses that do not state one, such as fr or French.")
     id_key: tuple[str, ...] = setting(
-        (), "Key of the id; several keys, as in source,language,id, make an id together.", section=KEYS
+        (), "Key of the id. Several keys form an id together: source,language,id.", section=OTHER_FORMATS
     )
     columns: tuple[str, ...] = setting(
-        (), "Columns by what they hold, such as response=answer,instruction=question; the same as the keys below.",
-        section=KEYS, mapping=True,
+        (), "Columns with other names: response=answer,instruction=question. Short for the flags below.",
+        section=OTHER_FORMATS, mapping=True,
     )  # fmt: skip
     response_key: str = setting(
-        "", "Key of the answer; leads into objects as in message.content.", section=KEYS
+        "", "Key of the answer; may point into objects, as in message.content.", section=OTHER_FORMATS
     )
-    language_key: str = setting("", "Key of the expected language.", section=KEYS)
-    model_key: str = setting("", "Key of the model's name.", section=KEYS)
-    instruction_key: str = setting("", "Key of the instruction, a text or a chat.", section=KEYS)
-    task_key: str = setting("", "Key of the task, the category of the instruction.", section=KEYS)
+    language_key: str = setting("", "Key of the expected language.", section=OTHER_FORMATS)
+    model_key: str = setting("", "Key of the model's name.", section=OTHER_FORMATS)
+    instruction_key: str = setting("", "Key of the instruction, a text or a chat.", section=OTHER_FORMATS)
+    task_key: str = setting("", "Key of the task, the category of the instruction.", section=OTHER_FORMATS)
     instruction_id_key: str = setting(
-        "", "Key of what the translations of one instruction share.", section=KEYS
+        "", "Key of the id that the translations of one instruction share.", section=OTHER_FORMATS
     )
 
     def read_files(self, paths: Iterable[str]) -> StoredResponses:
@@ -59,12 +58,12 @@ class EvaluatorConfig(ResponsesConfig):
 
     responses: tuple[str, ...] = setting(
         (),
-        "Files of responses (JSON, JSON Lines, CSV, TSV, Parquet): our own, AlpacaEval outputs and pairs, chats, "
-        "prompts and completions, samples of lm-eval; others with --columns.",
+        "Files of responses (JSON, JSON Lines, CSV, TSV, Parquet): those of generate, AlpacaEval outputs and pairs, "
+        "chats, prompts and completions, lm-eval samples. For other files, use --columns.",
         positional=True,
         paths=True,
     )
-    out: str = setting("", "Folder for scores.jsonl and summary.{json,csv,md}.")
+    out: str = setting("", "Directory for scores.jsonl and summary.{json,csv,md}.")
 
     def check_files(self, command: str) -> None:
         """Refuse to start without responses or without a folder for the scores.

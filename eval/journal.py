@@ -1,9 +1,9 @@
-"""What a command has scored already, so that it goes on after a kill and scores only what a grown file adds.
+"""What a command has scored already, so that it continues after a kill and scores only what a grown file adds.
 
 A journal is ``<command>.journal.jsonl`` beside ``scores.jsonl``: a line that identifies the settings, and then
 one line for each response as it is scored. A response is known by its model, its id, its content and whatever
 else its scores depend on. With other settings, models, dictionaries or versions of the metrics the journal
-starts anew. For each response, memory holds a key of 16 bytes and an offset, never the scores.
+starts over. For each response, memory holds a key of 16 bytes and an offset, never the scores.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Journal:
     Args:
         out: an existing directory.
         command: the command whose scores these are.
-        versions: the version of each metric, which stands beside the metric and is raised by hand when a score
+        versions: the version of each metric, which is beside the metric and is raised by hand when a score
             of it changes. The source is not looked at: a changed comment must not void hours of work.
         settings: whatever else the scores of all responses depend on, ready for JSON.
         depends: gives whatever else the scores of one response depend on, ready for JSON.

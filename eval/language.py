@@ -38,8 +38,8 @@ BENCHMARK_TOKENS = 5  # the benchmark reads lines of at least this many tokens
 WPR_LANGUAGES = frozenset(("ar", "hi", "ja", "ko", "ru", "zh"))
 
 # Limits of our measure, in letters of an alphabet (``scripts.length``). On fragments of French, Portuguese, Russian
-# and English with at least 20 letters and 5 words, lid.176.ftz is right for 98.4 %, and for 99.2 % of those where its
-# guess has at least even odds (97 %).
+# and English with at least 20 letters and 5 words, lid.176.ftz is right for 98.4%, and for 99.2% of those where its
+# guess has at least even odds (97%).
 MIN_LETTERS = 20
 MIN_WORDS = 5
 CONFIDENCE = 0.5
@@ -90,7 +90,7 @@ class LanguageIdentifier:
         self.languages = frozenset(_code(label) for label in self._predict("a", 100_000)[0])
 
     def __call__(self, text: str) -> Guess:
-        """The most probable language of ``text`` and its probability; line ends count as blanks."""
+        """The most probable language of ``text`` and its probability; line ends count as spaces."""
         labels, probabilities = self._predict(_SURROGATE.sub("\ufffd", text.replace("\n", " ")), 1)
         return _code(labels[0]), min(1.0, float(probabilities[0]))  # rounding may exceed 1
 
@@ -138,7 +138,7 @@ def default_model() -> Path:
 
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journals of
-# ``surface`` and ``modifiers`` then start anew.
+# ``surface`` and ``modifiers`` then start over.
 LANGUAGE_VERSION = 3
 LANGUAGE_METRICS = ("language_correct", "line_language", "lpr", "line_accuracy", "wpr")
 
@@ -184,7 +184,7 @@ def language_scores(
 def language_correct(id: str, text: str, language: str, identify: Identify) -> Score:
     """1 when the first guess for the whole answer is ``language``, else 0 (paper, section 4).
 
-    Line ends count as blanks. In three cases the metric does not follow fastText. An empty answer, or one of marks
+    Line ends count as spaces. In three cases the metric does not follow fastText. An empty answer, or one of marks
     alone, is not in the right language, although lid.176 says "English". The metric abstains for an answer without
     a letter. An answer of which more than half of the letters are capitals is read in lower case, because lid.176
     takes French capitals for German.
@@ -224,7 +224,7 @@ def benchmark_reading(
     r"""The lines of ``text`` that the benchmark reads: those of at least five tokens.
 
     As in the benchmark, the text is first cut at "\nQ:" and stripped, ASCII punctuation and "،" are deleted, and
-    "—" becomes a blank.
+    "—" becomes a space.
 
     Args:
         text: the whole answer.
@@ -285,9 +285,9 @@ class EnglishDictionary:
     """English words by the en_US dictionary instead of the benchmark's list, which we may not distribute.
 
     The list has 99,171 entries, of which those with an apostrophe can never match, as punctuation is deleted.
-    The dictionary is wider: it accepts 97.0 % of the usable words of a similar list (Debian's wamerican
+    The dictionary is wider: it accepts 97.0% of the usable words of a similar list (Debian's wamerican
     2020.12.07), while half of its own 60,727 usable stems, mostly rare words, are not in that list. WPR by the
-    dictionary is therefore lower or equal, except for the 3 % of variants ("ageing", "adaptor") that it rejects.
+    dictionary is therefore lower or equal, except for the 3% of variants ("ageing", "adaptor") that it rejects.
     """
 
     accepts: Callable[[str], bool]
@@ -305,7 +305,7 @@ def read_english_words(path: Path) -> frozenset[str]:
     """
     words = frozenset(filter(None, map(str.strip, read_text(path).split("\n"))))
     if not words:
-        raise UserError(f"{path} holds no words; expected one word a line")
+        raise UserError(f"{path} holds no words; expected one word per line")
     return words
 
 
@@ -429,7 +429,7 @@ def _passages(text: str) -> list[str]:
 
 def long_enough(text: str) -> bool:
     """Whether ``text`` has the letters and words that its language can be told from."""
-    # Where blanks between words are few, each letter counts as a word.
+    # Where spaces between words are few, each letter counts as a word.
     return length(text) >= MIN_LETTERS and (len(text.split()) >= MIN_WORDS or unspaced(text) >= MIN_WORDS)
 
 

@@ -93,9 +93,8 @@ def read_ratings(
             if rater in found.again:
                 again[name] = found.again[rater]
         about |= found.about
-    files = dict(
-        sorted(files.items(), key=lambda pair: paths.index(origin[pair[0]]))
-    )  # the first is the reference
+    # The first is the reference.
+    files = dict(sorted(files.items(), key=lambda pair: paths.index(origin[pair[0]])))
     models: dict[str, set[str]] = {}
     for model, id in (
         *(each.key for each in responses),

@@ -34,14 +34,13 @@ from xltjax.eval.tables import Column, print_summary
 from xltjax.eval.text.segmentation import is_empty
 
 # Raise it when a score of this module changes, also when the numbers of the engine (``inference.engine``) or of
-# the log-probabilities (``inference.logprobs``) change: the journal of ``relevance`` then starts anew.
+# the log-probabilities (``inference.logprobs``) change: the journal of ``relevance`` then starts over.
 RELEVANCE_VERSION = 1
 SCORER_METRICS = ("relevance", "relevance_graded")
 PAPER_METRICS = ("relevance_paper", "relevance_disagreement")
 METRICS = (*SCORER_METRICS, *PAPER_METRICS)
-BATCHES = (
-    32  # batches that are judged together, so that prompts of similar length share one; bounds the memory
-)
+# Batches that are judged together, so that prompts of similar length share one; it bounds the memory.
+BATCHES = 32
 
 Preset = Literal["scorer", "paper"]
 
@@ -52,7 +51,7 @@ class RelevanceConfig(EvaluatorConfig):
 
     judge_model: str = setting(
         "",
-        "The judge: Hugging Face directory or id of a chat model, such as meta-llama/Llama-2-7b-chat-hf.",
+        "Judge: Hugging Face directory or id of a chat model, such as meta-llama/Llama-2-7b-chat-hf.",
         section="Judge",
     )
     preset: Preset = setting(
@@ -62,12 +61,12 @@ class RelevanceConfig(EvaluatorConfig):
         section="Judge",
     )
     max_new_tokens: int = setting(
-        512, "Maximum number of tokens that the judge writes (preset paper).", section="Judge"
+        512, "Maximum number of tokens in the judge's answer (preset paper).", section="Judge"
     )
     template: str = setting("llama-2", "Chat template of the judge.", section="Judge")
     template_date: str = setting(
         "2024-07-26",
-        "ISO date for a template that writes the date; fixed, so that scores do not depend on the day.",
+        "ISO date for templates that write the date; fixed, so that scores do not depend on the day.",
         section="Judge",
     )
     mesh: str = setting(
@@ -77,10 +76,10 @@ class RelevanceConfig(EvaluatorConfig):
         affects_result=False,
     )
     batch_size: int = setting(
-        8, "Answers judged at once, over the whole mesh.", section="Devices", affects_result=False
+        8, "Number of answers judged at once, over the whole mesh.", section="Devices", affects_result=False
     )
     dtype: Literal["bfloat16", "float32"] = setting(
-        "bfloat16", "Data type of weights and arithmetic; probabilities are float32.", section="Devices"
+        "bfloat16", "Dtype of weights and arithmetic; probabilities are float32.", section="Devices"
     )
 
 
@@ -267,7 +266,7 @@ def relevance(config: RelevanceConfig) -> None:
         check_results(out, METRICS, responses)
     judge = LlamaJudge(config)
     make_output_directory(out)
-    # Without the batch size and the mesh, so that a run that ran out of memory can go on with smaller ones.
+    # Without the batch size and the mesh, so that a run that ran out of memory can continue with smaller ones.
     settings = {**judge.provenance(), "files": judge.files()}
     with Journal(out, "relevance", {"relevance": RELEVANCE_VERSION}, settings) as journal:
         score_missing(journal, responses, lambda missing: _judge_all(missing, judge, config), "relevance")
@@ -327,8 +326,8 @@ COMMAND = command(
     RelevanceConfig,
     _command,
     name="relevance",
-    help="Relevance, judged by a local LLaMA-2-chat.\n\n"
-    "Asks the judge the paper's question (Table 3) about every answer of RESPONSES and compares how probable "
-    '"1" and "0" are as its reply. Preset paper also takes the last 0 or 1 of what the judge writes, as the '
+    help="Judge relevance with a local LLaMA-2-chat.\n\n"
+    "Asks the judge the paper's question (Table 3) about every answer and compares how probable "
+    '"1" and "0" are as its reply. Preset paper also takes the last 0 or 1 that the judge writes, as the '
     "paper does, and shows how often the two differ.",
 )

@@ -1,4 +1,4 @@
-"""Scores: one value for each response and metric, as they stand in ``scores.jsonl``, and what their answers are."""
+"""Scores: one value per response and metric, as in ``scores.jsonl``, and the answers that they belong to."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one metric says about one response.
+    """The score of one response by one metric.
 
     Attributes:
         id: the id of the response.
         metric: the name of the metric.
         value: a finite number, or None unless ``state`` is ``ok``.
-        state: ``ok``; ``abstain`` when the metric is not defined for this response or something that it needs
-            is not installed (``detail["reason"]`` says which); ``failed:<why>`` when the response lacks
-            what the metric must be told. A failure is never a score.
+        state: ``ok``; ``abstain`` if the metric is not defined for this response or something that it needs
+            is not installed (``detail["reason"]`` says which); ``failed:<why>`` if the response lacks
+            something that the metric needs. A failure is never counted as a score.
         detail: the evidence, ready for JSON.
         model: the model of the response. A metric knows only the text and leaves it empty;
             ``evaluator.score_missing`` fills it in. It is also empty in files of older versions.
-        language: the language under which the score counts in tables: that which the answer should have, or for
+        language: the language under which the score counts in tables: the one that the answer should have, or for
             ``modifiers`` that of the instruction. ``summary.save_results`` fills it in; empty as ``model`` is.
     """
 

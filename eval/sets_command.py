@@ -24,9 +24,11 @@ LICENSE_FILE = "LICENSE"  # its first line is the short name of the license
 class SetsConfig:
     """Settings of the command."""
 
-    export: str = setting("", "Folder for <language>.jsonl files of prompts; without it the sets are listed.")
+    export: str = setting(
+        "", "Directory to export to, as <language>.jsonl files of prompts. By default the sets are listed."
+    )
     set: str = setting("xlt113", "The set to export.")
-    languages: tuple[str, ...] = setting((), "Languages of the instructions to export; all by default.")
+    languages: tuple[str, ...] = setting((), "Languages of the instructions to export. By default all.")
     modifiers: bool = setting(False, "Also export the instructions with a task modifier.")
 
 
@@ -96,7 +98,7 @@ COMMAND = command(
     SetsConfig,
     sets,
     name="sets",
-    help="Evaluation sets that come with xltjax.\n\n"
-    "Lists them. With --export, writes one as prompt files, one for each language of the instructions, for "
-    "another tool or as the start of a set of your own.",
+    help="List or export the evaluation sets that come with xltjax.\n\n"
+    "With --export, writes one set as prompt files, one per language, for another tool or as the start of your own "
+    "set.",
 )

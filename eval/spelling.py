@@ -30,7 +30,7 @@ from xltjax.eval.text.segmenters import UNSEGMENTED
 from xltjax.eval.text.word_forms import Accepts, Token, is_measure, is_regular
 
 # Raise it when a score of this module changes, also by a change in ``markup`` or ``segmentation``: the journal of
-# ``surface`` then starts anew.
+# ``surface`` then starts over.
 SPELLING_VERSION = 4
 SPELLING_METRICS = ("spelling", "spelling_name", "spelling_foreign", "spelling_nonword")
 
@@ -103,7 +103,7 @@ def tokenize(text: str) -> Iterator[Token]:
         between = None if previous is None else text[previous:start]
         number = between is not None and number and _TO_UNIT.fullmatch(between) is not None
         if token.isalpha() or (_LETTER.search(token) and not _NOT_WORD.search(token)):
-            # One blank stands between most words.
+            # One space stands between most words.
             within = between == " " or (
                 between is not None and _WITHIN_SENTENCE.fullmatch(between) is not None
             )
@@ -124,11 +124,11 @@ def classify_words(
 
     1. a name, if a capital stands after its first letter ("NASA", "iPhone");
     2. a name, if it begins with a capital inside a sentence ("Larry Page"), here or elsewhere in the text, and
-       no lower-case foreign word stands beside it (as in "The Lord of the Rings");
+       no lower-case foreign word is beside it (as in "The Lord of the Rings");
     3. foreign, if another dictionary accepts it in lower case; a name, if it accepts it with its capital only
        ("London"), but foreign where that language writes its nouns so ("Haus");
     4. foreign, if none of its letters is of a script of the language; it then counts under the name of its script,
-       and where that sets no blanks ("今天天气很好"), as many words as it says;
+       and where that sets no spaces ("今天天气很好"), as many words as it says;
     5. a non-word.
 
     Capitals do not make names (1 and 2) in a text where at least half of the words begin with one, and rule 2 does
@@ -341,7 +341,7 @@ def dictionary_folders(first: Sequence[Path | str] = ()) -> list[Path]:
 
 
 class Dictionaries:
-    """The dictionaries in ``folders``, each of which is loaded when it is first asked for."""
+    """The dictionaries in ``folders``, each of which is loaded when it is first needed."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
@@ -421,7 +421,7 @@ def read_word_list(path: Path) -> frozenset[str]:
     text = unicodedata.normalize("NFC", read_text(path)).translate(_NORMAL).lower()
     words = frozenset(word for start, stop in word_spans(text) if _LETTER.search(word := text[start:stop]))
     if not words:
-        raise UserError(f"{path} holds no words; expected one word a line")
+        raise UserError(f"{path} holds no words; expected one word per line")
     return words
 
 

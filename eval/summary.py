@@ -64,16 +64,15 @@ class Unscored:
 class _Cell:
     """The scores of one metric for one model and language."""
 
-    answers: array[int] = field(
-        default_factory=lambda: array("q")
-    )  # numbers of instructions, one for each value
+    # Numbers of instructions, one for each value.
+    answers: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
     seen: set[int] = field(default_factory=set)
     unscored: Unscored = field(default_factory=Unscored)
 
 
 class Summary:
-    """Counts, mean, bounds and 95 % interval of every metric per model and language, from a stream of scores.
+    """Counts, mean, bounds and 95% interval of every metric per model and language, from a stream of scores.
 
     The mean is over the scores that are ``ok``, and the bounds are what it would be if all others were 0, or 1.
     The interval follows from the metric (``scores.ZERO_ONE``): Wilson's for metrics of 0 and 1, and for shares the
@@ -190,13 +189,13 @@ def abbreviations(metrics: Collection[str]) -> list[str]:
 
 
 INTERVAL_NOTE = (
-    "Intervals: 95 %; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
+    "Intervals: 95%; Wilson's for metrics of 0 and 1, bootstrap over instructions (10,000 draws) for shares; "
     "n is the number of instructions."
 )
 BOUNDS_NOTE = "the mean if every answer that was not scored had 0, or 1"
 DETECTABLE_NOTE = (
-    "the difference from another model with as many scored answers that a two-sided test at the 5 % level finds "
-    "with 80 % power; answers taken as independent (paired comparisons find smaller ones); "
+    "the difference from another model with as many scored answers that a two-sided test at the 5% level finds "
+    "with 80% power; answers taken as independent (paired comparisons find smaller ones); "
     "none where all scores are equal, or where so few answers cannot show any difference"
 )
 
@@ -332,7 +331,7 @@ def left_out_note(rows: Sequence[Mapping[str, Any]]) -> str:
     if not lines:
         return "Every answer was scored."
     abstained, lost = (sum(row[state] for row in rows) for state in ("abstain", "failed"))
-    head = f"Not scored: {abstained} abstentions and {lost} failures; scores.jsonl has each with its reason."
+    head = f"Not scored: {abstained} abstentions and {lost} failures; their lines in the file say why."
     return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
@@ -351,4 +350,4 @@ def _read_summary(path: Path) -> dict[str, Any]:
             return document
     except (json.JSONDecodeError, KeyError, TypeError):
         pass
-    raise UserError(f"{path} is not a summary of ours; choose another --out")
+    raise UserError(f"{path} is not one of our summaries; choose another --out")

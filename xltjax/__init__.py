@@ -7,8 +7,8 @@ From Python::
     run = xltjax.fit(model="meta-llama/Llama-2-7b-hf", data="mine.jsonl", out="runs/mine", learning_rate=1e-5)
     scores = xltjax.evaluate("responses.jsonl", ["language_correct", "spelling"])
 
-``docs/python.md`` has more. Importing the package is cheap: the names above are imported when first used, and
-the evaluators (``xltjax.eval``) run on machines without JAX.
+``docs/python.md`` has more. Importing the package is cheap: these names are imported when they are first used.
+The evaluators (``xltjax.eval``) run on machines without JAX.
 """
 
 from __future__ import annotations

@@ -15,16 +15,16 @@ from xltjax.common.errors import did_you_mean
 from xltjax.common.signals import exit_when_interrupted
 
 COMMANDS = {
-    "train": "instruction-tune a LLaMA on a mesh, fully or with LoRA",
-    "generate": "answer prompts greedily with a repetition penalty",
-    "chat": "talk to a model on the terminal",
-    "converters": "to-flax, to-hf, to-peft, check: between Hugging Face, PEFT and our checkpoints",
-    "translate": "instruction data in other languages, by CTranslate2 or a server",
-    "eval": "score responses of any model: language, spelling, modifiers, agreement",
-    "study": "models x data x learning rates x seeds: train, generate and score every cell",
-    "doctor": "what is installed and what is missing",
-    "cache": "what is kept in the cache folder, and clear it",
-    "miniature": "build the four-language toy world used by default",
+    "train": "instruction-tune a LLaMA: all weights, LoRA adapters, or selected layers",
+    "generate": "answer prompts in batches",
+    "chat": "chat with a model in the terminal",
+    "converters": "convert, combine and compare models: Hugging Face, PEFT, and runs of xltjax",
+    "translate": "translate instruction data into other languages",
+    "eval": "score, judge, compare and report the responses of any model",
+    "study": "train, generate and score models x data x adaptations x learning rates x seeds",
+    "doctor": "show what is installed, found and missing",
+    "cache": "show and clear what is kept in the cache folder",
+    "miniature": "run the whole pipeline on an embedded toy world in four languages",
 }
 # The commands that are folders with a __main__.
 PACKAGES = {"train", "generate", "chat", "converters", "eval", "miniature", "study", "translate"}
@@ -33,7 +33,7 @@ COMPLETE = "_XLTJAX_COMPLETE"  # by which the shell's function asks for completi
 
 
 class _Commands(click.Group):
-    """The commands for the shell's completion, each imported when it is asked for."""
+    """The commands for the shell's completion, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -81,6 +81,8 @@ def _show_completion(shell: str) -> NoReturn:
     kind = get_completion_class(shell)
     if kind is None:
         _complain(f"--show-completion {shell!r} is not known; {did_you_mean(shell, SHELLS)}")
+    if shell == "zsh":  # whose completion is off until it is asked for
+        print("(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }")
     print(kind(_Commands("xltjax"), {}, "xltjax", COMPLETE).source())
     sys.exit(0)
 

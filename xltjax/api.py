@@ -1,33 +1,34 @@
-"""xltjax from Python: ``load`` a model, ``fit`` one, ``evaluate`` answers.
+"""The Python interface: ``load`` a model and use it, or ``fit`` one.
 
-The package exports the names of this module, which it imports when the first of them is used. Whatever a caller can
-correct is a ``UserError``: one line that names the argument.
+The package exports the names of this module, and imports it when the first of them is used. Every error that a caller
+can correct is a ``UserError``: one line that names the argument.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from xltjax import arguments
+from xltjax.common.directories import refuse_existing
 from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build, refuse_both
 from xltjax.converters.export_hf import save_hf
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
-from xltjax.data.conversations import Message, half_surrogate
+from xltjax.data.conversations import Message
+from xltjax.data.formats import training_columns
 from xltjax.data.model_files import end_ids
-from xltjax.data.reading.report import BadRowError
-from xltjax.data.reading.turns import as_prompt
+from xltjax.data.reading.memory import KeptRows, rows_of_frame
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
 from xltjax.inference.engine import Engine
@@ -38,34 +39,22 @@ from xltjax.lora import has_lora, merge
 from xltjax.mesh import batch_size, make_mesh
 from xltjax.miniature import model_path
 from xltjax.train.fitting import fit as train
-from xltjax.training.config import TrainConfig
+from xltjax.training.config import RATE, TrainConfig
 from xltjax.training.run import Run
 from xltjax.training.trained import DTYPES
 
-PathLike = str | Path
+PathLike = str | os.PathLike[str]
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
-ROLES = ("system", "user", "assistant")
 KINDS = ("bfloat16", "float16", "float32")
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-@contextlib.contextmanager
-def _naming(argument: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as problem:
-        raise UserError(f"{argument}: {problem}") from None
 
 
 class Model:
-    """A language model with its tokenizer on a mesh of devices; ``load`` makes it.
+    """A language model with its tokenizer on a mesh of devices, as returned by ``load``.
 
     Attributes:
         llama: the ``flax.nnx`` module.
         mesh: the devices that hold it.
-        tokenizer: the tokenizer together with the chat template.
+        tokenizer: the tokenizer, with the chat template.
     """
 
     def __init__(self, llama: Llama, mesh: Mesh, tokenizer: ChatTokenizer, source: Path, date: str):
@@ -86,34 +75,36 @@ class Model:
         batch_size: int = 32,
         seed: int = 0,
     ) -> list[str]:
-        """The model's answers, in the order of the prompts; no answer depends on the others.
+        """Answer prompts. No answer depends on the other prompts.
 
         Args:
             prompts: instructions, or chats as lists of ``{"role": ..., "content": ...}`` with the roles system, user
-                and assistant, which end with a turn of the user. They are written as training writes them: a system
-                prompt comes first, and turns of one role in a row are joined.
-            max_new_tokens: most tokens of an answer.
-            repetition_penalty: divides the logits of tokens that were already there (1: no penalty).
-            temperature: 0 is greedy decoding.
-            top_k: sample among so many tokens; 0 for all.
-            top_p: sample among the most probable tokens that have this probability together.
-            batch_size: most answers that are decoded at once, over the whole mesh.
-            seed: of sampling.
+                and assistant, ending with a user turn. They are formatted as in training: a system prompt must come
+                first, and consecutive turns of one role are joined.
+            max_new_tokens: the maximum number of tokens in an answer.
+            repetition_penalty: the penalty on tokens that occur in the prompt or the answer, as in Hugging Face; 1
+                disables it.
+            temperature: the sampling temperature; 0 is greedy decoding.
+            top_k: sample from this many most likely tokens; 0 is all.
+            top_p: sample from the most likely tokens with this total probability; 1 is all.
+            batch_size: the maximum number of answers decoded at once, over the whole mesh.
+            seed: the random seed of sampling.
+
+        Returns:
+            The answers as text, in the order of the prompts.
 
         Raises:
-            UserError: naming the argument that cannot be used.
+            UserError: for an invalid argument, which the message names.
         """
         sampling = SamplingParams(
-            _number("repetition_penalty", repetition_penalty), _number("temperature", temperature),
-            _whole("top_k", top_k, 0), _number("top_p", top_p),
+            arguments.number("repetition_penalty", repetition_penalty), arguments.number("temperature", temperature),
+            arguments.whole_number("top_k", top_k, 0), arguments.number("top_p", top_p),
         )  # fmt: skip
-        _whole("seed", seed, 0)
-        asked = _list("prompts", prompts)
+        arguments.whole_number("seed", seed, 0)
+        asked = arguments.as_list("prompts", prompts)
         rows = self._rows(batch_size, len(asked))
-        room = self.llama.config.max_positions - _whole("max_new_tokens", max_new_tokens, 1)
-        conversations = [
-            _conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))
-        ]
+        room = self.llama.config.max_positions - arguments.whole_number("max_new_tokens", max_new_tokens, 1)
+        conversations = [arguments.conversation(f"prompts[{n}]", each) for n, each in enumerate(asked)]
         self._check("prompts", conversations)
         encoded = self.tokenizer.prompts(conversations)
         for index, ids in enumerate(encoded):
@@ -135,23 +126,26 @@ class Model:
     def logprobs(
         self, prompts: Sequence[str | Chat], answers: Sequence[str], *, batch_size: int = 8
     ) -> np.ndarray:
-        """log P(answer | prompt) in nats, the sum over all tokens that training would learn: the answer and its end.
+        """Compute log P(answer | prompt) in nats, summed over the tokens of the answer and its end token.
 
         Args:
-            prompts: as for ``generate``.
+            prompts: N prompts, as for ``generate``.
             answers: one text for each prompt.
-            batch_size: rows of one forward pass, over the whole mesh.
+            batch_size: the number of rows in one forward pass, over the whole mesh.
 
         Returns:
-            float64 [N], in the order of the prompts.
+            Log-probabilities, float64 [N], in the order of the prompts.
 
         Raises:
-            UserError: naming the argument that cannot be used.
+            UserError: for an invalid argument, which the message names.
         """
-        asked = [_conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))]
-        texts = _list("answers", answers)
+        asked = [
+            arguments.conversation(f"prompts[{n}]", each)
+            for n, each in enumerate(arguments.as_list("prompts", prompts))
+        ]
+        texts = arguments.as_list("answers", answers)
         for index, text in enumerate(texts):
-            _text(f"answers[{index}]", text)
+            arguments.text(f"answers[{index}]", text)
         if len(texts) != len(asked):
             raise UserError(f"answers: {len(texts)} for {len(asked)} prompts; give one for each")
         history = [tuple(dataclasses.replace(turn, learned=False) for turn in chat) for chat in asked]
@@ -170,7 +164,7 @@ class Model:
             self.mesh,
             [example.ids[:start].tolist() for example, start in zip(examples, starts, strict=True)],
             [example.ids[start:].tolist() for example, start in zip(examples, starts, strict=True)],
-            batch_size=_whole("batch_size", batch_size, 1),
+            batch_size=arguments.whole_number("batch_size", batch_size, 1),
         )
 
     @for_python
@@ -178,20 +172,22 @@ class Model:
         """Write the model with its tokenizer and chat template as a Hugging Face directory.
 
         Args:
-            directory: what to create.
-            merge_lora: merge the adapters into the weights, here too. A model without adapters has nothing to merge.
+            directory: the directory to create.
+            merge_lora: merge the adapters into the weights, also in this model. Required for a model with adapters,
+                and an error without.
             overwrite: replace a directory that is not empty.
 
         Raises:
-            UserError: when the directory is taken, or ``merge_lora`` does not fit the model.
+            UserError: if the directory is not empty, or ``merge_lora`` does not fit the model.
         """
-        target = Path(_path("directory", directory))
+        target = Path(arguments.path("directory", directory))
         if has_lora(self.llama) != merge_lora:
             raise UserError(
                 "the model has no adapters, so there is nothing to merge; leave out merge_lora="
                 if merge_lora
                 else "the model has LoRA adapters; give merge_lora=True, or write them alone with save_peft"
             )
+        refuse_existing(target, overwrite)  # before the model is changed
         if merge_lora:
             merge(self.llama)
         save_hf(
@@ -209,14 +205,14 @@ class Model:
         """Write the adapters as a directory that PEFT loads.
 
         Args:
-            directory: what to create.
-            base: the path or id of the base model that the adapter names; where it was loaded from by default.
+            directory: the directory to create.
+            base: the path or id of the base model to name in the adapter. By default where it was loaded from.
             overwrite: replace a directory that is not empty.
 
         Raises:
-            UserError: when the model has no adapters, the base is a run, or the directory is taken.
+            UserError: if the model has no adapters, the base is a run, or the directory is not empty.
         """
-        target = Path(_path("directory", directory))
+        target = Path(arguments.path("directory", directory))
         run = Run.find(self._source)
         name = str(base) or (run.base.location if run else str(self._source.resolve()))
         if has_lora(self.llama) and Run.find(name):
@@ -229,13 +225,13 @@ class Model:
     def _check(self, argument: str, conversations: Sequence[Sequence[Message]]) -> None:
         """Refuse conversations that the chat template cannot write, by their place in the argument."""
         for index, chat in enumerate(conversations):
-            with _naming(f"{argument}[{index}]"):
+            with arguments.naming(f"{argument}[{index}]"):
                 self.tokenizer.check(chat)
 
     def _rows(self, most: int, wanted: int) -> int:
         """At most ``most`` answers at once, no more than wanted, and a multiple of the mesh's data devices."""
         parts = batch_size(self.mesh)
-        if _whole("batch_size", most, 1) % parts:
+        if arguments.whole_number("batch_size", most, 1) % parts:
             raise UserError(
                 f"batch_size {most} cannot be split over {parts} data devices; give a multiple of {parts}"
             )
@@ -266,9 +262,12 @@ def open_model(
     Raises:
         UserError: naming what cannot be used.
     """
-    place, upon = _path("model", model), None if adapter is None else Path(_path("adapter", adapter))
+    place, upon = (
+        arguments.path("model", model),
+        None if adapter is None else Path(arguments.path("adapter", adapter)),
+    )
     if not isinstance(mesh, str):
-        raise UserError(f'mesh is not a text such as "2x1" but {_kind(mesh)}')
+        raise UserError(f'mesh is not a string such as "2x1" but {arguments.described(mesh)}')
     if dtype is not None and dtype not in KINDS:
         raise UserError(f"dtype {dtype!r} is not known; {did_you_mean(str(dtype), KINDS)}")
     if template is not None and template not in TEMPLATES:
@@ -292,7 +291,7 @@ def open_model(
     files, day = config_directory(source), date
     if trained:  # which may have grown the vocabulary
         files, day = trained.model_files, date or trained.config.template_date
-    size = llama_config(read_hf_config(files)).vocab_size
+    size = read_architecture(files).vocab_size
     return Model(llama, devices, ChatTokenizer(files, name, vocab_size=size, date=day), source, day)
 
 
@@ -310,47 +309,61 @@ def load(
 
     Args:
         model: a Hugging Face directory or id, a run of xltjax, one of its checkpoints, or ``"miniature"``.
-        adapter: a PEFT directory or LoRA run to put upon it.
-        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters over D, matrices over T.
-        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``; by default each weight stays as it is stored.
-        template: the chat template; by default that of the model's or adapter's training, or else LLaMA-2's.
-        base: where the base of a LoRA run lies now, if it was moved.
+        adapter: a PEFT directory or LoRA run to add to the model.
+        mesh: the devices as ``"DxT"``, such as ``"2x1"``: batch and parameters are split over D, matrices over T.
+        dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``. By default each weight keeps its stored dtype.
+        template: the name of the chat template. By default the one that the model or adapter was trained with, or
+            else LLaMA-2's.
+        base: where the base of a LoRA run is now, if it was moved.
+
+    Returns:
+        The model on the mesh.
 
     Raises:
-        UserError: naming what cannot be used.
+        UserError: for an invalid argument, which the message names, or a model that cannot be loaded.
     """
     return open_model(model, adapter=adapter, mesh=mesh, dtype=dtype, template=template, base=base)
 
 
 @for_python
-def fit(
-    model: PathLike, data: PathLike | Sequence[PathLike], out: PathLike, **settings: Any
-) -> Run | list[Run]:
-    """Instruction-tune a model; a run that was interrupted goes on where it stopped.
+def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settings: Any) -> Run | list[Run]:
+    """Instruction-tune a model. A run that was interrupted continues where it stopped.
 
     Args:
         model: a Hugging Face directory or id, a run of xltjax, or ``"miniature"``.
-        data: instruction data: files, directories, globs or dataset ids.
-        out: the directory of the run.
-        **settings: every setting of ``python -m xltjax.train --help``, with underscores:
+        data: instruction data: a file, directory, glob or dataset id, or a list of them; or rows, as dicts, chats or
+            a data frame, which are kept in a file in ``out``.
+        out: the run directory.
+        **settings: any setting of ``python -m xltjax.train --help``, with underscores:
             ``learning_rate=1e-5, steps=1000, lora_rank=16, mesh="2x1"``.
 
     Returns:
-        The run, whose ``metrics`` are a list of dicts; with ``learning_rates`` a list of runs.
+        The run, whose ``metrics`` are a list of dicts; with ``learning_rates``, a list of runs.
 
     Raises:
-        UserError: naming the setting that cannot be used.
-        KeyboardInterrupt: when a signal has stopped the run, after a checkpoint was saved.
+        UserError: for an invalid setting, which the message names.
+        KeyboardInterrupt: if a signal stopped the run, after a checkpoint was saved.
     """
-    sources = [data] if isinstance(data, (str, Path)) else _list("data", data)
+    for name in ("plan", "show_example"):
+        if settings.get(name):
+            raise UserError(f"{name} prints and does not train; it belongs to python -m xltjax.train")
     given = {
-        "model": _path("model", model),
-        "data": [_path(f"data[{index}]", each) for index, each in enumerate(sources)],
-        "out": _path("out", out),
-        **{key: str(value) if isinstance(value, Path) else value for key, value in settings.items()},
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in settings.items()
+        if value is not None
     }
+    given |= {"model": arguments.path("model", model), "out": arguments.path("out", out)}
+    rows: dict[str, KeptRows] = {}
+    for name in ("data", "validation_data"):
+        value = data if name == "data" else given.get(name)
+        if value is not None:
+            given[name] = _sources(name, value, Path(given["out"]), rows)
     refuse_both(TrainConfig, given)
     config = build(TrainConfig, given)
+    for name, kept in rows.items():
+        if config.bad_rows == "stop":
+            kept.check(name, training_columns(config.columns))
+        kept.write()
     complete = train(config)
     if len(complete) < len(config.runs()):
         raise KeyboardInterrupt
@@ -358,66 +371,14 @@ def fit(
     return runs if config.learning_rates else runs[0]
 
 
-def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
-    if isinstance(prompt, str):
-        return (Message("user", _text(name, prompt)),)
-    if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise UserError(f"{name} is neither a text nor a list of turns but {_kind(prompt)}")
-    turns = []
-    for turn in prompt:
-        if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-            raise UserError(f'{name}: a turn is not {{"role": ..., "content": ...}} but {_kind(turn)}')
-        if turn["role"] not in ROLES:
-            raise UserError(
-                f"{name}: role {turn['role']!r} is not known; {did_you_mean(str(turn['role']), ROLES)}"
-            )
-        turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
-    if turns[-1].role != "user":
-        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with one of the user")
-    try:
-        return as_prompt(turns, lambda _: None)  # by the rule of training
-    except BadRowError as problem:
-        raise UserError(f"{name}: {problem}") from None
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{name} is not a text but {_kind(value)}")
-    if near := half_surrogate(value):
-        raise UserError(f"{name} contains half of a surrogate pair, at {near!r}")
-    if not value.strip():
-        raise UserError(f"{name} is empty")
-    return value
-
-
-def _list(name: str, value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
-        raise UserError(f"{name} is not a list but {_kind(value)}; put it in a list")
-    return list(value)
-
-
-def _path(name: str, value: Any) -> str:
-    if not isinstance(value, (str, Path)) or not str(value):
-        raise UserError(f"{name} is not a path but {_kind(value)}")
-    return str(value)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UserError(f"{name} is not a whole number of at least {least}: {value!r:.40}")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise UserError(f"{name} is not a number but {_kind(value)}")
-    return float(value)
-
-
-def _kind(value: Any) -> str:
-    """What a value is, for a message: its type and, where short, the value."""
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = ""
-    return f"{type(value).__name__} {text}" if 0 < len(text) <= 30 else type(value).__name__
+def _sources(name: str, value: Any, out: Path, rows: dict[str, KeptRows]) -> list[str]:
+    """The paths that the argument ``name`` gives, or that of the file in which its rows are to be kept in ``out``."""
+    items = (
+        [value] if isinstance(value, (str, os.PathLike)) else arguments.as_list(name, rows_of_frame(value))
+    )
+    if any(isinstance(item, (Mapping, list)) for item in items):
+        # A sweep may name its runs after their rates: then the rows are kept beside them.
+        place, rate, _ = str(out).partition(RATE)
+        rows[name] = KeptRows.of(name, items, Path(f"{place}_").parent if rate else out)
+        return [str(rows[name].path)]
+    return [arguments.path(f"{name}[{index}]", each) for index, each in enumerate(items)]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from rich import box
 from rich.console import Console
@@ -28,10 +27,16 @@ log = logging.getLogger("xltjax")
 
 # The names of what is ours in the folder; everything else in it is never touched.
 KINDS = {
-    "compiled": (r"compiled", "programs that JAX has compiled; made again when they are needed"),
-    "ctranslate2": (r"ctranslate2", "models converted for translation; converted again when they are needed"),
-    "miniature": (r"miniature-v\d+", "the toy world with its base model; built again in a few minutes"),
-    "unfinished": (r"\.miniature-[\w-]+", "what a killed build of the miniature has left"),
+    "compiled": (r"compiled", "compiled programs, which are made again when they are needed"),
+    "ctranslate2": (
+        r"ctranslate2",
+        "models converted for translation, which are converted again when they are needed",
+    ),
+    "miniature": (
+        r"miniature-v\d+",
+        "the toy world with its base model, which is built again in a few minutes",
+    ),
+    "unfinished": (r"\.miniature-[\w-]+", "remains of an interrupted build of the miniature"),
 }
 PROGRAM = re.compile(r".+-(cache|atime)")  # the names of JAX's files
 UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
@@ -41,9 +46,9 @@ UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 class CacheConfig:
     """Settings of the command."""
 
-    show: bool = setting(False, "Print what is in the cache; this is done anyway without --clear.")
-    clear: bool = setting(False, "Delete what is in the cache and not in use by a running command.")
-    kinds: tuple[str, ...] = setting((), f"Only these: {', '.join(KINDS)}; all when not given.")
+    show: bool = setting(False, "Print what is in the cache. This is the default without --clear.")
+    clear: bool = setting(False, "Delete what is in the cache, except what a running command uses.")
+    kinds: tuple[str, ...] = setting((), f"Kinds to show or clear: {', '.join(KINDS)}. By default all.")
 
     def __post_init__(self) -> None:
         """Refuse kinds that there are not.
@@ -101,12 +106,12 @@ def show(kinds: Sequence[str] = ()) -> None:
         Console().print(table)
         for kind in dict.fromkeys(each.kind for each in found):
             print(f"{kind}: {KINDS[kind][1]}")
-    print(f"together: {_size(sum(each.size for each in found))}")
+    print(f"total: {_size(sum(each.size for each in found))}")
     if elsewhere := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         print(
             f"JAX_COMPILATION_CACHE_DIR is set: compiled programs are in {elsewhere}, which is not cleared here"
         )
-    print("models and data of the Hugging Face hub have a cache of their own: hf cache ls")
+    print("models and data of the Hugging Face Hub have their own cache: hf cache ls")
 
 
 def clear(kinds: Sequence[str] = ()) -> int:
@@ -121,25 +126,28 @@ def clear(kinds: Sequence[str] = ()) -> int:
             if not free:
                 print(f"kept, since a running command uses it: {each.path}")
                 continue
-            if each.kind == "compiled":
-                # The folder may be one in which the user keeps other files too.
-                for file in _files(each.path):
-                    if PROGRAM.fullmatch(file.name):
-                        file.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # which is not empty then
-                    each.path.rmdir()
-            else:
-                # Out of the way in one step: a command that starts now does not find half of it.
-                away = each.path.with_name(
-                    f".miniature-removed-{os.getpid()}"
-                )  # a name of what is unfinished
-                os.rename(each.path, away)
-                shutil.rmtree(away)
+            _delete(each)
         left = sum(stat.st_size for file in _files(each.path) if (stat := _stat(file)))
         freed += each.size - left
         print(f"deleted: {each.path} ({_size(each.size - left)})")
     print(f"freed: {_size(freed)}")
     return freed
+
+
+def _delete(entry: Entry) -> None:
+    if entry.kind == "compiled":
+        # The folder may be one in which the user keeps other files too.
+        for file in _files(entry.path):
+            if PROGRAM.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # which is not empty then
+            entry.path.rmdir()
+        return
+    # Out of the way in one step: a command that starts now does not find half of it. The name is one of what is
+    # unfinished, so that the next call removes it if this one is killed.
+    away = entry.path.with_name(f".miniature-removed-{os.getpid()}")
+    os.rename(entry.path, away)
+    shutil.rmtree(away)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -181,13 +189,11 @@ def cache(config: CacheConfig) -> None:
 
 
 COMMAND = cli.command(
-    CacheConfig, cache, name="cache", help="What xltjax keeps in the cache folder, and clear it."
+    CacheConfig, cache, name="cache", help="Show and clear what xltjax keeps in the cache folder."
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.cache``."""
-    cli.execute(COMMAND, program="python -m xltjax.cache")
+main = cli.entry_point(COMMAND, "python -m xltjax.cache")
 
 
 if __name__ == "__main__":

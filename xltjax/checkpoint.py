@@ -49,7 +49,7 @@ class TrainState:
     optimizer: Any
 
 
-class Damaged(UserError):
+class DamagedError(UserError):
     """Files of a checkpoint are missing, cut or not what was written."""
 
 
@@ -150,7 +150,7 @@ class Checkpoints:
         )
 
     def lacks_optimizer(self, step: int) -> bool:
-        """Whether a checkpoint was left without the optimizer's state, so that training cannot go on from it.
+        """Whether a checkpoint was left without the optimizer's state, so training cannot continue from it.
 
         Raises:
             UserError: when the checkpoint cannot be read.
@@ -207,7 +207,7 @@ class Checkpoints:
                 raise UserError(
                     f"checkpoint {step} could not be written: {reason}; make room and run the same command again"
                 ) from None
-            log.warning("warning: checkpoint %d could not be written, training goes on: %s", step, reason)
+            log.warning("warning: checkpoint %d could not be written; training continues: %s", step, reason)
 
     def restore_latest(self, like: TrainState, end: int | None = None) -> TrainState | None:
         """The state in the newest checkpoint that can be read, on the mesh of ``like``; None without checkpoints.
@@ -221,22 +221,22 @@ class Checkpoints:
             UserError: when all checkpoints are damaged, or one cannot be read for another reason, such as an
                 error of the disk, weights of other shapes, or no state of the optimizer. Nothing is then changed.
         """
-        damaged: dict[int, Damaged] = {}
+        damaged: dict[int, DamagedError] = {}
         for step in sorted({*self.steps(), *numbered(self._directory)}, reverse=True):
             try:
                 state = self._restore(step, like, end)
-            except Damaged as problem:
+            except DamagedError as problem:
                 damaged[step] = problem
                 continue
             for reason in damaged.values():
-                log.warning("warning: %s; going on from checkpoint %d", reason, step)
+                log.warning("warning: %s; continuing from checkpoint %d", reason, step)
             if damaged and self._keep is not None:
                 self._set_aside(damaged)
             return state
         if damaged:
             raise UserError(
                 f"{next(iter(damaged.values()))}, and there is no other that can be read; nothing was changed: "
-                f"restore {self._directory} from a copy, or choose another --out to begin anew"
+                f"restore {self._directory} from a copy, or choose another --out to start over"
             )
         return None
 
@@ -261,7 +261,7 @@ class Checkpoints:
             if end is None or step < end:
                 raise UserError(
                     f"checkpoint {step} in {self._directory} has no state of the optimizer (--keep-optimizer no), so "
-                    "that training cannot go on from it; begin a new run, whose --model may be this one"
+                    "that training cannot go on from it; start a new run, whose --model may be this one"
                 )
             count = jax.device_put(jnp.int32(step), like.step.sharding)
             return TrainState(count, self.read(step, "weights", like.weights), like.optimizer)
@@ -298,7 +298,7 @@ class Checkpoints:
             stored = tuple(saved[key].shape) if key in saved else None
             if stored is None or not _fits(key, stored, tuple(wanted.shape)):
                 raise UserError(
-                    f"checkpoint {step} in {self._directory} is of another model or other adapters: {key} "
+                    f"checkpoint {step} in {self._directory} belongs to another model or other adapters: {key} "
                     f"{'is not in it' if stored is None else f'has the shape {stored}'}, and {tuple(wanted.shape)} "
                     "is needed; choose another --out"
                 )
@@ -325,7 +325,7 @@ class Checkpoints:
         Neither Orbax nor the storage below it notices that the bytes of an array have changed on the disk.
 
         Raises:
-            Damaged: naming the first array that differs.
+            DamagedError: naming the first array that differs.
         """
         written = (self._metadata(step).custom_metadata or {}).get(SUMS, {})
         saved = self._description(step, part)
@@ -333,7 +333,7 @@ class Checkpoints:
         known = written.get(part, {})
         for key, total in bit_sums(same).items():
             if known.get(key, total) != total:
-                raise Damaged(f"the bits of {key} are not those that were saved")
+                raise DamagedError(f"the bits of {key} are not those that were saved")
 
     def _metadata(self, step: int) -> Any:
         """What Orbax knows of a checkpoint, which it reads from many files; where nothing is written, only once."""
@@ -353,14 +353,23 @@ class Checkpoints:
         with self._explained(step):
             return {name: array.dtype for name, array in self._description(step, "weights").items()}
 
+    def weight_sums(self, step: int) -> Mapping[str, int]:
+        """The sum of the bits of each weight of a checkpoint; empty when an earlier version has written it.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        with self._explained(step):
+            return (self._metadata(step).custom_metadata or {}).get(SUMS, {}).get("weights", {})
+
     def _description(self, step: int, part: str) -> Mapping[str, Any]:
         """The shapes and dtypes of one part of a checkpoint."""
         try:
             found = self._metadata(step).metadata[part]
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
-            raise Damaged("its description cannot be read") from problem
+            raise DamagedError("its description cannot be read") from problem
         if found is None:
-            raise Damaged("its description cannot be read")
+            raise DamagedError("its description cannot be read")
         return found
 
     @contextlib.contextmanager
@@ -370,7 +379,7 @@ class Checkpoints:
         Only what is known to come from missing or cut files counts as damage.
 
         Raises:
-            Damaged: when files of the checkpoint are missing, cut or not what was written.
+            DamagedError: when files of the checkpoint are missing, cut or not what was written.
             UserError: for any other reason.
             MemoryError: unchanged, as are the errors of an accelerator that is out of memory.
         """
@@ -379,11 +388,11 @@ class Checkpoints:
             with quiet_failures():
                 yield
         except UserError as problem:
-            if not isinstance(problem, Damaged):
+            if not isinstance(problem, DamagedError):
                 raise
             if unreadable := unreadable_file(self._directory / str(step)):
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
-            raise Damaged(f"{name} is damaged: {problem}") from None
+            raise DamagedError(f"{name} is damaged: {problem}") from None
         except Exception as problem:
             causes = causes_of(problem)
             texts = [str(cause) for cause in causes]
@@ -394,7 +403,7 @@ class Checkpoints:
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
             if of_files or any(sign in text for sign in DAMAGE for text in texts):
-                raise Damaged(f"{name} is damaged: {short_reason(causes[-1])}") from None
+                raise DamagedError(f"{name} is damaged: {short_reason(causes[-1])}") from None
             raise UserError(f"{name} cannot be read: {short_reason(causes[-1])}") from None
 
     def close(self) -> None:

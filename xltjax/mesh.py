@@ -37,27 +37,30 @@ STORED = {
 
 
 def make_mesh(spec: str, processes: int = 1) -> Mesh:
-    """The mesh ``spec`` over the first devices, with explicit axes; over all of them in several processes.
+    """Make the mesh ``spec`` of the first devices, or of all devices if there are several processes.
 
-    On a machine without accelerators the CPU is divided into the devices the mesh needs, unless
-    JAX has already started or the user fixed their number.
+    The axes of the mesh are explicit. On a machine without accelerators, the CPU is divided into as many devices as
+    the mesh needs, unless JAX has already started or the user fixed their number.
 
     Args:
-        spec: see ``parse_mesh``.
-        processes: how many processes share the devices.
+        spec: the shape of the mesh: ``"DxT"`` (data x tensor) or ``"RxDxT"`` (with R replicas), such as ``"2x1"``.
+        processes: the number of processes that share the devices.
 
     Raises:
-        UserError: when there are fewer devices than the mesh needs, or several processes and more devices.
+        UserError: for a ``spec`` of another form, if there are fewer devices than the mesh needs, or if several
+            processes have more devices than it needs.
     """
     sizes = parse_mesh(spec)
     needed = sizes[0] * sizes[1] * sizes[2]
-    _divide_cpu(max(needed // processes, 1))
+    started = _divide_cpu(max(needed // processes, 1))
     devices = jax.devices()
     if len(devices) < needed:
         count = len(devices)
         fitting = f"{count}x1 or 1x{count}" if count > 1 else "1x1"
+        late = ", or give this one in a new Python: JAX has started and divides the CPU no more"
         raise UserError(
             f"mesh {spec} needs {needed} devices and this machine has {count}; use --mesh {fitting}"
+            + (late if started and devices[0].platform == "cpu" else "")
         )
     if jax.process_count() > 1 and len(devices) > needed:
         raise UserError(
@@ -82,7 +85,8 @@ def cache_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _divide_cpu(count: int) -> None:
+def _divide_cpu(count: int) -> bool:
+    """Divide the CPU into ``count`` devices, if nobody else says how many; whether JAX had started before."""
     fixed = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get(
         "XLA_FLAGS", ""
     )
@@ -90,7 +94,8 @@ def _divide_cpu(count: int) -> None:
         try:
             jax.config.update("jax_num_cpu_devices", min(count, MOST_CPU_DEVICES))
         except RuntimeError:
-            return  # JAX has started: the number of its devices is fixed
+            return True  # the number of its devices is fixed
+    return False
 
 
 def mesh_of(array: jax.Array) -> Mesh:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,7 @@ class LinearScaling:
     factor: float
 
     def stretch(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
-        """The scaled frequencies [H/2] of plain ones with the base ``theta``."""
-        del theta
+        """The scaled frequencies [H/2] of plain ones; their base ``theta`` does not matter."""
         return frequencies / np.float32(self.factor)
 
 
@@ -44,8 +43,7 @@ class Llama3Scaling:
     original_max_positions: int
 
     def stretch(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
-        """The scaled frequencies [H/2] of plain ones with the base ``theta``."""
-        del theta
+        """The scaled frequencies [H/2] of plain ones; their base ``theta`` does not matter."""
         wavelengths = 2 * np.pi / frequencies
         low = self.original_max_positions / self.low_freq_factor
         high = self.original_max_positions / self.high_freq_factor
@@ -93,7 +91,7 @@ RopeScaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
 
 
 def rope_tables(
-    positions: Array, head_dim: int, theta: float, scaling: RopeScaling | None, dtype: Any
+    positions: Array, head_dim: int, theta: float, scaling: RopeScaling | None, dtype: DTypeLike
 ) -> tuple[Array, Array]:
     """Cosines and sines [B, T, 1, H] of the rotary angles at ``positions`` [B, T].
 

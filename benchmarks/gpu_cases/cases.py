@@ -22,7 +22,7 @@ MODELS = {
     "tiny": LlamaConfig(4096, 64, 160, 2, 4, 4, 16, 4096),
 }
 LORA_RANK, LORA_ALPHA, PENALTY = 16, 8.0, 1.1
-OURS, PEER = "ours", "transformers"
+OURS, BASELINE = "ours", "transformers"
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Case:
         least_seconds: what it takes at least; it is not begun when less of the budget is left.
         sides: who is measured.
         least: what a measure must reach.
-        least_ratio: what the first measure must be of the peer's.
+        least_ratio: what the first measure must be of the baseline's.
     """
 
     seconds: int = 120
     least_seconds: int = 25
-    sides: tuple[str, ...] = (OURS, PEER)
+    sides: tuple[str, ...] = (OURS, BASELINE)
     least: dict[str, float] = field(default_factory=dict)
     least_ratio: float | None = None
 
@@ -61,6 +61,15 @@ class Kernels(Case):
     heads: int = 32
     kv_heads: int = 32
     head_dim: int = 128
+
+
+@dataclass(frozen=True)
+class FewRows(Case):
+    """The products of a decoding step of few answers: as a product, and as a reduction over the inputs."""
+
+    rows: tuple[int, ...] = (1, 2, 4)
+    width: int = 4096
+    hidden: int = 11008
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,7 @@ CASES: dict[str, Case] = {
     "decode-7b-1": Decoding(batch=1, least={"tokens/s": 250}, least_ratio=1.15),
     "decode-7b-64": Decoding(batch=64, least={"tokens/s": 4700}, least_ratio=1.15),
     "ceilings": Ceilings(**_ALONE),
+    "few-rows": FewRows(**_ALONE),
     "attention-2048": Kernels(**_ALONE),
     "train-13b-full": Training(model="13b", rows=4, remat="block"),
     "train-13b-lora": Training(model="13b", lora=True, rows=4, least={"tokens/s": 7500}),
@@ -142,6 +152,7 @@ def small(case: Case) -> Case:
     sizes: dict[type[Case], dict[str, Any]] = {
         Ceilings: {"gigabytes": 0.001, "width": 64},
         Kernels: {"rows": 2, "length": 64, "heads": 4, "kv_heads": 2, "head_dim": 16},
+        FewRows: {"width": 64, "hidden": 160},
         Training: {"model": "tiny", "length": 64, "rows": 2},
         Decoding: {"model": "tiny", "batch": 2, "prompt": 24, "new_tokens": 8},
         PromptSet: {"model": "tiny", "slots": 2, "new_tokens": 8, "subset": 4},

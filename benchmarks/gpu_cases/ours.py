@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def measure(case: cases.Case, scratch: Path, *, profile: bool = False) -> Iterat
     match case:
         case cases.Ceilings():
             yield _ceilings(case)
+        case cases.FewRows():
+            yield _few_rows(case)
         case cases.Kernels():
             yield compare(case)
         case cases.Training():
@@ -80,6 +83,32 @@ def _ceilings(case: cases.Ceilings) -> Measures:
     multiply = jax.jit(jnp.matmul)
     product = 2 * case.width**3 / median_seconds(lambda: multiply(a, b), calls=20)
     return {"copy GB/s": copy / 1e9, "product TFLOP/s": product / 1e12}
+
+
+def _few_rows(case: cases.FewRows) -> Measures:
+    """Bytes of the weights read per second by products of few rows with the weights of a block.
+
+    A product of one row is a reduction along the rows of a weight [out, in], for which XLA has a kernel of its own;
+    its matmul kernel reads ``o_proj`` at half the rate of ``q_proj``. ``layers.matmul`` should take the faster one.
+    """
+    wide, narrow = case.hidden, case.width
+    sizes = {"o_proj": (narrow, narrow), "gate_up": (2 * wide, narrow), "down_proj": (narrow, wide)}
+    ways = {
+        "matmul": jax.jit(lambda x, weight: jnp.einsum("bi,oi->bo", x, weight)),
+        "reduction": jax.jit(
+            lambda x, weight: jnp.sum(x[:, None] * weight, -1, dtype=jnp.float32).astype(x.dtype)
+        ),
+    }
+    measures = {}
+    for name, size in sizes.items():
+        weights = [*jax.random.normal(jax.random.key(0), (8, *size), jnp.bfloat16)]
+        for rows in case.rows:
+            x = jax.random.normal(jax.random.key(1), (rows, size[1]), jnp.bfloat16)
+            for way, run in ways.items():
+                other = cycle(weights)  # none of them is still in the device's cache when its turn comes
+                seconds = median_seconds(lambda run=run, x=x, other=other: run(x, next(other)), calls=48)
+                measures[f"{name}, {rows} rows, {way}: GB/s"] = weights[0].nbytes / seconds / 1e9
+    return measures
 
 
 def _training(case: cases.Training, profile: bool) -> Iterator[Measures]:

@@ -1,4 +1,4 @@
-"""The Markdown table of all runs in a results file: the last one beside its peer, its aim and the run before."""
+"""The Markdown table of all runs in a results file: the last one beside its baseline, its aim and the run before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpu_cases.cases import CASES, OURS, PEER
+from gpu_cases.cases import BASELINE, CASES, OURS
 
 Record = Mapping[str, Any]
 LESS_IS_BETTER = ("seconds", "peak GiB", "step s", "first step s")
@@ -22,21 +22,21 @@ def make_table(records: Sequence[Record]) -> str:
     lines = [f"# Run {last[0]['run']}", "", *_header(last), ""]
     if is_small:
         lines += ["Tiny shapes: a trial of the benchmark, no measurement.", ""]
-    lines += ["| case | measure | ours | peer | ratio | aim | before |", "|---|---|--:|--:|--:|---|--:|"]
+    lines += ["| case | measure | ours | baseline | ratio | aim | before |", "|---|---|--:|--:|--:|---|--:|"]
     copy = _measures(last, "ceilings", OURS).get("copy GB/s")
     for name, case in CASES.items():
-        ours, peer = (_measures(last, name, side) for side in (OURS, PEER))
+        ours, baseline = (_measures(last, name, side) for side in (OURS, BASELINE))
         if copy and "read GB/s" in ours:
             ours["share of the measured bandwidth %"] = 100 * ours["read GB/s"] / copy
         before: dict[str, Any] = {}
         for run in earlier:
             before |= _measures(run, name, OURS)
-        for measure in (measures := list(dict.fromkeys([*ours, *peer]))):
-            x, y = ours.get(measure), peer.get(measure)
+        for measure in (measures := list(dict.fromkeys([*ours, *baseline]))):
+            x, y = ours.get(measure), baseline.get(measure)
             ratio, is_first = _ratio(measure, x, y), measure == measures[0]
             aims = [] if is_small else [_aim("", case.least.get(measure), x)]
             if is_first and not is_small:
-                aims.append(_aim(" x peer", case.least_ratio, ratio))
+                aims.append(_aim(" x baseline", case.least_ratio, ratio))
             if measure == "kernels":
                 continue
             cells = [name if is_first else "", measure, *map(_text, (x, y, ratio))]
@@ -73,11 +73,11 @@ def _middle(values: Sequence[Any]) -> Any:
     return statistics.median(numbers) if numbers else values[-1]
 
 
-def _ratio(measure: str, ours: Any, peer: Any) -> float | None:
+def _ratio(measure: str, ours: Any, baseline: Any) -> float | None:
     """How many times better ours is."""
-    if not (isinstance(ours, int | float) and isinstance(peer, int | float) and ours and peer):
+    if not (isinstance(ours, int | float) and isinstance(baseline, int | float) and ours and baseline):
         return None
-    return peer / ours if measure in LESS_IS_BETTER else ours / peer
+    return baseline / ours if measure in LESS_IS_BETTER else ours / baseline
 
 
 def _aim(unit: str, least: float | None, value: float | None) -> str:

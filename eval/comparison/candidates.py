@@ -20,6 +20,8 @@ _BEFORE, _AFTER = r"(?:^|(?<=[-_. ]))", r"(?=$|[-_. ])"
 RATE = re.compile(
     rf"{_BEFORE}(?:lr|learning[-_]rate)[-_= ]?(\d+(?:\.\d+)?(?:e[-+]?\d+)?){_AFTER}", re.IGNORECASE
 )
+# Where a study's cells lie. The names before the rate are the user's, and may hold what looks like a rate or seed.
+CELL = re.compile(r"(.+)/lr-(\d+(?:\.\d+)?(?:e[-+]?\d+)?)/seed-(\d+)(?:/.*)?")
 SEED = re.compile(rf"{_BEFORE}seed[-_= ]?(\d+){_AFTER}", re.IGNORECASE)
 CONFIG = "config.yaml"  # of a run of ours
 LEVELS = 3  # how far above its scores a run may lie
@@ -61,6 +63,8 @@ def parse_name(text: str) -> tuple[str, float | None, int | None]:
     >>> parse_name("7b/scores")
     ('7b/scores', None, None)
     """
+    if cell := CELL.fullmatch(text):
+        return cell[1], float(cell[2]), int(cell[3])
     rate = seed = None
     kept: list[str] = []
     told = 0

@@ -91,7 +91,7 @@ def write_choice(out: Path, families: Families, notes: Sequence[str]) -> None:
     for family, found in families.items():
         told += [_rule(family, found), *(f"Warning: {text}" for text in found["warnings"])]
         told += [
-            f"{other['other rule']} ({other['maximizes']}): {other['rate']}, wins {other['wins %']} %"
+            f"{other['other rule']} ({other['maximizes']}): {other['rate']}, wins {other['wins %']}%"
             for other in _others(found)
         ]
     write_markdown(

@@ -43,45 +43,50 @@ RuleName = Literal[
     "with-english",
 ]  # fmt: skip
 
+NO_RELEVANCE = (
+    "No scores of relevance for all runs: the rule uses language and spelling alone, which cannot tell an answer "
+    "from a fluent text about something else and favors rates that are too low. Run `relevance`."
+)
+
 
 @dataclass(frozen=True)
-class ChooseSettings(ResponsesConfig):
+class ChooseConfig(ResponsesConfig):
     """Settings of ``choose``."""
 
     scores: tuple[str, ...] = setting(
         (),
-        "Directories with scores.jsonl, or such files, of runs that differ in learning rate and seed.",
+        "scores.jsonl, or directories with one, of runs that differ in learning rate and seed.",
         positional=True,
         paths=True,
     )
-    out: str = setting("", "Directory in which to write choice.{json,csv,md}.")
+    out: str = setting("", "Directory for choice.{json,csv,md}.")
     runs: str = setting(
         "",
-        "YAML or JSON file: a list of runs, each with scores or model, family, learning_rate and seed. Without it "
-        "the paths, config.yaml of the runs, or names of the models tell.",
+        "YAML or JSON file with a list of runs, each with scores or model, family, learning_rate and seed. "
+        "By default these are read from the paths, the config.yaml of the runs, or the names of the models.",
     )
     rule: RuleName = setting(
         "useful",
-        "What the chosen rate maximizes: useful is the share of answers in the correct language and relevant, "
-        "without scores of relevance the share in the correct language; ties go to the better spelling.",
+        "What the chosen rate maximizes. useful: the share of answers in the correct language and relevant or, "
+        "without relevance scores, in the correct language; ties go to the better spelling.",
     )
-    languages: tuple[str, ...] = setting((), "Languages that count; all but English by default.")
+    languages: tuple[str, ...] = setting((), "Languages that count. By default all but English.")
     select_on: Literal["split", "all"] = setting(
         "split",
-        "Choose on some of the instructions, which final numbers then leave out, or on all, as the paper.",
+        "split: choose on some of the instructions, which the final numbers leave out; all: as in the paper.",
     )
     select_share: float = setting(
-        0.3, "Part of the instructions of each task on which to choose, between 0 and 1."
+        0.3, "Share of the instructions of each task on which to choose, between 0 and 1."
     )
     responses: tuple[str, ...] = setting(
-        (), "The scored responses, where no answers.jsonl lies beside the scores.", paths=True
+        (), "The scored responses, for scores without an answers.jsonl.", paths=True
     )
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Statistics")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Statistics")
-    seed: int = setting(0, "Seed of the split and of the resamples.", section="Statistics")
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Statistics")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Statistics")
+    seed: int = setting(0, "Random seed of the split and of the resamples.", section="Statistics")
 
 
-def run(config: ChooseSettings) -> None:
+def run(config: ChooseConfig) -> None:
     """Choose a rate for each family, print the tables and write the files.
 
     Raises:
@@ -139,7 +144,7 @@ def run(config: ChooseSettings) -> None:
     print(f"choice.json, .csv and .md: {out}")
 
 
-def _read(config: ChooseSettings) -> tuple[Joined, dict[str, Candidate]]:
+def _read(config: ChooseConfig) -> tuple[Joined, dict[str, Candidate]]:
     """The scores, and the run of each model."""
     sources = find_sources(config.scores)
     models: dict[str, Candidate] = {}
@@ -209,9 +214,9 @@ def _choose_family(
     models: Mapping[float, Mapping[int, str]],
     tasks: Mapping[str, str],
     selection: frozenset[str],
-    config: ChooseSettings,
+    config: ChooseConfig,
 ) -> dict[str, Any]:
-    """The choice of one family, as it stands in ``choice.json``."""
+    """The choice of one family, as it is in ``choice.json``."""
     whole = _pool(joined, models)
     pool = whole.within(selection)
     if not pool.items:
@@ -219,25 +224,8 @@ def _choose_family(
             f"none of the {len(selection)} instructions on which to choose has answers of all runs of a family; use "
             "another --select-share or --select-on all"
         )
-    wanted = tuple(language_code(name) for name in config.languages)
-    for language in wanted:
-        if language not in pool.items:
-            raise UserError(f"--languages {language}: the runs have no answers in it")
-    languages = wanted or tuple(name for name in pool.items if name != ENGLISH)
-    if not languages:
-        raise UserError("the runs have no answers in another language than English; name it: --languages en")
-    with_english = tuple(dict.fromkeys((*languages, *(name for name in pool.items if name == ENGLISH))))
-    rule = RULES[config.rule]
-    warnings = []
-    missing = [metric for metric in rule.needs if not whole.has(metric)]
-    if missing == [RELEVANCE] and rule is USEFUL:
-        rule = IN_LANGUAGE
-        warnings.append(
-            "No scores of relevance for all runs: the rule uses language and spelling alone, which cannot tell an "
-            "answer from a fluent text about something else and favors rates that are too low. Run `relevance`."
-        )
-    elif missing:
-        raise UserError(f"--rule {rule.name} needs scores of {', '.join(missing)} for all runs and languages")
+    languages, with_english = _languages(pool, config)
+    rule, warnings = _rule(whole, config)
     tie = SPELLING if whole.has(SPELLING) else None
     if tie is None:
         warnings.append("No scores of spelling for all runs: ties go to the lower rate.")
@@ -275,7 +263,38 @@ def _choose_family(
     }
 
 
-def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseSettings) -> Resamples:
+def _languages(pool: Pool, config: ChooseConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The languages over which rates are compared, and the same with English.
+
+    Raises:
+        UserError: for a language without answers, or when there is none besides English and none is named.
+    """
+    wanted = tuple(language_code(name) for name in config.languages)
+    for language in wanted:
+        if language not in pool.items:
+            raise UserError(f"--languages {language}: the runs have no answers in it")
+    languages = wanted or tuple(name for name in pool.items if name != ENGLISH)
+    if not languages:
+        raise UserError("the runs have no answers in another language than English; name it: --languages en")
+    return languages, tuple(dict.fromkeys((*languages, *(name for name in pool.items if name == ENGLISH))))
+
+
+def _rule(pool: Pool, config: ChooseConfig) -> tuple[Rule, list[str]]:
+    """The rule of the settings, or without scores of relevance the one that needs none, with a warning.
+
+    Raises:
+        UserError: naming the scores that the rule needs.
+    """
+    rule = RULES[config.rule]
+    missing = [metric for metric in rule.needs if not pool.has(metric)]
+    if missing == [RELEVANCE] and rule is USEFUL:
+        return IN_LANGUAGE, [NO_RELEVANCE]
+    if missing:
+        raise UserError(f"--rule {rule.name} needs scores of {', '.join(missing)} for all runs and languages")
+    return rule, []
+
+
+def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseConfig) -> Resamples:
     return resample(names, {name: tasks[name] for name in names}, draws=config.draws, seed=config.seed)
 
 
@@ -285,7 +304,7 @@ def _ranked(
     languages: Sequence[str],
     tie: str | None,
     resamples: Resamples,
-    config: ChooseSettings,
+    config: ChooseConfig,
 ) -> list[dict[str, Any]]:
     """One row for each rate."""
     cluster = pool.joined.instructions
@@ -336,18 +355,18 @@ def _other(name: str, text: str, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     }
 
 
-def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[str]:
+def _notes(config: ChooseConfig, chosen_on: int, instructions: int) -> list[str]:
     split = (
         "All instructions were used to choose; numbers on the same instructions flatter the chosen rate a little."
         if config.select_on == "all"
-        else f"Chosen on {chosen_on} of {instructions} instructions (selection), {100 * config.select_share:g} % of "
+        else f"Chosen on {chosen_on} of {instructions} instructions (selection), {100 * config.select_share:g}% of "
         "each task; final numbers should use the others (evaluation): "
         "python -m xltjax.eval compare --split choice.json."
     )
     return [
         split,
         "value: the mean over languages of what the rule maximizes, over answers without a modifier, and over seeds; "
-        f"with the {100 * config.level:g} % percentile bootstrap interval over instructions. An answer without "
+        f"with the {100 * config.level:g}% percentile bootstrap interval over instructions. An answer without "
         "a score counts as 0; unscored as 1 is the value if it counted as 1.",
         f"wins: the share of {config.draws:,} resamples of the instructions in which the rate would be chosen. "
         "behind: how much lower its value is than that of the chosen rate. Seeds are averaged, not resampled.",
@@ -355,11 +374,12 @@ def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[st
 
 
 COMMAND = command(
-    ChooseSettings,
+    ChooseConfig,
     run,
     name="choose",
-    help="The learning rate, from scores alone.\n\n"
-    "For each family of runs that differ in learning rate and seed: the rate with the highest share of answers in "
-    "the correct language and relevant, on a part of the instructions that the final numbers leave out, how often it "
-    "wins in resamples, and what other rules would have chosen. SCORES are directories with scores.jsonl.",
+    help="Choose the learning rate from scores.\n\n"
+    "For each family of runs that differ only in learning rate and seed, chooses the rate with the highest share of "
+    "answers that are in the correct language and relevant. The choice is made on a part of the instructions, which "
+    "the final numbers leave out. Also shows how often the rate wins in resamples, and what other rules would "
+    "choose.",
 )

@@ -26,43 +26,47 @@ KEYS = frozenset(("families", "paired_by", "rows"))
 
 
 @dataclass(frozen=True)
-class CompareSettings(ResponsesConfig):
+class CompareConfig(ResponsesConfig):
     """Settings of ``compare``."""
 
     scores: tuple[str, ...] = setting(
         (),
-        "Directories with scores.jsonl, or such files, of two or more models; NAME=PATH names a model.",
+        "scores.jsonl, or directories with one, of two or more models. NAME=PATH names a model.",
         positional=True,
         paths=True,
     )
-    out: str = setting("", "Directory in which to write compare.{json,csv,md,tex}.")
-    baseline: str = setting("", "Compare all other models with this one; without it, each pair of models.")
+    out: str = setting("", "Directory for compare.{json,csv,md,tex}.")
+    baseline: str = setting("", "Compare all other models with this one. By default every pair of models.")
     by: tuple[str, ...] = setting(
         (),
-        "Keys of the responses that divide them into groups, such as task or modifier; rows for each group.",
+        "Also compare within groups of responses, by keys such as task or modifier.",
     )
-    metrics: tuple[str, ...] = setting((), "Metrics to compare; all that two models share by default.")
+    metrics: tuple[str, ...] = setting((), "Metrics to compare. By default all that two models share.")
     responses: tuple[str, ...] = setting(
         (),
-        "The scored responses, where no answers.jsonl lies beside the scores: their language, instruction_id, task "
-        "and other keys.",
+        "The scored responses, for scores without an answers.jsonl: they supply language, instruction_id, task and "
+        "other keys.",
         paths=True,
     )
     split: str = setting(
-        "", "choice.json of `choose`: leave out the instructions on which learning rates were chosen."
+        "", "The choice.json of `choose`: leave out the instructions on which learning rates were chosen."
     )
-    judge: str = setting("", "The judge whose scores count, where there are several.")
+    judge: str = setting("", "Use only the scores of this judge, if there are several.")
     repeat: int | None = setting(
-        None, "The repeat of a judge's questions that counts, from 0; by default the mean of all."
+        None, "Use only this repeat of a judge, counted from 0. By default the mean of all."
     )
-    level: float = setting(0.95, "Level of the intervals and tests, between 0 and 1.", section="Statistics")
+    level: float = setting(
+        0.95, "Confidence level of the intervals and tests, between 0 and 1.", section="Statistics"
+    )
     draws: int = setting(
-        10_000, "Resamples of the instructions, and random sign flips.", section="Statistics"
+        10_000,
+        "Number of bootstrap resamples of the instructions, and of random sign flips.",
+        section="Statistics",
     )
-    seed: int = setting(0, "Seed of the resamples.", section="Statistics")
+    seed: int = setting(0, "Random seed of the resamples.", section="Statistics")
 
 
-def run(config: CompareSettings) -> None:
+def run(config: CompareConfig) -> None:
     """Compare the models, print the tables and write the files.
 
     Raises:
@@ -176,9 +180,11 @@ def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:
     ]
     for metric in wanted:
         if metric not in shared:
-            raise UserError(f"metric {metric!r} is not that of two models; {did_you_mean(metric, shared)}")
+            raise UserError(
+                f"metric {metric!r} does not have scores of two models; {did_you_mean(metric, shared)}"
+            )
     if not shared:
-        raise UserError(f"no metric is that of two models; the files hold {', '.join(joined.metrics)}")
+        raise UserError(f"no metric has scores of two models; the files hold {', '.join(joined.metrics)}")
     for metric in list(wanted) or shared:
         judges = joined.judges.get(metric, ())
         if len(judges) > 1:
@@ -189,11 +195,10 @@ def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:
 
 
 COMMAND = command(
-    CompareSettings,
+    CompareConfig,
     run,
     name="compare",
-    help="Paired comparisons of models.\n\n"
-    "For each metric, language and pair of models: the difference on the instructions that both answered, with its "
-    "interval, a test with Holm's correction, and the difference that could have been found. SCORES are "
-    "directories in which evaluators have written scores.jsonl.",
+    help="Compare models, pair by pair.\n\n"
+    "For each metric, language and pair of models, computes the difference on the instructions that both answered, "
+    "with its interval, a test with Holm's correction, and the smallest difference that could have been detected.",
 )

@@ -282,7 +282,7 @@ def _by_text(id: str, language: str, keys: Mapping[str, Any]) -> str | None:
     return f"{keys['instruction_hash']} {language}" if keys.get("instruction_hash") else None
 
 
-# Other tools number the answers of each model anew, so that the same prompt may have another id.
+# Other tools renumber the answers of each model, so that the same prompt may have another id.
 PAIRINGS: dict[str, Callable[[str, str, Mapping[str, Any]], str | None]] = {
     "id": _by_id,
     "instruction_id": _by_instruction,

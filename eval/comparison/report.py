@@ -28,7 +28,7 @@ HEADINGS = ("metric", "lang", "group", "n", "a", "b", "a − b [interval]", "p",
 
 def notes(joined: Joined, rows: Sequence[Row], metrics: Sequence[str], level: float, draws: int) -> list[str]:
     """What a reader must know beside the tables, one sentence or more in each text."""
-    percent = f"{100 * level:g} %"
+    percent = f"{100 * level:g}%"
     told = [
         "a − b: the mean difference over the n prompts that both models have a score for, in the unit of the metric, "
         f"with the {percent} percentile bootstrap interval over instructions ({draws:,} draws, the same for all "
@@ -38,11 +38,11 @@ def notes(joined: Joined, rows: Sequence[Row], metrics: Sequence[str], level: fl
         "ranks, whatever ties and zeros there are. Corrected by Holm within a family: all pairs of models and all "
         "languages (and groups) of one metric; rows over all languages are a family of their own. "
         f"* marks p < {1 - level:.3g}, and ? that the answers without a score could turn the sign.",
-        "det.: the true difference that a test at this level, uncorrected, finds with 80 % power; none where so few "
+        "det.: the true difference that a test at this level, uncorrected, finds with 80% power; none where so few "
         "prompts cannot show any difference on the scale; empty where all differences are equal, whose interval has "
         "no width either.",
         "scored: the percentage of the common prompts that have a score, of a and of b. An answer without one enters "
-        f"no mean; where either share is under {100 * LOW_COVERAGE:g} %, the second line gives the difference if all "
+        f"no mean; where either share is under {100 * LOW_COVERAGE:g}%, the second line gives the difference if all "
         "answers of a without a score had the lowest score and those of b the highest, and the reverse.",
     ]
     told += abbreviations(metrics)

@@ -30,9 +30,9 @@ COLUMNS = (
 )  # fmt: skip
 NOTE = (
     "correct_only: responses in the right language (the paper's rule); wrong_is_lowest: the wrong language counts as "
-    "the lowest value; everything: whatever the judge said. language_by: who says which language it is. counted: "
+    "the lowest value; everything: in whatever language. language_by: who says which language it is. counted: "
     "answers in the mean; failed: answers without a score; worst, best: the mean if every answer without a score had "
-    "the lowest value, or the highest. Intervals: 95 %; Wilson's for scales from 0 to 1, bootstrap over instructions "
+    "the lowest value, or the highest. Intervals: 95%; Wilson's for scales from 0 to 1, bootstrap over instructions "
     "for others."
 )
 
@@ -224,7 +224,7 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
     for judge in dict.fromkeys(row["judge"] for row in rows):
         mine = [row for row in rows if row["judge"] == judge]
         names = list(dict.fromkeys(row["criterion"] for row in mine))
-        console.print(Text(printable(f"{judge}: mean [95 % interval], coverage (bounds)")))
+        console.print(Text(printable(f"{judge}: mean [95% interval], coverage (bounds)")))
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("model", overflow="fold")
         for heading in ("lang", "averaged over"):

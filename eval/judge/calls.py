@@ -57,7 +57,8 @@ class Calls:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._sync()
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a write that failed, and that has been told
+                self._file.close()
 
     @property
     def any_answered(self) -> bool:

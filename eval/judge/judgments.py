@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,11 +178,3 @@ class Judgments:
 def present(cell: Cell) -> dict[Any, float]:
     """The items of a cell that have a value."""
     return {item: value for item, value in cell.items() if value is not None}
-
-
-def languages_of(judgments: Judgments) -> Mapping[str, list[int]]:
-    """The numbers of all responses by language, in the order of the codes."""
-    found: dict[str, list[int]] = {}
-    for number, response in enumerate(judgments.responses):
-        found.setdefault(response.language, []).append(number)
-    return dict(sorted(found.items()))

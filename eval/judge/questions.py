@@ -18,7 +18,7 @@ HTTP_ERROR = "http_error"  # the outcome of a call without an answer
 
 
 class Asked(Protocol):
-    """One request to a server of Chat Completions: a question to a judge, or a text to translate."""
+    """One request to a server with the Chat Completions API: a question to a judge, or a text to translate."""
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

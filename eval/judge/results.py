@@ -109,9 +109,13 @@ def save_scores(
         mine = known and responses.place((score.model, score.id)) is not None
         return mine and score.detail.get("probe") in (None, *probes)
 
-    by_answer = itertools.groupby(scores, lambda score: (score.model, score.id))
-    scored = ((responses[responses.place(key)], of_answer) for key, of_answer in by_answer)
-    for _, score in rewrite_scores(out, scored, own):
+    def scored() -> Iterator[tuple[Response, Iterable[Score]]]:
+        for key, of_answer in itertools.groupby(scores, lambda score: (score.model, score.id)):
+            place = responses.place(key)
+            assert place is not None  # all scores are of these responses
+            yield responses[place], of_answer
+
+    for _, score in rewrite_scores(out, scored(), own):
         yield score
 
 

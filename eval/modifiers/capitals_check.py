@@ -17,7 +17,7 @@ _TOKEN = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]+(?:[{APOSTROPHES}\-‐‑][\p{
 # A French elision belongs to the next word: L'homme and l'Homme both have their capital.
 _ELISION = regex.compile(rf"(?i)(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)[{APOSTROPHES}](?=\p{{L}})")
 
-# What parts the items of a list and sentences; but a comma behind a quotation goes on: „Warum?“, fragte sie.
+# What parts the items of a list and sentences; but a comma behind a quotation continues: „Warum?“, fragte sie.
 _ITEM_START = regex.compile(r"[\n,;:.!?…|/•(\[«„“\"—–]")
 _SPEAKER = regex.compile(r"[”“»\"],|,[”“»\"]|[!?…»”][ \t]+[—–]|[?!][ \t]*[”“»]$")
 # "Don't Worry", "Посолите Мясо"

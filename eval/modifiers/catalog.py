@@ -25,7 +25,7 @@ from xltjax.eval.scores import Unavailable
 from xltjax.eval.text.segmentation import is_empty
 
 # Raise it when a verdict of any check changes, also by a change in ``markup``, ``segmentation`` or
-# ``data.released``: the journal of ``modifiers`` then starts anew. So does it with ``language.LANGUAGE_VERSION``,
+# ``data.released``: the journal of ``modifiers`` then starts over. So does it with ``language.LANGUAGE_VERSION``,
 # on which the check of answer_in depends.
 MODIFIERS_VERSION = 4
 

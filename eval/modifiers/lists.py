@@ -337,5 +337,5 @@ def line_offsets(text: str) -> list[int]:
 
 
 def span_of_lines(text: str, offsets: Sequence[int], lines: Sequence[int]) -> Span:
-    """The span of lines [first, last), without blanks at its ends."""
+    """The span of lines [first, last), without spaces at its ends."""
     return trim(text, (offsets[lines[0]], offsets[min(lines[1], len(offsets) - 1)]))

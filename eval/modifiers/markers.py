@@ -1,4 +1,4 @@
-"""What the lines of a list begin with: numbers in every dress, Roman numerals, letters, bullets and emoji.
+"""What the lines of a list begin with: numbers in every form, Roman numerals, letters, bullets and emoji.
 
 All patterns start at a line's beginning and take time that is linear in its length. They do not depend on the
 language of the answer: "1ª opção:", "1-й вариант:" and "Option 1:" are read alike in every answer.
@@ -93,7 +93,7 @@ ENUMERATED = regex.compile(
     rf")",
     regex.M,
 )
-# A dash or plus sign before a digit may be a sign, which ``lists`` decides by the other lines; * and + need a blank
+# A dash or plus sign before a digit may be a sign, which ``lists`` decides by the other lines; * and + need a space
 # or, as in "*Paris", no second asterisk in the line.
 BULLETED = regex.compile(
     rf"{_LEAD}\\?(?P<bullet>[-=]{{1,2}}>|[–—]>|--?(?=[^-])|[–—―‒−]"

@@ -46,11 +46,11 @@ def table_rows(
 ) -> list[dict[str, Any]]:
     """One row per model, language, modifier and grade.
 
-    ``rate`` and ``placebo`` are shares of the decided answers, with 95 % Wilson intervals, ``coverage`` is the share
+    ``rate`` and ``placebo`` are shares of the decided answers, with 95% Wilson intervals, ``coverage`` is the share
     of decided answers, and the bounds are the rates if all other answers had 0, or 1. ``lift`` is their
     difference over the ``pairs`` in which both are decided, ``p`` its exact McNemar test, and ``p_holm`` the
     same corrected for the modifiers of that model, language and grade. ``detectable`` is the lift that so
-    many pairs show with 80 % power, ``detectable_models`` the difference between two models with so many
+    many pairs show with 80% power, ``detectable_models`` the difference between two models with so many
     decided answers.
 
     Args:
@@ -152,7 +152,7 @@ def footnote(rows: Sequence[Mapping[str, Any]]) -> str:
         if (those := [row for row in rows if row[key] or row[f"{key}_beyond"]])
     ]
     return text + (
-        " Found with 80 % power by a two-sided test at the 5 % level, in points, median of the rows: "
+        " Found with 80% power by a two-sided test at the 5% level, in points, median of the rows: "
         f"{'; '.join(found) or 'not known'}; models taken as independent; rows without any spread left out."
     )
 
@@ -170,7 +170,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str
         rows: from ``table_rows``.
         summary: the rows that ``save_results`` returns, which count the reasons.
     """
-    heading = "Modifiers fulfilled: % [95 % interval], coverage (bounds)"
+    heading = "Modifiers fulfilled: % [95% interval], coverage (bounds)"
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
     for name in ("lang", "modifier"):
@@ -191,7 +191,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str
         )
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g} % are scored: {BOUNDS_NOTE}."
+    bounds = f"Bounds, where under {100 * LOW_COVERAGE:g}% are scored: {BOUNDS_NOTE}."
     # Both grades of a verdict have the same state.
     strict_only = [row for row in summary if row["metric"].endswith("_strict")]
     print_legend(footnote(rows), P_NOTE, bounds, left_out_note(strict_only))

@@ -30,7 +30,7 @@ LEAST_SHARE = 0.5
 _ITEM = regex.compile(
     r"[\s>*_]*(?:[-*+•·–—‣▪●→]|-{1,2}>|\(?\p{N}{1,3}[.)]|\(?\p{L}[)]|\p{Extended_Pictographic}\uFE0F?)[ \t]+"
 )
-# What makes a sentence of a short item; a full stop does not.
+# What makes a sentence of a short item; a period does not.
 _EXCLAIMS = regex.compile(r"[!?…]|\.[ \t]*\S")
 
 

@@ -39,24 +39,26 @@ PEOPLE = "people"  # the name of all annotators together in the tables
 
 
 @dataclass(frozen=True)
-class CollectSettings:
+class CollectConfig:
     """Settings of ``collect``."""
 
     files: tuple[str, ...] = setting(
         (),
-        "What annotators sent back: JSON or CSV of sheets, JSON of Label Studio, annotations of Pearmut.",
+        "Files from annotators: JSON or CSV of sheets, JSON of Label Studio, annotations of Pearmut.",
         positional=True,
         paths=True,
     )
-    key: str = setting("", "The key.jsonl that sheets wrote, or its directory: it leads back to the models.")
+    key: str = setting("", "The key.jsonl that sheets wrote, or its directory. It links items to models.")
     out: str = setting("", "Directory for ratings.jsonl, repeats.jsonl and the tables.")
-    criteria: str = setting("six", "The rated criteria: six, or the YAML file that sheets was given.")
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
-    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+    criteria: str = setting(
+        "six", "The rated criteria, as given to sheets: six, another name, or a YAML file."
+    )
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
-def run(config: CollectSettings) -> None:
+def run(config: CollectConfig) -> None:
     """Check and merge all files, then write ratings, repeats, averages, disagreements and ``collect.json``.
 
     Raises:
@@ -102,7 +104,7 @@ def run(config: CollectSettings) -> None:
         _check_ours(out)
         with atomic_write(out / RECORD) as file:
             file.write(json.dumps(record, indent=1) + "\n")
-        # An older file of repeats must not stand beside newer ratings.
+        # An older file of repeats must not stay beside newer ratings.
         write_jsonl(out / REPEATS, (row for row in rows if row["repeat_of"]))
         write_jsonl(out / RATINGS, first)
         write_table(out / "people-averages", averages, COLUMNS, ".4f", NOTE)
@@ -132,17 +134,17 @@ def _check_ours(out: Path) -> None:
 
 
 COMMAND = command(
-    CollectSettings,
+    CollectConfig,
     run,
     name="collect",
-    help="Ratings of people from their files.\n\n"
-    "FILES are what annotators sent back. They are checked against the key, merged into ratings.jsonl, one line per "
-    "rater, item and criterion, and averaged by model and language.",
+    help="Collect the ratings of people.\n\n"
+    "Checks the files from annotators against the key, merges them into ratings.jsonl, with one line per rater, item "
+    "and criterion, and averages them by model and language.",
 )
 
 
 def _averages(
-    rows: Sequence[Mapping[str, Any]], criteria: Sequence[Criterion], config: CollectSettings
+    rows: Sequence[Mapping[str, Any]], criteria: Sequence[Criterion], config: CollectConfig
 ) -> list[dict[str, Any]]:
     """Rows for all annotators together, and for each number of an annotator when there are several.
 
@@ -155,7 +157,7 @@ def _averages(
         for row in rows
     }
     several = len({row["annotator"] for row in rows}) > 1
-    return average_rows(
+    found = average_rows(
         list(responses.values()),
         _scores(rows, several=several),
         criteria,
@@ -163,6 +165,7 @@ def _averages(
         level=config.level,
         seed=config.seed,
     )
+    return [{**row, "language_by": row["language_by"] and PEOPLE} for row in found]
 
 
 def _scores(rows: Iterable[Mapping[str, Any]], *, several: bool) -> Iterator[Score]:

@@ -1,4 +1,4 @@
-"""Sheets for other tools: Label Studio (tasks and labelling config), Pearmut (campaign) and a CSV to fill in."""
+"""Sheets for other tools: Label Studio (tasks and labeling config), Pearmut (campaign) and a CSV to fill in."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def label_studio_config(
     cannot_judge: str = "cannot judge",
     titles: Mapping[str, str] | None = None,
 ) -> str:
-    """The labelling config: choices per criterion, spans and a comment.
+    """The labeling config: choices per criterion, spans and a comment.
 
     The names of its fields are not those of the tasks' data, since flat exports hold both in one row.
 

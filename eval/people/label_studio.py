@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -18,12 +19,13 @@ from xltjax.eval.people.schema import (
     Scales,
     Span,
     check_score,
+    entries,
     read_place,
     unique,
 )
 
 TOOL = "label-studio"
-COMMENT, SPANS = "comment", "spans"  # names of fields in the labelling config
+COMMENT, SPANS = "comment", "spans"  # names of fields in the labeling config
 _COLUMNS = frozenset(("annotation_id", "annotator", "lead_time", "item", "sheet"))  # of its flat exports
 
 
@@ -36,7 +38,7 @@ def read_tasks(tasks: Sequence[Any], path: Path, scales: Scales) -> Export:
     """The annotations of all users in JSON or JSON-MIN; skipped ones and predictions do not count.
 
     Raises:
-        UserError: naming the task and the field that is not as the labelling config says.
+        UserError: naming the task and the field that is not as the labeling config says.
     """
     records: list[Record] = []
     for number, task in enumerate(tasks, start=1):
@@ -47,8 +49,8 @@ def read_tasks(tasks: Sequence[Any], path: Path, scales: Scales) -> Export:
             records.append(_flat(task, where, path, scales))
             continue
         place = read_place(task["data"], where, path)
-        for annotation in task.get("annotations") or ():
-            if isinstance(annotation, dict) and not annotation.get("was_cancelled"):
+        for annotation in entries(task, "annotations", where, path):
+            if not annotation.get("was_cancelled"):
                 answer = str(task["data"].get("answer") or "")
                 records.append(
                     _annotation(annotation, place, answer, f"{where} ({place.item})", path, scales)
@@ -82,16 +84,17 @@ def _annotation(
     scores: dict[str, int | str] = {}
     comment: list[str] = []
     spans: list[Span] = []
-    for result in annotation.get("result") or ():
-        name, value = str(result.get("from_name")), result.get("value") or {}
+    for result in entries(annotation, "result", where, path):
+        name, value = str(result.get("from_name")), result.get("value")
+        value = value if isinstance(value, dict) else {}
         criterion = name.removeprefix(SCORE)
         if name == COMMENT:
-            comment += value.get("text") or ()
+            comment += _texts(value.get("text"))
         elif name == SPANS:
             spans += _spans([value], answer, where, path, scales)
         elif name != criterion and criterion in scales:
-            chosen = value.get("choices") or [None]
-            scores[criterion] = _whole(chosen[0])
+            chosen = value.get("choices")
+            scores[criterion] = _whole(chosen[0] if isinstance(chosen, list) and chosen else chosen)
             check_score(scores[criterion], scales[criterion], f"{where}, {criterion}", path)
         else:
             known = ", ".join(SCORE + each for each in scales)
@@ -106,7 +109,7 @@ def _annotation(
         place.item,
         place.order,
         scores,
-        "\n".join(map(str, comment)),
+        "\n".join(comment),
         tuple(spans),
         _seconds(annotation.get("lead_time")),
     )
@@ -119,7 +122,6 @@ def _flat(row: Mapping[str, Any], where: str, path: Path, scales: Scales) -> Rec
     scores = {name: _whole(row[SCORE + name]) for name in scales if row.get(SCORE + name) is not None}
     for name, score in scores.items():
         check_score(score, scales[name], f"{where}, {name}", path)
-    comment = row.get(COMMENT) or ""
     answer = str(row.get("answer") or "")
     return Record(
         place.sheet,
@@ -128,27 +130,34 @@ def _flat(row: Mapping[str, Any], where: str, path: Path, scales: Scales) -> Rec
         place.item,
         place.order,
         scores,
-        comment if isinstance(comment, str) else "\n".join(map(str, comment)),
-        tuple(_spans(row.get(SPANS) or (), answer, where, path, scales)),
+        "\n".join(_texts(row.get(COMMENT))),
+        tuple(_spans(entries(row, SPANS, where, path), answer, where, path, scales)),
         _seconds(row.get("lead_time")),
     )
 
 
-def _spans(values: Sequence[Any], answer: str, where: str, path: Path, scales: Scales) -> Iterator[Span]:
+def _texts(value: Any) -> list[str]:
+    """A comment, which is one text or several."""
+    return list(map(str, value)) if isinstance(value, list) else [str(value)] if value else []
+
+
+def _spans(
+    values: Sequence[Mapping[str, Any]], answer: str, where: str, path: Path, scales: Scales
+) -> Iterator[Span]:
     """Label Studio counts code points; ours are UTF-16 positions."""
     places = list(accumulate((1 + (sign > "\uffff") for sign in answer), initial=0))
     for value in values:
-        start, end = (value.get(name) if isinstance(value, dict) else None for name in ("start", "end"))
+        start, end = (value.get(name) for name in ("start", "end"))
         if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end < len(places)):
             raise UserError(
                 f"{path}: {where} has a span from {start} to {end}, which is not in the answer; export the tasks "
                 "that sheets wrote, with their data"
             )
-        for label in value.get("labels") or ():
-            severity, _, criterion = str(label).partition(" ")
+        for label in _texts(value.get("labels")):
+            severity, _, criterion = label.partition(" ")
             if severity not in SEVERITIES or criterion not in scales:
                 raise UserError(
-                    f"{path}: {where} has a span {label!r}; known are those of the labelling config"
+                    f"{path}: {where} has a span {label!r}; known labels are those of the labeling config"
                 )
             yield Span(places[start], places[end], severity, criterion)
 
@@ -160,7 +169,7 @@ def _whole(text: Any) -> Any:
 
 def _seconds(value: Any) -> float | None:
     try:
-        return None if value is None else round(float(value), 3)
+        return round(float(value), 3) if math.isfinite(float(value)) else None
     except (TypeError, ValueError):
         return None
 

@@ -1,7 +1,8 @@
-"""Ratings of people from several files, led back to models by the key, and what is missing or contradictory."""
+"""Ratings of people from several files, traced back to models by the key, and what is missing or contradictory."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ def read_key(path: Path) -> Key:
         shown = key.setdefault(row["sheet"], {})
         if row["item"] in shown:
             raise UserError(
-                f"{path}, line {line}: the item {row['item']} is there twice; give the key as it was"
+                f"{path}, line {line}: the item {row['item']} occurs twice; give the original key"
             )
         shown[row["item"]] = row
     if not key:
@@ -93,7 +94,7 @@ def _check_place(record: Record, export: Export, key: Key) -> None:
     path = export.path
     if record.sheet not in key:
         raise UserError(
-            f"{path}: it is of the sheet {record.sheet}, which is not in the key; give the key of that sheet"
+            f"{path}: it belongs to the sheet {record.sheet}, which is not in the key; give the key of that sheet"
         )
     row = key[record.sheet].get(record.item)
     if row is None:
@@ -220,6 +221,12 @@ def missing_notes(rows: Iterable[Mapping[str, Any]], found: Collected, key: Key)
             f"{rater}: {len(items)} of {len(key[sheet])} items are not rated on every criterion, first {item} "
             f"(place {order}); they count as missing"
         )
+    for (sheet, one), (same, other) in itertools.combinations(found.tools, 2):
+        if sheet == same and one.casefold() == other.casefold():
+            lines.append(
+                f"the users {one!r} and {other!r} rated the sheet {sheet} and count as two raters; if they are one "
+                "person, keep the ratings of one"
+            )
     came = {sheet for sheet, _ in found.tools}
     for sheet, shown in key.items():
         if sheet not in came:

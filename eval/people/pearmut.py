@@ -10,19 +10,19 @@ from typing import Any
 from xltjax.common.errors import UserError
 from xltjax.eval.people.schema import (
     CANNOT_JUDGE,
-    SEVERITIES,
     Export,
     Record,
     Scales,
-    Span,
     check_score,
+    entries,
     read_place,
+    read_span,
 )
 
 TOOL = "pearmut"
 ANSWER = "answer"  # what stands for the model in a task
 LONGEST_PAUSE = 61  # seconds between two actions that Pearmut counts as work
-RESET = "__RESET__"  # in place of annotations: the user starts anew, and nothing before it counts
+RESET = "__RESET__"  # in place of annotations: the user starts over, and nothing before it counts
 
 
 def skipped(scale: Sequence[int]) -> int:
@@ -56,12 +56,13 @@ def _records(line: Mapping[str, Any], user: str, where: str, path: Path, scales:
     items = line.get("item")
     if not isinstance(items, list) or len(items) != len(line["annotation"]):
         raise UserError(f"{path}: {where} has no item; download the annotations from Pearmut's dashboard")
-    times = [action["time"] for action in line.get("actions") or () if "time" in action]
+    actions = entries(line, "actions", where, path)
+    times = [time for action in actions if isinstance(time := action.get("time"), int | float)]
     seconds = sum(min(later - earlier, LONGEST_PAUSE) for earlier, later in itertools.pairwise(times))
     share = round(float(seconds / len(items)), 3) if times else None
     remark = str(line.get("comment") or "")  # from the menu of settings
     return [
-        _record(item, found, user, share, remark, where, path, scales)
+        _record(item, found, where, path, scales, user=user, seconds=share, remark=remark)
         for item, found in zip(items, line["annotation"], strict=True)
     ]
 
@@ -69,12 +70,13 @@ def _records(line: Mapping[str, Any], user: str, where: str, path: Path, scales:
 def _record(
     item: Mapping[str, Any],
     found: Any,
-    user: str,
-    seconds: float | None,
-    remark: str,
     where: str,
     path: Path,
     scales: Scales,
+    *,
+    user: str,
+    seconds: float | None,
+    remark: str,
 ) -> Record:
     place = read_place(item, where, path)
     where = f"{where} ({place.item})"
@@ -82,7 +84,12 @@ def _record(
     if not isinstance(values, dict):
         raise UserError(f"{path}: {where} does not rate {ANSWER!r}; these are not tasks that sheets wrote")
     scores: dict[str, int | str] = {}
-    for name, value in (values.get("sliders") or {}).items():
+    sliders = values.get("sliders") or {}
+    if not isinstance(sliders, dict):
+        raise UserError(
+            f"{path}: {where} has 'sliders' that are not an object; download the annotations again"
+        )
+    for name, value in sliders.items():
         if name not in scales:
             raise UserError(f"{path}: {where} rates {name!r}, which is not a criterion ({', '.join(scales)})")
         if value is None:
@@ -90,12 +97,16 @@ def _record(
         scores[name] = CANNOT_JUDGE if value == skipped(scales[name]) else value
         check_score(scores[name], scales[name], f"{where}, {name}", path)
     spans = []
-    for span in values.get("error_spans") or ():
+    for span in entries(values, "error_spans", where, path):
         criterion = str(span.get("category") or "").split("/")[0]
-        if span.get("severity") not in SEVERITIES or criterion not in scales:
-            raise UserError(f"{path}: {where} has a span without a severity or criterion that is known")
-        # The end is inclusive.
-        spans.append(Span(span["start_i"], span["end_i"] + 1, span["severity"], criterion))
+        end = span.get("end_i")  # inclusive
+        given = {
+            "start": span.get("start_i"),
+            "end": end + 1 if isinstance(end, int) else end,
+            "severity": span.get("severity"),
+            "criterion": criterion,
+        }
+        spans.append(read_span(given, list(scales), f"{where}, error_spans", path))
     comment = "\n".join(filter(None, (str(values.get("textfield") or ""), remark)))
     return Record(
         place.sheet, place.language, user, place.item, place.order, scores, comment, tuple(spans), seconds

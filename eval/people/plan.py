@@ -1,4 +1,4 @@
-"""What people rate: the sample, the blinded order of every sheet, and the key that leads back to the models."""
+"""What people rate: the sample, the blinded order of every sheet, and the key that links items to models."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ class Item:
 
 def instruction_key(response: Response) -> str:
     """What the translations of one instruction share; a modifier makes another instruction of it."""
-    modifier = f"+{response.modifier.get('name', '')}" if response.modifier else ""
-    return (response.instruction_id or response.id) + modifier
+    modifier = response.modifier or {}
+    if "language" in (modifier.get("params") or {}):
+        return response.id  # instructions in several languages ask for an answer in this one
+    return (response.instruction_id or response.id) + (f"+{modifier['name']}" if modifier else "")
 
 
 def refuse_duplicates(responses: Iterable[Response]) -> None:
@@ -194,7 +196,7 @@ def _distinct(rng: random.Random, count: int) -> list[int]:
 def key_rows(items: Iterable[Item], *, sheet: str, language: str, annotator: int) -> list[dict[str, object]]:
     """The rows of the key file of one sheet (named by its hash): what each opaque id stands for.
 
-    The key is all that leads back to the models. It is never embedded in a sheet.
+    The key is all that links items to models. It is never embedded in a sheet.
     """
     return [
         {

@@ -149,7 +149,7 @@ def read_json_export(document: Mapping[str, Any], path: Path, scales: Scales) ->
         UserError: naming the file and the field that is not as the format says.
     """
     if document.get("format") != FORMAT:
-        raise UserError(f"{path}: format is not {FORMAT!r}; give what the sheet exports")
+        raise UserError(f"{path}: format is not {FORMAT!r}; give a file that the sheet exported")
     check_schema(document.get("schema"), path)
     head = {name: _text(document.get(name), name, path) for name in ("sheet", "language")}
     annotator = str(whole(document.get("annotator"), "annotator", path))
@@ -194,7 +194,10 @@ def check_criteria(names: Any, scales: Scales, path: Path) -> list[str]:
         raise UserError(f"{path}: criteria is not a list of different names; export the sheet again")
     for name in names:
         if not isinstance(name, str) or name not in scales:
-            raise UserError(f"{path}: the criterion {name!r} is unknown; known are {', '.join(scales)}")
+            raise UserError(
+                f"{path}: the criterion {name!r} is not one of {', '.join(scales)}; "
+                "give the --criteria of the sheets"
+            )
     return names
 
 
@@ -296,11 +299,23 @@ def unique(records: Sequence[Record], path: Path) -> tuple[Record, ...]:
         place = (record.sheet, record.annotator, record.item)
         if place in seen:
             raise UserError(
-                f"{path}: the item {record.item} is there twice by annotator {record.annotator}; keep one rating of "
+                f"{path}: the item {record.item} occurs twice by annotator {record.annotator}; keep one rating of "
                 "it, or export again"
             )
         seen.add(place)
     return tuple(records)
+
+
+def entries(holder: Mapping[str, Any], name: str, where: str, path: Path) -> list[dict[str, Any]]:
+    """The list of objects under a name in the export of another tool; empty where there is none.
+
+    Raises:
+        UserError: when something else is there.
+    """
+    found = holder.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise UserError(f"{path}: {where} has {name!r} that is not a list of objects; export it again")
+    return found
 
 
 def read_place(data: Any, where: str, path: Path) -> Place:

@@ -49,7 +49,7 @@ BOM = "\ufeff"  # spreadsheets take a table without it for one in an old encodin
 
 
 @dataclass(frozen=True)
-class SheetsSettings(ResponsesConfig):
+class SheetsConfig(ResponsesConfig):
     """Settings of ``sheets``."""
 
     responses: tuple[str, ...] = setting(
@@ -57,26 +57,26 @@ class SheetsSettings(ResponsesConfig):
     )
     out: str = setting("", "Directory for the sheets and the key.")
     per_language: int = setting(
-        30, "Instructions per language, the same in each and spread evenly over the tasks."
+        30, "Number of instructions per language, the same in each and spread evenly over the tasks."
     )
     annotators: int = setting(
-        2, "Annotators per language, each of whom gets the same items in another order."
+        2, "Number of annotators per language; each gets the same items in a different order."
     )
     instructions: str = setting(
         "",
-        "Prompt set or file, such as xlt113: the sample is drawn from its instructions marked for people, or "
-        "from all where none is.",
+        "Prompt set or file, such as xlt113, whose instructions marked for people are sampled, or all if none is "
+        "marked.",
     )
-    all_of: str = setting("", "Model of which the answers to all other instructions are rated too.")
-    repeats: int = setting(10, "Items that a sheet shows a second time, for the agreement with oneself.")
-    criteria: str = setting("six", "What is rated: six, relevance, modifier, or a YAML file of your own.")
+    all_of: str = setting("", "Model whose answers to all other instructions are rated too.")
+    repeats: int = setting(10, "Number of items that a sheet shows twice, to measure self-agreement.")
+    criteria: str = setting("six", "Criteria to rate: six, relevance, modifier, or your own YAML file.")
     interface: tuple[str, ...] = setting(
-        (), "YAML file of the words of the sheet in another language; repeatable.", paths=True
+        (), "YAML file with the texts of the sheet in another language; repeatable.", paths=True
     )
-    seed: int = setting(0, "Seed of the sample, of the order and of the ids.")
+    seed: int = setting(0, "Random seed of the sample, the order and the ids.")
 
 
-def run(config: SheetsSettings) -> None:
+def run(config: SheetsConfig) -> None:
     """Write a sheet for each language and annotator, the same for other tools, and the key of all.
 
     Raises:
@@ -111,17 +111,17 @@ def run(config: SheetsSettings) -> None:
 
 
 COMMAND = command(
-    SheetsSettings,
+    SheetsConfig,
     run,
     name="sheets",
-    help="Blinded rating sheets for people.\n\n"
+    help="Make blinded rating sheets for people.\n\n"
     "Draws instructions, shuffles the answers of all models to them, and writes one HTML file per language and "
-    "annotator that works without a network, and the same as tables and as tasks of Label Studio and Pearmut. "
-    "key.jsonl leads back to the models: it stays with you.",
+    "annotator, which works offline. Also writes the same items as tables and as tasks for Label Studio and Pearmut. "
+    "key.jsonl links items to models; keep it to yourself.",
 )
 
 
-def _check(config: SheetsSettings) -> None:
+def _check(config: SheetsConfig) -> None:
     if not config.responses:
         raise UserError("no responses given: python -m xltjax.eval sheets RESPONSES... --out DIRECTORY")
     if not config.out:
@@ -168,7 +168,7 @@ def _pool(name: str, responses: Sequence[Response]) -> Sequence[Response]:
 
 
 def _sheets(
-    config: SheetsSettings,
+    config: SheetsConfig,
     responses: Sequence[Response],
     sample: Sequence[str],
     rubric: RubricFile,
@@ -246,7 +246,7 @@ def _json(document: Any) -> str:
 
 
 def _print(
-    config: SheetsSettings,
+    config: SheetsConfig,
     out: Path,
     sheets: Sequence[Sheet],
     left_out: int,

@@ -73,14 +73,16 @@ def read_file(path: Path) -> str:
         data = file.buffer.read()  # a comment keeps its line ends
         if data.startswith(b"PK"):
             raise UserError(
-                f"{path} is an Excel file or an archive; save the table as CSV (UTF-8), or unpack it"
+                f"{path} is a spreadsheet (Excel, LibreOffice) or an archive; save it as CSV (UTF-8), or unpack it"
             )
         if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-8-sig")
         try:
             return data.decode("utf-16")
         except UnicodeDecodeError:
-            raise UserError(f"{path} is not whole UTF-16 text; copy it again, or save it as UTF-8") from None
+            raise UserError(
+                f"{path} is not complete UTF-16 text; copy it again, or save it as UTF-8"
+            ) from None
 
 
 def table_rows(text: str, path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -127,11 +129,15 @@ def read_csv_export(text: str, path: Path, scales: Scales, key: Key) -> Export:
     criteria = check_criteria(scored, scales, path)
     for name in names:
         if names.count(name) > 1 or not (name in (*HEAD, *SHOWN, *TAIL, CHECK) or name.startswith(SCORE)):
-            raise UserError(f"{path}: the column {name!r} is unknown or there twice; export the sheet again")
+            raise UserError(f"{path}: the column {name!r} is unknown or occurs twice; export the sheet again")
     records, restored = [], 0
+    # Excel leaves out empty cells at the ends of lines; a file that was cut ends within one.
+    whole_lines = text.endswith(("\n", "\r"))
     for line, cells in lines:
         where = f"line {line}"
         cells = cells[: len(names)] + _without_empty_end(cells[len(names) :])
+        if whole_lines:
+            cells += [""] * (len(names) - len(cells))
         if len(cells) != len(names):
             raise UserError(
                 f"{path}, {where}: {len(cells)} cells for {len(names)} columns; the file may have been cut, {AGAIN}"
@@ -169,9 +175,12 @@ def _record(
         plain = replace(record, comment=record.comment[1:])
     if CHECK not in row:
         return plain
+    # Columns may have moved, and mail and editors may have changed the line ends of the file, also in a comment.
+    orders = (criteria, [name for name in scales if name in criteria])
     for each in (plain, record):
-        if _same(row[CHECK], check_of(each, criteria)):
-            return each
+        for found in (each, replace(each, comment=each.comment.replace("\r\n", "\n"))):
+            if any(_same(row[CHECK], check_of(found, order)) for order in orders):
+                return found
     raise changed(record, where, path)
 
 

@@ -1,4 +1,4 @@
-"""Ratings from a file, whichever tool wrote it: a sheet of ours, Label Studio or Pearmut."""
+"""Ratings from a file, whichever tool wrote it: one of our sheets, Label Studio or Pearmut."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_export(path: Path, scales: Scales, key: Key | None = None) -> Export:
         raise UserError(f"{path} is empty; export the sheet again")
     if start == "<":
         raise UserError(
-            f"{path} is the sheet itself or a page; open it, export the ratings and give that file"
+            f"{path} is the sheet itself or another page; open the sheet, export the ratings and give that file"
         )
     if start not in ("{", "["):
         names, rows = table_rows(text, path)
@@ -50,9 +50,7 @@ def read_export(path: Path, scales: Scales, key: Key | None = None) -> Export:
     if document and all(isinstance(lines, list) for lines in document.values()):
         lines = list(itertools.chain.from_iterable(document.values()))
         return pearmut.read_annotations(lines, path, scales)
-    raise UserError(
-        f"{path}: neither an export of a sheet, nor of Label Studio (JSON), nor the annotations of Pearmut"
-    )
+    raise UserError(f"{path}: not an export of a sheet or of Label Studio (JSON), nor annotations of Pearmut")
 
 
 def _lines(lines: list[Any], path: Path, scales: Scales) -> Export:

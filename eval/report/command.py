@@ -29,27 +29,25 @@ FIGURES, TABLES, SUMMARY = "figures", "tables", "summary.txt"
 
 
 @dataclass(frozen=True)
-class ReportSettings:
+class ReportConfig:
     """Settings of ``report``."""
 
     sources: tuple[str, ...] = setting(
         (),
-        "Studies, runs and directories of scores, judgments, ratings and responses; NAME=PATH names one. "
-        "Two that hold the same models are compared.",
+        "Studies, runs and directories of scores, judgments, ratings and responses. NAME=PATH names one. "
+        "Two with the same models are compared.",
         positional=True,
         paths=True,
     )
     out: str = setting(
-        "", "The page, such as report.html; figures and tables go into the folder report beside it."
+        "", "HTML file to write, such as report.html. Figures and tables go into the folder report beside it."
     )
-    responses: tuple[str, ...] = setting(
-        (), "The scored responses, where they lie in none of SOURCES.", paths=True
-    )
+    responses: tuple[str, ...] = setting((), "The scored responses, if they are not in SOURCES.", paths=True)
     title: str = setting("", "Title of the report.")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Statistics")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Statistics")
 
 
-def run(config: ReportSettings) -> None:
+def run(config: ReportConfig) -> None:
     """Write the page, the figures and the tables, and print the summary.
 
     Raises:
@@ -118,9 +116,9 @@ def _earlier(page: Path, folder: Path) -> list[str]:
             return [
                 name for name in document["files"] if isinstance(name, str) and ".." not in Path(name).parts
             ]
-        raise UserError(f"{record} is not the record of a report of ours; choose another --out")
+        raise UserError(f"{record} is not the record of one of our reports; choose another --out")
     if page.exists():
-        raise UserError(f"{page} exists and is not a report of ours; choose another --out")
+        raise UserError(f"{page} exists and is not one of our reports; choose another --out")
     if folder.is_dir() and any(each.name != LOCK for each in folder.iterdir()):
         raise UserError(
             f"{folder} holds something else, and figures and tables would go there; choose another --out"
@@ -140,10 +138,10 @@ def _record(folder: Path, page: Path, files: list[str], report: Report | None = 
 
 
 COMMAND = command(
-    ReportSettings,
+    ReportConfig,
     run,
     name="report",
-    help="A report in one page.\n\n"
-    "Reads studies, runs and directories of scores, and writes one HTML file that needs no network, with "
-    "the figures, tables and answers, and each figure and table as files for a paper.",
+    help="Write a report as one HTML page.\n\n"
+    "Reads studies, runs and directories of scores, and writes one HTML file that needs no network, with figures, "
+    "tables and answers. Also writes each figure and table as files for a paper.",
 )

@@ -26,7 +26,7 @@ class Column:
         heading: what stands above the column, with the unit.
         format: how a number is written, for example ``.2f`` or ``.1%``; empty for text and whole numbers.
         numeric: whether the column holds numbers, which are aligned to the right.
-        low: the key of the lower end of the value's 95 % interval, which stands beside the value; empty for none.
+        low: the key of the lower end of the value's 95% interval, which is beside the value; empty for none.
         high: the key of its upper end.
     """
 

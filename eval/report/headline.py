@@ -178,7 +178,7 @@ def _uncertain(context: Context, judged: Judged) -> str:
     if failed:
         number = context.facts.count("headline: failed stages", len(failed))
         told.append(f"what the stages that failed would have shown ({number})")
-    return f"Not certain: {'; '.join(told)}." if told else "Every choice is certain at the level of 95 %."
+    return f"Not certain: {'; '.join(told)}." if told else "Every choice is certain at the level of 95%."
 
 
 def _detectable(context: Context) -> str:

@@ -58,5 +58,5 @@ def _find(line: str, passages: Sequence[str], place: int) -> int | None:
 
 
 def _plain(text: str) -> str:
-    """Only letters and digits, in one case: marks, blanks and most markup do not count."""
+    """Only letters and digits, in one case: marks, spaces and most markup do not count."""
     return "".join(filter(str.isalnum, text)).casefold()

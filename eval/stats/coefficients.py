@@ -1,7 +1,7 @@
 """Coefficients of agreement between raters of the same answers, on an ordinal scale, with intervals.
 
 Every coefficient is a function of sums over items, so the bootstrap of ``xltjax.eval.stats.intervals`` draws the
-sums, and the coefficient is computed for all draws at once. Read several coefficients together: with 92 % exact
+sums, and the coefficient is computed for all draws at once. Read several coefficients together: with 92% exact
 agreement on a scale of which one rating is nearly always given, kappa can be below 0 while AC2 is above 0.9.
 """
 

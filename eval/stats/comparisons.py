@@ -54,7 +54,7 @@ class Comparison:
         p_value: two-sided, of the hypothesis that the two models are alike; None without a common item.
         test: ``mcnemar`` or ``sign-flip``, which gave the p-value.
         exact: whether the p-value is exact rather than a Monte Carlo estimate.
-        minimal_detectable: the true difference that such a comparison would find with 80 % power; None where the
+        minimal_detectable: the true difference that such a comparison would find with 80% power; None where the
             differences have no spread.
     """
 

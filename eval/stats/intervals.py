@@ -105,7 +105,7 @@ def resample(
 
     From a stratum of k units each draw takes k - 1 with replacement and weights them by k / (k - 1) (Rao and
     Wu, JASA 1988). Taking k would make the variance too small by the factor (k - 1) / k, and with four or five
-    instructions per task the intervals 10 % too narrow. A stratum of one unit cannot show any variance, so all
+    instructions per task the intervals 10% too narrow. A stratum of one unit cannot show any variance, so all
     such strata are merged into one, and if there is only one of them, its unit joins the smallest stratum.
 
     Raises:

@@ -11,8 +11,9 @@ import regex
 from xltjax.eval.text.scripts import length, unspaced
 
 # The first word of a fence's info string, in lower case. Text of other kinds is read if it is mostly words.
+MARKDOWN = frozenset(("markdown", "md", "mdx", "gfm", "rmarkdown"))
 _KINDS = {
-    "text": "markdown md mdx gfm rmarkdown text txt plain plaintext text/plain text/markdown",
+    "text": "text txt plain plaintext text/plain text/markdown",
     "html": "html htm xhtml xml text/html svg",
     "json": "json jsonc json5 jsonl ndjson",
     "code": (
@@ -31,11 +32,13 @@ _KINDS = {
         "zig zsh"
     ),
 }
-_KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
+_KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()} | dict.fromkeys(
+    MARKDOWN, "text"
+)
 
 LEAST_WORDS = 5
 LEAST_SHARE = 0.75  # of the tokens with a letter or a sign of code
-LEAST_LETTERS = 20  # in scripts without blanks
+LEAST_LETTERS = 20  # in scripts without spaces
 
 _TOKEN = regex.compile(r"[^\s,，、]+")  # the cells of a table in CSV are tokens too
 _WORD = regex.compile(
@@ -64,6 +67,11 @@ _HTML_BLOCK = regex.compile(
 _HTML_TAG = regex.compile(r"</?[a-zA-Z][^<>]*>|<[!?][^<>]*>")
 
 
+def fence_name(info: str) -> str:
+    """What a fence calls its content, such as ``python``: the first word of its info string; empty without one."""
+    return (info.split() or [""])[0].strip("{}.").lower()
+
+
 def fence_kind(info: str, content: str) -> str:
     """What stands in a fence: ``text`` (Markdown or plain), ``html``, ``json`` or ``code``.
 
@@ -71,7 +79,7 @@ def fence_kind(info: str, content: str) -> str:
         info: what follows the opening fence.
         content: the lines between the fences.
     """
-    name = (info.split() or [""])[0].strip("{}.").lower()
+    name = fence_name(info)
     if name in _KIND:
         return _KIND[name]
     stripped = content.lstrip()
@@ -86,7 +94,7 @@ def fence_kind(info: str, content: str) -> str:
 def mostly_words(text: str) -> bool:
     """Whether ``text`` is prose rather than a program.
 
-    It is when it has at least five words (or 20 letters in scripts without blanks), three quarters of its tokens are
+    It is when it has at least five words (or 20 letters in scripts without spaces), three quarters of its tokens are
     words, and fewer than a third of its lines could only stand in a program.
     """
     words = signs = 0
@@ -141,5 +149,5 @@ def html_text(content: str) -> str:
 
 
 def strip_tags(text: str) -> str:
-    """``text`` with a blank for each HTML tag, comment, script and style."""
+    """``text`` with a space for each HTML tag, comment, script and style."""
     return _HTML_TAG.sub(" ", _HTML_BLOCK.sub(" ", text))

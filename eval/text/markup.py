@@ -24,7 +24,7 @@ _MARKUP = re.compile(
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
-# A domain of any top level is a name of two characters or more, a full stop and lower-case letters without a blank
+# A domain of any top level is a name of two characters or more, a period and lower-case letters without a space
 # between, so that "т.д." and "z.B." are none; the most common ones may stand in capitals.
 _ADDRESS = re.compile(
     r"(?i:[a-z][a-z0-9+.\-]{0,20}://\S+"

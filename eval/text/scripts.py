@@ -15,7 +15,7 @@ _DENSE = regex.compile(
     r"(\p{Han})|([\p{Hiragana}\p{Katakana}\p{Hangul}\p{Ethiopic}])|([\p{M}--[\p{Inherited}\p{Common}]])",
     regex.V1,
 )
-# Between these no blanks stand, or (Hangul) few: each counts as a word where a few words are asked for.
+# Between these no spaces stand, or (Hangul) few: each counts as a word where a few words are asked for.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 _LETTERS_A_WORD = 5  # of an alphabet
@@ -41,12 +41,12 @@ def length(text: str) -> int:
 
 
 def unspaced(text: str) -> int:
-    """How many characters of ``text`` are of a script that sets no blanks between words, or few of them."""
+    """How many characters of ``text`` are of a script that sets no spaces between words, or few of them."""
     return 0 if text.isascii() else sum(1 for _ in _UNSPACED.finditer(text))
 
 
 def words_in_run(run: str) -> int:
-    """How many words stand in a run of letters without blanks: 1, or in Chinese and the like as many as it says."""
+    """How many words stand in a run of letters without spaces: 1, or in Chinese and the like as many as it says."""
     return 1 if not unspaced(run) else max(1, round(length(run) / _LETTERS_A_WORD))
 
 

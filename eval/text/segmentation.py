@@ -28,7 +28,7 @@ _VISIBLE = regex.compile(r"[^\p{C}\p{Z}]")
 # Matches only at the start of a run of marks, so that a line of dots costs no more than its length.
 _MARK = "[.!?…।॥؟۔።]"
 _CLOSING = r"[\p{Pe}\p{Pf}\p{Pi}\"'*_]*+"
-# No blank follows a mark in Chinese and Japanese.
+# No space follows a mark in Chinese and Japanese.
 _ENDING = regex.compile(rf"(?<!{_MARK}){_MARK}++{_CLOSING}(?=\s|$)|(?<![。！？｡])[。！？｡]++{_CLOSING}")
 # A line that starts in lower case continues the line before, as in hard-wrapped text.
 _LINE = regex.compile(r"[^\n]+(?:\n[ \t]*(?=\p{Ll})[^\n]+)*")
@@ -38,19 +38,19 @@ _LIST_NUMBER = regex.compile(r"[\s>#*_]*(?:\p{N}{1,3}|\p{L})[.)](?=\s)")
 
 
 def is_empty(text: str) -> bool:
-    """Whether nothing of ``text`` can be seen: it has only blanks, control and zero-width characters."""
+    """Whether nothing of ``text`` can be seen: it has only spaces, control and zero-width characters."""
     return _VISIBLE.search(text) is None
 
 
 def says_nothing(text: str) -> bool:
-    """Whether ``text`` has only blanks, marks and control characters: no letter, digit or picture."""
+    """Whether ``text`` has only spaces, marks and control characters: no letter, digit or picture."""
     return _SAYS.search(text) is None
 
 
 def without_cut_word(text: str) -> str:
     """``text`` without the word at its very end, where generation stopped at the token limit.
 
-    A text that ends with a blank or a mark ends with a whole word. Where no blanks stand between words, nothing
+    A text that ends with a space or a mark ends with a whole word. Where no spaces stand between words, nothing
     is taken away.
     """
     match = _LAST_WORD.search(text)
@@ -103,7 +103,7 @@ def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, languag
         return True
     pair = "".join(before[-2:]).casefold()
     if len(before) > 1 and before[-2].endswith(".") and pair in abbreviations:
-        return True  # written with a blank: "z. B.", "т. е."
+        return True  # written with a space: "z. B.", "т. е."
     before_number = following is not None and following.group(1).isdigit()
     if before_number and last.casefold() in BEFORE_NUMBERS.get(language, frozenset()):
         return True
@@ -112,7 +112,7 @@ def _goes_on(text: str, start: int, ending: regex.Match[str], stop: int, languag
 
 
 def trim(text: str, span: Span) -> Span:
-    """``span`` of ``text`` without the blanks at its ends."""
+    """``span`` of ``text`` without the spaces at its ends."""
     start, stop = span
     part = text[start:stop]
     return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())

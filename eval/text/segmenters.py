@@ -1,4 +1,4 @@
-"""Words of Chinese and Japanese, which are written without blanks: the cuts of the Language Confusion Benchmark."""
+"""Words of Chinese and Japanese, which are written without spaces: the cuts of the Language Confusion Benchmark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST = 10_000  # characters given to MeCab at a time, whose buffer is bounde
 
 @functools.cache
 def segmenter(language: str) -> Tokenize | Unavailable:
-    """What cuts a line of ``language`` into words: at blanks, in Chinese with rjieba, in Japanese with fugashi.
+    """What cuts a line of ``language`` into words: at spaces, in Chinese with rjieba, in Japanese with fugashi.
 
     Returns:
         The function, or why there is none: the extra ``cjk`` is not installed.

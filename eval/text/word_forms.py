@@ -12,17 +12,17 @@ from xltjax.eval.text.scripts import in_script_of
 
 Accepts = Callable[[str], bool]
 
-LONGEST_ABBREVIATION = 5  # letters of one that no list has: a sentence goes on after its full stop
+LONGEST_ABBREVIATION = 5  # letters of one that no list has: a sentence continues after its period
 LONGEST_UNIT = 4  # letters of a unit after a number
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word of a text, and what stands beside it.
+    """A word of a text, and what is beside it.
 
     Attributes:
         word: the word, with ' and - for apostrophes and hyphens of any kind.
-        within: whether it stands inside a sentence: only blanks or commas separate it from the token before.
+        within: whether it stands inside a sentence: only spaces or commas separate it from the token before.
         after_number: whether it follows a number, or a unit of one, as "km" and "h" do in "90 km/h".
         text: the whole text, in which the word begins at ``start`` and ends before ``stop``.
     """
@@ -61,17 +61,17 @@ _SUSPENDED = regex.compile(r"-(?:[\p{Zs},/)]|$)")
 
 
 def is_regular(token: Token, language: str, accepts: Accepts) -> bool:
-    """Whether a word that the dictionary of ``language`` does not accept is right as it stands.
+    """Whether a word that the dictionary of ``language`` does not accept is right as it is.
 
     It is
 
-    * an abbreviation: a single letter beside a full stop ("z. B.", "т. е."), a word of the language's list of
-      abbreviations, a word that the dictionary accepts with its full stop, or one of at most five letters after
-      whose full stop the sentence goes on in lower case or with a number ("pág. 5");
+    * an abbreviation: a single letter beside a period ("z. B.", "т. е."), a word of the language's list of
+      abbreviations, a word that the dictionary accepts with its period, or one of at most five letters after
+      whose period the sentence continues in lower case or with a number ("pág. 5");
     * a unit ("km"), in a script of the language or in Latin letters;
     * a Roman numeral ("XIV"), also with an ordinal's ending ("XIXe", "XXI-го");
     * a German word with a contracted "es" ("geht's");
-    * a part of a compound whose other part stands at another word: before a hyphen and a blank
+    * a part of a compound whose other part stands at another word: before a hyphen and a space
       ("Gesundheits- und Sozialpolitik", "pré- e pós-"), or after a hyphen ("Ein- und -ausgang").
     """
     word = token.word

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from click.shell_completion import get_completion_class
 
 from xltjax.__main__ import COMMANDS, COMPLETE, SHELLS, _Commands, main
 
+GUIDE = Path(__file__).parents[2] / "docs" / "commands.md"
 HELP = """
 import contextlib, io, sys
 import xltjax.__main__ as program
@@ -91,24 +93,31 @@ def test_the_function_of_a_shell_is_printed(
     assert f"_XLTJAX_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
-def test_bash_itself_completes_after_the_line_of_the_guide(tmp_path: Path) -> None:
+# After the line of the guide: what the shell itself offers.
+OFFERED = {
+    "bash": "COMP_WORDS=(xltjax eval agr) COMP_CWORD=2; _xltjax_completion xltjax; echo ${COMPREPLY[@]}",
+    "zsh": "_describe() { echo ${(P)3} }; words=(xltjax eval agr) CURRENT=3; $_comps[xltjax]",
+    "fish": 'complete -C "xltjax eval agr"',
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_itself_completes_after_the_line_of_the_guide(shell: str, tmp_path: Path) -> None:
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
     program = tmp_path / "xltjax"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m xltjax "$@"\n')
     program.chmod(0o755)
-    script = (
-        'eval "$(xltjax --show-completion bash)"\n'
-        "COMP_WORDS=(xltjax eval agr) COMP_CWORD=2\n_xltjax_completion xltjax\n"
-        'echo "${COMPREPLY[@]}"; complete -p xltjax'
-    )
-    bash = shutil.which("bash")
-    assert bash
+    line = re.search(rf"^\| {shell}.*\| `(.*)` \|$", GUIDE.read_text(), re.MULTILINE)
+    assert line
+    script = line[1].replace("\\|", "|") + "\n" + OFFERED[shell]
+    place = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
     done = subprocess.run(
-        [bash, "-c", script], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    answer, function = done.stdout.splitlines()
-    assert answer == "agreement"
-    assert "_xltjax_completion xltjax" in function
+        [found, "-c", script], env={**os.environ, **place}, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("agreement")
+    assert done.stderr == ""
 
 
 def test_an_unknown_shell_is_one_line_that_names_those_there_are(

@@ -6,18 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 import torch
 
 import xltjax
-from xltjax.api import Model, _conversation
+from xltjax.api import Model, _conversation, _sources
 from xltjax.common.cli import execute
 from xltjax.data.formats import read_rows
 from xltjax.data.prompt_sets import load_set
+from xltjax.data.reading.memory import KeptRows, rows_of_frame
 from xltjax.data.reading.report import RowReport
 from xltjax.eval import surface
 from xltjax.eval.modifiers import command as modifiers
@@ -84,7 +88,7 @@ def test_chats_are_prompted_with_their_system_prompt_and_history(model: Model) -
         {"role": "assistant", "content": "So."},
         {"role": "user", "content": "Name three"},
     ]
-    one, other = model.generate([chat, "Name three"], max_new_tokens=8)
+    one, other = model.generate(iter([chat, "Name three"]), max_new_tokens=8)
     assert [one] == model.generate([chat], max_new_tokens=8)
     assert one != other
 
@@ -114,8 +118,10 @@ def test_a_chat_has_the_tokens_of_the_written_out_template_as_rows_of_training_h
     assert example.loss_mask[len(written) :].all()
     assert not example.loss_mask[len(written) - 3 : len(written)].any()
     assert load_set(path) == [item]
-    # The same turns from Python.
+    # The same turns from Python, also under other names and in parts.
     assert _conversation(chat, "prompts[0]") == item.conversation
+    parts = [{"from": turn["role"], "value": [{"type": "text", "text": turn["content"]}]} for turn in chat]
+    assert _conversation(parts, "prompts[0]") == item.conversation
 
 
 def test_logprobs_are_the_sums_of_transformers_over_the_answer_and_its_end(
@@ -138,10 +144,30 @@ def test_fit_returns_the_run_with_its_metrics(chat_model: Path, data: Path, tmp_
     assert run.metrics == [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
-    assert len(xltjax.load(run.path).generate(["Why?"], max_new_tokens=2)) == 1
-    rates = {key: value for key, value in SHORT.items() if key != "learning_rate"}
-    runs = xltjax.fit(chat_model, data, tmp_path / "sweep", learning_rates=(1e-4, 1e-3), **rates)
+    assert len(xltjax.load(run).generate(["Why?"], max_new_tokens=2)) == 1
+
+
+def test_rows_in_memory_are_kept_beside_the_runs_that_learn_them(chat_model: Path, tmp_path: Path) -> None:
+    settings = {key: value for key, value in SHORT.items() if key != "learning_rate"}
+    settings["learning_rates"] = np.array([1e-4, 1e-3])
+    frame = pandas.DataFrame([ROW, {**ROW, "context": "a"}] * 2)
+    with ThreadPoolExecutor(1) as pool:  # where no signals arrive
+        runs = pool.submit(xltjax.fit, chat_model, frame, tmp_path, **settings).result()
     assert [each.path.name for each in runs] == ["lr-0.0001", "lr-0.001"]
+    (kept,) = tmp_path.glob("rows-*.jsonl")
+    assert [json.loads(line) for line in kept.read_text().splitlines()] == [
+        {**ROW, "context": None}, {**ROW, "context": "a"}
+    ] * 2  # fmt: skip
+    assert {each.config.data for each in runs} == {(str(kept),)}
+    again = xltjax.fit(chat_model, frame.to_dict("records"), tmp_path, **settings)  # with NaN
+    assert [each.metrics for each in again] == [each.metrics for each in runs]
+    with pytest.raises(xltjax.UserError, match="holds a run with other settings: data "):
+        xltjax.fit(chat_model, [ROW], tmp_path, **settings)
+    assert rows_of_frame(pyarrow.Table.from_pylist([ROW, {}])) == [ROW, dict.fromkeys(ROW)]
+    named = KeptRows.of("data", [[{"role": "user", "content": "Почему?"}]], tmp_path)
+    assert (named.text, named.path.parent) == ('[{"role": "user", "content": "Почему?"}]\n', tmp_path)
+    assert _sources("data", [ROW], Path("a/{rate}/b"), {})[0].startswith("a/rows-")
+    assert _sources("data", [ROW], Path("a/lr-{rate}"), {})[0].startswith("a/rows-")
 
 
 def test_what_is_saved_is_the_same_model(chat_model: Path, lora: Any, tmp_path: Path) -> None:
@@ -159,13 +185,13 @@ def test_what_is_saved_is_the_same_model(chat_model: Path, lora: Any, tmp_path: 
     np.testing.assert_allclose(merged.logprobs(PROMPTS[:8], ["blue"] * 8), chosen, atol=1e-3)
 
 
-ROWS = [{"id": "1", "language": "fr", "response": "Bonjour."}]
+ROW = {"instruction": "Why?", "response": "So."}
 Call = Callable[[Model, Path, Path, Path], Any]
 MISTAKES: dict[str, tuple[Call, str]] = {
     "a number for a model": (lambda m, base, data, out: xltjax.load(3), "model is not a path but int 3"),
     "no such model": (lambda m, base, data, out: xltjax.load(out / "no"), "model directory .* does not exist"),
     "a tuple for a mesh": (
-        lambda m, base, data, out: xltjax.load(base, mesh=(2, 1)), 'mesh is not a text such as "2x1" but tuple'),
+        lambda m, base, data, out: xltjax.load(base, mesh=(2, 1)), 'mesh is not a string such as "2x1" but tuple'),
     "a mesh of words": (lambda m, base, data, out: xltjax.load(base, mesh="big"), "mesh 'big' is not of the form"),
     "too large a mesh": (lambda m, base, data, out: xltjax.load(base, mesh="99x1"), "mesh 99x1 needs 99 devices"),
     "no such adapter": (
@@ -176,15 +202,17 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a base for a model that has none": (
         lambda m, base, data, out: xltjax.load(base, base=out), "which needs no base; leave out base="),
     "a string for a list": (lambda m, base, data, out: m.generate("Why?"), "prompts is not a list but str"),
-    "a number among prompts": (lambda m, base, data, out: m.generate(["a", 3]), r"prompts\[1\] is neither a text"),
+    "a number among prompts": (lambda m, base, data, out: m.generate(["a", 3]), r"prompts\[1\] is neither a string"),
     "an empty prompt": (lambda m, base, data, out: m.generate([" "]), r"prompts\[0\] is empty"),
     "half a character": (lambda m, base, data, out: m.generate(["\ud83d"]), r"prompts\[0\] contains half of a"),
     "an unknown role": (
-        lambda m, base, data, out: m.generate([[{"role": "bot", "content": "x"}]]), r"prompts\[0\]: role 'bot'"),
+        lambda m, base, data, out: m.generate([[{"role": "boss", "content": "x"}]]), r"prompts\[0\]: turn 1: role"),
     "a turn without content": (
-        lambda m, base, data, out: m.generate([[{"role": "user"}]]), r"prompts\[0\]: a turn is not"),
+        lambda m, base, data, out: m.generate([[{"role": "user"}]]), r"prompts\[0\]: turn 1: expected text"),
+    "an empty turn": (
+        lambda m, base, data, out: m.generate([[{"role": "user", "content": ""}]]), r"prompts\[0\]: turn 1 is empty"),
     "the last turn is an answer": (
-        lambda m, base, data, out: m.generate([[{"role": "assistant", "content": "x"}]]), r"prompts\[0\] ends with"),
+        lambda m, base, data, out: m.generate([[{"role": "assistant", "content": "x"}]]), r"prompts\[0\]: it ends"),
     "a text for a number": (
         lambda m, base, data, out: m.generate(["a"], max_new_tokens="5"), "max_new_tokens is not a whole number"),
     "no room": (lambda m, base, data, out: m.generate(["a"], max_new_tokens=5000), r"prompts\[0\] has \d+ tokens"),
@@ -192,7 +220,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: m.generate(["a"], temperature="hot"), "temperature is not a number but str"),
     "a probability of 3": (lambda m, base, data, out: m.generate(["a"], top_p=3), "top_p must be above 0"),
     "too few answers": (lambda m, base, data, out: m.logprobs(["a", "b"], ["c"]), "answers: 1 for 2 prompts"),
-    "a number for an answer": (lambda m, base, data, out: m.logprobs(["a"], [1]), r"answers\[0\] is not a text"),
+    "a number for an answer": (lambda m, base, data, out: m.logprobs(["a"], [1]), r"answers\[0\] is not a string"),
     "a taken directory": (lambda m, base, data, out: m.save_hf(base), "is not empty; give overwrite="),
     "nothing to merge": (
         lambda m, base, data, out: m.save_hf(out, merge_lora=True), "no adapters, so there is nothing to merge"),
@@ -207,16 +235,34 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: xltjax.fit(base, out / "no.jsonl", out), "data file .*no.jsonl does not exist"),
     "a seed that is a text": (lambda m, base, data, out: m.generate(["a"], seed="x"), "seed is not a whole number"),
     "a chat that is not in a list": (
-        lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is neither a text"),
-    "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a text"),
+        lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is .*; a chat is"),
+    "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a string"),
     "a directory without an adapter": (
         lambda m, base, data, out: xltjax.load(base, adapter=base), "adapter directory .* holds no adapter_config"),
     "a file for a directory": (lambda m, base, data, out: m.save_hf(data), "is a file; give a directory"),
     "no directory": (lambda m, base, data, out: m.save_hf(None), "directory is not a path but NoneType"),
-    "rows for data": (
-        lambda m, base, data, out: xltjax.fit(base, [{"a": 1}], out), r"data\[0\] is not a path but dict"),
+    "a row that is none": (
+        lambda m, base, data, out: xltjax.fit(base, [ROW, {"a": 1}], out), r"data\[1\]: the row has the keys a; acc"),
+    "a path among rows": (
+        lambda m, base, data, out: xltjax.fit(base, [ROW, "x.csv"], out), r"data\[1\] is not a row, .* but str"),
+    "a number for validation": (
+        lambda m, base, data, out: xltjax.fit(base, data, out, validation_data=[3], lora_rank=None),
+        r"validation_data\[0\] is not"),
+    "a column that is not there": (
+        lambda m, base, data, out: xltjax.fit(base, [ROW], out, columns={"prompt": "Domanda", "completion": "x"}),
+        r"data\[0\]: there is no key 'Domanda', which columns= names"),
+    "a question for a column": (
+        lambda m, base, data, out: xltjax.fit(base, [{**ROW, "context": 3}], out), r"data\[0\]: context: expec"),
+    "a rate and rates": (
+        lambda m, base, data, out: xltjax.fit(base, data, out, learning_rates=[1e-3, 1e-4], **SHORT),
+        "give learning_rate= or learning_rates=, not both"),
+    "a plan": (lambda m, base, data, out: xltjax.fit(base, data, out, plan=True), "plan prints and does not train"),
+    "no rows": (lambda m, base, data, out: xltjax.fit(base, [], out), "data= is missing"),
+    "a table of prompts": (
+        lambda m, base, data, out: m.generate(pandas.DataFrame([ROW])), "prompts is a table; give one of its"),
     "an update that the mesh does not divide": (
-        lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT), "use tokens_per_batch= 128"),
+        lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT),
+        "use tokens_per_batch=128 or accumulation=2"),
     "a number for responses": (
         lambda m, base, data, out: xltjax.evaluate(5), "responses is neither a file, nor a list"),
     "a number for metrics": (
@@ -225,9 +271,15 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a misspelled metric": (
         lambda m, base, data, out: xltjax.evaluate(ROWS, "spellin"), "metrics: 'spellin' .* did you mean 'spelling'"),
     "a number for a language": (
-        lambda m, base, data, out: xltjax.evaluate(ROWS, language=5), "language is not a text"),
+        lambda m, base, data, out: xltjax.evaluate(ROWS, language=5), "language is not a string"),
     "no such responses": (lambda m, base, data, out: xltjax.evaluate(out / "no.jsonl"), "no.jsonl does not exist"),
     "rows without a response": (lambda m, base, data, out: xltjax.evaluate([{"id": "1"}]), r"responses\[0\]: "),
+    "a folder for scores": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, out="x"), "unknown setting 'out'; valid: dict"),
+    "answers for responses": (
+        lambda m, base, data, out: xltjax.evaluate(["Ciao!"]), "responses: Ciao! does not exist; answers that are"),
+    "a metric that asks a model": (
+        lambda m, base, data, out: xltjax.evaluate(ROWS, "surface, relevance"), "metrics: relevance asks a chat"),
     "a number for data": (lambda m, base, data, out: xltjax.fit(base, 3, out), "data is not a list but int 3"),
 }  # fmt: skip
 
@@ -255,7 +307,9 @@ def test_a_batch_that_the_mesh_does_not_divide_names_one_that_it_does(chat_model
 def test_a_lora_run_is_not_saved_without_saying_what_becomes_of_its_adapters(
     lora: Any, tmp_path: Path
 ) -> None:
-    adapted = xltjax.load(lora.path)
+    adapted = xltjax.load(lora)
+    with pytest.raises(xltjax.UserError, match="is not empty"):
+        adapted.save_hf(lora.path, merge_lora=True)  # and the model still has its adapters
     with pytest.raises(xltjax.UserError, match="give merge_lora=True, or write them alone with save_peft"):
         adapted.save_hf(tmp_path / "out")
     with pytest.raises(xltjax.UserError, match=r"adapter: .* is a LoRA run itself"):
@@ -285,7 +339,13 @@ def test_evaluate_gives_the_scores_of_the_command(tmp_path: Path) -> None:
     assert [score.row() for score in from_file] == [
         score.row() for score in read_scores(out / "scores.jsonl")
     ]
-    scores = xltjax.evaluate(ROWS, ["language_correct", "modifiers"])
+    alone = xltjax.evaluate(
+        [{"response": row["response"]} for row in ROWS[:2]], ["language_correct"], language="fr"
+    )
+    assert [(score.id, score.value) for score in alone] == [("model/1", 1), ("model/2", 0)]
+    frame = pandas.DataFrame(ROWS)  # where there is no model, NaN
+    assert xltjax.evaluate(frame) == xltjax.evaluate(frame.to_dict("records")) == xltjax.evaluate(ROWS)
+    scores = xltjax.evaluate(ROWS, "language_correct,modifiers")
     found = {(score.model, score.id, score.metric): score.value for score in scores}
     assert found["m", "1", "language_correct"] == 1
     assert found["m", "2", "language_correct"] == 0
@@ -303,7 +363,7 @@ def test_evaluate_gives_the_scores_of_the_command(tmp_path: Path) -> None:
         (lambda: xltjax.evaluate([]), "responses is empty"),
         (lambda: xltjax.evaluate([{"text": "a"}]), r"responses\[0\]: "),
         (lambda: xltjax.evaluate([3]), r"responses\[0\]: a response is an object"),
-        (lambda: xltjax.evaluate([ROWS[0], ROWS[0]]), r"responses\[1\]: the id '1' comes twice"),
+        (lambda: xltjax.evaluate([ROWS[0], ROWS[0]]), r"responses\[1\]: the id '1' occurs twice"),
         (lambda: xltjax.evaluate("no.jsonl"), "no.jsonl"),
         (lambda: xltjax.evaluate([{"id": "1", "response": "a"}]), "give language="),
         (lambda: xltjax.evaluate(ROWS, languages=["xx"]), "language 'xx' is not a code"),

@@ -130,6 +130,7 @@ def test_the_fallback_config_holds_when_neither_config_nor_its_setting_is_given(
 def test_help_names_every_flag_with_its_default_under_its_section(caller: Caller, toy: click.Command) -> None:
     code, out, _ = caller.run(toy, "--help")
     assert code == 0
+    assert caller.run(toy, "-h") == (code, out, "")
     text = " ".join(out.split())
     assert not any(former in text for former in ("--updates", "--iterations", "--turbo", "--corpora"))
     for part in (
@@ -142,6 +143,10 @@ def test_help_names_every_flag_with_its_default_under_its_section(caller: Caller
     assert re.findall(r"^(\w+):$", out, re.MULTILINE) == [
         "Arguments", "Model", "Rates", "Settings", "General",
     ]  # fmt: skip
+
+
+def test_a_flag_far_from_all_of_many_is_answered_without_the_list_of_them(caller: Caller) -> None:
+    assert caller.mistake(train.COMMAND, "-z") == "unknown flag -z; --help lists those there are"
 
 
 @pytest.mark.parametrize("module", [train, generate])

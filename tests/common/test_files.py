@@ -92,6 +92,7 @@ def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
 
 def test_the_nearest_name_is_offered_or_all_of_them() -> None:
     assert did_you_mean("trian", ["generate", "train"]) == "did you mean 'train'?"
+    assert did_you_mean("A100", ["h100", "a100-80g"]) == "did you mean 'a100-80g'?"
     assert did_you_mean("zzz", ["train", "generate"]) == "valid: generate, train"
 
 

@@ -239,4 +239,4 @@ def test_answers_that_one_rater_was_never_shown_are_named_and_do_not_lower_the_c
     sample = write_scores(tmp_path / "person.jsonl", {(str(k), "stars"): 1.0 for k in range(4)})
     output = run(everything, sample, "--draws", 20, "--out", tmp_path / "out")
     assert "4 100%" in output
-    assert "stars: only one file has a line for 5 answers (such as 4, 5, 6)" in output
+    assert "stars: only one rater has a line for 5 answers (such as 4, 5, 6)" in output

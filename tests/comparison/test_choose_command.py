@@ -213,6 +213,7 @@ def test_answers_with_a_modifier_do_not_count(tmp_path: Path) -> None:
         ("lr-1e-06", ("", 1e-6, None)),
         ("slr-1e-06", ("slr-1e-06", None, None)),
         ("7b-seed-1", ("7b", None, 1)),
+        ("7b/alpaca-seed-1/lora-lr1e-3/lr-1e-05/seed-0", ("7b/alpaca-seed-1/lora-lr1e-3", 1e-5, 0)),
     ],
 )
 def test_paths_and_names_tell_the_run(text: str, expected: tuple[str, float | None, int | None]) -> None:

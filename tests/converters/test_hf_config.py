@@ -11,7 +11,8 @@ import pytest
 from conftest import FAMILY, TINY, HfModel
 
 from xltjax.common.errors import UserError
-from xltjax.converters.hf_config import hf_config, llama_config
+from xltjax.converters.hf_config import hf_config, llama_config, read_architecture
+from xltjax.converters.models import export_dtype
 
 LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}
 
@@ -69,7 +70,7 @@ def test_a_field_that_means_nothing_to_the_family_is_warned_of_by_name(
         plain = llama_config({**config, "use_cache": True, "pretraining_tp": 2, "mlp_bias": False})
         assert not caplog.records
         assert llama_config({**config, "mlp_bias": True}) == plain
-    assert "mlp_bias = True means nothing to 'mistral'" in caplog.text
+    assert "mlp_bias = True has no meaning for 'mistral'" in caplog.text
 
 
 @pytest.mark.parametrize("prefix", ["Llama", "Mistral", "Qwen2"])
@@ -130,3 +131,44 @@ def test_configs_of_transformers_4_read_the_same(hf_model: HfModel) -> None:
     rope = config.pop("rope_parameters")
     old = {**config, "rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
     assert llama_config(old) == new
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rms_norm_eps": "1e-5"}, "config.json: rms_norm_eps = '1e-5' is not a positive number"),
+        ({"vocab_size": None}, "config.json lacks 'vocab_size'"),
+        ({"model_type": "gpt2"}, "config.json: model_type 'gpt2' is not supported"),
+    ],
+)
+def test_what_is_refused_is_named_with_its_file(
+    changes: dict[str, object], message: str, hf_model: HfModel, tmp_path: Path
+) -> None:
+    config = json.loads((hf_model("llama-2-7b")[0] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path}/{message}")):
+        read_architecture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected", "warnings"),
+    [
+        ({"torch_dtype": "float16"}, "float16", 0),
+        ({"dtype": "torch.bfloat16"}, "bfloat16", 0),
+        ({}, "float32", 0),
+        ({"dtype": "auto"}, "float32", 1),
+        ({"dtype": "float8_e4m3fn"}, "float32", 1),
+        ({"dtype": 7}, "float32", 1),
+    ],
+)
+def test_a_run_is_exported_in_a_dtype_that_files_can_have(
+    named: dict[str, object], expected: str, warnings: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("base", "checkpoints"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config.yaml").write_text("{}")
+    (tmp_path / "base" / "config.json").write_text(json.dumps(named))
+    found = export_dtype(tmp_path)
+    assert found is not None
+    assert found.name == expected
+    assert len(caplog.messages) == warnings

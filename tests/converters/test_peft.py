@@ -264,7 +264,7 @@ def test_an_adapter_may_name_its_adapter_lie_beside_a_model_and_bring_keys_of_ot
     expected = logits_in_torch(reference, tokens)
     np.testing.assert_allclose(logits_of(model, tokens, mesh), expected, atol=LOGIT_ERROR, rtol=0)
     assert [record.getMessage() for record in caplog.records] == [
-        f"warning: {copy / 'adapter_config.json'}: bookkeeping = 'mine' means nothing here: ignored"
+        f"warning: {copy / 'adapter_config.json'}: bookkeeping = 'mine' has no meaning here and is ignored"
     ]
     name, array = next(iter(plain.items()))
     for tensors, reason in (

@@ -87,7 +87,7 @@ def test_named_columns_join_the_others_where_they_are_no_format_by_themselves(tm
     ("pairs", "said"),
     [
         (("prompt",), "'prompt' is not NAME=COLUMN"),
-        (("promt=a",), "'promt' is not a name of ours, which stands first; did you mean 'prompt'"),
+        (("promt=a",), "'promt' is not one of our names, which come first; did you mean 'prompt'"),
         (("prompt=a", "prompt=b"), "prompt is given twice"),
     ],
 )

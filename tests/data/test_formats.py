@@ -102,7 +102,7 @@ def test_rows_are_recognized_by_their_keys(row: Any, expected: Conversation | No
         ({"messages": [{"role": "user", "content": None}]}, "expected text, found null"),
         (
             {"messages": [ASKED[0], {"role": "tool", "content": ""}, ASKED[1]]},
-            "a turn of a tool follows a question",
+            "a tool turn follows a question",
         ),
         ({"messages": [{"role": ["x"], "content": ""}]}, "role .* is not system, user, assistant or tool"),
         ({"messages": [*ASKED, {"role": "system", "content": "s"}]}, "a system prompt after the first turn"),
@@ -208,8 +208,8 @@ def test_json_holds_lines_a_list_a_row_or_a_chat(
         ("d.jsonl", b" \n\n", "holds no rows"),
         ("d.json", b"[]", "holds no rows"),
         ("d.json", "Où".encode("latin-1"), "is not UTF-8 text"),
-        ("d.jsonl.gz", b'{"text": "a"}', "is not a whole gzip file"),
-        ("d.jsonl.gz", gzip.compress(b'{"text": "a"}', mtime=0)[:-9], "is not a whole gzip file"),
+        ("d.jsonl.gz", b'{"text": "a"}', "is not a complete gzip file"),
+        ("d.jsonl.gz", gzip.compress(b'{"text": "a"}', mtime=0)[:-9], "is not a complete gzip file"),
         ("d.parquet", b'{"text": "a"}', "is not a Parquet file"),
     ],
 )

@@ -134,13 +134,13 @@ def test_what_is_not_honored_is_named_once_per_file_with_a_count(
         ({"instruction": "q", "output": " \n\t"}, "an empty answer"),
         ({"text": ""}, "an empty text"),
         ({"prompt": "q", "completion": ""}, "an empty answer"),
-        ({"prompt": "q", "completion": "no", "label": False}, "an answer that is labeled as bad"),
+        ({"prompt": "q", "completion": "no", "label": False}, "an answer labeled as bad"),
         ({"messages": [ASKED[0], turn("assistant", [{"type": "text", "text": ""}])]}, "an empty answer"),
         ({"messages": ASKED[:1]}, "no answer"),
         ({"messages": [turn("assistant", "Hello!")]}, "no answer"),
         (
             {"messages": [ASKED[0], {**ASKED[1], "weight": 0}]},
-            "no answer that is learned, as all have weight 0 or train false",
+            "no answer is learned, since all have weight 0 or train false",
         ),
     ],
 )
@@ -176,7 +176,7 @@ def test_rows_without_anything_to_learn_are_left_out_and_counted(
         ("uatta", ["user 0", "assistant 1", "tool 2", "tool 3", "assistant 4"]),
         ("uatua", ["user 0", "assistant 1", "tool 2", "user 3", "assistant 4"]),
         ("uat", ["user 0", "assistant 1"]),
-        ("uta", "a turn of a tool follows a question"),
+        ("uta", "a tool turn follows a question"),
         ("uasua", "a system prompt after the first turn"),
     ],
 )
@@ -200,7 +200,7 @@ def test_turns_are_joined_and_dropped_by_the_documented_rule(
 BAD = [
     ({"instruction": "q", "response": None}, "response: expected text, found null"),
     ({"messages": []}, "messages is an empty list"),
-    ({"messages": [ASKED[0], turn("tool", "4"), ASKED[1]]}, "a turn of a tool follows a question"),
+    ({"messages": [ASKED[0], turn("tool", "4"), ASKED[1]]}, "a tool turn follows a question"),
     ({"messages": [*ASKED, turn("tool", "4"), ASKED[1]]}, "no form for a turn of the role tool"),
     ({"instruction": "smile \ud83d", "response": "a"}, r"half of a surrogate pair, at 'smile \\ud83d'"),
     ({"messages": [ASKED[0], turn("assistant", None, tool_calls=[{"id": 1}])]}, "turn 2 calls tools in tool_calls"),

@@ -22,8 +22,8 @@ from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer, Tokens
 from xltjax.miniature.text import instruction_rows
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import epochs_of_sources, pack_data, passes
-from xltjax.training.setup import read_examples
+from xltjax.training.epochs import epochs_of_sources, passes
+from xltjax.training.examples import read_examples
 
 ARRAYS = ("tokens", "targets", "loss_mask", "segment_ids", "positions")
 SHAPE = BatchShape(micro_batches=2, rows=4, length=32, tokens=100)
@@ -216,8 +216,7 @@ def test_a_pinch_of_other_rows_has_its_share_of_the_rows_that_are_learned(
     counts = Counter("pinch.jsonl" in name for name in names)
     assert counts[True] / len(names) == pytest.approx(0.05, abs=5 * (0.05 * 0.95 / len(names)) ** 0.5)
     # The plan says before how often each row comes.
-    corpora, data = pack_data(config, own)
-    seen_english, seen_pinch = epochs_of_sources(corpora, passes(config, data))
+    seen_english, seen_pinch = epochs_of_sources(examples.learned, passes(config, examples.packed))
     assert counts[False] / 200 == pytest.approx(seen_english, rel=0.05)
     assert counts[True] / 8 == pytest.approx(seen_pinch, rel=0.15)
     assert seen_pinch == pytest.approx(seen_english * 5 / 95 * 200 / 8)

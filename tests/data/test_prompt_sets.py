@@ -188,9 +188,8 @@ def test_tables_of_other_columns_are_prompts_too(tmp_path: Path, ending: str) ->
     elif ending == "jsonl.gz":
         table.to_json(path, orient="records", lines=True)
     else:
-        table.to_csv(
-            path, sep="," if ending == "csv" else "\t", encoding="utf-8-sig"
-        )  # with a column of row numbers
+        # With a column of row numbers.
+        table.to_csv(path, sep="," if ending == "csv" else "\t", encoding="utf-8-sig")
     columns = ("prompt=Domanda", "language=Lingua", "id=Nr", "completion=Nr")
     assert [(item.id, item.language, item.instruction) for item in load_set(path, columns=columns)] == [
         ("7", "it", "Che ora\nè, ora?"), ("8", "es", "¿Qué hora es?"),

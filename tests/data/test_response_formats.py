@@ -66,7 +66,7 @@ def test_parquet_is_read_and_whole_numbers_are_names(tmp_path):
 def test_a_number_and_its_text_are_one_id(tmp_path):
     rows = [{"id": 1, "model": 5, "response": "a"}, {"id": "1", "model": "5", "response": "a"}]
     with pytest.raises(
-        UserError, match=r"line 2: the id '1' comes twice for the model '5', first in .*line 1"
+        UserError, match=r"line 2: the id '1' occurs twice for the model '5', first in .*line 1"
     ):
         read(tmp_path / "r.jsonl", rows)
 
@@ -245,7 +245,7 @@ def test_a_pair_is_two_answers_and_a_shared_model_counts_once(tmp_path, caplog):
 def test_a_model_that_answers_twice_in_pairs_is_named(tmp_path):
     rows = [pair("a", "one", "x", id=5), pair("a", "one", "y", id=5)]
     with pytest.raises(
-        UserError, match=r"line 2: the id '5' comes twice for the model 'one', first in .*line 1"
+        UserError, match=r"line 2: the id '5' occurs twice for the model 'one', first in .*line 1"
     ):
         read(tmp_path / "r.jsonl", rows)
 

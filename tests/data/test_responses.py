@@ -195,7 +195,7 @@ def test_models_may_share_ids_but_a_model_has_each_once(tmp_path):
     assert [response.key for response in read_responses([one, two])] == [("m", "a"), ("n", "a")]
     three = write(tmp_path / "three.jsonl", [{"id": "a", "model": "m", "response": "y"}])
     with pytest.raises(
-        UserError, match=r"three\.jsonl, line 1: the id 'a' comes twice for the model 'm'"
+        UserError, match=r"three\.jsonl, line 1: the id 'a' occurs twice for the model 'm'"
     ) as mistake:
         read_responses([one, two, three])
     assert "\n" not in str(mistake.value)

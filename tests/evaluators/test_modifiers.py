@@ -112,7 +112,7 @@ def test_a_page_inside_a_string_of_a_program_is_no_page() -> None:
 
 @pytest.mark.parametrize("name", [*CHECKED, "detailed"])
 @pytest.mark.parametrize("text", ["", " \n\t", "\0\0", "\u200b\ufeff", "\ud800"])
-def test_an_empty_answer_fulfils_nothing(name: str, text: str) -> None:
+def test_an_empty_answer_fulfills_nothing(name: str, text: str) -> None:
     verdict = check(name, Answer(text, "en", {"n": 1, "language": "en"}, identify=identifier()))
     assert (verdict.state, verdict.strict, verdict.loose, verdict.span) == ("ok", False, False, None)
 
@@ -327,7 +327,7 @@ def test_a_relative_check_has_no_placebo() -> None:
         ("answer_in", "Bonjour à tous !\nThe train leaves at seven.", "The train leaves at seven."),
     ],
 )
-def test_the_span_points_at_what_fulfils_or_breaks_the_modifier(name: str, text: str, evidence: str) -> None:
+def test_the_span_points_at_what_fulfills_or_breaks_the_modifier(name: str, text: str, evidence: str) -> None:
     verdict = check(name, Answer(text, "en", {"n": 2, "language": "fr"}, identify=identifier()))
     assert verdict.span is not None
     assert text[slice(*verdict.span)] == evidence
@@ -393,7 +393,7 @@ LONG_LINES = (
     [text * (100_000 // len(text) + 1) for text in LONG_LINES.split("|")],
 )
 def test_a_line_of_100000_characters_has_a_verdict(name: str, text: str) -> None:
-    # How long each takes is measured by benchmarks/evaluators.py.
+    # How long each takes is measured by benchmarks/evaluation/evaluators.py.
     verdict = check(name, Answer(text, "ru", {"n": 2, "language": "ru"}, identify=identifier()))
     assert verdict.state in ("ok", "abstain")
 

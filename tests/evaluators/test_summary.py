@@ -140,10 +140,8 @@ def test_under_a_table_stands_the_median_of_its_rows_with_their_n():
 
 def test_a_difference_that_the_scale_does_not_have_is_not_detectable():
     few = summarize(*(Score(str(n), "lpr", float(n % 2)) for n in range(4)))["lpr"]
-    assert (few["detectable"], few["not_detectable"]) == (
-        None,
-        True,
-    )  # the formula gives more than 100 points
+    # The formula gives more than 100 points.
+    assert (few["detectable"], few["not_detectable"]) == (None, True)
     assert detectable_by_metric([few]) == {"lpr": "not detectable with n = 4"}
     more = summarize(*(Score(str(n), "lpr", float(n % 2)) for n in range(100)))["lpr"]
     assert (0 < more["detectable"] < 1, more["not_detectable"]) == (True, False)

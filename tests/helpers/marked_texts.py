@@ -119,7 +119,10 @@ MARKED = {
         "- ⟦This item was wrapped by hand at about seventy columns, as people do\n"
         "  in files of plain text, so that it goes on below.⟧\n- ⟦Next one.⟧"
     ),
-    "placeholders of programs": "⟦Dear⟧ {name}, ⟦your code is⟧ {{ code }}.",
+    "placeholders of programs": (
+        "⟦Dear⟧ {name}, ⟦your code is⟧ {{ code }}.\n{% if paid %}⟦Thank you,⟧ %s.{% endif %}\n"
+        "⟦You have⟧ {0} ⟦of⟧ %(count)d ⟦items and⟧ ${money}. ⟦It is 20% higher and 5 %.⟧"
+    ),
     "chat template": "<|im_start|>⟦Hello there.⟧<|im_end|>",
     "encoded data": "⟦The key:⟧ QWxhZGRpbjpvcGVuIHNlc2FtZQ1QWxhZGRpbjpvcGVuIHNlc2FtZQ1= ⟦is secret.⟧",
     "unusable characters": "⟦one two⟧\x00⟦three four⟧\ud800⟦five six⟧\ufeff",

@@ -17,14 +17,23 @@ SETTINGS: dict[str, Any] = {
     "step": 2,
     "tokenizer": {"tokenizer.json": "b"},
 }
-ASKED = {"p1": "One?", "p2": "Two?"}
+ASKED = {
+    key: {"model": "m", "instruction": text, "language": "en", "task": ""}
+    for key, text in (("p1", "One?"), ("p2", "Two?"))
+}
+
+
+def other(**changes: Any) -> dict[str, Any]:
+    """What is asked, with changes of the first prompt."""
+    return {**ASKED, "p1": {**ASKED["p1"], **changes}}
 
 
 def row(key: str = "p1", **changes: Any) -> str:
     values = {
         "id": key,
         "model": "m",
-        "instruction": ASKED.get(key, ""),
+        "instruction": ASKED[key]["instruction"],
+        "language": "en",
         "response": "Yes",
         "finish_reason": "stop",
     }
@@ -114,10 +123,10 @@ def test_answers_to_another_history_are_refused(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
     out.write_text(row(messages=chat))
     write_settings(out, SETTINGS, {})
-    assert list(resume(out, SETTINGS, ASKED, {"p1": chat})) == ["p1"]
-    for other in (None, chat[:1], [chat[0], {"role": "assistant", "content": "Three."}]):
+    assert list(resume(out, SETTINGS, other(messages=chat))) == ["p1"]
+    for turns in (None, chat[:1], [chat[0], {"role": "assistant", "content": "Three."}]):
         with pytest.raises(UserError, match="another instruction of 'p1', whose text has changed"):
-            resume(out, SETTINGS, ASKED, {"p1": other})
+            resume(out, SETTINGS, other(messages=turns))
 
 
 @pytest.mark.parametrize(
@@ -130,12 +139,14 @@ def test_answers_to_another_history_are_refused(tmp_path: Path) -> None:
         ),
         ({"tokenizer": {"tokenizer.json": "c"}}, ASKED, r"tokenizer \(tokenizer.json changed\)"),
         ({"model": "n", "weights": "c" * 64}, ASKED, r"model \(was 'm', now 'n'\), weights \(changed\)"),
-        ({}, {"p1": "One more?", "p2": "Two?"}, "another instruction of 'p1', whose text has changed"),
-        ({}, {"p2": "Two?"}, "answers 'p1', which is not among the prompts"),
+        ({}, other(instruction="One more?"), "another instruction of 'p1', whose text has changed"),
+        ({}, {"p2": ASKED["p2"]}, "answers 'p1', which is not among the prompts"),
+        ({}, other(language="fr"), r"the language of 'p1' has changed \(was 'en', now 'fr'\)"),
+        ({}, other(model="n"), "holds answers of 'm'; go on with --name m, or"),
     ],
 )
 def test_answers_of_other_weights_or_to_other_texts_are_refused_as_they_are(
-    changes: dict[str, Any], asked: dict[str, str], message: str, out: Path
+    changes: dict[str, Any], asked: dict[str, Any], message: str, out: Path
 ) -> None:
     before = out.read_bytes()
     with pytest.raises(UserError, match=message):
@@ -143,8 +154,22 @@ def test_answers_of_other_weights_or_to_other_texts_are_refused_as_they_are(
     assert out.read_bytes() == before
 
 
-def test_a_model_that_was_moved_goes_on(out: Path) -> None:
-    assert list(resume(out, {**SETTINGS, "model": "/elsewhere/m"}, ASKED)) == ["p1"]
+def test_models_and_prompts_that_were_moved_go_on(out: Path) -> None:
+    write_settings(out, {**SETTINGS, "prompts": "p.jsonl"}, {})
+    now = {**SETTINGS, "model": "/elsewhere/m", "prompts": "/elsewhere/p.jsonl"}
+    assert list(resume(out, now, ASKED)) == ["p1"]
+
+
+def test_weights_that_were_trained_again_are_the_same(out: Path) -> None:
+    for known, goes_on in (("", False), ("d", True)):
+        before = {**SETTINGS, "weights_digest": known}
+        write_settings(out, before, {})
+        now = {**before, "weights": "c" * 64}
+        if goes_on:
+            assert list(resume(out, now, ASKED)) == ["p1"]
+        else:
+            with pytest.raises(UserError, match=r"weights \(changed\)"):
+                resume(out, now, ASKED)
 
 
 def test_a_file_of_version_0_1_is_resumed_without_what_it_did_not_record(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_an_adapter_that_is_not_there_leaves_nothing_behind(chat_model: Path, tm
 
 
 def test_two_adapters_of_one_name_are_refused(chat_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="go by one name"):
+    with pytest.raises(UserError, match="have the same name"):
         settings(chat_model, tmp_path, adapter=(str(tmp_path / "x" / "a"), str(tmp_path / "y" / "a")))
 
 

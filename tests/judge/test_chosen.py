@@ -15,9 +15,8 @@ from xltjax.common.errors import UserError
 from xltjax.eval.agreement import COMMAND as AGREEMENT
 from xltjax.eval.comparison.command import COMMAND as COMPARE
 
-Said = Mapping[
-    str, Mapping[str, Sequence[Sequence[float | None]]]
-]  # by judge and model, repeats of each answer
+# By judge and model, repeats of each answer.
+Said = Mapping[str, Mapping[str, Sequence[Sequence[float | None]]]]
 
 
 def rows(said: Said, metric: str = "judge/helpfulness", **detail: Any) -> Iterator[dict[str, Any]]:

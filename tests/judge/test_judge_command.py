@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_command import KEY, judge, lines, scores, states
-from helpers.judge_server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
+from helpers.judge.command import KEY, judge, lines, scores, states
+from helpers.judge.server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
 
 from xltjax.eval import __main__ as program
 

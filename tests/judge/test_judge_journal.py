@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_a_failure_does_not_hide_an_answer_and_the_last_answer_counts(tmp_path: 
         newer = Call(KEYS[0], {"n": "newer"})
         calls.add("j", QUESTION, newer)
         assert calls.find(KEYS[0]) == newer
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as full, Calls(tmp_path) as calls:
+            calls.add("j", QUESTION, answer(0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.value.filename == str(tmp_path / NAME)
+    with Calls(tmp_path) as calls:
+        assert calls.find(KEYS[0]) is None
 
 
 @pytest.mark.parametrize("cut", [1, 30, 200])

@@ -108,7 +108,7 @@ PLANTED: dict[str, tuple[list[Iterator[Score]], str, str]] = {
     "failures": (
         [scores(planted("coherence", lambda r, n: None if r.id < "q03" else truth(r, n)))],
         "coherence",
-        "only 92 % of the answers have a score",
+        "only 92% of the answers have a score",
     ),
     "other judge": (
         [scores(), scores(planted("accuracy", noise), "k")], "accuracy", "disagrees with ",

@@ -33,9 +33,8 @@ def items(
 
 def test_the_language_probe_asks_the_same_in_the_language_of_the_response() -> None:
     found = items("language")
-    assert [each.response for each in found] == [
-        r for r in RESPONSES if r.language == "fr"
-    ]  # "it" has no rubric
+    # "it" has no rubric.
+    assert [each.response for each in found] == [r for r in RESPONSES if r.language == "fr"]
     assert {each.rubric.language for each in found} == {"fr"}
     assert "fluidité" in found[0].rubric.messages(found[0].response)[0]["content"]
     assert found[0].detail == {"probe": "language", "rubric_language": "fr"}

@@ -178,7 +178,7 @@ def test_users_bring_their_own_criteria(tmp_path: Path) -> None:
         ("criteria: {tone: {question: a, levels: {yes: a, no: b}}}", "a level is a whole number, not True"),
         ("criteria: {tone: {question: a, scale: [1, 3], needs_language: 1}}", "needs_language: true or false"),
         (f"criteria: {{a: {A}, b: {{question: b, scale: [1, 3], aliases: [A]}}}}", "is also a name of a"),
-        (f"criteria: {{a: {A}}}\ncriteria: {{}}", "line 2: not YAML (the key 'criteria' comes twice)"),
+        (f"criteria: {{a: {A}}}\ncriteria: {{}}", "line 2: not YAML (the key 'criteria' occurs twice)"),
         ("criteria: [", "line 1: not YAML"),
         ("language: xx-nope\ncriteria: {a: {question: a, scale: [1, 3]}}", "is not a code such as 'fr'"),
         ("criteria: {a: {question: a, scale: [1, 3]}}\nframe: {en: {task: hi}}", "frame.en: needs the texts"),

@@ -73,9 +73,8 @@ FOUR_SEQUENCES = 4 * 2 * 2 * LENGTH**2  # bytes of their scores: six sequences a
 def test_output_and_gradients_equal_torch_whatever_the_blocks(
     window: int | None, block: int, score_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        xltjax.attention.portable, "BLOCK", block
-    )  # 53 queries: the last block is a short one
+    # Of 53 queries: the last block is a short one.
+    monkeypatch.setattr(xltjax.attention.portable, "BLOCK", block)
     monkeypatch.setattr(xltjax.attention.portable, "CPU_SCORE_BYTES", score_bytes)
     arrays, segments = inputs()
     out, gradients = ours(arrays, segments, window)

@@ -151,9 +151,8 @@ def test_tokamaxs_kernels_for_hopper_lower_for_cuda_with_starts_of_segments_and_
     kernels = [line for line in text.splitlines() if "custom_call @mosaic_gpu" in line]
     assert len(kernels) == 3  # forward, and the gradients of queries, and of keys and values
     assert "256x256x" not in text
-    assert all(
-        "tensor<1x256xi32>, tensor<1x256xi32>" in line for line in kernels
-    )  # first and last key of each query
+    # The first and the last key of each query.
+    assert all("tensor<1x256xi32>, tensor<1x256xi32>" in line for line in kernels)
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.rated import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
+from helpers.pages.rated_sheets import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
 from helpers.scored import write_lines
 
 from xltjax.common.errors import UserError
@@ -70,6 +70,7 @@ def test_averages_are_those_of_the_paper(tmp_path: Path) -> None:
     assert float(table["A", "helpfulness", "wrong_is_lowest"]["mean"]) == pytest.approx(0.75, abs=1e-4)
     assert float(table["A", "language", "everything"]["mean"]) == pytest.approx(1.5, abs=1e-4)
     assert float(table["B", "helpfulness", "correct_only"]["mean"]) == pytest.approx(0.75, abs=1e-4)
+    assert {row["language_by"] for row in table.values()} == {"people", ""}
 
 
 def test_both_forms_give_back_what_was_rated(tmp_path: Path) -> None:
@@ -118,14 +119,17 @@ def test_an_earlier_export_of_the_same_sheet_counts_once(tmp_path: Path) -> None
             r"scores.fluency is 3; it must be one of 0, 1, 2",
         ),
         (lambda d: d["items"][1].update(seconds=1), "was changed after the export"),
-        (lambda d: d["items"].append(d["items"][0]), "sheeten1x1 is there twice"),
+        (lambda d: d["items"].append(d["items"][0]), "sheeten1x1 occurs twice"),
         (lambda d: d.update(schema=0), "schema 0 is not 1"),
         (lambda d: d.update(schema=2), "schema 2 is newer than 1; update xltjax"),
         (lambda d: d.pop("schema"), "schema null is not 1"),
         (lambda d: d.update(sheet=""), "sheet is missing"),
         (lambda d: d.update(language="fr"), "has the language 'fr', but in the key it is 'en'"),
         (lambda d: d.update(annotator=2), "has the annotator 2, but in the key it is 1"),
-        (lambda d: d.update(criteria=["taste"]), "criterion 'taste' is unknown"),
+        (
+            lambda d: d.update(criteria=["taste"]),
+            "criterion 'taste' is unknown.*give the --criteria of the sheets",
+        ),
         (lambda d: d.update(criteria=[["taste"]]), "is unknown"),
         (lambda d: d.update(format="other"), "format is not 'xltjax-ratings'"),
         (lambda d: d["items"][0].update(spans=3), "spans is not a list"),
@@ -149,7 +153,9 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
     key, files = write_sheets(tmp_path)
     other = [Record(**{**vars(each), "sheet": "elsewhere"}) for each in records(key_rows(), "sheeten1")]
     (tmp_path / "other.json").write_text(json_export(other, CRITERIA), encoding="utf-8")
-    with pytest.raises(UserError, match=r"other.json: it is of the sheet elsewhere, which is not in the key"):
+    with pytest.raises(
+        UserError, match=r"other.json: it belongs to the sheet elsewhere, which is not in the key"
+    ):
         collect(tmp_path / "other.json", "--key", key, "--out", tmp_path / "out")
     first = next(records(key_rows(), "sheeten1"))
     changed = Record(**{**vars(first), "scores": {**first.scores, "fluency": 0}})
@@ -167,7 +173,7 @@ def test_a_file_of_another_sheet_and_two_that_contradict_each_other_are_refused(
         ("", "is empty; export the sheet again"),
         ("{", "not JSON"),
         ("[]", "no task has an annotation"),
-        ('{"a": 1}', "neither an export of a sheet"),
+        ('{"a": 1}', "not an export of a sheet"),
         ("schema,sheet\n1", "the column 'language' is missing"),
     ],
 )
@@ -223,13 +229,14 @@ def test_several_users_who_rated_one_sheet_in_a_tool_are_raters_of_their_own(tmp
         {"data": {**data, "answer": "x"}, "annotations": [
             {"completed_by": user, "result": [
                 {"from_name": "score_fluency", "value": {"choices": [str(score)]}}]}
-            for user, score in (("ann", 2), ("bob", 1))]}
+            for user, score in (("ann", 2), ("bob", 1), ("Bob", 1))]}
     ]  # fmt: skip
     (tmp_path / "ls.json").write_text(json.dumps(tasks), encoding="utf-8")
-    collect(*files[:3], tmp_path / "ls.json", "--key", key, "--out", tmp_path / "out")
+    said = collect(*files[:3], tmp_path / "ls.json", "--key", key, "--out", tmp_path / "out")
     rows = [row for row in read_jsonl(tmp_path / "out/ratings.jsonl") if row["sheet"] == "sheetfr2"]
     given = {(row["rater"], row["user"], row["value"]) for row in rows if row["state"] == "ok"}
-    assert given == {("fr-2-ann", "ann", 2), ("fr-2-bob", "bob", 1)}
+    assert given == {("fr-2-ann", "ann", 2), ("fr-2-bob", "bob", 1), ("fr-2-Bob", "Bob", 1)}
+    assert "the users 'bob' and 'Bob' rated the sheet sheetfr2 and count as two raters" in said
     assert {row["tool"] for row in rows} == {"label-studio"}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.sheets import HOSTILE, rows, sheets
+from helpers.pages.sheets import HOSTILE, MODELS, rows, sheets
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_jsonl, write_jsonl
@@ -117,6 +117,18 @@ def test_repeats_without_a_place_and_failed_answers_are_reported(tmp_path: Path,
     said = capsys.readouterr().out
     assert re.search(r"en-1: only 1\d of 50 repeats found a place", said)
     assert "2 responses are left out: they have failed, or their instruction is not given" in said
+
+
+def test_instructions_in_several_languages_may_ask_for_an_answer_in_one(tmp_path: Path) -> None:
+    modifier = {"name": "answer_in", "params": {"language": "fr"}}
+    asked = [
+        {**row, "id": f"{source}-{row['id']}", "modifier": modifier}
+        for source in ("en", "pt")
+        for row in rows(("fr",), 2)
+    ]
+    out = sheets(tmp_path, rows() + asked, all_of=MODELS[1])
+    shown = [row["id"] for row in read_jsonl(out / "key.jsonl") if row["id"].startswith(("en-", "pt-"))]
+    assert {"en-q0-fr", "pt-q0-fr", "en-q1-fr", "pt-q1-fr"} == set(shown)
 
 
 def test_the_sample_can_be_those_that_a_set_marks_for_people(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.rated import CRITERIA, SCALES, key_rows, records
+from helpers.pages.rated_sheets import CRITERIA, SCALES, key_rows, records
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
@@ -44,6 +44,8 @@ SAVED: dict[str, Callable[[str], bytes]] = {
     "with empty columns and rows at the end": lambda text: as_text(
         [[*row, "", ""] for row in as_rows(text)] + [[""] * 20]
     ).encode(),
+    "with the line ends of Windows, also in cells": lambda text: text.replace("\n", "\r\n").encode(),
+    "with the columns in another order": lambda text: as_text([row[::-1] for row in as_rows(text)]).encode(),
     "all cells in quotes": lambda text: "\n".join(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in as_rows(text)
     ).encode(),
@@ -132,9 +134,9 @@ def test_a_comment_comes_back_and_no_spreadsheet_computes_it(tmp_path: Path, com
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04rest", "an Excel file or an archive; save the table as CSV"),
+        (b"PK\x03\x04rest", "a spreadsheet .Excel, LibreOffice. or an archive; save it as CSV"),
         (TEXT.replace("à", "é").encode("cp1252"), "not UTF-8 text.*save it as UTF-8"),
-        (TEXT.encode("utf-16")[:-1], "not whole UTF-16 text"),
+        (TEXT.encode("utf-16")[:-1], "not complete UTF-16 text"),
         (
             TEXT[: TEXT.index(" »")].encode(),
             r"not CSV \(unexpected end of data\); the file may have been cut",
@@ -182,6 +184,8 @@ def test_a_table_to_fill_in_holds_any_answer_and_starts_no_formula(tmp_path: Pat
     assert [row[7].replace("'", "") for row in rows[1:]] == [each.replace("'", "") for each in ODD.values()]
     for row in rows[1:]:
         row[8:14] = ["2", " 1", "Cannot judge", "0.0", "", "2"]
+    # As Excel does, without the empty cells at the ends of lines.
+    rows = [rows[0], *(row[:14] for row in rows[1:])]
     path = tmp_path / "filled.csv"
     path.write_text(as_text(rows, ";", "\r\n"), encoding="utf-8-sig", newline="")
     expected = {"language": 2, "fluency": 1, "helpfulness": CANNOT_JUDGE, "accuracy": 0, "harmlessness": 2}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.rated import CRITERIA, SCALES
+from helpers.pages.rated_sheets import CRITERIA, SCALES
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
@@ -29,9 +30,8 @@ def written(path: Path, document: Any) -> Path:
     return path
 
 
-RECORDED = (
-    Path(__file__).parent / "recorded"
-)  # by benchmarks/people_tools.py from Label Studio 1.23.2, Pearmut 1.1.6
+# By benchmarks/pages/people_tools.py from Label Studio 1.23.2 and Pearmut 1.1.6.
+RECORDED = Path(__file__).parent / "recorded"
 
 
 def clicked(number: int) -> dict[str, int | str]:
@@ -63,7 +63,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_recorded_exports_have_the_fields_of_todays_labelling_config_and_tasks() -> None:
+def test_the_recorded_exports_have_the_fields_of_todays_labeling_config_and_tasks() -> None:
     config = ET.fromstring(label_studio_config(SCALES, {"fluency": {0: 'bad "<'}}, 'не могу & "судить"'))
     names = {each.get("name") for each in config.iter() if each.get("toName")}
     tasks = read(RECORDED / "label-studio.json")
@@ -103,7 +103,7 @@ def test_each_user_of_label_studio_rates_and_skipped_tasks_do_not_count(tmp_path
         ("8", {"fluency": 1}),
     ]
     task = label_studio_task(annotation("2", 7), annotation("1", 7))
-    with pytest.raises(UserError, match=r"item i1 is there twice by annotator 7"):
+    with pytest.raises(UserError, match=r"item i1 occurs twice by annotator 7"):
         read_export(written(tmp_path / "ls.json", [task]), SCALES)
 
 
@@ -122,12 +122,36 @@ def test_each_user_of_label_studio_rates_and_skipped_tasks_do_not_count(tmp_path
         ({"from_name": "spans", "value": {"start": 0, "end": 1, "labels": ["bad"]}}, "has a span 'bad'"),
     ],
 )
-def test_an_export_of_another_labelling_config_is_refused(
+def test_an_export_of_another_labeling_config_is_refused(
     tmp_path: Path, result: dict[str, Any], message: str
 ) -> None:
     task = label_studio_task({"completed_by": 1, "result": [result]})
     with pytest.raises(UserError, match=f"{re.escape(message)}"):
         read_export(written(tmp_path / "ls.json", [task]), SCALES)
+
+
+def places(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in a document: its holder and its key or number."""
+    for key in list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield node, key
+        yield from places(node[key])
+
+
+@pytest.mark.parametrize("name", ["label-studio.json", "label-studio-min.json", "pearmut.json"])
+def test_an_export_with_something_else_anywhere_is_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
+    document = read(RECORDED / name)
+    refused = []
+    for number, (holder, key) in enumerate(list(places(document))):
+        before = holder[key]
+        holder[key] = (3, "x", [1], {}, None, True)[number % 6]
+        path = written(tmp_path / name, document)
+        try:
+            read_export(path, SCALES)
+        except UserError as problem:
+            refused.append(str(problem))
+        holder[key] = before
+    assert len(refused) > 20
+    assert all(said.startswith(str(tmp_path / name)) for said in refused)
 
 
 def test_of_pearmut_the_last_submission_counts_and_nothing_before_a_reset(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reports import EVIL, SVG, figure, small_report, table
+from helpers.pages.reports import EVIL, SVG, figure, small_report, table
 
 from xltjax.common.errors import UserError
 from xltjax.eval.report.content import NO_VALUE, Answer, Column, Passage, Report
@@ -210,9 +210,8 @@ def languages(response: str, *passages: tuple[str, str]) -> list[str]:
 def test_lines_find_their_passages_through_markup_and_cuts() -> None:
     long = "The weather is nice today and everybody goes to the beach, where it is even nicer than here in the town."
     assert languages(f"# **{long}**\n\nOui.", (long[:80], "en")) == ["en", "", ""]
-    assert languages(f"Voir `code` ici : {long}", (f"Voir ici : {long}"[:80], "en")) == [
-        ""
-    ]  # not found: not marked
+    # What is not found is not marked.
+    assert languages(f"Voir `code` ici : {long}", (f"Voir ici : {long}"[:80], "en")) == [""]
     assert (
         languages(
             "- un chat\n- deux chiens\n- trois oiseaux", ("- un chat - deux chiens - trois oiseaux", "fr")

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from helpers.opened_reports import READY, opened_reports
-from helpers.pages import PHONE, WIDE, violations
-from helpers.reports import EVIL, small_report, table
+from helpers.pages.browser import PHONE, WIDE, violations
+from helpers.pages.opened_reports import READY, opened_reports
+from helpers.pages.reports import EVIL, small_report, table
 from helpers.scored import answer, score, write_lines
 from playwright.sync_api import Browser, Page, expect
 
-from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.command import ReportConfig, run
 from xltjax.eval.report.content import Report
 from xltjax.eval.report.page import write_page
 
@@ -201,11 +201,8 @@ def test_filters_join_and_answers_that_do_not_match_can_be_shown_beside(opening:
 PERMALINKS = (
     ("#q1-en-list", "What do cats do? List 2.", []),
     ("#q1-fr@model%20b", "Que font les chats ?", ["model b"]),
-    (
-        "#q1-fr@model%20b?model=model+a",
-        "Que font les chats ?",
-        ["model b"],
-    ),  # although the filter leaves it out
+    # Although the filter leaves it out.
+    ("#q1-fr@model%20b?model=model+a", "Que font les chats ?", ["model b"]),
     ("#" + quote("100%@b?c#d", safe=""), "Écris un courriel à Zoé.", []),
     ("#100%@b?c#d", "Écris un courriel à Zoé.", []),  # as it stands in the file
 )
@@ -424,7 +421,7 @@ def test_the_command_makes_a_page_that_holds_all_this(opening: Any, tmp_path: Pa
         (score(row, "language_correct", k % 2) for k, row in enumerate(rows)),
     )
     run(
-        ReportSettings(
+        ReportConfig(
             sources=(str(tmp_path / "run"),), out=str(tmp_path / "report.html"), title=EVIL, draws=50
         )
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.built import CORRECT, built, surface_alone, text_of
+from helpers.pages.built_reports import CORRECT, built, surface_alone, text_of
 from helpers.scored import (
     answer,
     write_judge,
@@ -23,7 +23,7 @@ from helpers.scored import (
     write_stage,
 )
 
-from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.command import ReportConfig, run
 from xltjax.eval.report.content import Report, Table
 from xltjax.eval.report.files import all_tables, cell, latex_lines
 from xltjax.eval.report.terminal import WIDTH, summary_text
@@ -145,7 +145,7 @@ CASES = [
     (surface_alone, "spelling", "There are no scores of spelling"),
     (surface_alone, "training", "There is no run directory"),
     (surface_alone, "surface", "Not scored: spelling and relevance"),
-    (people_alone, "agreement", "There is one rater alone: a judge is missing"),
+    (people_alone, "agreement", "There are people without a judge"),
     (people_alone, "surface", "There are no scores of language"),
     (people_alone, "headline", "By people, m has 1.50 [1.00, 2.00] in helpfulness in fr; no program has scored"),
     (judge_without_a_score, "headline", "The answers have no scores yet"),
@@ -313,9 +313,7 @@ def test_the_page_shows_what_the_table_files_hold(whole: tuple[Path, Report], tm
 
 def test_a_report_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
     surface_alone(tmp_path / "scores")
-    settings = ReportSettings(
-        sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50
-    )
+    settings = ReportConfig(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50)
     run(settings)
     folder = tmp_path / "report"
     first = {
@@ -328,9 +326,7 @@ def test_a_report_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
 
 def test_a_figure_that_is_gone_leaves_no_file(tmp_path: Path) -> None:
     surface_alone(tmp_path / "scores")
-    settings = ReportSettings(
-        sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50
-    )
+    settings = ReportConfig(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50)
     run(settings)
     old = tmp_path / "report" / "tables" / "old.csv"
     old.write_text("x")
@@ -383,7 +379,7 @@ def test_every_latex_table_compiles(whole: tuple[Path, Report], tmp_path: Path) 
         "Odd & names_100%",
         tables[0].columns,
         [{tables[0].columns[0].key: "a_b & c% \\x {y} ~ ^ #"}],
-        "50 %",
+        "50%",
     )
     lines = ["\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage[utf8]{inputenc}"]
     lines += [

@@ -188,8 +188,12 @@ def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of
         ({"of": "ft", "reset_layers": "0", "lora_rank": 2}, "adaptations.x: unknown setting 'lora_rank'"),
         ({"of": "ft", "reset_layers": "3-x"}, "adaptations.x: reset_layers: '3-x' names no part of a model"),
         ({"of": "ft", "reset_layers": "0-99"}, "x/lr-0.01/seed-0: reset_layers: layer 99 is out of range"),
+        (
+            {"of": "ft", "reset_layers": "0-1", "swap_layers": "-1", "expert": {"data": "others"}},
+            "x/lr-0.01/seed-0: layers.1 is named by both reset_layers and swap_layers",
+        ),
         ({"of": "ft", "swap_layers": "0"}, "adaptations.x: swap_layers needs a second tuned model: give expert"),
-        ({"of": "ft", "reset_layers": "0", "expert": "DIR"}, "adaptations.x: nothing is taken of expert"),
+        ({"of": "ft", "reset_layers": "0", "expert": "DIR"}, "adaptations.x: nothing is taken from expert"),
         ({"of": "ft", "swap_layers": "0", "expert": {}}, "adaptations.x: expert: name what differs"),
         ({"of": "ft", "swap_layers": "0", "expert": {"data": "dolly"}}, "its expert is the cell that is changed"),
         (
@@ -200,6 +204,7 @@ def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of
             {"of": "ft", "swap_layers": "0", "expert": {"dta": "others"}},
             "adaptations.x: unknown setting 'dta'; did you mean 'data'",
         ),
+        ({"train_layers": "0-99"}, "x/lr-0.01/seed-0: train_layers: layer 99 is out of range"),
         ({"of": "reset", "reset_layers": "0"}, "adaptations.x: of: 'reset' is itself a combination"),
     ],
 )  # fmt: skip

@@ -180,9 +180,8 @@ def test_the_interval_is_that_of_an_independent_bootstrap_over_questions(tmp_pat
     (row,) = verdicts(tmp_path, folders, asked("a", HIGH, LOW))
     by_question = sum(values[HIGH, seed] - values[LOW, seed] for seed in (0, 1)).mean(axis=1) / 2
     assert row["difference"] == pytest.approx(by_question.mean(), abs=1e-12)
-    spread = by_question.std(ddof=1) / np.sqrt(
-        40
-    )  # pairs of questions are a task, which takes nothing from it here
+    # Pairs of questions are a task, which takes nothing from it here.
+    spread = by_question.std(ddof=1) / np.sqrt(40)
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * spread, rel=0.25)
 
 

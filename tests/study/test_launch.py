@@ -109,7 +109,7 @@ def test_a_signal_ends_the_study_and_leaves_the_rest_to_do(finished_study: Path,
     process.send_signal(signal.SIGINT)
     said = process.communicate()[0]
     assert process.returncode == 130
-    assert "the same command goes on" in said.splitlines()[-1]
+    assert "the same command continues" in said.splitlines()[-1]
     assert not alive(worker)
     assert {state.kind for state in SmallStudy(finished_study / "small.yaml", root).states().values()} >= {
         "to do"

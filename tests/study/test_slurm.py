@@ -16,6 +16,7 @@ from helpers.slurm_cluster import cluster, missing
 from helpers.small_study import SmallStudy, command, results, write_study
 
 from xltjax.common.errors import UserError
+from xltjax.study.launch import slurm as launcher
 from xltjax.study.launch.slurm import minutes, queued_jobs, read_options
 
 LONGEST = 900.0  # seconds after which a test that waits fails
@@ -40,6 +41,20 @@ def test_options_are_those_of_sbatch() -> None:
     assert read_options(given) == {"partition": "gpu", "gpus-per-node": "2", "export": "A=1"}
     with pytest.raises(UserError, match="--slurm gpu is not of the form KEY=VALUE"):
         read_options(["gpu"])
+
+
+def test_a_copy_of_a_study_counts_no_jobs_of_another_folder_as_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "copy"):
+        (tmp_path / name / "slurm").mkdir(parents=True)
+        (tmp_path / name / "slurm" / "jobs.json").write_text('{"a/b": "7", "c/d": "8", "e/f": "9"}')
+    script = f"{tmp_path}/one/slurm/submitit/submission_file_1.sh"
+    listed = f"7 RUNNING {script}\n8 PENDING {tmp_path}/other.sh\n9 COMPLETING {script}\n"
+    monkeypatch.setattr(launcher, "_run", lambda command: listed)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    assert queued_jobs(tmp_path / "one") == {"a/b": "7"}
+    assert queued_jobs(tmp_path / "copy") == {}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,9 @@ import pytest
 import yaml
 from helpers.small_study import SmallStudy, results, write_study
 
+from xltjax.eval.report.numbers.sources import read_source
+from xltjax.study.stages import prepare
+
 CELLS = ("tiny/dolly/ft/lr-0.001/seed-0", "tiny/dolly/ft/lr-0.01/seed-0")
 KINDS = ("train", "generate", "generate-modified", "surface", "modifiers")
 
@@ -121,6 +124,40 @@ def test_a_raised_version_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert str(state) == "to do because the version of generate was 1, now 2"
 
 
+@pytest.mark.parametrize("record", ["{", '{"stage": "surface", "settings": null}'])
+def test_a_record_that_cannot_be_read_blocks_its_stage_alone(folder: Path, record: str) -> None:
+    study = open_study(folder)
+    (study.root / CELLS[0] / "surface" / "identity.json").write_text(record)
+    states = study.states()
+    assert f"{CELLS[0]}/surface/identity.json" in str(states[f"{CELLS[0]}/surface"])
+    assert states[f"{CELLS[0]}/surface"].kind == "blocked"
+    assert states["tables"].kind == "to do"
+    assert {(each.path, each.state) for each in study.finish()} == {("choose", "done"), ("tables", "done")}
+
+
+def test_in_a_folder_that_was_renamed_the_training_counts_and_the_answers_do_not(folder: Path) -> None:
+    (folder / "out" / "tiny").rename(folder / "out" / "small")
+    change(folder, "models", small=yaml.safe_load((folder / "small.yaml").read_text())["models"]["tiny"])
+    file = folder / "small.yaml"
+    values = yaml.safe_load(file.read_text())
+    del values["models"]["tiny"]
+    file.write_text(yaml.safe_dump(values))
+    states, cell = open_study(folder).states(), CELLS[0].replace("tiny", "small")
+    assert str(states[f"{cell}/train"]) == "done"
+    assert str(states[f"{cell}/generate"]) == f'to do because name was "{CELLS[0]}", now "{cell}"'
+
+
+def test_what_the_study_no_longer_has_is_not_in_its_report(folder: Path) -> None:
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "learning_rates": [1e-3]}))
+    study = open_study(folder)
+    prepare(study.study, study.cells, study.root)
+    found = read_source(str(study.root))
+    assert {stage.path for stage in found.stages} == {stage.path for stage in study.stages}
+    assert {model for model, _ in found.responses} == {CELLS[0]}
+    assert [run.name for run in found.runs] == [CELLS[0]]
+
+
 @pytest.mark.parametrize("damage", ["gone", "changed"])
 def test_a_result_that_is_gone_or_was_changed_by_hand_is_made_again(folder: Path, damage: str) -> None:
     study, before = open_study(folder), results(folder / "out")
@@ -147,13 +184,33 @@ def test_weights_may_be_removed_once_nothing_needs_them(folder: Path) -> None:
     assert str(states[f"{CELLS[1]}/generate"]) == "done"
 
 
+def test_a_training_that_is_repeated_voids_no_answers_made_of_it(folder: Path) -> None:
+    study = open_study(folder)
+    for lost in ("train", "generate-modified"):
+        shutil.rmtree(study.root / CELLS[0] / lost)
+    begun = study.root / CELLS[0] / "generate"  # which a kill has cut
+    record = json.loads((begun / "identity.json").read_text())
+    (begun / "identity.json").write_text(json.dumps({**record, "state": "begun", "outputs": {}}))
+    answers = (begun / "responses.jsonl").read_text()
+    (begun / "responses.jsonl").write_text(answers.splitlines(keepends=True)[0])
+    outcomes = study.finish()
+    kinds = ("train", "generate", "generate-modified")
+    assert {each.path for each in outcomes} == {f"{CELLS[0]}/{kind}" for kind in kinds}
+    assert {(each.state, each.note) for each in outcomes} == {("done", "")}
+    assert (begun / "responses.jsonl").read_text() == answers
+
+
 def test_a_failing_cell_says_why_in_one_line_and_the_rest_goes_on(chat_model: Path, folder: Path) -> None:
-    change(folder, "data", missing=str(folder / "absent.jsonl"))
+    change(folder, "data", missing=str(folder / "absent.jsonl"), relative="data/absent.csv")
     study = open_study(folder)
     lost = [path.replace("/dolly/", "/missing/") for path in CELLS]
     states = study.states()
     for path in lost:
         assert str(states[f"{path}/train"]) == f"blocked by data file {folder}/absent.jsonl does not exist"
+        other = str(states[f"{path.replace('/missing/', '/relative/')}/train"])
+        assert (
+            other == "blocked by data file data/absent.csv does not exist"
+        )  # which is no dataset of the hub
     assert study.finish() == []  # the others are done, and the tables with them
 
 
@@ -173,6 +230,34 @@ def test_a_training_that_diverges_ends_neither_its_sweep_nor_the_tables(
     assert str(state) == f"to do because it failed: {failed[0].reason}"
 
 
+def test_a_stage_whose_log_cannot_be_written_has_failed(folder: Path) -> None:
+    study = open_study(folder)
+    for name in ("logs", f"{CELLS[0]}/surface"):
+        shutil.rmtree(study.root / name)
+    (study.root / "logs").write_text("a file")
+    found = {each.path: each for each in study.finish()}
+    assert found[f"{CELLS[0]}/surface"].state == "failed"
+    assert f"{study.root}/logs/" in found[f"{CELLS[0]}/surface"].reason
+    assert "cannot be written" in found[f"{CELLS[0]}/surface"].reason
+
+
+def test_prompts_without_a_language_are_refused_before_anything_is_trained(
+    chat_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "asked.txt").write_text("Che cosa?\n")
+    generate = {"prompts": str(tmp_path / "asked.txt"), "max_new_tokens": 4}
+    file = write_study(tmp_path, chat_model, generate=generate)
+    state = SmallStudy(file, tmp_path / "out").states()[f"{CELLS[0]}/generate"]
+    assert state.kind == "blocked"
+    assert "give it under generate, as in languages: [it], or under surface" in state.reason
+    for told in (
+        {"generate": {**generate, "languages": "it"}},
+        {"generate": generate, "surface": {"language": "it"}},
+    ):
+        study = SmallStudy(write_study(tmp_path, chat_model, **told), tmp_path / "out")
+        assert str(study.states()[f"{CELLS[0]}/generate"]) == "blocked by train"
+
+
 def test_what_a_user_has_put_in_a_stages_place_is_left_alone(folder: Path) -> None:
     study = open_study(folder)
     place = study.root / CELLS[0] / "surface"
@@ -182,6 +267,6 @@ def test_what_a_user_has_put_in_a_stages_place_is_left_alone(folder: Path) -> No
     state = study.states()[f"{CELLS[0]}/surface"]
     assert state.kind == "blocked"
     assert "notes" not in str(state)
-    assert f"{place} holds something that is not of this study" in str(state)
+    assert f"{place} contains files that do not belong to this study" in str(state)
     study.finish()
     assert [path.name for path in place.iterdir()] == ["notes.txt"]

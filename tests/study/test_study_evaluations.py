@@ -8,7 +8,8 @@ from typing import Any
 
 from helpers.small_study import SmallStudy, write_study
 
-from xltjax.study.stage import Stage
+from xltjax.study.contents import Contents
+from xltjax.study.stage import Input, Stage
 
 
 def opened(folder: Path, model: Path, **changes: Any) -> dict[str, Stage]:
@@ -31,6 +32,23 @@ def test_a_judge_is_known_by_its_model_and_not_by_its_server(tmp_path: Path) -> 
     assert [(each.kind, each.where) for each in local.inputs] == [("model", ("/models/judge",))]
     assert "/models" not in json.dumps(dict(local.settings))
     assert local.devices == 2
+
+
+def test_dictionaries_of_one_name_in_two_folders_both_count(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "fr.dic" for folder in ("a", "b", "c/deep", "d/deep")]
+    places = tuple(str(tmp_path / name) for name in "abcd")
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("1")
+
+    def content() -> Any:
+        return Contents(fetch=False).of(Input("dictionaries", "file", places))
+
+    before = content()
+    for file in files:
+        file.write_text("2")
+        assert content() != before
+        before = content()
 
 
 def test_a_rubric_for_modifiers_reads_the_answers_with_modifiers(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_named_and_moved_aside(
     np.testing.assert_array_equal(found.weights["layers.0.lora_a"], state(1).weights["layers.0.lora_a"])
     (line,) = [record.message for record in caplog.records if record.name == "xltjax"]
     assert line.startswith(f"warning: checkpoint 2 in {run} is damaged: ")
-    assert line.endswith("; going on from checkpoint 1")
+    assert line.endswith("; continuing from checkpoint 1")
     assert len(line) < 300 + len(str(run))
     assert capfd.readouterr().err == ""
     assert contents(run / "1") == healthy

@@ -25,8 +25,8 @@ from xltjax.data.packing import BatchShape, PackedData
 from xltjax.data.tokenizer import Tokens
 from xltjax.miniature.text import instruction_rows
 from xltjax.training.config import TrainConfig
+from xltjax.training.epochs import Passes, passes, warn_of_many
 from xltjax.training.metrics import MEASURED
-from xltjax.training.plan import passes, warn_of_many
 from xltjax.training.run import Run
 
 
@@ -111,7 +111,12 @@ def test_steps_and_epochs_are_one_setting(tmp_path: Path, capsys: pytest.Capture
         xltjax.fit("m", "d", tmp_path / "o", steps=3, epochs=2)
     with pytest.raises(UserError, match=r"^epochs must be 0 or more, not -1"):
         TrainConfig(epochs=-1.0)
+    assert said("--learning-rate", "1e-4", "--learning-rates", "1e-5").endswith(
+        "give --learning-rate or --learning-rates, not both\n"
+    )
     # A later place wins over an earlier one, the record of a run included.
+    both.write_text("learning_rates: [1e-5, 1e-4]\n")
+    assert "learning_rates: []\n" in said("--config", str(both), "--learning-rate", "1e-3")
     paper = said("--config", "protocols/released", "--epochs", "0.5")
     assert "epochs: 0.5\n" in paper
     record = tmp_path / "config.yaml"
@@ -126,6 +131,8 @@ def test_steps_and_epochs_are_one_setting(tmp_path: Path, capsys: pytest.Capture
 def test_many_epochs_are_warned_of_with_the_number_of_updates_that_makes_fewer(
     messages: Callable[[], list[str]],
 ) -> None:
+    shown = str(Passes(60, 2585, 1000, 15938.0, 6170.6, 90))
+    assert shown.endswith("0.162 updates per epoch, 1,000 updates: 6,171 epochs")
     data = packed(40, BatchShape(2, 2, 128, 250))
     for steps in (1, 400):
         warn_of_many(passes(TrainConfig(steps=steps), data))

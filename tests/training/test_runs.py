@@ -239,7 +239,7 @@ def test_a_sample_of_the_rows_is_of_the_asked_size_and_follows_from_the_seed() -
     assert [corpus.names for corpus in drawn] != [corpus.names for corpus in other]
     assert [corpus.weight for corpus in drawn] == [len(corpus.examples) for corpus in drawn]
     assert [corpus.weight for corpus in draw_rows(corpora, 45, 0, weighted=True)] == [2.0, 2.0]
-    with pytest.raises(UserError, match=r"rows: 91 are asked for, and the data have 90 usable rows"):
+    with pytest.raises(UserError, match=r"rows: 91 requested, but the data have only 90 usable rows"):
         draw_rows(corpora, 91, 0, weighted=False)
     with pytest.raises(UserError, match=r"rows: 1 of 90 rows leave one of the data sources without any"):
         draw_rows(corpora, 1, 0, weighted=False)
@@ -275,7 +275,7 @@ def test_without_the_optimizers_state_at_the_end_a_run_resumes_until_then_and_no
     assert load_model(run / CHECKPOINTS / "2", make_mesh("1x1"), dtype=None)
     before = sorted(str(path) for path in run.rglob("*"))
     with pytest.raises(
-        UserError, match=r"ended after update 3 without the state .*begin a new run with --model"
+        UserError, match=r"ended after update 3 without the state .*start a new run with --model"
     ):
         train.fit(dataclasses.replace(last, steps=4, keep_optimizer="yes"))
     assert sorted(str(path) for path in run.rglob("*")) == before
@@ -300,7 +300,7 @@ def test_a_checkpoint_without_room_is_passed_over_with_a_warning_and_training_go
     monkeypatch.setattr(logging.getLogger("xltjax"), "propagate", True)
     out = fit(settings(chat_model, instructions, tmp_path / "run", save_every=1, keep=9))
     assert checkpoints_of(out) == [1, 3, 4]
-    assert "checkpoint 2 could not be written, training goes on" in caplog.text
+    assert "checkpoint 2 could not be written; training continues" in caplog.text
     assert [row["step"] for row in exact_metrics(out)] == [1, 2, 3, 4]
 
 

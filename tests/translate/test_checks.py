@@ -50,6 +50,8 @@ def test_true_translations_are_not_doubted(source: str, target: str, identify: L
         ("OK", "fr", "D'accord"),
         ("Microsoft Windows", "ru", "Microsoft Windows"),
         ("Berlin, Paris, London", "de", "Berlin, Paris, London"),
+        ("AC/DC, Iron Maiden, Nirvana, Pink Floyd", "fr", "AC/DC, Iron Maiden, Nirvana, Pink Floyd"),
+        ("He has 3 dogs, 4 cats, and 5 birds.", "ja", "彼は犬を三匹、猫を四匹、鳥を五羽飼っています。"),
     ],
 )  # fmt: skip
 def test_other_scripts_and_names_are_not_doubted(
@@ -141,6 +143,8 @@ def test_the_limit_of_length_narrows_with_the_length() -> None:
         ("Five or 5 apples", "Cinq ou cinq pommes"),
         ("In the 20th century", "Au XXe siècle"),
         ("In the 1990s", "В 90-е годы"),
+        ("In the 1800s", "Im 19. Jahrhundert"),
+        ("In the 1800s", "Au XIXe siècle"),
         ("On 05/12/2020 at 3:30 PM", "Am 12.5.2020 um 15:30 Uhr"),
         ("In 2010 200 people came.", "En 2010, 200 personnes sont venues."),
         ("Some 150,000 yen", "約15万円"),

@@ -105,7 +105,9 @@ def test_a_conversion_that_lost_a_language_is_refused(
     with pytest.raises(UserError, match="has 'madeupword9' where the tokenizer has 'fra_Latn'"):
         engine.check([ENGLISH, FRENCH])
     without = Ct2Engine(f"ct2:{tmp_path}", Options(compute_type="float32"))
-    with pytest.raises(UserError, match="no tokenizer; give the folder of the original model by --tokenizer"):
+    with pytest.raises(
+        UserError, match="no tokenizer; give the directory of the original model with --tokenizer"
+    ):
         without.check([ENGLISH, FRENCH])
 
 
@@ -153,6 +155,24 @@ def test_half_a_journal_ends_in_the_same_files(
     assert results(tmp_path / "half") == results(tmp_path / "whole")
     keys = [call["key"] for call in lines(tmp_path / "half" / "calls.jsonl")]
     assert len(keys) == len(set(keys)) == journal.count(b"\n")
+
+
+def test_a_plan_downloads_no_weights(
+    nllb: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, allow_patterns: asked.extend(allow_patterns) or nllb[0],
+    )
+    data = tmp_path / "d.jsonl"
+    data.write_text(json.dumps({"text": texts(1)[0]}) + "\n")
+    assert translate(data, "--to", "fr", "--engine", "ct2:a/b", "--out", tmp_path / "out", "--plan") == 0
+    assert asked
+    assert not {"*.safetensors", "*.bin"} & set(asked)
 
 
 def test_a_model_without_the_token_of_a_language_is_refused(nllb: tuple[Path, Any], tmp_path: Path) -> None:

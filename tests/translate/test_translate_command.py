@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_server import JudgeServer, completion, judge_server
+from helpers.judge.server import JudgeServer, completion, judge_server
 from helpers.translation import (
     LASTING,
     PASSING,
@@ -30,6 +30,7 @@ from helpers.translation import (
 )  # fmt: skip
 
 from xltjax.common.locks import lock_directory
+from xltjax.translate.languages import language
 
 
 @pytest.fixture
@@ -276,7 +277,10 @@ def test_translations_by_another_engine_are_not_replaced(
     assert translate(data, *flags(server, out)) == 0
     before = results(out)
     assert translate(data, *flags(server, out, "--engine", "openai:other")) == 2
-    assert "was translated otherwise (engine: 'openai:m', now 'openai:other')" in capsys.readouterr().err
+    assert (
+        "was translated with other settings (engine: 'openai:m', now 'openai:other')"
+        in capsys.readouterr().err
+    )
     assert results(out) == before
 
 
@@ -289,12 +293,16 @@ def test_translations_by_another_engine_are_not_replaced(
         (("--to", "fenglish"), "language 'fenglish' is not known"),
         (("--to", "rus_Latn"), "language 'rus_Latn' is not known; the nearest code is 'rus_Cyrl'"),
         (("--to", "xx"), "the nearest code is"),
+        (("--to", "jp"), "language 'jp' is not known; the nearest code is 'ja'"),
+        (("--to", "Frnch"), "the nearest code is 'fr'"),
+        (("--to", "sr-Latn"), "language 'sr-Latn' is not known; the nearest code is 'srp_Cyrl'"),
+        (("--to", "pt,pt-BR"), "--to names Portuguese (Brazil) twice"),
         (("--to", "en"), "--to en is the language of the data"),
         (("--to", "English"), "is the language of the data"),
         (("--to", "fr,fra_Latn"), "--to names French twice"),
         (("--engine", "ct:x"), "--engine 'ct:x' is not known; give ct2:DIR"),
         (("--engine", "ct2:"), "name the model, such as ct2:facebook/nllb-200-3.3B"),
-        (("--engine", "ct2:nowhere"), "the directory nowhere does not exist"),
+        (("--engine", "ct2:nowhere"), "--engine: model directory nowhere does not exist"),
         (("--engine", "openai:"), "--engine openai:: name the model"),
         (("--prompt", "nowhere.txt"), "is neither a file nor one of plain, tower, translategemma"),
         (("--beam", "0"), "beam must be at least 1"),
@@ -389,6 +397,31 @@ def test_prompts_for_models_of_translation(tmp_path: Path, prompt: str, content:
     assert body["messages"] == [{"role": "user", "content": wanted}]
     assert body["temperature"] == 0
     assert "response_format" not in body
+
+
+@pytest.mark.parametrize(
+    ("given", "label", "flores", "name"),
+    [
+        ("FRA_LATN", "fr", "fra_Latn", "French"),
+        ("zh-TW", "zho_Hant", "zho_Hant", "Chinese (Traditional)"),
+        ("Traditional Chinese", "zho_Hant", "zho_Hant", "Chinese (Traditional)"),
+        ("zh-Hans", "zh", "zho_Hans", "Chinese"),
+        ("pt_BR.UTF-8", "pt", "por_Latn", "Portuguese (Brazil)"),
+        ("bho_Deva", "bho_Deva", "bho_Deva", "Bhojpuri"),
+    ],
+)
+def test_scripts_and_regions_are_not_lost(given: str, label: str, flores: str, name: str) -> None:
+    found = language(given)
+    assert (found.label, found.flores, found.name) == (label, flores, name)
+
+
+def test_another_region_is_another_translation(server: JudgeServer, tmp_path: Path, capsys: Any) -> None:
+    data = write(tmp_path, [item(1, "good")])
+    server.hook = lambda body: (200, completion("Este é o item 1, kind=good"), {})
+    assert translate(data, *flags(server, tmp_path / "out", "--to", "pt-BR")) == 0
+    assert "into Portuguese (Brazil)." in server.bodies[0]["messages"][0]["content"]
+    assert translate(data, *flags(server, tmp_path / "out", "--to", "pt")) == 2
+    assert "was translated otherwise (target: 'pt-BR', now None)" in capsys.readouterr().err
 
 
 def test_translated_data_are_read_by_surface_as_they_are(tmp_path: Path) -> None:

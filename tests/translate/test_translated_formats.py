@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_server import JudgeServer
+from helpers.judge.server import JudgeServer
 from helpers.translation import echo, lines, translate, translator
 
 from xltjax.data.formats import read_rows
@@ -180,3 +180,50 @@ def test_columns_of_the_users_are_kept(server: JudgeServer, tmp_path: Path) -> N
     assert translate(data, *flags[:-1], tmp_path / "second") == 0
     (written,) = lines(tmp_path / "second" / "d.fr.jsonl")
     assert (written["translated_from"], written["engine"], written["language"]) == ("en", "openai:m", "fr")
+
+
+def test_named_columns_are_translated_and_keep_their_names(server: JudgeServer, tmp_path: Path) -> None:
+    data = tmp_path / "d.csv"
+    table = '\ufeffn;Domanda;Risposta{}\r\n1;What is a dog?;It is an animal.{}\r\n2;42;"It\r\nbarks."{}\r\n'
+    data.write_text(table.format("", "", ""), encoding="utf-8", newline="")
+    flags = ["--to", "fr", "--engine", "openai:m", "--base-url", server.url, "--out", tmp_path / "out"]
+    named = ["--columns", "prompt=Domanda,completion=Risposta"]
+    assert translate(data, *flags) == 2
+    assert translate(data, *flags, *named) == 0
+    # The mark, the semicolons and the line ends are those of the file.
+    marks = (";id;language;translated_from;engine;quality", ";d-1;fr;en;openai:m;", ";d-2;fr;en;openai:m;")
+    assert (tmp_path / "out" / "d.fr.csv").read_bytes().decode() == table.format(*marks)
+    # Other columns than before are another translation.
+    assert translate(data, *flags, "--columns", "text=Risposta") == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "expected"),
+    [
+        ({"response": "risposta.it"}, {"instruction": A, "risposta": {"it": B, "de": C}, "n": 1},
+         {"instruction": A.upper(), "risposta": {"it": B.upper(), "de": C}, "n": 1}),
+        ({"messages": "chats.0"}, {"chats": [ROWS["chat"], [A]], "text": C},
+         {"chats": [[{**turn, "content": turn["content"].upper()} for turn in ROWS["chat"]], [A]], "text": C}),
+        ({"output": "a"}, {"instruction": A, "output": C, "a": B},
+         {"instruction": A.upper(), "output": C, "a": B.upper()}),
+    ],
+)  # fmt: skip
+def test_columns_lead_into_objects_and_lists(
+    columns: dict[str, str], row: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    before = json.dumps(row)
+    assert map_texts(row, lambda name, text: text.upper(), columns) == expected
+    assert json.dumps(row) == before
+
+
+def test_files_whose_translations_would_have_one_name_are_refused(
+    server: JudgeServer, tmp_path: Path, capsys: Any
+) -> None:
+    for name in ("d.jsonl", "d.en.jsonl"):
+        (tmp_path / name).write_text(json.dumps(ROWS["dolly"]) + "\n")
+    flags = ["--to", "fr", "--engine", "openai:m", "--base-url", server.url, "--out", tmp_path / "out"]
+    assert translate(tmp_path / "d.jsonl", tmp_path / "d.en.jsonl", *flags) == 2
+    assert "would have the same name" in capsys.readouterr().err
+    # The same file twice is one.
+    assert translate(tmp_path / "d.jsonl", tmp_path / "*d.jsonl", *flags) == 0
+    assert len(lines(tmp_path / "out" / "d.fr.jsonl")) == 1

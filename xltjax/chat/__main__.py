@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from xltjax.chat.settings import ChatConfig
 from xltjax.common import cli
 from xltjax.common.errors import UserError
@@ -24,13 +22,11 @@ COMMAND = cli.command(
     ChatConfig,
     chat,
     name="chat",
-    help="Talk to a model on the terminal, with the settings of generate.",
+    help="Chat with a model in the terminal, with the settings of generate.",
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.chat``."""
-    cli.execute(COMMAND, program="python -m xltjax.chat")
+main = cli.entry_point(COMMAND, "python -m xltjax.chat")
 
 
 if __name__ == "__main__":

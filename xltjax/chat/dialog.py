@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import signal
 import sys
@@ -20,7 +21,8 @@ from xltjax.mesh import batch_size, cache_compilations
 log = logging.getLogger("xltjax")
 
 HELP = (
-    "/reset begins anew, /system TEXT sets the system prompt, Ctrl-C stops an answer, Ctrl-D or /exit leaves"
+    "/reset starts a new conversation, /system TEXT sets the system prompt, Ctrl-C stops an answer, "
+    "Ctrl-D or /exit leaves"
 )
 COMMANDS = ("/reset", "/system", "/help", "/exit")
 
@@ -84,7 +86,7 @@ class Dialog:
         if len(ids) + self._most > self._positions:
             raise UserError(
                 f"the conversation has {len(ids)} tokens with this question, and with --max-new-tokens {self._most} "
-                f"more than the {self._positions} positions of the model; /reset begins a new one"
+                f"more than the {self._positions} positions of the model; /reset starts a new one"
             )
         self._answers += 1
         shown = ""
@@ -131,7 +133,7 @@ def _obey(dialog: Dialog, command: str, rest: str) -> bool:
     command = command.strip()
     if command == "/reset":
         dialog.reset()
-        log.info("a new conversation")
+        log.info("new conversation")
     elif command == "/system":
         dialog.set_system(rest)
         log.info("the system prompt is set" if rest.strip() else "there is no system prompt")
@@ -172,9 +174,9 @@ def _printable(text: str) -> str:
 
 
 def typed_lines() -> Iterator[str]:
-    """Lines that somebody types, until Ctrl-D. Ctrl-C begins a line anew."""
+    """Lines that somebody types, until Ctrl-D. Ctrl-C starts a new line."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives ``input`` a history and editing
+        importlib.import_module("readline")  # gives ``input`` a history and editing
     while True:
         try:
             yield input("> ")

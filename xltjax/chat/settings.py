@@ -26,14 +26,19 @@ class ChatConfig:
     model: str = _as_in_generate("model")
     base: str = _as_in_generate("base")
     adapter: str = setting("", "LoRA adapter of the model (PEFT or a run).")
-    system: str = setting("", "System prompt with which the conversation begins.")
+    system: str = setting("", "System prompt of the conversation.")
     max_new_tokens: int = _as_in_generate("max_new_tokens")
     repetition_penalty: float = _as_in_generate("repetition_penalty")
     temperature: float = _as_in_generate("temperature")
     top_k: int = _as_in_generate("top_k")
     top_p: float = _as_in_generate("top_p")
-    seed: int = setting(0, "Seed of the sampling; with it, the draws follow from the number of the answer.")
-    mesh: str = setting("1x1", "Devices as DxT: matrices over T; a conversation uses only a part of D.")
+    seed: int = setting(
+        0,
+        "Random seed of sampling. Given the seed, a sample depends only on the chat and the answer's number.",
+    )
+    mesh: str = setting(
+        "1x1", "Devices as DxT: matrices are split over T; a conversation does not use all of D."
+    )
     dtype: Literal["bfloat16", "float32"] = _as_in_generate("dtype")
     template: str = _as_in_generate("template")
     template_date: str = _as_in_generate("template_date")

@@ -1,6 +1,6 @@
 """What every part of xltjax uses: settings and commands, files, errors, progress, and facts about the machine.
 
-Nothing in this folder imports anything of xltjax that lies outside of it.
+Nothing in this folder imports anything of xltjax outside of it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import logging
 import signal
 import sys
@@ -40,7 +41,11 @@ FIXABLE = (
     errno.EMFILE, errno.ENFILE, errno.ELOOP,
 )  # fmt: skip
 
-GENERAL = "General"  # the section of ``--help`` for the flags that every command has
+ARGUMENTS, OTHER_FORMATS, GENERAL = "Arguments", "Reading other formats", "General"  # sections of ``--help``
+_PLACES = {ARGUMENTS: 0, OTHER_FORMATS: 2, GENERAL: 3}  # all other sections are between the first two
+WIDEST = 60  # columns of choices beside a flag; more are listed in its help
+LONGEST_HINT = 300  # characters of a list of flags
+CONTEXT: dict[str, Any] = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 
 
 class _Flag(click.Option):
@@ -65,7 +70,7 @@ def _completions(hint: Any, *, config: bool = False) -> Callable[..., list[Compl
 class _Positional(click.Argument):
     """A value given without a flag, which ``--help`` explains, unlike click's own arguments."""
 
-    section = "Arguments"
+    section = ARGUMENTS
 
     def __init__(self, name: str, *, metavar: str, help: str, **options: Any):
         super().__init__([name], metavar=metavar, required=False, **options)
@@ -83,9 +88,12 @@ class _SettingsCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as mistake:
             shown = [one for one in self.get_params(ctx) if isinstance(one, click.Option) and not one.hidden]
-            flags = [flag for option in shown for flag in option.opts]
+            flags = [flag for option in shown for flag in option.opts if flag.startswith("--")]
             name = mistake.option_name
-            raise UserError(f"unknown flag {name}; {did_you_mean(name, flags)}") from None
+            hint = did_you_mean(name, flags)
+            if len(hint) > LONGEST_HINT:
+                hint = "--help lists those there are"
+            raise UserError(f"unknown flag {name}; {hint}") from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -94,7 +102,7 @@ class _SettingsCommand(click.Command):
             if record is not None:
                 section = parameter.section if isinstance(parameter, (_Flag, _Positional)) else GENERAL
                 sections.setdefault(section, []).append(record)
-        for section in sorted(sections, key=lambda name: name == GENERAL):  # what all commands share is last
+        for section in sorted(sections, key=lambda name: _PLACES.get(name, 1)):
             with formatter.section(section):
                 formatter.write_dl(sections[section])
 
@@ -148,19 +156,18 @@ def command(
             multiple=True,
             metavar="FILE",
             shell_complete=_completions(str, config=True),
-            help="YAML file of settings or name of a shipped one; repeatable, later wins, flags win over all.",
+            help="YAML file of settings, or the name of a shipped one. Repeatable: later files override earlier "
+            "ones, and flags override all.",
         ),
-        _Flag(["--print-config"], is_flag=True, help="Print the resolved settings as YAML and exit."),
-        _Flag(["--quiet"], is_flag=True, help="Show warnings and results alone, without progress."),
-        _Flag(["--verbose"], is_flag=True, help="Show also what the libraries below log."),
+        _Flag(["--print-config"], is_flag=True, help="Print the resulting settings as YAML and exit."),
+        _Flag(["--quiet"], is_flag=True, help="Show only warnings and results."),
+        _Flag(["--verbose"], is_flag=True, help="Also show the log messages of libraries."),
         _Flag(
             ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
             help="Print the version and exit.",
         ),
     ]  # fmt: skip
-    return _SettingsCommand(
-        name, params=parameters, callback=callback, help=help, context_settings={"max_content_width": 110}
-    )
+    return _SettingsCommand(name, params=parameters, callback=callback, help=help, context_settings=CONTEXT)
 
 
 def _set_level(quiet: bool, verbose: bool) -> None:
@@ -203,7 +210,7 @@ def group(commands: Sequence[click.Command], *, name: str, help: str) -> click.G
         callback=callback,
         help=help,
         invoke_without_command=True,
-        context_settings={"max_content_width": 110},
+        context_settings=CONTEXT,
     )
 
 
@@ -226,6 +233,8 @@ def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool =
     default: Any = field.default
     shown = ",".join(map(str, default)) if many else default
     help = field.metadata["help"]
+    if _metavar(hint) == "NAME":
+        help += f" One of: {', '.join(_choices(hint))}."
     if default not in (None, (), ""):
         help += f"  [default: {str(shown).lower() if isinstance(shown, bool) else shown}]"
     options: dict[str, Any] = {"section": field.metadata["section"], "help": help, "hidden": hidden}
@@ -234,7 +243,7 @@ def _flag(name: str, field: dataclasses.Field[Any], hint: Any, *, hidden: bool =
     else:
         return _Flag([f"{flag}/--no-{flag[2:]}"], default=None, **options)
     if field.metadata["mapping"]:
-        return _Flag([flag], multiple=True, metavar="NAME=VALUE,...", **options)
+        return _Flag([flag], multiple=True, metavar="OURS=THEIRS,...", **options)
     if many and field.metadata["paths"]:
         return _Flag([flag], multiple=True, metavar=field.metadata["metavar"], **options)
     return _Flag([flag], metavar=_metavar(hint), **options)
@@ -254,7 +263,8 @@ def _holds_text(hint: Any) -> bool:
 
 def _metavar(hint: Any) -> str:
     if choices := _choices(hint):
-        return "|".join(choices)
+        joined = "|".join(choices)
+        return joined if len(joined) <= WIDEST else "NAME"
     base = _base(hint)
     many = typing.get_origin(hint) is tuple
     return {int: "N", float: "X", str: "TEXT"}.get(base, "VALUE") + (",..." if many else "")
@@ -296,6 +306,11 @@ def execute(command: click.Command, arguments: Sequence[str] | None = None, prog
             f"({str(problem).splitlines()[0][:160]})"
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def entry_point(command: click.Command, program: str) -> Callable[[], NoReturn]:
+    """The ``main`` of a module: it executes ``command`` with the arguments that were typed behind ``program``."""
+    return functools.partial(execute, command, program=program)
 
 
 @contextlib.contextmanager

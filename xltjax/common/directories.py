@@ -87,7 +87,7 @@ def _move(staging: Path, target: Path) -> None:
 def _remove(directory: Path) -> None:
     """Remove ``directory`` until it does not come back.
 
-    After one thread of Orbax has failed, others go on writing for a while and create it again.
+    After one thread of Orbax has failed, others continue writing for a while and create it again.
     """
     gone_since = None
     deadline = time.monotonic() + LONGEST_REMOVAL

@@ -60,9 +60,12 @@ def _may_have_others() -> bool:
     return on_tpu or all(name in os.environ for name in KUBERNETES)
 
 
-def _join(*arguments: object) -> None:
+def _join(
+    coordinator: str | None = None, processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Connect as the arguments say; JAX finds out for itself what they leave open."""
     try:
-        jax.distributed.initialize(*arguments)  # type: ignore[arg-type]
+        jax.distributed.initialize(coordinator, processes, process_id)
     except (RuntimeError, ValueError) as problem:
         raise UserError(
             f"the processes of this run could not connect: {first_line(problem)}; "

@@ -21,30 +21,41 @@ class UserError(Exception):
 
 
 def for_python(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let the messages of ``function`` name arguments (``base=``), not the flags of commands (``--base DIR``)."""
+    """Let the messages of ``function`` name arguments, not flags: ``base=`` for ``--base``, ``mesh="2x1"`` for
+    ``--mesh 2x1``.
+    """
 
     @functools.wraps(function)
     def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
             return function(*arguments, **named)
         except UserError as problem:
-            said = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_") + "=", str(problem))
+            said = re.sub(r"--([a-z][a-z-]*)(?: (\d\w*|[\w.]+=[^\s;]+))?", _as_argument, str(problem))
             raise type(problem)(said) if said != str(problem) else problem from None
 
     return called
 
 
+def _as_argument(flag: re.Match[str]) -> str:
+    """A flag, with its value where that has digits or a sign of equality, as Python writes it."""
+    value = flag[2] or ""
+    return flag[1].replace("-", "_") + "=" + (value if value.isdigit() or not value else f'"{value}"')
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A hint that names the valid name nearest to ``name``, or all valid names when none is near.
 
-    A name is near when it is spelled similarly, or else when one begins with the other, or it abbreviates the words
-    of a valid name by their initials, as ``--lr`` does ``--learning-rate``.
+    A name is near when a valid one begins with it, or else is spelled similarly; or else when it begins with a valid
+    one, or abbreviates its words by their initials, as ``--lr`` does ``--learning-rate``.
     """
     valid = sorted(valid)
     words = {each.strip("-"): each for each in valid}
     given = name.strip("-")
+    longer = [
+        each for word, each in words.items() if len(given) > 2 and word.lower().startswith(given.lower())
+    ]
     near = [words[each] for each in difflib.get_close_matches(given, words, n=1, cutoff=0.65)]
-    near = near or [each for word, each in words.items() if _abbreviates(given, word)]
+    near = longer[:3] or near or [each for word, each in words.items() if _abbreviates(given, word)]
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"valid: {', '.join(valid)}"
 
 

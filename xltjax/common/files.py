@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -74,13 +74,18 @@ def append(path: Path, text: str) -> None:
             raise
 
 
-def json_line(row: Mapping[str, Any]) -> str:
-    """One JSON object on one line. Lone surrogates, which UTF-8 cannot hold, are escaped."""
-    line = json.dumps(row, ensure_ascii=False)
+def json_line(row: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """One JSON value on one line. Lone surrogates, which UTF-8 cannot hold, are escaped.
+
+    Args:
+        row: the value.
+        default: as ``json.dumps`` takes it, for what JSON does not have.
+    """
+    line = json.dumps(row, ensure_ascii=False, default=default)
     try:
         line.encode("utf-8")
     except UnicodeEncodeError:
-        line = json.dumps(row, ensure_ascii=True)
+        line = json.dumps(row, ensure_ascii=True, default=default)
     return line + "\n"
 
 
@@ -105,7 +110,7 @@ def iterate_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def iterate_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """A stream of (line number from 1, line) of the lines of a text file that are not blank.
+    """A stream of (line number from 1, line) of the lines of a text file that are not space.
 
     Raises:
         UserError: as ``read_text`` does.
@@ -170,7 +175,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     except UnicodeDecodeError:
         raise UserError(_not_utf8(path)) from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file; copy or download it again") from None
+        raise UserError(f"{path} is not a complete gzip file; copy or download it again") from None
 
 
 def _not_utf8(path: Path) -> str:

@@ -126,5 +126,5 @@ def parse_mesh(spec: str) -> tuple[int, int, int]:
     """
     if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(x[1-9]\d*)?", spec):
         raise UserError(f"mesh {spec!r} is not of the form DxT or RxDxT, such as 2x1 (data x tensor)")
-    sizes = tuple(int(size) for size in spec.split("x"))
-    return (1, *sizes) if len(sizes) == 2 else sizes  # type: ignore[return-value]
+    *replicas, data, tensor = map(int, spec.split("x"))
+    return (replicas[0] if replicas else 1, data, tensor)

@@ -37,7 +37,7 @@ def lock_directory(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Let no other command write to the file or directory ``path`` during the block; the lock lies beside it.
+    """Let no other command write to the file or directory ``path`` during the block; the lock is beside it.
 
     Raises:
         UserError: when another command holds it, or the directory around it cannot be created.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations, pairwise
 
 from xltjax.common.errors import UserError, did_you_mean
 
@@ -72,6 +72,20 @@ def find_parts(texts: Sequence[str], setting: str, *, layers: int, tied: bool) -
             f"{setting}: the head of this model is tied to its embedding; name embed, which is both"
         )
     return frozenset(found - {"head"} if tied else found)
+
+
+def refuse_overlap(named: Mapping[str, Collection[str]]) -> None:
+    """Refuse a part that two settings name.
+
+    Args:
+        named: the parts that each setting names, as ``find_parts`` found them.
+
+    Raises:
+        UserError: naming the part and both settings.
+    """
+    for (one, parts), (other, more) in combinations(named.items(), 2):
+        if both := sorted({*parts} & {*more}):
+            raise UserError(f"{both[0]} is named by both {one} and {other}; name it once")
 
 
 def _layers(text: str, setting: str, layers: int) -> range:

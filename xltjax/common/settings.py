@@ -16,16 +16,19 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import read_text
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 log = logging.getLogger("xltjax")
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def setting(
@@ -105,7 +108,7 @@ def build(config_class: type[Config], values: Mapping[str, Any], *, notify: bool
             that is given under two of its names.
     """
     hints = typing.get_type_hints(config_class)
-    fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
     converted = {}
     for key, value in current_names(config_class, values, notify=notify).items():
         if key not in fields:
@@ -190,7 +193,7 @@ def _float(value: Any) -> float:
 
 def _str(value: Any) -> str:
     # YAML 1.1 reads no (Norwegian) and on as truth values.
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
         raise ValueError
     return str(value)
 

@@ -26,7 +26,8 @@ class Stopped(KeyboardInterrupt):
 class StopSignal:
     """Catches SIGTERM and SIGINT during a block, so that training can finish its update and save.
 
-    A second signal stops at once, with ``Stopped``. The blocks may follow one another.
+    A second signal stops at once, with ``Stopped``. The blocks may follow one another. Only the main thread gets
+    signals, so that a block in another thread catches none.
 
     Attributes:
         number: the first signal that has arrived; 0 when none has.
@@ -42,7 +43,7 @@ class StopSignal:
         return self.number != 0
 
     def __enter__(self) -> StopSignal:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT) if _is_main_thread() else ():
             self._before[number] = signal.signal(number, self._handle)
         return self
 

@@ -66,10 +66,7 @@ def load_corpora(
         UserError: when the weights do not fit the sources, a source has no usable example, a row cannot be used, or
             an example is too long and ``overlong`` is ``error``.
     """
-    if weights and len(weights) != len(sources):
-        raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
-    if not all(weight > 0 and math.isfinite(weight) for weight in weights):
-        raise UserError("data_weights must be positive")
+    check_weights(weights, sources)
     report = report or RowReport()
     corpora, total_long = [], 0
     for index, source in enumerate(sources):
@@ -141,6 +138,18 @@ def _learnable(
     return kept, too_long
 
 
+def check_weights(weights: Sequence[float], sources: Sequence[str]) -> None:
+    """Refuse weights that do not fit the data sources.
+
+    Raises:
+        UserError: saying why.
+    """
+    if weights and len(weights) != len(sources):
+        raise UserError(f"data_weights has {len(weights)} numbers for {len(sources)} data sources")
+    if not all(weight > 0 and math.isfinite(weight) for weight in weights):
+        raise UserError("data_weights must be positive")
+
+
 def draw_rows(corpora: Sequence[Corpus], count: int, seed: int, *, weighted: bool) -> list[Corpus]:
     """``count`` examples, drawn uniformly from the examples of all corpora; of others with another seed.
 
@@ -156,23 +165,15 @@ def draw_rows(corpora: Sequence[Corpus], count: int, seed: int, *, weighted: boo
     total = sum(len(corpus.examples) for corpus in corpora)
     if count > total:
         raise UserError(
-            f"rows: {count} are asked for, and the data have {total} usable rows; give at most {total}"
+            f"rows: {count} requested, but the data have only {total} usable rows; give at most {total}"
         )
-    drawn = np.zeros(total, bool)
-    drawn[np.random.default_rng((seed, total, count)).permutation(total)[:count]] = True
-    found: list[Corpus] = []
-    start = 0
-    for corpus in corpora:
-        mine = drawn[start : start + len(corpus.examples)]
-        start += len(mine)
-        if not mine.any():
+    found = []
+    for corpus, drawn in zip(corpora, _draw(corpora, count, (seed, total, count)), strict=True):
+        if not drawn.any():
             raise UserError(
                 f"rows: {count} of {total} rows leave one of the data sources without any; give more"
             )
-        weight = corpus.weight if weighted else int(mine.sum())
-        found.append(
-            Corpus(list(compress(corpus.examples, mine)), weight, list(compress(corpus.names, mine)))
-        )
+        found.append(_subset(corpus, drawn, corpus.weight if weighted else int(drawn.sum())))
     return found
 
 
@@ -186,18 +187,24 @@ def split_validation(corpora: Sequence[Corpus], count: int, seed: int) -> tuple[
         UserError: when a corpus would have no example left.
     """
     total = sum(len(corpus.examples) for corpus in corpora)
-    drawn = np.zeros(total, bool)
-    drawn[np.random.default_rng((seed, total)).permutation(total)[:count]] = True
     training: list[Corpus] = []
     validation: list[Tokens] = []
-    start = 0
-    for corpus in corpora:
-        mine = drawn[start : start + len(corpus.examples)]
-        start += len(mine)
-        if mine.all():
+    for corpus, drawn in zip(corpora, _draw(corpora, count, (seed, total)), strict=True):
+        if drawn.all():
             raise UserError(f"--validation-rows {count} leaves nothing to learn of {total} rows")
-        validation += compress(corpus.examples, mine)
-        training.append(
-            Corpus(list(compress(corpus.examples, ~mine)), corpus.weight, list(compress(corpus.names, ~mine)))
-        )
+        validation += compress(corpus.examples, drawn)
+        training.append(_subset(corpus, ~drawn, corpus.weight))
     return training, validation
+
+
+def _draw(corpora: Sequence[Corpus], count: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """For each corpus, which of its examples are among ``count`` that are drawn uniformly from those of all."""
+    sizes = [len(corpus.examples) for corpus in corpora]
+    drawn = np.zeros(sum(sizes), bool)
+    drawn[np.random.default_rng(seed).permutation(len(drawn))[:count]] = True
+    return np.split(drawn, np.cumsum(sizes[:-1]))
+
+
+def _subset(corpus: Corpus, chosen: np.ndarray, weight: float) -> Corpus:
+    """The examples of a corpus for which ``chosen`` is true."""
+    return Corpus(list(compress(corpus.examples, chosen)), weight, list(compress(corpus.names, chosen)))

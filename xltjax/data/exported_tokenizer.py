@@ -50,7 +50,7 @@ def write_tokenizer(tokenizer: ChatTokenizer, target: Path) -> None:
     """Give the tokenizer files in ``target`` the chat template of ``tokenizer``.
 
     ``transformers`` splits a chat at its special tokens only after the contents are in it. So that it finds the
-    tokens that we find, ``tokenizer.json`` is written anew: each text between special tokens is encoded by itself,
+    tokens that we find, ``tokenizer.json`` is rewritten: each text between special tokens is encoded by itself,
     and ``chat_jinja.JOINER`` is removed. Where ``transformers`` would not use that file (as for ``model_type:
     qwen2``), the files stay as they are, and the chat template refuses contents with literal special tokens.
 
@@ -83,7 +83,7 @@ def _write_joined(tokenizer: ChatTokenizer, target: Path) -> None:
     document["truncation"] = document["padding"] = None
     for token in document["added_tokens"]:
         if token["special"]:
-            # Such a token is matched as it stands, and takes nothing of the text around it.
+            # Such a token is matched as it is, and takes nothing of the text around it.
             token.update(single_word=False, lstrip=False, rstrip=False, normalized=False)
     for step in _steps(document["pre_tokenizer"]):
         if step.get("prepend_scheme") == "first":

@@ -24,12 +24,10 @@ ACCEPTED = (
     "LIMA and ShareGPT (conversations), chat (messages, or a bare list of {role, content}), "
     "TRL (prompt, completion), plain text (text)"
 )
-SYSTEM, TOOLS, MEDIA = (
-    ("system", "system_prompt"),
-    ("tools", "functions"),
-    ("images", "image", "videos", "audios"),
-)
-
+# Keys of a row besides those that name its format.
+SYSTEM = ("system", "system_prompt")
+TOOLS = ("tools", "functions")
+MEDIA = ("images", "image", "videos", "audios")
 
 # What ``--columns`` may name.
 COLUMN_NAMES = (
@@ -128,7 +126,7 @@ def read_row(row: Any, note: Note) -> Conversation:
             raise NothingToLearnError("an empty text")
         return (Message("text", text),)
     if row.get("kto_tag") is False or (kind == "prompt" and row.get("label") is False):
-        raise NothingToLearnError("an answer that is labeled as bad")
+        raise NothingToLearnError("an answer labeled as bad")
     turns = with_system(row, _turns(row, kind, note), note)
     return _tools(row) + as_conversation(turns, note)
 

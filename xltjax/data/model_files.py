@@ -1,13 +1,14 @@
-"""What travels with a model besides its weights: config, tokenizer, generation config and chat template."""
+"""Where a model lies, and what travels with it besides its weights: config, tokenizer and chat template."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError
+from xltjax.common.errors import UserError, first_line
 from xltjax.common.files import atomic_write, read_json_object
 from xltjax.common.provenance import sha256
 from xltjax.data.tokenizer import ChatTokenizer
@@ -25,6 +26,33 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 MODEL_FILES = ("config.json", GENERATION_CONFIG, *TOKENIZER_FILES)
+
+
+def model_directory(name: str, patterns: Sequence[str]) -> Path:
+    """The directory of a model, given by its path or by a Hugging Face id, which is downloaded into the hub's cache.
+
+    Args:
+        name: the path or the id.
+        patterns: of the names of the files that are downloaded.
+
+    Raises:
+        UserError: when there is no such directory and the hub does not have the model or does not answer.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{name} is a file; a model is a directory")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"model directory {name} does not exist")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as problem:  # of the hub or of its HTTP library
+        raise UserError(
+            f"{name} is neither a directory nor a model that can be downloaded: {first_line(problem)}"
+        ) from None
 
 
 def tokenizer_hashes(directory: Path) -> dict[str, str]:

@@ -38,13 +38,13 @@ _OTHER_NUMBERS: dict[str, dict[str, int]] = {
 
 
 def _forms(text: str, first: int, step: int = 1) -> dict[str, int]:
-    """The numbers in ``text`` by their forms, which ``|`` parts; a hyphen in a form counts as a blank."""
+    """The numbers in ``text`` by their forms, which ``|`` parts; a hyphen in a form counts as a space."""
     values = enumerate(text.split())
     return {form.replace("-", " "): first + step * at for at, forms in values for form in forms.split("|")}
 
 
 def _numbers(language: str) -> dict[str, int]:
-    """The numbers from one to ninety-nine and a few more, with single blanks between their words."""
+    """The numbers from one to ninety-nine and a few more, with single spaces between their words."""
     small = _forms(_NUMBER_WORDS[language], 1)
     tens = _forms(_TENS[language], 20, 10)
     numbers = small | tens | _OTHER_NUMBERS[language]

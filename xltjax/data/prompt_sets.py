@@ -20,7 +20,7 @@ from xltjax.common.files import iterate_lines, read_text
 from xltjax.common.languages import find_language, language_code
 from xltjax.data.conversations import Conversation, Message
 from xltjax.data.formats import NO_COLUMNS
-from xltjax.data.reading.answers import as_name
+from xltjax.data.reading.answers import as_modifier, as_name
 from xltjax.data.reading.columns import parse_columns
 from xltjax.data.reading.prompt_rows import ACCEPTED, COLUMN_NAMES, of_table, question, with_our_names
 from xltjax.data.reading.report import BadRowError, RowReport
@@ -35,23 +35,23 @@ RELEASED_FILE = "alpacaeval_test_subset"
 TEXT_FILE = ".txt"
 SUFFIXES = (*DATA_SUFFIXES, TEXT_FILE)
 _ENDINGS = frozenset(suffix[1:] for suffix in SUFFIXES)
-# Marks that end a sentence, by which a text without a blank is told from a path.
+# Marks that end a sentence, by which a text without a space is told from a path.
 _SENTENCE = re.compile(r"[?!\u3002\uff1f\uff01\u061f\u0964]")
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One prompt. ``row`` gives the row that ``load_set`` reads back.
+    """One prompt.
 
     Attributes:
         id: the identifier, unique in its set: ``xlt113-007-fr``, or ``xlt113-007-fr-markdown`` with a modifier.
         instruction_id: the identifier that the translations and modified forms of an instruction share.
-        language: ISO 639-1 code of the language that the *answer* should be in; empty when it is not known.
-        task: the category; empty when the set has none.
-        instruction: the text that the model is asked, including that of the modifier; the last question of a chat.
+        language: the ISO 639-1 code of the language that the *answer* should have; empty if it is not known.
+        task: the category; empty if the set has none.
+        instruction: the text of the prompt, with the text of the modifier; in a chat, the last question.
         modifier: ``{"name": ..., "params": {...}}``, or None.
         human: whether the prompt is in the subset for human evaluation.
-        messages: the whole chat as {role, content}, when it has more turns than the question; its last one is the
+        messages: the whole chat as {role, content} if it has more turns than the question; the last turn is the
             instruction.
     """
 
@@ -92,13 +92,13 @@ def load_set(
     """Load the instructions of a shipped set, a file, a folder or a text.
 
     Args:
-        name_or_path: a name of ``shipped_sets``; a file of rows (ours, AlpacaEval, chats, tables) or a text file with
-            a prompt on each line; a folder with a file for each language, like ``sets/xlt113``; a folder with the set
-            that the paper's authors released; or a prompt itself, see ``is_text``.
-        languages: the codes of the languages to load; all by default. In sets and folders this is the
+        name_or_path: the name of a shipped set, such as ``xlt113``; a file of rows (ours, AlpacaEval, chats, tables)
+            or a text file with one prompt per line; a folder with one file per language, like ``sets/xlt113``; a
+            folder with the set that the paper's authors released; or a prompt itself (see ``is_text``).
+        languages: the codes of the languages to load. By default all. In sets and folders this is the
             language of the instruction, in files it is the ``language`` of the row.
-        modifiers: whether to load a set's modified instructions too. All rows of a file are always loaded.
-        columns: names of columns as ``ours=theirs``, see ``reading.columns.parse_columns``.
+        modifiers: whether to load the modified instructions of a set too. All rows of a file are always loaded.
+        columns: columns with other names, as ``"ours=theirs"``.
 
     Raises:
         UserError: for an unknown set or format, a requested language that the set does not have, a row
@@ -147,7 +147,7 @@ def is_text(name_or_path: str | Path) -> bool:
 
 def _of_text(text: str, wanted: Sequence[str] | None) -> Instruction:
     """A prompt that was given as it is; its language is the only one asked for, or is not known."""
-    log.info("notice: %r is neither a file nor a set, and is asked as it stands", text[:60])
+    log.info("notice: %r is neither a file nor a set, and is used as the prompt itself", text[:60])
     language = wanted[0] if wanted is not None and len(wanted) == 1 else ""
     return Instruction("prompt-001" + (f"-{language}" if language else ""), "prompt-001", language, "", text)
 
@@ -161,7 +161,7 @@ def _find(name_or_path: str | Path) -> Path:
         return path
     raise UserError(
         f"{str(name_or_path)[:120]} is neither a file, a folder nor a shipped set; "
-        f"{did_you_mean(str(name_or_path), sets)} (a prompt itself has a blank or a mark such as ? or !)"
+        f"{did_you_mean(str(name_or_path), sets)} (a prompt itself contains a space or a mark such as ? or !)"
     )
 
 
@@ -235,7 +235,7 @@ def _read(
     """Every prompt of a file; those of a text file may be in a language that is not known."""
     if file_format(path) == TEXT_FILE:
         if columns:
-            raise UserError(f"columns: {path} is a text file, a prompt on each line, and has none")
+            raise UserError(f"columns: {path} is a text file with one prompt per line and has no columns")
         end = f"-{language}" if language else ""
         ids = (f"{set_name}-{number:03d}" for number in itertools.count(1))
         return [
@@ -262,9 +262,7 @@ def _instruction(row: Any, asked: Conversation, instruction_id: str, language: s
     values = row if isinstance(row, dict) else {}
     language = language_code(_text(values, "language") or language or _unknown_language())
     instruction_id = _name(values, "instruction_id") or instruction_id
-    modifier = values.get("modifier")
-    if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
-        raise UserError('modifier must be {"name": ..., "params": {...}}')
+    modifier = as_modifier(values.get("modifier"))
     suffix = f"-{modifier['name']}" if modifier else ""
     return Instruction(
         id=_name(values, "id") or f"{instruction_id}-{language}{suffix}",

@@ -13,7 +13,7 @@ from typing import Any
 
 from xltjax.common.errors import UserError
 from xltjax.common.languages import language_code
-from xltjax.data.reading.answers import RowKeys, may_repeat, origin, read_answers
+from xltjax.data.reading.answers import RowKeys, as_modifier, may_repeat, origin, read_answers
 from xltjax.data.reading.report import BadRowError
 from xltjax.data.reading.tables import DELIMITERS
 from xltjax.data.rows import file_format, iterate_rows
@@ -139,7 +139,7 @@ def iterate_responses(
                     repeated += 1
                 else:
                     raise UserError(
-                        f"{place}: the id {response.id!r} comes twice for the model {response.model!r}, first in "
+                        f"{place}: the id {response.id!r} occurs twice for the model {response.model!r}, first in "
                         f"{first}; ids must be unique within a model (--id-key and --model-key name other keys)"
                     )
         if not count:
@@ -168,7 +168,7 @@ def responses_of(rows: Iterable[Any], language: str = "", keys: RowKeys = NO_KEY
         for response in responses:
             if found.setdefault(response.key, response) is not response:
                 raise UserError(
-                    f"{place}: the id {response.id!r} comes twice for the model {response.model!r}"
+                    f"{place}: the id {response.id!r} occurs twice for the model {response.model!r}"
                 )
     return list(found.values())
 
@@ -201,8 +201,6 @@ def _response(given: Mapping[str, Any], language: str) -> Response:
     for key in ("prompt_tokens", "response_tokens"):
         if not isinstance(values.get(key, 0), int):
             raise BadRowError(f"{key} must be a whole number, not {values[key]!r:.40}")
-    modifier = values.get("modifier")
-    if modifier is not None and not (isinstance(modifier, dict) and isinstance(modifier.get("name"), str)):
-        raise BadRowError('modifier must be {"name": ..., "params": {...}}')
+    as_modifier(values.get("modifier"))
     values["language"] = language_code(values["language"]) if values.get("language") else language
     return Response(**values, extra=extra)

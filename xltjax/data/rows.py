@@ -21,9 +21,7 @@ FOREIGN = {
     ),
 }
 SUFFIXES = (".json", ".jsonl", ".parquet", *DELIMITERS)
-OnBad = Callable[
-    [str, str], None
-]  # what is called with the place of a row that cannot be parsed, and the reason
+OnBad = Callable[[str, str], None]  # takes the place of a row that cannot be parsed, and the reason
 
 # A document with one of these keys is a row, and its ``data`` is not the list of rows.
 _ROW_KEYS = {"instruction", "messages", "conversations", "prompt", "text", "id"}

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, Any
+from typing import IO, overload
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _REPEATED = ("model", "language", "task")  # few values for many responses: each
 
 
 class StoredResponses(Sequence[Response]):
-    """A sequence of responses of which memory holds some 30 bytes each; an item is read when it is asked for.
+    """A sequence of responses of which memory holds some 30 bytes each; an item is read when it is needed.
 
     The file has no name and is gone with the process, or when the last sequence that reads it is collected.
 
@@ -51,7 +51,13 @@ class StoredResponses(Sequence[Response]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def __getitem__(self, item: Any) -> Any:
+    @overload
+    def __getitem__(self, item: int) -> Response: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> list[Response]: ...
+
+    def __getitem__(self, item: int | slice) -> Response | list[Response]:
         """The response with that number, or a list of those of a slice."""
         if isinstance(item, slice):
             return [self._read(number) for number in range(*item.indices(len(self)))]

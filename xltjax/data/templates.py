@@ -16,9 +16,8 @@ from typing import Any
 
 from xltjax.common.errors import UserError, first_line
 
-MARK = (
-    0xF0000  # the private-use character in the place of the first message's content; the next ones follow it
-)
+# The private-use character in the place of the first message's content; the next ones follow it.
+MARK = 0xF0000
 Roles = tuple[str, ...]
 
 

@@ -110,9 +110,9 @@ class ChatTokenizer:
         return {self.eos} | ({self.hf.eos_token_id} - {None})
 
     def token_text(self, token: int) -> str:
-        """The text of one token, with the blank before it where it has one."""
+        """The text of one token, with the space before it where it has one."""
         piece = self.hf.convert_ids_to_tokens(token)
-        if piece is None or "\u2581" in piece:  # SentencePiece's blank, which decoding would drop
+        if piece is None or "\u2581" in piece:  # SentencePiece's space, which decoding would drop
             return (piece or "").replace("\u2581", " ")
         return str(self.hf.decode([token], clean_up_tokenization_spaces=False)) or piece
 

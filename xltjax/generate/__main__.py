@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from xltjax.common import cli
 from xltjax.common.signals import importing
 from xltjax.generate.settings import GenerateConfig
@@ -21,13 +19,11 @@ COMMAND = cli.command(
     GenerateConfig,
     generate,
     name="generate",
-    help="Answer prompts greedily with a repetition penalty; a killed run resumes where it stopped.",
+    help="Answer prompts in batches, greedily by default. A run that was killed resumes where it stopped.",
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.generate``."""
-    cli.execute(COMMAND, program="python -m xltjax.generate")
+main = cli.entry_point(COMMAND, "python -m xltjax.generate")
 
 
 if __name__ == "__main__":

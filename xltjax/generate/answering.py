@@ -20,7 +20,7 @@ from xltjax.common.fingerprint import fingerprint
 from xltjax.common.locks import lock_file
 from xltjax.common.progress import progress
 from xltjax.common.provenance import provenance, sha256
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import (
     base_restorer,
     check_adapter,
@@ -73,18 +73,12 @@ def generate(config: GenerateConfig) -> Path:
     instructions = instructions or _instructions(config)
     requests = _requests(answerers, instructions)
     settings = _settings(config, source, answerers)
-    architecture = llama_config(read_hf_config(config_directory(source)))
+    architecture = read_architecture(config_directory(source))
     # Prompts of other lengths take the same kernel: all are padded to a power of two times 32.
     problems = architecture.attention_problems(config.dtype, 1024, segments=1)
     check_kernel(problems, config.attention)
     with lock_file(out):
-        asked = {request.id: request.instruction for request in requests}
-        done = resume(
-            out,
-            settings,
-            {id: each.instruction for id, each in asked.items()},
-            {id: each.messages for id, each in asked.items()},
-        )
+        done = resume(out, settings, {each.id: each.response("", "", 0, 0).row() for each in requests})
         missing = [request for request in requests if request.id not in done]
         begun = False
         for response in _answer(config, source, mesh, missing, len(done)) if missing else ():
@@ -112,7 +106,7 @@ def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = ""
         began: the date of prompts in the file that is resumed: one for all, or one for each adapter.
 
     Raises:
-        UserError: for an adapter that does not belong upon the model in ``source``.
+        UserError: for an adapter that does not belong on the model in ``source``.
     """
     run = Run.find(source)
     if run:
@@ -135,7 +129,7 @@ def _answerers(config: GenerateConfig, source: Path, began: str | list[str] = ""
 def _answerer(
     config: GenerateConfig, name: str, adapter: Path | None, places: Sequence[Path], began: str
 ) -> Answerer:
-    """With the template and the date asked for, or else those with which the first of ``places`` was trained."""
+    """With the requested template and date, or else those with which the first of ``places`` was trained."""
     template = config.template or next(filter(None, map(template_of, places)), "llama-2")
     if template != "tokenizer":  # the only one that may write a date
         return Answerer(name, adapter, template, "")
@@ -191,7 +185,7 @@ def _tokenize(
         UserError: when ``max_new_tokens`` leaves no room for any prompt.
     """
     directory = config_directory(source)
-    architecture = llama_config(read_hf_config(directory))
+    architecture = read_architecture(directory)
     positions = architecture.max_positions
     room = positions - config.max_new_tokens
     prompts, unanswered, shortest = [], [], positions
@@ -240,7 +234,7 @@ def _why_not(instruction: Instruction, tokenizer: ChatTokenizer) -> str:
 def _vocab_size(source: Path, answerer: Answerer) -> int:
     """The size of the vocabulary that an answerer knows: that of its run, which may have grown it, or the model's."""
     run = Run.find(answerer.adapter) if answerer.adapter else None
-    return llama_config(read_hf_config(run.model_files if run else config_directory(source))).vocab_size
+    return read_architecture(run.model_files if run else config_directory(source)).vocab_size
 
 
 def _generate(
@@ -282,6 +276,7 @@ def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer
         "model": str(source.resolve()),
         "step": run.step if run else None,
         "weights": fingerprint(weights_directory(source)),
+        "weights_digest": run.weights_digest() if run else "",
         "adapter": [str(adapter.resolve()) for adapter in adapters],
         "adapter_step": [found.step if (found := Run.find(adapter)) else None for adapter in adapters],
         "adapter_weights": [fingerprint(weights_directory(adapter)) for adapter in adapters],

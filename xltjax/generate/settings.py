@@ -20,47 +20,55 @@ class GenerateConfig:
     model: str = setting("", "Hugging Face directory or id, a run of xltjax or one of its checkpoints.")
     base: str = setting(
         "",
-        "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
+        "Where the base of --model (a run of LoRA or of selected layers) is now, if it was moved.",
         affects_result=False,
     )
     adapter: tuple[str, ...] = setting(
-        (), "LoRA adapter of the model (PEFT or a run); repeatable, each answers all prompts.", paths=True
+        (),
+        "LoRA adapter of the model (PEFT or a run). Repeatable; each adapter answers all prompts.",
+        paths=True,
     )
     prompts: str = setting(
-        "xlt113", "A shipped set, miniature, a file (rows, or a text file with a prompt a line), a folder with a "
-        "file per language, or a prompt itself: 'Ciao, come stai?'.",
+        "xlt113", "A shipped set, miniature, a file (rows, or text with one prompt per line), a directory with "
+        "one file per language, or a prompt itself: 'Ciao, come stai?'.",
     )  # fmt: skip
     columns: tuple[str, ...] = setting(
         (),
-        "Names of columns in the prompts, after what they hold: prompt=question,language=lang.",
+        "Columns with other names: prompt=question,language=lang.",
         mapping=True,
     )
-    languages: tuple[str, ...] = setting((), "Languages of the set to answer; all when not given.")
-    modifiers: bool = setting(False, "Also answer the set's instructions with task modifiers.")
+    languages: tuple[str, ...] = setting((), "Languages of the set to answer. By default all.")
+    modifiers: bool = setting(False, "Also answer the instructions with task modifiers.")
     out: str = setting(
-        "", "JSON Lines file of responses; an unfinished one is resumed.", affects_result=False
+        "", "JSON Lines file to write the responses to. An unfinished one is resumed.", affects_result=False
     )
-    name: str = setting("", "Name of the model in the responses; that of its directory when not given.")
-    max_new_tokens: int = setting(512, "Most tokens of an answer.")
+    name: str = setting("", "Name of the model in the responses. By default the name of its directory.")
+    max_new_tokens: int = setting(512, "Maximum number of tokens in an answer.")
     repetition_penalty: float = setting(
-        1.1, "Hugging Face's repetition penalty over prompt and answer; 1 is none."
+        1.1, "Repetition penalty over prompt and answer, as in Hugging Face; 1 disables it."
     )
-    temperature: float = setting(0.0, "Sampling temperature; 0 is greedy.")
-    top_k: int = setting(0, "Sample among the k most likely tokens; 0 is all.")
-    top_p: float = setting(1.0, "Sample among the most likely tokens that hold this probability; 1 is all.")
-    seed: int = setting(0, "Seed of the sampling; with it, the samples of a prompt follow from its id alone.")
-    batch_size: int = setting(32, "Answers generated at once, over the whole mesh.", affects_result=False)
-    mesh: str = setting("1x1", "Devices as DxT: answers over D, matrices over T.", affects_result=False)
-    dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Of weights, KV cache and arithmetic.")
+    temperature: float = setting(0.0, "Sampling temperature; 0 is greedy decoding.")
+    top_k: int = setting(0, "Sample from the k most likely tokens; 0 is all.")
+    top_p: float = setting(1.0, "Sample from the most likely tokens with this total probability; 1 is all.")
+    seed: int = setting(
+        0, "Random seed of sampling. Given the seed, a sample depends only on the prompt and its id."
+    )
+    batch_size: int = setting(
+        32, "Number of answers generated at once, over the whole mesh.", affects_result=False
+    )
+    mesh: str = setting(
+        "1x1", "Devices as DxT: answers are split over D, matrices over T.", affects_result=False
+    )
+    dtype: Literal["bfloat16", "float32"] = setting("bfloat16", "Dtype of weights, KV cache and arithmetic.")
     attention: WantedKernel = setting(
         "auto",
-        "Kernel of attention to prompts: auto is the fastest that runs here (python -m xltjax.doctor).",
+        "Attention kernel for prompts; auto is the fastest that runs here (see python -m xltjax.doctor).",
         affects_result=False,
     )
-    template: str = setting("", "Chat template: that of the run or export, or else llama-2, when not given.")
+    template: str = setting("", "Chat template. By default that of the run or export, or else llama-2.")
     template_date: str = setting(
         "",
-        "ISO date for a template that writes the date: that of the run or the file, or today, when not given.",
+        "ISO date for templates that write the date. By default that of the run or the file, or else today.",
     )
 
     def __post_init__(self) -> None:
@@ -74,10 +82,10 @@ class GenerateConfig:
                 raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
         self.sampling()
         if self.name and len(self.adapter) > 1:
-            raise UserError("--name cannot name several adapters; each goes by its directory's name")
+            raise UserError("--name cannot name several adapters; each has the name of its directory")
         names = [directory_name(Path(adapter)) for adapter in self.adapter]
         if len(set(names)) < len(names):
-            raise UserError(f"two adapters go by one name ({', '.join(names)}); rename a directory")
+            raise UserError(f"two adapters have the same name ({', '.join(names)}); rename a directory")
         if self.template and self.template not in TEMPLATES:
             raise UserError(
                 f"template {self.template!r} is unknown; {did_you_mean(self.template, TEMPLATES)}"

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from xltjax.common.errors import UserError
@@ -52,28 +51,30 @@ def check_ours(out: Path) -> dict[str, Any]:
 def resume(
     out: Path,
     settings: Mapping[str, Any],
-    asked: Mapping[str, str],
-    chats: Mapping[str, Any] = MappingProxyType({}),
+    asked: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """The rows that ``out`` holds by their ids, after a last line that a kill left incomplete is cut off.
 
     Args:
         out: the file of responses, which need not exist.
         settings: what decides the responses now.
-        asked: the instructions of all prompts by their ids.
-        chats: the whole chats of prompts that are more than an instruction.
+        asked: the rows of all responses by their ids, as far as they are known before the answers.
 
     Raises:
         UserError: when the file is not ours, was made with other settings, or holds a response to none of the
-            prompts, or to another instruction. The file is then left as it is.
+            prompts, to another instruction, or under another name. The file is then left as it is.
     """
     before = check_ours(out)
     if not before:
         return {}
     # A file of an earlier version lacks what it did not record.
     same = {key for key in before if key in settings and before[key] == settings[key]}
-    moved = {place for place, content in PLACES.items() if content in same}
-    changed = [key for key in settings if key in before and key not in same | moved]
+    if before.get("weights_digest") and "weights_digest" in same:
+        same.add("weights")  # of a run that was trained again
+    moved = {place for place, content in PLACES.items() if content in same} | {
+        "prompts"
+    }  # compared one by one
+    changed = [key for key in settings if key in before and key not in same | moved | {"weights_digest"}]
     if changed:
         raise UserError(
             f"{out} was made with other settings: "
@@ -83,10 +84,7 @@ def resume(
     for key, row in rows.items():
         if key not in asked:
             raise UserError(f"{out} answers {key!r}, which is not among the prompts; choose another --out")
-        if row["instruction"] != asked[key] or row.get("messages") != chats.get(key):
-            raise UserError(
-                f"{out} answers another instruction of {key!r}, whose text has changed; choose another --out"
-            )
+        _check_asked(out, row, asked[key])
     if end < out.stat().st_size:
         with out.open("rb+") as file:
             file.truncate(end)
@@ -94,6 +92,21 @@ def resume(
     if rows:
         log.info("resuming %s: %d answers are there", out, len(rows))
     return rows
+
+
+def _check_asked(out: Path, row: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a row whose prompt or model is no longer what it says."""
+    for name in ("instruction", "messages"):
+        if row.get(name) != now.get(name):
+            raise UserError(
+                f"{out} answers another instruction of {row['id']!r}, whose text has changed; choose another --out"
+            )
+    for name in ("language", "task", "instruction_id", "modifier"):
+        if name in row and row[name] != now.get(name):  # earlier versions did not write all of them
+            told = f"was {row[name]!r:.60}, now {now.get(name)!r:.60}"
+            raise UserError(f"{out}: the {name} of {row['id']!r} has changed ({told}); choose another --out")
+    if (name := row.get("model", now.get("model"))) != now.get("model"):
+        raise UserError(f"{out} holds answers of {name!r}; go on with --name {name}, or choose another --out")
 
 
 def _settings_file(out: Path) -> Path:

@@ -44,7 +44,7 @@ class Throughput:
             f"{self.prompts} answers, {self.new_tokens} tokens, {self.rate():,.0f} tokens/s; "
             f"prefill: {self.prompt_tokens} tokens in {self.prefill_seconds:.1f} s; "
             f"decoding: {decoded / max(self.decode_seconds, 1e-9):,.0f} tokens/s over "
-            f"{self.decode_seconds:.1f} s, slots busy {100 * self.occupancy():.0f} % of the steps, "
+            f"{self.decode_seconds:.1f} s, slots busy {100 * self.occupancy():.0f}% of the steps, "
             f"{self.bytes_read / max(decoded, 1) / 1e6:,.1f} MB read per token, {self._bandwidth()}"
         )
 
@@ -55,4 +55,4 @@ class Throughput:
         peak = peak_bandwidth(kind)
         if peak is None:
             return f"{rate / 1e9:,.1f} GB/s (no peak known for {kind!r})"
-        return f"{rate / 1e9:,.0f} GB/s, {100 * rate / peak:.0f} % of one {kind}"
+        return f"{rate / 1e9:,.0f} GB/s, {100 * rate / peak:.0f}% of one {kind}"

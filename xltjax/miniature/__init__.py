@@ -17,13 +17,8 @@ if TYPE_CHECKING:
     from xltjax.training.config import TrainConfig
 
 NAME = "miniature"
-DATA = (
-    "en",
-    "fr",
-    "pt",
-    "ru",
-    "small",
-)  # its instruction data: one file for each language, and 32 English rows
+# Its instruction data: one file for each language, and 32 English rows.
+DATA = ("en", "fr", "pt", "ru", "small")
 
 
 def model_path(name: str) -> str:

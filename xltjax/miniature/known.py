@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
-from xltjax.common.cli import command, execute
+from xltjax.common.cli import command, entry_point
 from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory
 from xltjax.common.locks import lock_directory
@@ -43,7 +42,9 @@ def known(config: KnownConfig) -> None:
     questions = {row["id"]: row for row in evaluation_rows(SEED)}
     for response in responses:
         if response.id not in questions:
-            raise UserError(f"{response.id!r} is no question of the miniature, whose answers alone are known")
+            raise UserError(
+                f"{response.id!r} is not a question of the miniature, and only its answers are known"
+            )
     out = make_output_directory(Path(config.out))
 
     def scored() -> Iterator[tuple[Response, list[Score]]]:
@@ -65,13 +66,11 @@ def known(config: KnownConfig) -> None:
 
 
 COMMAND = command(
-    KnownConfig, known, name="known", help="Whether answers about the miniature's toy world are right."
+    KnownConfig, known, name="known", help="Score whether answers about the miniature's toy world are right."
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.miniature.known``."""
-    execute(COMMAND, program="python -m xltjax.miniature.known")
+main = entry_point(COMMAND, "python -m xltjax.miniature.known")
 
 
 if __name__ == "__main__":

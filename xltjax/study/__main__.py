@@ -1,4 +1,4 @@
-"""``python -m xltjax.study``: models x data x adaptations x rates x seeds, each trained, asked and scored."""
+"""``python -m xltjax.study``: train, generate and score models x data x adaptations x rates x seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
@@ -32,35 +32,36 @@ class StudyConfig:
     """Settings of the command."""
 
     study: str = setting("", "YAML file of the study, or a shipped one such as study/paper.", positional=True)
-    out: str = setting("", "Folder of the study; runs/NAME when not given.")
+    out: str = setting("", "Directory of the study. By default runs/NAME.")
     launcher: Literal["local", "slurm"] = setting(
-        "local", "Where the stages run: on this machine, or in jobs that are submitted to SLURM."
+        "local", "Where the stages run: on this machine, or in SLURM jobs."
     )
     slurm: tuple[str, ...] = setting(
         (),
-        "Option of sbatch for every job, such as partition=gpu; repeatable.",
+        "sbatch option for every job, such as partition=gpu; repeatable.",
         paths=True,
         metavar="KEY=VALUE",
     )
     relevance_judge: str = setting(
         "",
-        "Chat model of LLaMA's family that judges relevance, as jax:DIR or jax:ID; the section relevance says the "
-        "same. Without either, learning rates are chosen by language and spelling alone, except on the miniature, "
-        "whose answers are known.",
+        "Chat model of the LLaMA family that judges relevance, as jax:DIR or jax:ID; the same as judge_model in the "
+        "section relevance. Without either, learning rates are chosen by language and spelling alone, except on the "
+        "miniature, whose answers are known.",
         metavar="jax:DIR",
     )
-    dry_run: bool = setting(False, "Print every stage with its state, memory and time, and stop.")
+    dry_run: bool = setting(False, "Print every stage with its state, memory and time, and exit.")
     status: bool = setting(
-        False, "Print what is done, running and failed, and stop; also while the study runs."
+        False, "Print what is done, running and failed, and exit; works while the study runs."
     )
 
 
 def study(config: StudyConfig) -> None:
-    """Run what is not done of a study, or print how it stands.
+    """Run what is not done of a study, or print its state.
 
     Raises:
         UserError: for any mistake that the user can correct.
     """
+    _check(config)
     with importing():  # JAX and the settings of all commands, which --help does not need
         import jax
 
@@ -75,13 +76,8 @@ def study(config: StudyConfig) -> None:
         from xltjax.study.state import states
         from xltjax.study.status import print_plan, print_status
 
-    if not config.study:
-        raise UserError(
-            "call: python -m xltjax.study STUDY.yaml; shipped: study/miniature, study/paper-7b, study/paper"
-        )
-    jax.config.update(
-        "jax_platforms", "cpu"
-    )  # the accelerators are for the stages, which are other processes
+    # The accelerators are for the stages, which are other processes.
+    jax.config.update("jax_platforms", "cpu")
     described = _with_judge(read_study(config.study), config.relevance_judge)
     root = Path(config.out or f"runs/{described.name}")
     check_output_directory(root)
@@ -95,7 +91,7 @@ def study(config: StudyConfig) -> None:
         print_plan(described, grid, every, states(every, root, contents), contents)
         return
     if config.status:
-        print_status(described, grid, every, states(every, root, contents), contents, root)
+        print_status(grid, every, states(every, root, contents), contents, root)
         return
     with wait_for(lambda: lock_directory(root), PATIENCE), StopSignal() as stop:
         prepare(described, grid, root)
@@ -120,6 +116,22 @@ def study(config: StudyConfig) -> None:
         sys.exit(1)
 
 
+def _check(config: StudyConfig) -> None:
+    """Refuse a call that says nothing, or two things.
+
+    Raises:
+        UserError: saying what to give.
+    """
+    if not config.study:
+        raise UserError(
+            "call: python -m xltjax.study STUDY.yaml; shipped: study/miniature, study/paper-7b, study/paper"
+        )
+    if config.slurm and config.launcher != "slurm":
+        raise UserError("--slurm is an option of SLURM's jobs: give --launcher slurm too")
+    if config.dry_run and config.status:
+        raise UserError("give --dry-run or --status, not both")
+
+
 def _with_judge(described: Study, judge: str) -> Study:
     """The study with the judge of relevance that the command line names.
 
@@ -142,7 +154,7 @@ def _with_judge(described: Study, judge: str) -> Study:
 
 def _submit(config: StudyConfig, every: Sequence[Stage], found: Mapping[str, State], root: Path) -> None:
     """Submit what is not done to SLURM, and say what was submitted."""
-    from xltjax.study.display import blocked
+    from xltjax.study.display import blocked, results
     from xltjax.study.launch.slurm import submit
 
     submission = submit(every, found, root, config.slurm)
@@ -152,7 +164,7 @@ def _submit(config: StudyConfig, every: Sequence[Stage], found: Mapping[str, Sta
     count, queued = len(submission.submitted), len(submission.queued)
     print(f"{done} of {len(every)} stages are done; {count} jobs submitted, {queued} were in the queue")
     lines = blocked(found)
-    for line in lines:
+    for line in (*results(found, root), *lines):
         print(line)
     if lines:
         sys.exit(1)
@@ -162,13 +174,11 @@ COMMAND = cli.command(
     StudyConfig,
     study,
     name="study",
-    help="Models x data x adaptations x learning rates x seeds: train, answer, score, and compare.",
+    help="Train, generate, score and compare: models x data x adaptations x learning rates x seeds.",
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study``."""
-    cli.execute(COMMAND, program="python -m xltjax.study")
+main = cli.entry_point(COMMAND, "python -m xltjax.study")
 
 
 if __name__ == "__main__":

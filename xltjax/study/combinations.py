@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from xltjax.converters.conversions.settings import Combine
+from xltjax.converters.conversions.settings import CombineConfig
 from xltjax.study.arguments import flags
 from xltjax.study.contents import COMBINED, WEIGHTS
 from xltjax.study.grid import Cell, sources
@@ -17,14 +17,14 @@ COMBINE_VERSION = 1
 
 
 def combine(study: Study, cell: Cell, root: Path) -> Stage | None:
-    """The model of a combined cell, from the trainings of others."""
+    """The model of a combined cell, from the training runs of others."""
     if cell.adaptation not in study.combinations:
         return None
     recipe = study.combinations[cell.adaptation]
     changed, *experts = sources(study, cell)
     training = changed.training(study)
     given = recipe.settings
-    config = Combine(
+    config = CombineConfig(
         reset_layers=given.reset_layers,
         swap_layers=given.swap_layers,
         average_layers=given.average_layers,

@@ -17,8 +17,9 @@ from xltjax.converters.models import config_directory, find_model, known_archite
 from xltjax.data.model_files import tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.reading.files import find_files
+from xltjax.data.rows import SUFFIXES, file_format
 from xltjax.llama import LlamaConfig
-from xltjax.study.stage import MODIFIED, Input
+from xltjax.study.stage import ANY_LANGUAGE, MODIFIED, Input
 from xltjax.training.run import Run
 
 WEIGHTS = "weights"  # the output of a training
@@ -102,8 +103,13 @@ class Contents:
         name, *columns = each.where
         if name == miniature.NAME and not self._fetch and not miniature.is_built():
             return None
-        languages = [option for option in each.options if option != MODIFIED]
+        languages = [option for option in each.options if option not in (MODIFIED, ANY_LANGUAGE)]
         chosen = prompts(name, languages, modified=MODIFIED in each.options, columns=columns)
+        if ANY_LANGUAGE not in each.options and not any(row.language for row in chosen):
+            raise UserError(
+                f"{name} does not say in which language answers are expected, which surface needs; give it under "
+                "generate, as in languages: [it], or under surface, as in language: it"
+            )
         rows = [row.row() for row in chosen]
         return {"prompts": len(rows), "sha256": _digest(rows)}
 
@@ -111,7 +117,11 @@ class Contents:
         hashes: dict[str, str] = {}
         for place in map(Path, each.where):
             files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-            hashes |= {path.name: sha256(path) for path in files}
+            for path in files:
+                name = path.relative_to(place).as_posix() if place.is_dir() else path.name
+                while name in hashes:  # in another folder
+                    name += "'"
+                hashes[name] = sha256(path)
         return hashes
 
 
@@ -136,7 +146,7 @@ def output(directory: Path, name: str) -> str | None:
     """The hash of an output of a stage; None when it is not there."""
     if name == WEIGHTS:
         run = Run.find(directory)
-        return fingerprint(run.checkpoint) if run and run.steps else None
+        return (run.weights_digest() or fingerprint(run.checkpoint)) if run and run.steps else None
     path = directory / name
     if name == COMBINED:
         return fingerprint(path) if path.is_dir() else None
@@ -176,11 +186,7 @@ def _downloaded(name: str, kind: str, complain: Callable[[], Any]) -> Path | Non
     Raises:
         UserError: when ``name`` cannot be an id of the hub: what ``complain`` says.
     """
-    if (
-        name.count("/") != 1
-        or name.startswith((".", "/", "~"))
-        or Path(name).suffix in (".jsonl", ".json", ".gz")
-    ):
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or file_format(Path(name)) in SUFFIXES:
         complain()
     from huggingface_hub import snapshot_download
 

@@ -1,4 +1,4 @@
-"""What a study tells on the terminal: one line for each stage that ends, and how the running ones get on."""
+"""What a study tells on the terminal: one line for each stage that ends, and the progress of the running ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 
 from xltjax.common.files import read_json_object
 from xltjax.study.contents import Contents
-from xltjax.study.identity import Record
 from xltjax.study.launch.jobs import Job, Outcome
 from xltjax.study.results.effects import EFFECTS
 from xltjax.study.stage import RESPONSES, Stage
-from xltjax.study.state import State
+from xltjax.study.state import DONE, State
 
 INTERVAL = 10.0  # seconds between two lines about what is running
 
@@ -24,7 +23,7 @@ class Teller:
     Args:
         stages: all stages of the study.
         root: the folder of the study.
-        found: how they stand at the beginning.
+        found: their states at the beginning.
     """
 
     def __init__(self, stages: Sequence[Stage], root: Path, found: Mapping[str, State]) -> None:
@@ -42,7 +41,7 @@ class Teller:
         """Print the line of a stage that has ended."""
         self._told = time.monotonic()
         if outcome.note:
-            print(f"{outcome.path} anew, because {outcome.note}", flush=True)
+            print(f"{outcome.path} again, because {outcome.note}", flush=True)
         if outcome.state == "done":
             self._done.add(outcome.path)
             print(
@@ -68,14 +67,11 @@ class Teller:
         """Say what is done, what failed, and what could not begin."""
         done = sum(state.kind == "done" for state in found.values())
         if stopped:
-            print(f"stopped: {done} of {self._total} stages are done; the same command goes on", flush=True)
+            print(f"stopped: {done} of {self._total} stages are done; the same command continues", flush=True)
             return
         print(f"{done} of {self._total} stages are done: {self._root}", flush=True)
-        for line in (*_chosen(self._root), *_effects(self._root)):
+        for line in results(found, self._root):
             print(line, flush=True)
-        page = self._root / "report" / "report.html"
-        if page.is_file():
-            print(f"report: {page}", flush=True)
         for path, reason in failed.items():
             print(f"failed: {path}: {reason}", flush=True)
         for line in blocked(found):
@@ -102,28 +98,33 @@ def progress(stage: Stage, root: Path, contents: Contents | None = None) -> str:
     return "running"
 
 
+def results(found: Mapping[str, State], root: Path) -> Iterator[str]:
+    """What the study has found, as far as the stages over all cells are done: rates, claims, and the report."""
+    for name, lines in (("choose", _chosen), ("effects", _effects), ("report", _report)):
+        if found.get(name) == DONE:  # what is not was made of other scores
+            yield from lines(root)
+
+
 def _chosen(root: Path) -> Iterator[str]:
     """A line for the learning rate that was chosen for each family."""
-    record = Record.read(root / "choose")
-    if record is None or record.state != "done":
-        return
     for family, found in read_json_object(root / "choose" / "choice.json")["families"].items():
         if len(found["rates"]) < 2:
             continue
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
-        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f} % of the resamples"
+        value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f}% of the resamples"
         yield f"learning rate of {family}: {value}"
     yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
 
 
 def _effects(root: Path) -> Iterator[str]:
     """A line for each claim of the study."""
-    record = Record.read(root / "effects")
-    if record is None or record.state != "done":
-        return
     for claim, verdict in read_json_object(root / "effects" / EFFECTS)["verdicts"].items():
         yield f"{verdict}: {claim}"
     yield f"the differences and their intervals: {root / 'effects' / 'effects.md'}"
+
+
+def _report(root: Path) -> Iterator[str]:
+    yield f"report: {root / 'report' / 'report.html'}"
 
 
 def blocked(found: Mapping[str, State]) -> list[str]:

@@ -27,7 +27,7 @@ from xltjax.study.results.effects import EFFECTS
 from xltjax.study.settings import Study
 from xltjax.study.stage import RESPONSES, SCORES, Input, Output, Stage, devices_of, settings_of
 
-# Raise one when the results of its stage change; the versions of the other evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the other evaluators are beside their metrics.
 JUDGE_VERSION = 1
 CHOOSE_VERSION = 1
 TABLES_VERSION = 1
@@ -39,7 +39,7 @@ def surface(study: Study, cell: Cell, root: Path) -> Stage:
     """Language and spelling."""
     files = {"lid_model": "language model", "word_list": "word list", "english_words": "English words"}
     version = f"{LANGUAGE_VERSION}.{SPELLING_VERSION}"
-    return _evaluation(study.surface, cell, root, "surface", version, files, folders={"dictionaries"})
+    return _evaluation(study.surface, cell, root, "surface", version, files=files, folders={"dictionaries"})
 
 
 def modifiers(study: Study, cell: Cell, root: Path) -> Stage | None:
@@ -48,9 +48,8 @@ def modifiers(study: Study, cell: Cell, root: Path) -> Stage | None:
         return None
     version = f"{MODIFIERS_VERSION}.{LANGUAGE_VERSION}"
     of = ("generate",) if in_one_file(study, cell) else ("generate", "generate-modified")
-    return _evaluation(
-        study.modifiers, cell, root, "modifiers", version, {"lid_model": "language model"}, of=of
-    )
+    files = {"lid_model": "language model"}
+    return _evaluation(study.modifiers, cell, root, "modifiers", version, files=files, of=of)
 
 
 def relevance(study: Study, cell: Cell, root: Path) -> Stage | None:
@@ -59,9 +58,9 @@ def relevance(study: Study, cell: Cell, root: Path) -> Stage | None:
     if config is None:
         if cell.generation(study).prompts != MINIATURE:
             return None
-        stage = _evaluation(KnownConfig(), cell, root, "relevance", f"known {KNOWN_VERSION}", {})
+        stage = _evaluation(KnownConfig(), cell, root, "relevance", f"known {KNOWN_VERSION}", files={})
         return dataclasses.replace(stage, arguments=("miniature.known", *stage.arguments[2:]))
-    stage = _evaluation(config, cell, root, "relevance", str(RELEVANCE_VERSION), {"judge_model": ""})
+    stage = _evaluation(config, cell, root, "relevance", str(RELEVANCE_VERSION), files={"judge_model": ""})
     judge = Input("judge", "model", (config.judge_model,))
     return dataclasses.replace(stage, inputs=(judge,), devices=devices_of(config.mesh))
 
@@ -77,7 +76,7 @@ def judge(study: Study, cell: Cell, root: Path) -> Stage | None:
     rubric = {"criteria": "rubric"} if Path(config.criteria).is_file() else {}
     # Where a server is and who pays are no part of a result; of a local judge its weights are, and not its place.
     files = {**rubric, "judge": "", "base_url": "", "key_variable": "", "lid_model": "language model"}
-    stage = _evaluation(config, cell, root, "judge", str(JUDGE_VERSION), files, of=of)
+    stage = _evaluation(config, cell, root, "judge", str(JUDGE_VERSION), files=files, of=of)
     local = [name.removeprefix(LOCAL_PREFIX) for name in config.judge if name.startswith(LOCAL_PREFIX)]
     served = [name.partition("@")[0] for name in config.judge if not name.startswith(LOCAL_PREFIX)]
     models = tuple(Input(f"judge {n}", "model", (where,)) for n, where in enumerate(local, start=1))
@@ -95,6 +94,7 @@ def _evaluation(
     root: Path,
     kind: str,
     version: str,
+    *,
     files: Mapping[str, str],
     folders: Collection[str] = (),
     of: Sequence[str] = ("generate",),
@@ -147,7 +147,7 @@ def _evaluation(
 def choose(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
     """The learning rate of each model, data set and adaptation; None where there is nothing to choose from or by."""
     rates = {stage.rate for stage in cells if stage.sweep}
-    languages = {language_code(name) for name in study.generate.get("languages") or ()}
+    languages = {language_code(name) for name in study.asked().languages}
     if len(rates) < 2 or languages == {"en"}:
         return None
     kinds = {"surface", "relevance"}
@@ -162,12 +162,12 @@ def choose(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
         settings=settings,
         defaults=defaults,
         inputs=(),
-        upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
+        upstream=_scores_of(scored),
         outputs=("choice.json",),
         arguments=(
             "eval",
             "choose",
-            *(str(root / stage.path) for stage in scored),
+            *_places(scored, root),
             *flags(study.choose),
             "--out",
             str(root / "choose"),
@@ -186,14 +186,9 @@ def tables(study: Study, cells: Sequence[Stage], root: Path) -> Stage:
         settings={},
         defaults={},
         inputs=(),
-        upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
+        upstream=_scores_of(scored),
         outputs=("cells.csv",),
-        arguments=(
-            "study.results.tables",
-            *(str(root / stage.path) for stage in scored),
-            "--out",
-            str(root / "tables"),
-        ),
+        arguments=("study.results.tables", *_places(scored, root), "--out", str(root / "tables")),
         partial=True,
     )
 
@@ -214,11 +209,11 @@ def effects(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
         settings={"claims": [json.loads(json.dumps(dataclasses.asdict(each))) for each in asked]},
         defaults={},
         inputs=(),
-        upstream=tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored),
+        upstream=_scores_of(scored),
         outputs=(EFFECTS,),
         arguments=(
             "study.results.effects",
-            *(str(root / stage.path) for stage in scored),
+            *_places(scored, root),
             "--claims",
             str(root / CLAIMS),
             "--out",
@@ -240,7 +235,7 @@ def report(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
     if study.report is None:
         return None
     scored = [stage for stage in cells if SCORES in stage.outputs]
-    upstream = [Output(f"scores of {stage.path}", stage.path, SCORES) for stage in scored]
+    upstream = list(_scores_of(scored))
     if chosen := choose(study, cells, root):
         upstream.append(Output("choice of the learning rate", chosen.path, chosen.outputs[0]))
     if claimed := effects(study, cells, root):
@@ -265,6 +260,14 @@ def report(study: Study, cells: Sequence[Stage], root: Path) -> Stage | None:
         ),
         partial=True,
     )
+
+
+def _scores_of(stages: Sequence[Stage]) -> tuple[Output, ...]:
+    return tuple(Output(f"scores of {stage.path}", stage.path, SCORES) for stage in stages)
+
+
+def _places(stages: Sequence[Stage], root: Path) -> tuple[str, ...]:
+    return tuple(str(root / stage.path) for stage in stages)
 
 
 def in_one_file(study: Study, cell: Cell) -> bool:

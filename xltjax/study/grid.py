@@ -1,4 +1,4 @@
-"""The cells of a study: a model, a data set, an adaptation, a learning rate and a seed, and where each lies."""
+"""The cells of a study: a model, a data set, an adaptation, a learning rate and a seed, and where each is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from xltjax.common.errors import UserError
-from xltjax.common.model_parts import find_parts
+from xltjax.common.model_parts import find_parts, refuse_overlap
 from xltjax.common.settings import build, overlay
+from xltjax.data.corpora import check_weights
 from xltjax.generate.settings import GenerateConfig
 from xltjax.study.contents import architecture
 from xltjax.study.recipes import PARTS
@@ -70,6 +71,7 @@ class Cell:
                 notify=False,
             )
             config.batch_shape()
+            check_weights(config.data_weights, config.data)
         except UserError as problem:
             raise UserError(f"{self.path}: {problem}") from None
         return config
@@ -92,7 +94,7 @@ def cells(study: Study) -> list[Cell]:
         UserError: for settings that do not go together.
     """
     found: dict[str, Cell] = {}
-    modifiers = bool(study.generate.get("modifiers"))
+    modifiers = study.asked().modifiers
     for block in study.grid:
         for model, data, adaptation, seed, rate in product(
             block.models, block.data, block.adaptations, block.seeds, block.learning_rates
@@ -114,13 +116,12 @@ def cells(study: Study) -> list[Cell]:
     for cell in ordered:
         cell.training(study)
         cell.generation(study)
-        if cell.adaptation in study.combinations:
-            _check_layers(study, cell)
+        _check_layers(study, cell)
     return ordered
 
 
 def sources(study: Study, cell: Cell) -> Iterator[Cell]:
-    """The cells whose trainings a combined cell is made of: the changed one, and that of its expert."""
+    """The cells whose training runs a combined cell is made of: the changed one, and that of its expert."""
     recipe = study.combinations[cell.adaptation]
     trained = dataclasses.replace(cell, adaptation=recipe.settings.of, answers=False, modifiers=False)
     yield trained
@@ -143,18 +144,24 @@ def _trained_cells(study: Study, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _check_layers(study: Study, cell: Cell) -> None:
-    """Refuse layers that the model of a combined cell does not have, where its architecture is known.
+    """Refuse layers that the model of a cell does not have, where its architecture is known.
 
     Raises:
         UserError: naming the cell and the layer.
     """
+    training = cell.training(study)
     try:
-        llama = architecture(cell.training(study).model)
+        llama = architecture(training.model)
     except UserError:
         return  # a model of the hub that is not here
+    named = {"train_layers": training.train_layers}
+    if cell.adaptation in study.combinations:
+        given = study.combinations[cell.adaptation].settings
+        named = {name: getattr(given, name) for name in PARTS}
+    layers, tied = llama.num_layers, llama.tied_embeddings
     try:
-        for name in PARTS:
-            texts = getattr(study.combinations[cell.adaptation].settings, name)
-            find_parts(texts, name, layers=llama.num_layers, tied=llama.tied_embeddings)
+        refuse_overlap(
+            {name: find_parts(texts, name, layers=layers, tied=tied) for name, texts in named.items()}
+        )
     except UserError as problem:
         raise UserError(f"{cell.path}: {problem}") from None

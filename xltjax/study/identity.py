@@ -1,4 +1,4 @@
-"""What makes a result the one that is asked for: settings, contents of inputs and a version, kept inside its folder.
+"""What makes a result the one that is requested: settings, contents of inputs and a version, kept inside its folder.
 
 Code, mesh, paths and hosts are no part of it: a change of these would void studies for nothing.
 """
@@ -16,6 +16,11 @@ from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, read_json_object
 
 RECORD = "identity.json"
+# What a record holds.
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "stage": str, "version": str, "settings": dict, "inputs": dict, "state": str, "outputs": dict, "reason": str,
+    "seconds": (int, float), "command": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,18 +99,28 @@ class Record:
                 not directory.is_dir() or any(not each.name.startswith(".") for each in directory.iterdir())
             ):
                 raise UserError(
-                    f"{directory} holds something that is not of this study ({RECORD} is missing); move it away"
+                    f"{directory} contains files that do not belong to this study ({RECORD} is missing); move it away"
                 )
             return None
         values = read_json_object(file)
+        for key, kind in KINDS.items():
+            if not isinstance(values.get(key), kind):
+                raise UserError(
+                    f"{file} is not a record of a study: {key!r} is missing or wrong; move {directory} away"
+                )
+        identity = Identity(*(values[key] for key in ("stage", "version", "settings", "inputs")))
+        return cls(
+            identity, **{key: values[key] for key in ("state", "outputs", "reason", "seconds", "command")}
+        )
+
+    @classmethod
+    def of_done(cls, directory: Path) -> Record | None:
+        """The record of a stage that is done; None for any other, also for one whose record cannot be read."""
         try:
-            identity = Identity(*(values[key] for key in ("stage", "version", "settings", "inputs")))
-            rest = {key: values[key] for key in ("state", "outputs", "reason", "seconds", "command")}
-        except KeyError as problem:
-            raise UserError(
-                f"{file} is no record of a study: {problem} is missing; move {directory} away"
-            ) from None
-        return cls(identity, **rest)
+            record = cls.read(directory)
+        except UserError:
+            return None  # which the stage's own state says
+        return record if record is not None and record.state == "done" else None
 
     def write(self, directory: Path) -> None:
         """Write it into a stage's folder, which is created."""

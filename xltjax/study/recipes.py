@@ -1,4 +1,4 @@
-"""Adaptations that train nothing: recipes for models that are put together from the layers of others."""
+"""Adaptations that train nothing: recipes for models that are combined from the layers of others."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def read_recipe(section: Mapping[str, Any]) -> Recipe:
     if wanted and not (expert or settings.expert):
         raise UserError(f"{wanted[0]} needs a second tuned model: give expert")
     if (expert or settings.expert) and not wanted:
-        raise UserError("nothing is taken of expert: give swap_layers or average_layers, or leave it out")
+        raise UserError("nothing is taken from expert: give swap_layers or average_layers, or leave it out")
     return Recipe(settings, expert)
 
 
@@ -96,7 +96,7 @@ def check_recipes(recipes: Mapping[str, Recipe], trained: Mapping[str, Collectio
             known = trained["adaptation" if key == "of" else key]
             if value in recipes:
                 raise UserError(
-                    f"adaptations.{name}: {key}: {value!r} is itself a combination; name a training"
+                    f"adaptations.{name}: {key}: {value!r} is itself a combination; name a trained one"
                 )
             if value not in known:
                 raise UserError(

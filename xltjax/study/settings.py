@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.hardware import ACCELERATORS
 from xltjax.common.settings import (
+    Config,
     build,
     current_names,
     overlay,
@@ -18,18 +19,17 @@ from xltjax.common.settings import (
     refuse_both,
     setting,
 )
-from xltjax.eval.comparison.choose import ChooseSettings
+from xltjax.eval.comparison.choose import ChooseConfig
 from xltjax.eval.judge.command import JudgeConfig
+from xltjax.eval.judge.local.model import LOCAL_PREFIX
 from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
-from xltjax.eval.report.command import ReportSettings
+from xltjax.eval.report.command import ReportConfig
 from xltjax.eval.surface import SurfaceConfig
 from xltjax.generate.settings import GenerateConfig
 from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
 from xltjax.study.results.claims import Claim, read_claims
 from xltjax.training.config import TrainConfig
-
-Config = TypeVar("Config")
 
 # What the study itself says to each command, so that no section may.
 OF_THE_STUDY = {
@@ -42,14 +42,14 @@ OF_THE_STUDY = {
     ModifiersConfig: {"responses", "out"},
     RelevanceConfig: {"responses", "out"},
     JudgeConfig: {"responses", "out", "dry_run", "batch_file", "reparse"},
-    ChooseSettings: {"scores", "out", "runs", "responses"},
-    ReportSettings: {"sources", "out", "responses"},
+    ChooseConfig: {"scores", "out", "runs", "responses"},
+    ReportConfig: {"sources", "out", "responses"},
 }  # fmt: skip
 AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 ASIDE = re.compile(r".*\.old-\d+")
-RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "tables")
+RESERVED = ("choose", "claims.json", "effects", "logs", "prompts", "report", "slurm", "stages.json", "tables")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Block:
     adaptations: tuple[str, ...] = setting((), "Names of adaptations.")
     learning_rates: tuple[float, ...] = setting((), "Peak learning rates.")
     seeds: tuple[int, ...] = setting((), "Seeds of the training.")
-    modifiers: bool = setting(False, "Whether the instructions with task modifiers are answered too.")
+    modifiers: bool = setting(False, "Also answer the instructions with task modifiers.")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Study:
         models: settings of ``train`` by the model's name.
         data: the same by the data set's name.
         adaptations: the same by the adaptation's name.
-        combinations: what is made of trainings without another one, by the adaptation's name.
+        combinations: what is made of training runs without another one, by the adaptation's name.
         train: settings of every training.
         generate: settings of every generation.
         generate_by_model: what differs from them for a model.
@@ -100,11 +100,15 @@ class Study:
     modifiers: ModifiersConfig
     relevance: RelevanceConfig | None
     judge: JudgeConfig | None
-    choose: ChooseSettings
+    choose: ChooseConfig
     effects: tuple[Claim, ...]
-    report: ReportSettings | None
+    report: ReportConfig | None
     grid: tuple[Block, ...]
     accelerator: str
+
+    def asked(self) -> GenerateConfig:
+        """What is asked of all models, and how."""
+        return build(GenerateConfig, self.generate, notify=False)
 
 
 KEYS = (
@@ -149,6 +153,9 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
     judge = _config(values, "judge", JudgeConfig)
     if "judge" in values and not judge.judge:
         raise UserError("judge: judge is missing, such as openai:MODEL or jax:DIR")
+    for name in judge.judge:
+        if not name.startswith(("openai:", LOCAL_PREFIX)):
+            raise UserError(f"judge: {name!r} is not known; give openai:MODEL or {LOCAL_PREFIX}DIR")
     accelerator = str(values.get("accelerator", "a100-80g"))
     if accelerator not in ACCELERATORS:
         raise UserError(f"accelerator {accelerator!r} is unknown; {did_you_mean(accelerator, ACCELERATORS)}")
@@ -161,14 +168,14 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         data=data,
         adaptations=adaptations,
         combinations=combinations,
-        train=_section(_mapping(values, "train"), TrainConfig, "train"),
+        train=_of_all(_mapping(values, "train")),
         generate=_section(_mapping(values, "generate"), GenerateConfig, "generate"),
         generate_by_model=by_model,
         surface=_config(values, "surface", SurfaceConfig),
         modifiers=_config(values, "modifiers", ModifiersConfig),
         relevance=relevance if "relevance" in values else None,
         judge=judge if "judge" in values else None,
-        choose=_config(values, "choose", ChooseSettings),
+        choose=_config(values, "choose", ChooseConfig),
         effects=read_claims(values.get("effects")),
         report=None if values.get("report") is False else _report(values),
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
@@ -185,7 +192,7 @@ def _is_recipe(section: Mapping[str, Any]) -> bool:
 def _recipe(name: str, section: Mapping[str, Any]) -> Recipe:
     try:
         if not section.get("of"):
-            raise UserError("of is missing: the adaptation whose trainings are changed")
+            raise UserError("of is missing: the adaptation whose trained models are combined")
         return read_recipe(section)
     except UserError as problem:
         raise UserError(f"adaptations.{name}: {problem}") from None
@@ -204,10 +211,13 @@ def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _named(values: Mapping[str, Any], key: str, main: str) -> dict[str, dict[str, Any]]:
     """The sections under ``key`` by name. A section that is no mapping is the value of its setting ``main``."""
     sections = {}
+    if not isinstance(values.get(key) or {}, dict):
+        raise UserError(f"{key} must give each entry a name, such as '{key}: {{mine: ...}}'")
     for name, section in _mapping(values, key).items():
         if not NAME.fullmatch(name) or ASIDE.fullmatch(name) or name in RESERVED:
             raise UserError(
-                f"{key}: {name!r} cannot be the name of a directory of the study; use letters, digits and . _ + -"
+                f"{key}: {name!r:.60} cannot be the name of a directory of the study; use up to 100 letters "
+                "(a to z), digits and . _ + -"
             )
         if section is None:
             section = {}
@@ -224,7 +234,7 @@ def _sections(sections: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, 
 
 
 def _section(section: Mapping[str, Any], config_class: type[Any], place: str) -> dict[str, Any]:
-    """Settings of a command, upon those of the shipped configs or files that its key ``config`` names.
+    """Settings of a command, on those of the shipped configs or files that its key ``config`` names.
 
     Raises:
         UserError: naming the place, for a setting that is unknown, has a wrong value, or is the study's to give.
@@ -249,13 +259,21 @@ def _section(section: Mapping[str, Any], config_class: type[Any], place: str) ->
         raise UserError(f"{place}: {problem}") from None
 
 
+def _of_all(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of every training, which name neither model nor data."""
+    for key, axis in (("model", "models"), ("data", "data")):
+        if key in section:
+            raise UserError(f"train: {key} is an axis of the grid; name it under {axis}")
+    return _section(section, TrainConfig, "train")
+
+
 def _config(values: Mapping[str, Any], key: str, config_class: type[Config]) -> Config:
     return build(config_class, _section(_mapping(values, key), config_class, key), notify=False)
 
 
-def _report(values: Mapping[str, Any]) -> ReportSettings:
+def _report(values: Mapping[str, Any]) -> ReportConfig:
     given = values.get("report")
-    return _config({} if given is True else values, "report", ReportSettings)
+    return _config({} if given is True else values, "report", ReportConfig)
 
 
 def _of_model(name: str, section: Any) -> dict[str, Any]:

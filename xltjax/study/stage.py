@@ -13,7 +13,8 @@ from xltjax.common.hardware import parse_mesh
 from xltjax.common.settings import result_settings
 
 RESPONSES, SCORES = "responses.jsonl", "scores.jsonl"
-MODIFIED = "modified"  # the option of prompts that are the instructions with modifiers alone
+# Options of prompts: those with modifiers alone are meant; the language of the answers is said elsewhere.
+MODIFIED, ANY_LANGUAGE = "modified", "any language"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Input:
         name: what messages call it.
         kind: what ``where`` names: a model, sources of data, a set of prompts, or files.
         where: names or paths, as the command gets them.
-        options: the split of data; the languages of prompts, and ``MODIFIED``.
+        options: the split of data; the languages of prompts, ``MODIFIED`` and ``ANY_LANGUAGE``.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Stage:
         arguments: the command and its arguments, without the place and the rate of a training.
         devices: how many devices it computes on; 0 for a stage that uses none.
         rate: the learning rate of a training.
-        sweep: the folder of a training with ``{rate}`` for its rate: trainings with the same one can share a command.
+        sweep: the folder of a training with ``{rate}`` for its rate: runs with the same one can share a command.
         partial: whether it makes do with the cells that are done.
     """
 

@@ -6,10 +6,12 @@ an entry in ``CELL_STAGES`` or ``STUDY_STAGES``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xltjax.common.files import write_jsonl
+from xltjax.common.files import atomic_write, write_jsonl
+from xltjax.eval.report.numbers.sources import STAGES
 from xltjax.study import evaluations
 from xltjax.study.arguments import flags
 from xltjax.study.combinations import combine, is_partial
@@ -19,9 +21,18 @@ from xltjax.study.grid import Cell
 from xltjax.study.results.comparisons import FILE as CLAIMS
 from xltjax.study.results.comparisons import comparisons, write_comparisons
 from xltjax.study.settings import Study
-from xltjax.study.stage import MODIFIED, RESPONSES, Input, Output, Stage, devices_of, settings_of
+from xltjax.study.stage import (
+    ANY_LANGUAGE,
+    MODIFIED,
+    RESPONSES,
+    Input,
+    Output,
+    Stage,
+    devices_of,
+    settings_of,
+)
 
-# Raise one when the results of its stage change; the versions of the evaluators stand beside their metrics.
+# Raise one when the results of its stage change; the versions of the evaluators are beside their metrics.
 TRAIN_VERSION = 1
 GENERATE_VERSION = 1
 
@@ -47,7 +58,9 @@ def stages(study: Study, cells: Sequence[Cell], root: Path) -> list[Stage]:
 
 
 def prepare(study: Study, cells: Sequence[Cell], root: Path) -> None:
-    """Write what stages read and no other stage makes: the instructions with task modifiers, and the claims."""
+    """Write what no stage makes: instructions with task modifiers, claims, and the list of stages."""
+    with atomic_write(root / STAGES) as file:
+        json.dump({"stages": [stage.path for stage in stages(study, cells, root)]}, file, indent=1)
     if study.effects:
         write_comparisons(root / CLAIMS, comparisons(study, cells))
     modified = [cell for cell in cells if cell.modifiers and not in_one_file(study, cell)]
@@ -98,7 +111,12 @@ def _generation(study: Study, cell: Cell, root: Path, kind: str, options: tuple[
     config = cell.generation(study)
     own = {"model", "base", "adapter", "out", "name", "prompts", "languages", "modifiers"}
     settings, defaults = settings_of(config, own)
-    prompts = Input("prompts", "prompts", (config.prompts, *config.columns), (*options, *config.languages))
+    # The answers name their cell, so that those in a folder that was renamed are not the cell's.
+    settings, defaults = settings | {"name": cell.path}, defaults | {"name": cell.path}
+    told = (ANY_LANGUAGE,) if study.surface.language else ()
+    prompts = Input(
+        "prompts", "prompts", (config.prompts, *config.columns), (*options, *told, *config.languages)
+    )
     upstream = Output("trained weights", f"{cell.path}/train", WEIGHTS)
     model = str(root / upstream.stage)
     base: tuple[str, ...] = ()

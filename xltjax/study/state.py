@@ -1,4 +1,4 @@
-"""How the stages of a study stand: done, to do because of something, or blocked by something."""
+"""The states of a study's stages: done, to do because of something, or blocked by something."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xltjax.study.stage import Stage
 
 @dataclass(frozen=True)
 class State:
-    """How one stage stands.
+    """The state of one stage.
 
     Attributes:
         kind: done, to do, or blocked by another stage or by an input that is not there.
@@ -44,7 +44,7 @@ def identity_of(
         stage: the stage.
         root: the folder of the study.
         contents: reads the inputs.
-        done: how the other stages stand; of a partial stage, only those that are done count. When it is not given,
+        done: the state of the other stages; of a partial stage, only those that are done count. When it is not given,
             what their records say counts.
 
     Raises:
@@ -52,12 +52,8 @@ def identity_of(
     """
     inputs = {each.name: contents.of(each) for each in stage.inputs}
     for each in stage.upstream:
-        record = Record.read(root / each.stage)
-        is_done = record is not None and record.state == "done"
-        if done is not None:
-            is_done = is_done and done[each.stage].kind == "done"
-        if is_done:
-            assert record is not None
+        record = Record.of_done(root / each.stage)
+        if record is not None and (done is None or done[each.stage].kind == "done"):
             inputs[each.name] = record.outputs.get(each.file)
         elif not stage.partial:
             raise UserError(f"{each.stage} is not done")
@@ -65,7 +61,7 @@ def identity_of(
 
 
 def states(stages: Sequence[Stage], root: Path, contents: Contents) -> dict[str, State]:
-    """How every stage stands, by its path.
+    """The state of every stage, by its path.
 
     Models may be removed once everything that is made of them is done.
 
@@ -124,7 +120,7 @@ def _state(
 
 
 def _checked(stage: Stage, root: Path, record: Record, model_needed: bool) -> State:
-    """How a stage stands whose record says that it is done."""
+    """The state of a stage whose record says that it is done."""
     for name in stage.outputs:
         if name in MODELS:
             if model_needed and not has_model(stage, root):

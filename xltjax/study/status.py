@@ -13,7 +13,7 @@ from rich.table import Table
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import LOCK, holder
 from xltjax.study.contents import Contents
-from xltjax.study.display import blocked, duration, progress
+from xltjax.study.display import blocked, duration, progress, results
 from xltjax.study.grid import Cell
 from xltjax.study.identity import Record
 from xltjax.study.plan import Need, Planner
@@ -54,7 +54,7 @@ def print_plan(
         f"{len(cells)} cells, {len(stages)} stages: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
     )
     more = ", and stages of which it is not known" if unknown else ""
-    print(f"to come: about {duration(total)} x devices ({study.accelerator}){more}")
+    print(f"remaining: about {duration(total)} x devices ({study.accelerator}){more}")
     for path in small:
         print(f"does not fit {study.accelerator}: {path}; see python -m xltjax.train --plan for what does")
 
@@ -66,9 +66,8 @@ def _memory(need: Need) -> str:
 
 
 def print_status(
-    study: Study, cells: Sequence[Cell], stages: Sequence[Stage], found: Mapping[str, State], contents: Contents,
-    root: Path,
-) -> None:  # fmt: skip
+    cells: Sequence[Cell], stages: Sequence[Stage], found: Mapping[str, State], contents: Contents, root: Path
+) -> None:
     """Print what is done, what is running and what has failed."""
     kinds = list(dict.fromkeys(stage.kind for stage in stages if stage.cell))
     kinds.sort(key=lambda kind: kind not in ("train", "combine"))  # how a model is made comes first
@@ -88,12 +87,12 @@ def print_status(
             print(f"failed: {stage.path}: {record.reason}")
         elif not stage.cell:
             print(f"{stage.path}: {found[stage.path]}")
-    for line in blocked(found):
+    for line in (*results(found, root), *blocked(found)):
         print(line)
 
 
 def _standing(stage: Stage, state: State, root: Path, contents: Contents) -> str:
-    """How a stage stands, in two or three words."""
+    """The state of a stage, in two or three words."""
     if state.kind == "done":
         record = Record.read(root / stage.path)
         return f"done ({duration(record.seconds)})" if record else "done"

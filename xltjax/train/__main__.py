@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from xltjax.common import cli
 from xltjax.common.signals import importing
 from xltjax.training.config import TrainConfig
@@ -21,14 +19,13 @@ COMMAND = cli.command(
     TrainConfig,
     train,
     name="train",
-    help="Instruction-tune a LLaMA on a mesh, fully or with LoRA. Without --config and --model: the miniature.",
+    help="Instruction-tune a LLaMA: all weights, LoRA adapters, or selected layers.\n\n"
+    "Without --config and --model, train the miniature.",
     fallback=("miniature", "model"),
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.train``."""
-    cli.execute(COMMAND, program="python -m xltjax.train")
+main = cli.entry_point(COMMAND, "python -m xltjax.train")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from xltjax.common.distributed import is_first, join_processes, wait_for_all
 from xltjax.common.errors import UserError
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.signals import StopSignal
-from xltjax.converters.hf_config import llama_config, read_hf_config
+from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import (
     KNOWN,
     config_directory,
@@ -35,13 +35,15 @@ from xltjax.data.reading.files import find_files
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import LlamaConfig
 from xltjax.mesh import cache_compilations, make_mesh
+from xltjax.train.preflight import check_continues, check_data, check_disk, check_length, lock_runs
+from xltjax.train.show_example import show_example
 from xltjax.train.sweep import generation, print_next, print_sweep
 from xltjax.training.config import TrainConfig
-from xltjax.training.plan import checkpoint_bytes, passes, print_plan, warn_of_many, with_steps
-from xltjax.training.preflight import check_continues, check_data, check_disk, check_length, lock_runs
+from xltjax.training.epochs import passes, warn_of_many, with_steps
+from xltjax.training.examples import read_examples
+from xltjax.training.plan import checkpoint_bytes, print_plan
 from xltjax.training.run import Base, Run
-from xltjax.training.setup import attention_problems, read_examples, set_up
-from xltjax.training.show_example import show_example
+from xltjax.training.setup import attention_problems, set_up
 from xltjax.training.trackers import check_trackers
 from xltjax.training.trained import DTYPES, stored_dtypes, trained_parts, with_plain_layers
 from xltjax.training.trainer import NotFiniteLossError, Trainer
@@ -183,7 +185,7 @@ def _dated(config: TrainConfig) -> TrainConfig:
 
 def _tokenizer(config: TrainConfig, directory: Path) -> ChatTokenizer:
     """The tokenizer in ``directory``, with the template of ``config`` and the vocabulary that the run will have."""
-    size = None if config.resize_vocabulary else llama_config(read_hf_config(directory)).vocab_size
+    size = None if config.resize_vocabulary else read_architecture(directory).vocab_size
     return ChatTokenizer(directory, config.template, vocab_size=size, date=config.template_date)
 
 
@@ -192,7 +194,7 @@ def _tell_template(config: TrainConfig, source: Path) -> None:
     before = template_of(source)
     if before and before != config.template:
         log.info(
-            "%s was trained with the chat template %r; this run uses %r (--template %s goes on with it)",
+            "%s was trained with the chat template %r; this run uses %r (--template %s continues with it)",
             config.model, before, config.template, before,
         )  # fmt: skip
 
@@ -203,12 +205,12 @@ def _location(model: str) -> str:
 
 
 def _plan(config: TrainConfig) -> None:
-    """Print what the run needs. The number of epochs is known where model and data are at hand."""
+    """Print what the run needs. The number of epochs is known where model and data are available."""
     llama = _architecture(config.model)
     if config.model == miniature.NAME or any(map(miniature.is_data, config.data)):
         if not miniature.is_built():
             print_plan(config, llama)
-            print("one epoch: known when the miniature is built, which the first training does")
+            print("one epoch: not known until the miniature is built, which the first training run does")
             return
         located = miniature.located(config)
         model, config = located.model, dataclasses.replace(located, model=config.model)

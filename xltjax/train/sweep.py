@@ -1,4 +1,4 @@
-"""What a sweep over learning rates ends with: a table of its runs, and the commands that continue."""
+"""What a sweep over learning rates final with: a table of its runs, and the commands that continue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from xltjax.common.files import read_jsonl
 from xltjax.training.config import TrainConfig
-from xltjax.training.metrics import Ends
+from xltjax.training.metrics import FinalMetrics
 from xltjax.training.run import Run
 
 
@@ -20,13 +20,18 @@ def print_sweep(config: TrainConfig) -> None:
     table = Table("rate", "updates", "final loss", "validation loss", "lowest (at)", "language")
     for each in config.runs():
         run = Run(each.out)
-        ends = Ends.of(run.metrics)
-        if ends is None:
+        final = FinalMetrics.of(run.metrics)
+        if final is None:
             continue
-        lowest = f"{ends.lowest[0]:.4f} ({ends.lowest[1]})" if ends.lowest else "-"
-        validation = "-" if ends.validation_loss is None else f"{ends.validation_loss:.4f}"
+        lowest = f"{final.lowest[0]:.4f} ({final.lowest[1]})" if final.lowest else "-"
+        validation = "-" if final.validation_loss is None else f"{final.validation_loss:.4f}"
         table.add_row(
-            f"{each.learning_rate:g}", str(ends.step), f"{ends.loss:.4f}", validation, lowest, _language(run)
+            f"{each.learning_rate:g}",
+            str(final.step),
+            f"{final.loss:.4f}",
+            validation,
+            lowest,
+            _language(run),
         )
     Console().print(table)
 

@@ -62,104 +62,106 @@ class TrainConfig:
     # fmt: off
     model: str = model_setting("", "Hugging Face directory or id, a run of xltjax, or 'miniature'.")
     base: str = model_setting(
-        "", "Where the base of --model, a run of LoRA or of some layers, lies now, if it was moved.",
+        "", "Where the base of --model (a run of LoRA or of selected layers) is now, if it was moved.",
         affects_result=False, saved=False)
     resize_vocabulary: bool = model_setting(
         False, "Add rows to embedding and head for tokens that only the tokenizer has, each the mean of the others.")
     mesh: str = model_setting(
-        "1x1", "Devices as DxT or RxDxT: data (FSDP) x tensor, R replicas.", affects_result=False)
+        "1x1", "Devices as DxT or RxDxT: D-way data parallel (FSDP), T-way tensor parallel, R replicas.",
+        affects_result=False)
     precision: Precision = model_setting(
-        "mixed", "mixed: float32 weights, bfloat16 compute; bfloat16: both, rounded to nearest; "
-        "bfloat16-stochastic: both, rounded up or down at random; float32: both.")
-    moments: Moments = model_setting("float32", "Dtype in which AdamW's moments are stored.")
+        "mixed", "mixed: float32 weights, bfloat16 compute; bfloat16: bfloat16 for both, rounded to nearest; "
+        "bfloat16-stochastic: the same, rounded stochastically; float32: float32 for both.")
+    moments: Moments = model_setting("float32", "Dtype of AdamW's moments.")
     offload: bool = model_setting(
-        False, "Keep AdamW's moments in the host's memory between updates.", affects_result=False)
+        False, "Keep AdamW's moments in host memory between updates.", affects_result=False)
     remat: Remat = model_setting(
-        "block", "Activation checkpointing, from the most memory to the least: none; attention keeps the outputs of "
-        "linear layers and attention, dots of linear layers alone, block the inputs of blocks; auto: the first that "
-        "fits by --plan.", affects_result=False)
+        "block", "Activation checkpointing, from most memory to least. none: keep everything; attention: the "
+        "outputs of linear layers and attention; dots: of linear layers only; block: the inputs of blocks; auto: the "
+        "first that fits according to --plan.", affects_result=False)
     attention: WantedKernel = model_setting(
-        "auto", "Kernel of attention: auto is the fastest that runs here (python -m xltjax.doctor).",
+        "auto", "Attention kernel; auto is the fastest that runs here (see python -m xltjax.doctor).",
         affects_result=False)
     data: tuple[str, ...] = data_setting(
-        (), "Instruction data: file, directory, glob or dataset id (repeatable).", paths=True)
+        (), "Instruction data: file, directory, glob or dataset id; repeatable.", paths=True)
     columns: tuple[str, ...] = data_setting(
-        (), "Names of columns in the data, after what they hold: prompt=question,completion=answer.", mapping=True)
+        (), "Columns with other names: prompt=question,completion=answer.", mapping=True)
     data_weights: tuple[float, ...] = data_setting(
-        (), "Relative sampling weight of each data source; by its number of rows when not given.")
+        (), "Relative sampling weight of each data source. By default all rows are sampled equally.")
     rows: int = data_setting(
-        0, "Rows that are used, drawn at random by --seed from those of all sources; 0: all.")
+        0, "Number of rows to use, drawn at random from all sources; 0 uses all.")
     split: str = data_setting(
-        "", "Split of folders and datasets that is read; their training split, or all without one, when not given.")
+        "", "Split to read from directories and datasets. By default the training split, or all if there is none.")
     bad_rows: BadRows = data_setting(
-        "stop", "Rows that cannot be used: stop at the first one, or skip, count and list them in OUT/skipped.jsonl.",
+        "stop", "Rows that cannot be used: stop at the first one, or skip them and list them in OUT/skipped.jsonl.",
         affects_result=False)
     validation_data: tuple[str, ...] = data_setting(
-        (), "Data that is not learned, on which the validation loss is measured (repeatable).",
+        (), "Data for the validation loss, which is not learned; repeatable.",
         paths=True, affects_result=False, former=("held_out_data",))
     validation_rows: int = data_setting(
-        0, "Rows of the training data that are set aside for validation.", former=("held_out_rows",))
+        0, "Number of rows of the training data to set aside for validation.", former=("held_out_rows",))
     template: str = data_setting("llama-2", "Chat template: " + ", ".join(TEMPLATES) + ".")
     template_date: str = data_setting(
-        "", "ISO date for a template that writes the date; that of the start of the run when not given.")
+        "", "ISO date for templates that write the date. By default the day on which the run starts.")
     show_example: int = data_setting(
-        0, "Print row N of the data as tokens, with those that are learned, and stop.",
+        0, "Print row N of the data as tokens, mark those that are learned, and exit.",
         affects_result=False, saved=False)
-    max_length: int = data_setting(2048, "Longest example in tokens.")
+    max_length: int = data_setting(2048, "Maximum length of an example, in tokens.")
     overlong: Overlong = data_setting(
-        "skip", "Longer examples: skip and count them, truncate them, or stop with an error.")
-    sequence_length: int = batch_setting(2048, "Tokens of a packed row.")
-    tokens_per_batch: int = batch_setting(4000, "Most tokens of a micro-batch.")
+        "skip", "Examples longer than --max-length: skip and count them, truncate them, or stop with an error.")
+    sequence_length: int = batch_setting(2048, "Length of a packed row, in tokens.")
+    tokens_per_batch: int = batch_setting(4000, "Maximum number of tokens in a micro-batch.")
     accumulation: int = batch_setting(4, "Gradient accumulation: micro-batches per update.")
     rows_per_device: int = batch_setting(
-        0, "Rows a device computes at once: micro-batches of an update are joined; 0: as few as the mesh allows.",
+        0, "Rows computed at once per device, by joining micro-batches of an update; 0: as few as the mesh allows.",
         affects_result=False)
     train_layers: tuple[str, ...] = optimization_setting(
-        (), "Layers that are trained, such as 0-3,28-31 or last-4; also embed, norm, head. The rest is frozen; "
-        "everything is trained when not given.")
-    steps: int = optimization_setting(1000, "Updates.", instead_of="epochs")
+        (), "Layers to train, such as 0-3,28-31 or last-4; also embed, norm, head. All others are frozen. "
+        "By default everything is trained.")
+    steps: int = optimization_setting(1000, "Number of updates.", instead_of="epochs")
     epochs: float = optimization_setting(
-        0.0, "Passes over the data, such as 3 or 0.5, from which --steps follows; 0: as many as --steps make.",
+        0.0, "Number of passes over the data, such as 3 or 0.5, instead of --steps; 0: use --steps.",
         instead_of="steps")
-    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.")
+    learning_rate: float = optimization_setting(1e-5, "Peak learning rate.", instead_of="learning_rates")
     learning_rates: tuple[float, ...] = optimization_setting(
-        (), "Several peak rates: one run after another in OUT/lr-RATE, or where OUT says {rate}; the model is loaded "
-        "and compiled once.")
+        (), "Several peak learning rates: one run after another, in OUT/lr-RATE, or with {rate} in OUT replaced by "
+        "the rate. The model is loaded and compiled once.", instead_of="learning_rate")
     schedule: Schedule = optimization_setting(
         "inverse_sqrt", "inverse_sqrt: lr * sqrt(t / (t + n - 1)) at update n; linear and cosine end at "
         "--end-learning-rate.")
     timescale: float = optimization_setting(
         10_000.0, "t of inverse_sqrt, in updates: 10000 is Hugging Face's, 1 gives lr / sqrt(n).")
-    warmup: int = optimization_setting(0, "Updates of linear warm-up.")
+    warmup: int = optimization_setting(0, "Number of updates of linear warm-up.")
     end_learning_rate: float | None = optimization_setting(
-        None, "Learning rate at the end of linear and cosine; a tenth of the peak when not given.")
+        None, "Learning rate at the end of linear and cosine. By default a tenth of the peak.")
     beta1: float = optimization_setting(0.9, "AdamW beta 1.")
     beta2: float = optimization_setting(0.95, "AdamW beta 2.")
     epsilon: float = optimization_setting(1e-8, "AdamW epsilon.")
-    weight_decay: float = optimization_setting(0.1, "Decoupled weight decay, on every trained weight.")
-    clip_norm: float = optimization_setting(1.0, "Largest global norm of the gradient.")
+    weight_decay: float = optimization_setting(0.1, "Decoupled weight decay of every trained weight.")
+    clip_norm: float = optimization_setting(1.0, "Maximum global norm of the gradient.")
     lora_rank: int = lora_setting(0, "Rank of the adapters; 0 is full fine-tuning.")
-    lora_alpha: float = lora_setting(8.0, "Adapters are scaled by alpha / rank.")
+    lora_alpha: float = lora_setting(8.0, "Scale of the adapters: alpha / rank.")
     lora_dropout: float = lora_setting(0.0, "Dropout on the adapters' inputs.")
-    lora_targets: tuple[str, ...] = lora_setting(TARGETS, "Linear layers that get an adapter.")
-    seed: int = run_setting(0, "Seed of the data order and the adapters.", affects_result=True)
-    out: str = run_setting("runs/train", "Run directory; an unfinished run in it is resumed.")
-    save_every: int = run_setting(200, "Updates between checkpoints.")
+    lora_targets: tuple[str, ...] = lora_setting(TARGETS, "Linear layers that get adapters.")
+    seed: int = run_setting(0, "Random seed of data order, row sampling, adapters, dropout and rounding.",
+        affects_result=True)
+    out: str = run_setting("runs/train", "Run directory. An unfinished run in it is resumed.")
+    save_every: int = run_setting(200, "Number of updates between checkpoints.")
     keep_optimizer: YesNo = run_setting(
-        "yes", "no: the last checkpoint has no optimizer state, so that the run cannot be lengthened.")
-    keep: int = run_setting(2, "Newest checkpoints kept, besides that of the lowest validation loss.")
-    log_every: int = run_setting(1, "Updates between lines of metrics.jsonl.")
+        "yes", "no: the last checkpoint has no optimizer state, so the run cannot be extended.")
+    keep: int = run_setting(2, "Number of newest checkpoints to keep, besides that with the lowest validation loss.")
+    log_every: int = run_setting(1, "Number of updates between lines of metrics.jsonl.")
     validation_every: int = run_setting(
-        0, "Updates between validation losses; 0: only with each checkpoint.", former=("held_out_every",))
-    sample_every: int = run_setting(0, "Updates between sample answers in samples.jsonl; 0: none.")
+        0, "Number of updates between validation losses; 0: only with each checkpoint.", former=("held_out_every",))
+    sample_every: int = run_setting(0, "Number of updates between sample answers in samples.jsonl; 0: none.")
     sample_prompts: str = run_setting(
-        "xlt113", "Prompts as generate takes them; the first of each language is answered.")
+        "xlt113", "Prompts as for generate; the first one of each language is answered.")
     tensorboard: bool = run_setting(False, "Also write metrics for TensorBoard, in OUT/tensorboard.")
-    wandb: str = run_setting("", "Also log metrics to this project of Weights & Biases.")
-    force: bool = run_setting(False, "Resume although model, data or settings have changed.", saved=False)
-    plan: bool = run_setting(False, "Print memory and time per device, and stop.", saved=False)
+    wandb: str = run_setting("", "Also log metrics to this Weights & Biases project.")
+    force: bool = run_setting(False, "Resume even if the model, data or settings have changed.", saved=False)
+    plan: bool = run_setting(False, "Print memory and time per device, and exit.", saved=False)
     coordinator: str = process_setting(
-        "", "host:port of process 0; found automatically under SLURM, Open MPI, Kubernetes and on TPU pods.")
+        "", "host:port of process 0. Found automatically under SLURM, Open MPI, Kubernetes and on TPU pods.")
     process_id: int | None = process_setting(None, "Number of this process, from 0.")
     processes: int | None = process_setting(None, "Number of processes.")
     # fmt: on

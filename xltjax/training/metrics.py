@@ -103,8 +103,8 @@ class MetricsLog:
 
 
 @dataclass(frozen=True)
-class Ends:
-    """Where the metrics of a run end.
+class FinalMetrics:
+    """The last metrics of a run, complete or not.
 
     Attributes:
         step: the last update that was logged.
@@ -119,8 +119,8 @@ class Ends:
     lowest: tuple[float, int] | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Ends | None:
-        """The ends of rows of ``metrics.jsonl``; None where no update was logged."""
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> FinalMetrics | None:
+        """Those in the rows of ``metrics.jsonl``; None where no update was logged."""
         updates = [row for row in rows if "loss" in row]
         measured = [(row["validation_loss"], row["step"]) for row in rows if "validation_loss" in row]
         if not updates:

@@ -1,12 +1,11 @@
-"""An estimate of what a training run needs, made before anything is loaded: memory, FLOPs, time and epochs."""
+"""An estimate of what a training run needs, made before anything is loaded: memory, FLOPs and time."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -21,23 +20,18 @@ from xltjax.attention.problem import Device
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import ACCELERATORS, GIB, USABLE_MEMORY, Kernel, parse_mesh
 from xltjax.common.model_parts import lowest_layer, part_of
-from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
-from xltjax.data.formats import training_columns
-from xltjax.data.packing import PackedData
+from xltjax.data.corpora import Corpus
 from xltjax.data.reading.report import RowReport
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.layers import Checkpointing
 from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.lora import lora_parameters
 from xltjax.training.config import TrainConfig
+from xltjax.training.epochs import Passes, epochs_of_sources, passes, warn_of_many, with_steps
+from xltjax.training.examples import pack, read_corpora
 from xltjax.training.loss import LOGIT_BYTES
 from xltjax.training.trained import DTYPES, trained_parts
 
-log = logging.getLogger("xltjax")
-
-MANY_EPOCHS = 10  # above which a line says that the data are learned so often
-SMALL_UPDATES = 8  # of an epoch, which are proposed where an update has more than one
-COUNTED_UPDATES = 200  # which are packed to know how many examples an update has
 ASSUMED_MFU = 0.4  # model FLOPs utilization that a run typically reaches
 SEGMENT = 64  # tokens of an example, where the number of segments in a row has to be guessed
 MIB = 1 << 20
@@ -138,8 +132,8 @@ def _kept(llama: LlamaConfig, tokens: float, tensor: int, itemsize: int) -> dict
     attention = dots + heads
     # And both norms, the rotated queries and keys, the activated gate, and its product with the other half.
     none = attention + 2 * width + heads + kv_heads + 2 * wide
-    numbers = {"block": block, "dots": dots, "attention": attention, "none": none}
-    return {name: tokens * count * itemsize for name, count in numbers.items()}  # type: ignore[misc]
+    numbers: dict[Checkpointing, float] = {"block": block, "dots": dots, "attention": attention, "none": none}
+    return {name: tokens * count * itemsize for name, count in numbers.items()}
 
 
 def _attention(
@@ -221,111 +215,13 @@ def _easier(config: TrainConfig) -> Iterator[TrainConfig]:
         yield dataclasses.replace(current, mesh=f"{prefix}{data * factor}x{tensor}")
 
 
-@dataclass(frozen=True)
-class Passes:
-    """How often a run sees its data.
-
-    Attributes:
-        rows: the examples that are learned.
-        tokens: their tokens.
-        updates: those of the run.
-        tokens_per_update: the mean.
-        epochs: how many times as many examples the run sees as there are.
-        longest: the tokens of the longest example.
-    """
-
-    rows: int
-    tokens: int
-    updates: int
-    tokens_per_update: float
-    epochs: float
-    longest: int
-
-    @property
-    def updates_per_epoch(self) -> float:
-        """The updates in which as many examples are seen as there are."""
-        return self.updates / self.epochs
-
-    def __str__(self) -> str:
-        return (
-            f"{self.rows:,} rows with {self.tokens:,} tokens; {self.tokens_per_update:,.0f} tokens per update, "
-            f"{self.updates_per_epoch:,.3g} updates per epoch, {self.updates:,} update{'s' * (self.updates > 1)}: "
-            f"{self.epochs:,.3g} epochs"
-        )
-
-
-def pack(config: TrainConfig, corpora: Sequence[Corpus]) -> PackedData:
-    """The batches of a run. With ``epochs``, an example comes hardly more often than another."""
-    return PackedData(corpora, config.batch_shape(), config.seed, even=bool(config.epochs))
-
-
-def with_steps(config: TrainConfig, data: PackedData) -> TrainConfig:
-    """``config`` with the number of updates that its ``epochs`` make, if they are given."""
-    return dataclasses.replace(config, steps=data.steps_for(config.epochs)) if config.epochs else config
-
-
-def passes(config: TrainConfig, data: PackedData) -> Passes:
-    """How often the run sees the data; from its first updates where there are many.
-
-    Args:
-        config: with its number of updates, see ``with_steps``.
-        data: the packed data.
-    """
-    counted = min(config.steps, COUNTED_UPDATES)
-    examples = [
-        index for step in range(counted) for batch in data.examples_at(step) for row in batch for index in row
-    ]
-    tokens = data.tokens_of(examples) / counted
-    epochs = len(examples) / counted * config.steps / data.rows
-    return Passes(data.rows, data.tokens, config.steps, tokens, epochs, data.longest)
-
-
-def warn_of_many(seen: Passes) -> None:
-    """Say so when the data are learned so often that the model may repeat them, or more than once in an update."""
-    if seen.epochs > MANY_EPOCHS:
-        log.warning(
-            "warning: each row is learned about %s times; --epochs 3 or --steps %d would be 3 times",
-            f"{seen.epochs:,.0f}", max(math.ceil(3 * seen.updates_per_epoch), 1),
-        )  # fmt: skip
-    if seen.updates_per_epoch < 1:
-        size = math.ceil(max(seen.longest, seen.tokens / SMALL_UPDATES) / 64) * 64
-        log.warning(
-            "warning: each update sees the data about %.2g times; --sequence-length %d --tokens-per-batch %d "
-            "--accumulation 1 would make about %.0f updates of an epoch",
-            1 / seen.updates_per_epoch, size, size, max(seen.tokens / size, 1),
-        )  # fmt: skip
-
-
-def pack_data(config: TrainConfig, tokenizer: ChatTokenizer) -> tuple[list[Corpus], PackedData]:
-    """The training data of ``config``, as they are and packed.
-
-    Raises:
-        UserError: when the data cannot be read.
-    """
-    corpora, _ = load_corpora(
-        config.data, config.data_weights, tokenizer, config.longest_example(), config.overlong,
-        split=config.split, report=RowReport(config.bad_rows), columns=training_columns(config.columns),
-    )  # fmt: skip
-    if config.rows:
-        corpora = draw_rows(corpora, config.rows, config.seed, weighted=bool(config.data_weights))
-    if config.validation_rows:
-        corpora, _ = split_validation(corpora, config.validation_rows, config.seed)
-    return corpora, pack(config, corpora)
-
-
-def epochs_of_sources(corpora: Sequence[Corpus], seen: Passes) -> list[float]:
-    """How often a run sees the rows of each source: a source is drawn for each example, by its weight."""
-    whole = sum(corpus.weight for corpus in corpora)
-    drawn = seen.epochs * seen.rows
-    return [drawn * corpus.weight / whole / len(corpus.examples) for corpus in corpora]
-
-
 def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer | None = None) -> None:
     """Print the plan as tables, with the accelerators that it fits; with a tokenizer also the number of epochs."""
     corpora: list[Corpus] = []
     seen: Passes | None = None
     if tokenizer is not None and config.data:
-        corpora, data = pack_data(config, tokenizer)
+        corpora = read_corpora(config, config.data, tokenizer, RowReport(config.bad_rows)).learned
+        data = pack(config, corpora)
         config = with_steps(config, data)
         seen = passes(config, data)
     plan = make_plan(config, llama)
@@ -339,7 +235,8 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     console.print(memory)
     devices = math.prod(parse_mesh(config.mesh))
     updates = f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak"
-    fit = Table("accelerator", "attention", unit, "remat", "fits", updates, "nearest setting")
+    fit = Table("accelerator", "attention", unit, "remat", "fits", updates)
+    advice = []
     for column in fit.columns[:4]:
         column.no_wrap = True
     for name, accelerator in ACCELERATORS.items():
@@ -351,15 +248,19 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
         own = make_plan(dataclasses.replace(config, remat=remat), llama)
         fit.add_row(
             name, own.attention[name][0], f"{own.total(name) / size:.2f}", remat, "yes" if fits else "no",
-            _duration(seconds), "" if fits else _advice(config, llama, name),
+            _duration(seconds),
         )  # fmt: skip
+        if not fits:
+            advice.append(f"to fit {name}: {_advice(config, llama, name)}")
     console.print(fit)
+    for line in advice:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     work = f"{plan.flops / 1e12:,.1f} TFLOP" if plan.flops >= 1e12 else f"{plan.flops / 1e9:,.1f} GFLOP"
     console.print(f"one update: {plan.tokens:,} tokens at most, {work}")
     if config.epochs and seen is None:
         console.print(
-            f"how many updates {config.epochs:g} epochs are is known where the model's tokenizer is here; the times "
-            f"above are of {config.steps}"
+            f"the number of updates in {config.epochs:g} epochs is known only if the tokenizer is on this machine; "
+            f"the times above are for {config.steps} updates"
         )
     if seen is not None:
         console.print(str(seen), soft_wrap=True, highlight=False)
@@ -384,7 +285,7 @@ def _duration(seconds: float) -> str:
 def _advice(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> str:
     nearest = fitting_settings(config, llama, accelerator)
     if nearest is None:
-        return "none of those tried; use --lora-rank 16"
+        return "no setting was found; try --lora-rank 16"
     before, after = dataclasses.asdict(config), dataclasses.asdict(nearest)
     changed = {key: value for key, value in after.items() if value != before[key]}
     return " ".join(

@@ -8,6 +8,7 @@ model), ``base/`` (config and tokenizer of the base model, which travel with eve
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 from jax import Array
+from jax.typing import DTypeLike
 
 from xltjax.checkpoint import Checkpoints, numbered
 from xltjax.common.errors import UserError
@@ -54,7 +56,7 @@ class Base:
 
 
 class Run:
-    """A run directory, opened at its newest checkpoint or at the one asked for."""
+    """A run directory, opened at its newest checkpoint or at the requested one."""
 
     def __init__(self, path: str | Path, step: int | None = None):
         """``path`` need not exist yet; ``step`` chooses a checkpoint."""
@@ -83,9 +85,13 @@ class Run:
             raise UserError(f"{path} is not a run or a checkpoint of xltjax")
         return run
 
+    def __fspath__(self) -> str:
+        """The path of the run, or of the checkpoint that was asked for: what a model is loaded from."""
+        return str(self.path if self._step is None else self.path / CHECKPOINTS / str(self._step))
+
     @property
     def name(self) -> str:
-        """The directory's name, followed by the step where a checkpoint was asked for."""
+        """The directory's name, followed by the step where a checkpoint was requested."""
         name = self.path.resolve().name
         return name if self._step is None else f"{name}-{self._step}"
 
@@ -112,7 +118,7 @@ class Run:
 
     @property
     def lora(self) -> bool:
-        """Whether the checkpoints hold the adapters alone, which belong upon ``base``."""
+        """Whether the checkpoints hold the adapters alone, which belong on ``base``."""
         return self.config.lora_rank > 0
 
     @property
@@ -122,7 +128,7 @@ class Run:
 
     @property
     def base(self) -> Base:
-        """Where the base model lies, and its fingerprint."""
+        """Where the base model is, and its fingerprint."""
         known = self._provenance().get("base")
         if known:
             return Base(known["location"], known["fingerprint"])
@@ -166,7 +172,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The checkpoint asked for, or the newest one.
+        """The requested checkpoint, or the newest one.
 
         Raises:
             UserError: when there is no such checkpoint.
@@ -194,7 +200,9 @@ class Run:
         """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
         return Checkpoints(self.path / CHECKPOINTS, keep)
 
-    def weights(self, like: Mapping[str, Any], dtype: Any = None) -> dict[str, Array]:
+    def weights(
+        self, like: Mapping[str, Any], dtype: DTypeLike | Mapping[str, DTypeLike] | None = None
+    ) -> dict[str, Array]:
         """The weights at ``step`` by dotted path, laid out as ``like``.
 
         Args:
@@ -210,6 +218,18 @@ class Run:
             kinds = dtype if isinstance(dtype, Mapping) else dict.fromkeys(like, dtype)
             wanted = {name: each.update(dtype=kinds[name] or stored[name]) for name, each in like.items()}
             return checkpoints.read(step, "weights", wanted)
+
+    def weights_digest(self) -> str:
+        """A hash of the weights at ``step``, which are the same after the same training; empty when it is not known.
+
+        The fingerprint of a checkpoint's files is another each time that they are written.
+
+        Raises:
+            UserError: when there is no such checkpoint.
+        """
+        with contextlib.closing(self.checkpoints()) as checkpoints:
+            sums = checkpoints.weight_sums(self.step)
+        return hashlib.sha256(json.dumps(sorted(sums.items())).encode()).hexdigest() if sums else ""
 
     def check_resumable(
         self, config: TrainConfig, sources: Sequence[str], fingerprint: str, model_files: Path | None = None

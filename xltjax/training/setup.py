@@ -1,55 +1,34 @@
-"""What the runs of a sweep share: the data, the model taken apart, and the compiled update."""
+"""What the runs of a sweep share besides the data: the model taken apart, and the compiled update."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from xltjax.attention.choice import choose, record
 from xltjax.attention.problem import Problem
+from xltjax.checkpoint import TrainState
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import accelerator_of, device_memory
-from xltjax.data.corpora import Corpus, draw_rows, load_corpora, split_validation
-from xltjax.data.formats import training_columns
-from xltjax.data.packing import PackedData
-from xltjax.data.reading.files import find_files
-from xltjax.data.reading.report import RowReport
-from xltjax.data.tokenizer import ChatTokenizer, Tokens
+from xltjax.data.packing import Batch, PackedData
+from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, use_attention
 from xltjax.lora import add_lora, merge
 from xltjax.partition import Rebuild, Weights, partition
 from xltjax.training.config import TrainConfig
+from xltjax.training.examples import Examples
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
-from xltjax.training.plan import least_recomputation, pack
+from xltjax.training.plan import least_recomputation
 from xltjax.training.samples import Samples
-from xltjax.training.step import in_host_memory, make_train_step
+from xltjax.training.step import Metrics, in_host_memory, make_train_step
 from xltjax.training.trained import DTYPES, trained_parts
 from xltjax.training.validation import Validation
-
-log = logging.getLogger("xltjax")
-
-
-@dataclass(frozen=True)
-class Examples:
-    """The tokenized data.
-
-    Attributes:
-        learned: what is learned.
-        packed: the batches of what is learned.
-        validation: what the validation loss is measured on.
-        report: the rows that are neither.
-    """
-
-    learned: list[Corpus]
-    packed: PackedData
-    validation: list[Tokens]
-    report: RowReport
 
 
 @dataclass(frozen=True)
@@ -60,7 +39,7 @@ class Setup:
         mesh: the devices.
         data: the packed examples.
         validation: measures the validation loss; None without validation data.
-        samples: answers a few prompts; None unless sample answers are asked for.
+        samples: answers a few prompts; None unless sample answers are requested.
         rebuild: puts the model together from trainable and frozen weights.
         transform: the optimizer, see ``optimizer.adamw``.
         update: the jitted update, see ``step.make_train_step``.
@@ -75,58 +54,12 @@ class Setup:
     validation: Validation | None
     samples: Samples | None
     rebuild: Rebuild
-    transform: Any
-    update: Any
+    transform: optax.GradientTransformation
+    update: Callable[[TrainState, Weights, Batch, Any], tuple[TrainState, Metrics]]
     start: Weights
     frozen: Weights
     flops_per_token: float
     facts: dict[str, Any]
-
-
-def read_examples(config: TrainConfig, sources: Sequence[str], tokenizer: ChatTokenizer) -> Examples:
-    """Read and tokenize the data in ``sources``, and set the validation examples aside.
-
-    Raises:
-        UserError: for data that cannot be used.
-    """
-    longest = config.longest_example()
-    report = RowReport(config.bad_rows)
-    corpora, too_long = load_corpora(
-        sources, config.data_weights, tokenizer, longest, config.overlong, split=config.split, report=report,
-        columns=training_columns(config.columns),
-    )  # fmt: skip
-    if config.rows:
-        corpora = draw_rows(corpora, config.rows, config.seed, weighted=bool(config.data_weights))
-    held: list[Tokens] = []
-    if config.validation_rows:
-        corpora, held = split_validation(corpora, config.validation_rows, config.seed)
-    if config.validation_data:
-        _warn_of_shared_files(config, sources)
-        others, _ = load_corpora(
-            config.validation_data,
-            (),
-            tokenizer,
-            longest,
-            config.overlong,
-            default="validation",
-            report=report,
-            columns=training_columns(config.columns),
-        )
-        held += [example for corpus in others for example in corpus.examples]
-    report.log()
-    if too_long:
-        log.info("%d examples are longer than %d tokens: %s", too_long, longest, config.overlong)
-    return Examples(corpora, pack(config, corpora), held, report)
-
-
-def _warn_of_shared_files(config: TrainConfig, sources: Sequence[str]) -> None:
-    """Say which files are both learned and used for the validation loss, which then means little."""
-    learned = {path.resolve() for source in sources for path in find_files(source, config.split)}
-    measured = {
-        path for source in config.validation_data for path in find_files(source, default="validation")
-    }
-    for path in sorted(path for path in measured if path.resolve() in learned):
-        log.warning("warning: %s is learned, and the validation loss is measured on it too", path)
 
 
 def set_up(
@@ -180,7 +113,7 @@ def set_up(
 
 
 def prepare_model(config: TrainConfig, model: Llama, mesh: Mesh) -> None:
-    """Merge the adapters that ``model`` has, and add new ones when LoRA is asked for."""
+    """Merge the adapters that ``model`` has, and add new ones if LoRA is requested."""
     merge(model)  # what a LoRA run has learned becomes part of the base of this one
     if config.lora_rank:
         add_lora(

@@ -1,4 +1,4 @@
-"""Trackers that show metrics while a run goes on: TensorBoard and Weights & Biases, both optional."""
+"""Trackers that show metrics during a run: TensorBoard and Weights & Biases, both optional."""
 
 from __future__ import annotations
 

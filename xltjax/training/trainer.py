@@ -126,7 +126,7 @@ class Trainer:
         return loss
 
     def save(self, validation_loss: float | None) -> None:
-        """Begin to write a checkpoint; training goes on meanwhile."""
+        """Begin to write a checkpoint; training continues meanwhile."""
         kept = self._config.keep_optimizer == "yes" or not self.complete
         self._checkpoints.save(self.state, validation_loss, optimizer=kept)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import NoReturn
 
 from xltjax.common import cli
 from xltjax.common.errors import UserError
@@ -23,7 +22,7 @@ def translate(config: TranslateConfig) -> None:
     """
     source, targets = _check(config)
     if any(importlib.util.find_spec(module) is None for module in NEEDED):
-        raise UserError("to cut and check texts, install the extra: pip install 'xltjax[translate]'")
+        raise UserError("translate needs an extra: pip install 'xltjax[translate]'")
     from xltjax.translate.job import run
 
     run(config, source, targets)
@@ -48,11 +47,11 @@ def _check(config: TranslateConfig) -> tuple[Language, list[Language]]:
     source = language(config.source)
     targets = [language(each) for each in config.to]
     for number, target in enumerate(targets):
-        if target == source:
+        if target.label == source.label:
             raise UserError(
-                f"--to {config.to[number]} is the language of the data; leave it out, or correct --source"
+                f"--to {config.to[number]} is the source language; leave it out, or correct --source"
             )
-        if target in targets[:number]:
+        if target.label in (each.label for each in targets[:number]):
             raise UserError(f"--to names {target.name} twice ({target.label})")
     check_output_directory(Path(config.out))
     return source, targets
@@ -62,15 +61,13 @@ COMMAND = cli.command(
     TranslateConfig,
     translate,
     name="translate",
-    help="Instruction data in other languages, segment by segment, with every doubt written down.\n\n"
-    "Writes the rows of DATA in each language, in the same order and format. The journal keeps every translation, so "
-    "that nothing is translated twice, and the same command goes on after it was stopped.",
+    help="Translate instruction data into other languages, segment by segment, and mark doubtful segments.\n\n"
+    "Writes the rows of DATA in each language, in the same order and format. A journal keeps every translation, so "
+    "nothing is translated twice, and the same command continues after an interruption.",
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.translate``."""
-    cli.execute(COMMAND, program="python -m xltjax.translate")
+main = cli.entry_point(COMMAND, "python -m xltjax.translate")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Chinese, Japanese and Thai, which have no small letters, are always translated l
 Copied are: fenced code (to the end where the fence is not closed), indented code, lines that only a program has,
 ``<script>``, ``<style>``, ``<pre>``, ``<code>`` and comments, displayed formulas, the frames of tables, and in
 front of a line the signs of quotations, headings, list items (nested or not) and check boxes. The cells of a table,
-of lines with tabs, and of columns set with three blanks or more, are units of their own.
+of lines with tabs, and of columns set with three spaces or more, are units of their own.
 Fenced text is copied even if it is prose, since a fence says "verbatim", except where it is said to be Markdown.
 """
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import regex
 
-from xltjax.eval.text.fences import mostly_words
+from xltjax.eval.text.fences import MARKDOWN, fence_name, mostly_words
 from xltjax.translate.copied import Span, copied_spans
 from xltjax.translate.program_lines import program_line, sign_of_code
 
@@ -32,7 +32,6 @@ _FENCE = regex.compile(
     rf"(?P<quote>{_QUOTE})[ \t]*+(?:(?:[-*+•]|\d{{1,3}}[.)])[ \t]+)?(?P<fence>`{{3,}}+|~{{3,}}+)(?P<info>[^`]*+)$"
 )
 _DEEPEST = 2  # fences of Markdown in fences of Markdown
-_MARKDOWN = frozenset(("markdown", "md", "mdx", "gfm", "rmarkdown"))
 
 _ROMAN = r"x{0,3}(?:ix|iv|v?i{0,3})(?<=[ivx])|X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])"
 _LETTER = rf"(?:{_ROMAN}|[\p{{Latin}}\p{{Greek}}\p{{Cyrillic}}])"
@@ -113,7 +112,7 @@ def _outside_fences(text: str, start: int, stop: int, depth: int = 0) -> Iterato
             )
             if not closes:
                 continue
-            if depth < _DEEPEST and _says_markdown(opened):
+            if depth < _DEEPEST and fence_name(opened["info"]) in MARKDOWN:
                 yield from _outside_fences(text, inside, line_start, depth + 1)
             opened = None
             since = line_stop if quoted else line_start
@@ -124,12 +123,8 @@ def _outside_fences(text: str, start: int, stop: int, depth: int = 0) -> Iterato
             opened, inside = fence, line_stop
     if opened is None:
         yield since, stop
-    elif depth < _DEEPEST and _says_markdown(opened):
+    elif depth < _DEEPEST and fence_name(opened["info"]) in MARKDOWN:
         yield from _outside_fences(text, inside, stop, depth + 1)
-
-
-def _says_markdown(fence: regex.Match[str]) -> bool:
-    return (fence["info"].split() or [""])[0].strip("{}.").lower() in _MARKDOWN
 
 
 def _outside_blocks(text: str, start: int, stop: int) -> Iterator[Span]:
@@ -228,7 +223,7 @@ def _list_column(text: str, run: list[Line], item: int) -> int:
 
 
 def _units_of_run(text: str, run: list[Line], item: int) -> Iterator[Span]:
-    """The units of consecutive lines that are not blank."""
+    """The units of consecutive lines that are not space."""
     code = _code_lines(text, run, item)
     table = any("|" in text[line.start : line.stop] and _is_delimiter(text, line) for line in run)
     wrapped: list[Line] = []
@@ -237,7 +232,7 @@ def _units_of_run(text: str, run: list[Line], item: int) -> Iterator[Span]:
         if not code[number]:
             cells = list(_cells(text, line, table))
             plain = cells == [line.body]
-            # A paragraph goes on in lines that begin with its text or with blanks.
+            # A paragraph continues in lines that begin with its text or with spaces.
             if not plain or text[line.start : line.body[0]].strip():
                 yield from _paragraph(text, wrapped)
                 wrapped = []

@@ -57,11 +57,12 @@ _SAME = [
 _LEAST_SHARE = 0.5  # of the prose in the right language
 _LONGER, _SHORT = 1.35, 4.0  # see ``length_limit``
 _SEVERAL, _KEPT = 3, 0.6  # sentences, and the share of them that a translation keeps
-_WITHOUT_MARKS = frozenset(("th", "lo"))  # sentences of these end with a blank or nothing
+_WITHOUT_MARKS = frozenset(("th", "lo"))  # sentences of these end with a space or nothing
 _COMPRESSED, _MORE_COMPRESSED = 2.0, 1.5
 _LEAST_COMPRESSIBLE = 60  # characters, below which compression says nothing
 _READ = 4000  # characters of a segment that are searched for loops
 _COPIED_WORDS = 5  # of a segment that is a copy of its source; names are shorter
+_CAPITALS = 0.8  # share of the words of a list of names
 _COPIED_SHARE = 0.6  # of the source's runs of four words that stand in the output
 
 _LOOP = regex.compile(r"(\p{L}.{1,60}?)\1{3,}", regex.DOTALL)
@@ -174,9 +175,15 @@ def _is_copy(source: str, output: str, target: str) -> bool:
     if before == after:
         # What is in no script of the target is no translation, except a name.
         foreign = in_script_of(output, target) is False and length(output) >= MIN_LETTERS
-        return len(before) >= _COPIED_WORDS or foreign
+        return (len(before) >= _COPIED_WORDS and not _names(source)) or foreign
     runs = _runs(before)
     return len(runs) >= _COPIED_WORDS and len(runs & _runs(after)) >= _COPIED_SHARE * len(runs)
+
+
+def _names(text: str) -> bool:
+    """Whether ``text`` is a list of names, such as those of bands: all its words but a few begin with a capital."""
+    words = _WORD.findall(text)
+    return "," in text and sum(word[0].isupper() for word in words) > _CAPITALS * len(words)
 
 
 def _words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ Span = tuple[int, int]
 # Each alternative begins with a character of its own and has a bound, so that unclosed ones cost linear time.
 _URL_CHARACTER = r"[^\s()<>\"“”«»„`|\u3000-\u303f\uff00-\uffef]"
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-# A full stop or a bracket behind an address does not belong to it.
+# A period or a bracket behind an address does not belong to it.
 _PATH = (
     rf"(?:{_URL_CHARACTER}|\([^\s()]{{0,200}}\))*"
     rf"(?<![.,;:!?'’…*_~\]}}])"
@@ -52,7 +52,8 @@ _ALTERNATIVES = (
     # Paths.
     r"(?<![\w/.<])(?:~|\.{1,2})?(?:/[\w.\-+@]{1,255}){2,64}+/?(?<![.])|(?<![\w\\])[A-Za-z]:\\[^\s<>|\"?*]{1,500}",
     # Names to be filled in by a program.
-    r"\{\{[^{}\n]{1,100}\}\}|\$?\{[A-Za-z_][\w.]{0,60}\}",
+    r"\{\{[^{}\n]{1,100}\}\}|\{%[^{}\n]{1,100}%\}|\$?\{(?:[A-Za-z_][\w.]{0,60}|\d{0,2})\}"
+    r"|(?<![\w%])%(?:\([A-Za-z_]\w{0,60}\)|\d\$)?(?:\.\d)?[dfisu](?!\w)",
     # LaTeX; an escaped line end or tab that was left in the data.
     r"\\(?:begin|end|label|ref|eqref|cite[pt]?|usepackage|documentclass|includegraphics|input|include|bibliography)"
     r"\*?(?:\[[^\[\]\n]{0,200}\])?\{[^{}\n]{0,200}\}",
@@ -66,7 +67,7 @@ _ALTERNATIVES = (
 _COPIED = regex.compile("|".join(f"(?:{each})" for each in _ALTERNATIVES), regex.V1)
 # Without one of these there is nothing to copy; to see that is 20 times faster.
 _HINT = re.compile(
-    r"[`$\\<&\[\]@{/\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u20e3\u2100-\u2bff\u3030\u303d\u3297\u3299\ud800-\uf8ff"
+    r"[`$\\<&\[\]@{/%\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u20e3\u2100-\u2bff\u3030\u303d\u3297\u3299\ud800-\uf8ff"
     r"\ufdd0-\ufdef\ufffe\uffff\U00010000-\U0010ffff]|www\.|doi:|\w\.\w|[A-Za-z0-9+/=_\-]{48}"
 )
 _FORMULA_SIGN = regex.compile(r"[\\^_=+<>{|\d]")

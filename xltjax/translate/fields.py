@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from xltjax.data.formats import SYSTEM, format_key
+from xltjax.data.formats import NO_COLUMNS, SYSTEM, format_key, with_our_names
+from xltjax.data.reading.columns import with_value
 from xltjax.data.reading.turns import ROLES, as_list
 from xltjax.data.rows import is_chat
 
@@ -16,7 +17,7 @@ Change = Callable[[str, str], str]  # gets the name of a field and its text, and
 TRANSLATED_ROLES = ("user", "assistant", "system")
 
 
-def map_texts(row: Any, change: Change) -> Any:
+def map_texts(row: Any, change: Change, columns: Mapping[str, str] = NO_COLUMNS) -> Any:
     """A copy of ``row`` in which every text to be translated is what ``change`` gives for it, in its order.
 
     These are the texts that people wrote: instructions, contexts, answers, system prompts, and the contents of turns
@@ -25,7 +26,14 @@ def map_texts(row: Any, change: Change) -> Any:
     Args:
         row: a row of any format that training reads.
         change: is called with the name of each field, such as ``response`` or ``messages[1]``, and its text.
+        columns: the names that rows have for our keys, see ``formats.training_columns``.
     """
+    if columns:
+        changed = map_texts(with_our_names(row, columns), change)
+        whole = {**row, **{key: value for key, value in changed.items() if key not in columns}}
+        for ours, theirs in columns.items():
+            whole = with_value(whole, theirs, changed[ours])
+        return whole
     if is_chat(row):
         return _turns(row, "chat", change)
     if not isinstance(row, dict):
@@ -52,7 +60,7 @@ def map_texts(row: Any, change: Change) -> Any:
     return changed
 
 
-def texts(row: Any) -> list[tuple[str, str]]:
+def texts(row: Any, columns: Mapping[str, str] = NO_COLUMNS) -> list[tuple[str, str]]:
     """The name and the text of every field of ``row`` that is translated."""
     found: list[tuple[str, str]] = []
 
@@ -60,7 +68,7 @@ def texts(row: Any) -> list[tuple[str, str]]:
         found.append((name, text))
         return text
 
-    map_texts(row, keep)
+    map_texts(row, keep, columns)
     return found
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from xltjax.common.errors import UserError, did_you_mean
 from xltjax.common.files import json_line, read_json_object, read_jsonl
 from xltjax.common.locks import lock_directory
+from xltjax.data.formats import training_columns
 from xltjax.data.reading.report import RowReport
 from xltjax.eval.judge.api.client import Limits
 from xltjax.eval.judge.calls import NAME, Calls
@@ -23,15 +24,14 @@ from xltjax.eval.scores import Unavailable
 from xltjax.translate.checks import Identify
 from xltjax.translate.engines.engine import Engine, Segment
 from xltjax.translate.engines.local import Options
-from xltjax.translate.fields import map_texts, texts
-from xltjax.translate.files.data import DataFile, encoded, marked, read_data
+from xltjax.translate.files.data_files import DataFile, encoded, marked, read_data
 from xltjax.translate.files.outputs import Outputs
 from xltjax.translate.files.quality import NO_TEXT, Summary, marks_of, print_summary, quality_line
 from xltjax.translate.languages import Language
 from xltjax.translate.plan import Load, print_plan
 from xltjax.translate.segments import Piece, split
 from xltjax.translate.settings import TranslateConfig
-from xltjax.translate.work import Outcome, Translator, put_together
+from xltjax.translate.translator import Outcome, Translator, put_together
 
 log = logging.getLogger("xltjax")
 
@@ -49,14 +49,12 @@ class Job:
         source: their language.
         targets: the languages to translate into.
         pieces: the pieces of every text, by the text.
-        made_with: what the translations depend on besides the texts.
     """
 
     files: Sequence[DataFile]
     source: Language
     targets: Sequence[Language]
     pieces: dict[str, list[Piece]]
-    made_with: dict[str, Any]
 
     def segments(self, files: Iterable[DataFile]) -> list[str]:
         """The different segments of ``files``, in the order of their first appearance."""
@@ -65,7 +63,7 @@ class Job:
                 piece.text
                 for file in files
                 for row in file.rows
-                for _, text in texts(row)
+                for _, text in file.texts(row)
                 for piece in self.pieces[text]
                 if piece.translate
             )
@@ -86,10 +84,10 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
     engine = make_engine(config)
     report = RowReport(config.bad_rows)
     with contextlib.closing(engine):
-        files = read_data(config.data, config.split, report, Path(config.out))
+        columns = training_columns(config.columns)
+        files = read_data(config.data, config.split, report, Path(config.out), source, columns)
         report.log()
         engine.check([source, *targets])
-        identify = _identifier(config)
         job = _job(config, engine, files, source, targets)
         out = Path(config.out)
         with lock_directory(out):
@@ -98,16 +96,17 @@ def run(config: TranslateConfig, source: Language, targets: Sequence[Language]) 
                     engine.recall(calls)
                     _plan(job, engine, calls)
                 return
+            identify, made_with = _identifier(config), _made_with(config, engine, source)
             outputs = Outputs(out)
             for name in (QUALITY, SUMMARY, SKIPPED):
                 outputs.check(name)
             for target in targets:
                 for file in files:
-                    outputs.check(file.name_in(source, target), job.made_with)
+                    outputs.check(file.name_in(source, target), _made_in(target, made_with))
             with Calls(out, engine.hide) as calls:
                 engine.recall(calls)
                 translator = Translator(engine, calls, source, identify)
-                summaries = _write(config, job, translator, outputs)
+                summaries = _write(config, job, translator, outputs, made_with)
             if report.skipped or (out / SKIPPED).exists():
                 lines = ({"row": place, "reason": reason} for _, place, reason in report.skipped)
                 outputs.write(SKIPPED, "".join(map(json_line, lines)).encode())
@@ -178,17 +177,27 @@ def _job(
     pieces: dict[str, list[Piece]] = {}
     for file in files:
         for row in file.rows:
-            for _, text in texts(row):
+            for _, text in file.texts(row):
                 if text not in pieces:
                     pieces[text] = split(text, source.iso, fits=fits)
     if not any(piece.translate for each in pieces.values() for piece in each):
         raise UserError(f"{', '.join(config.data)}: the rows have no text to translate")
+    return Job(files, source, targets, pieces)
+
+
+def _made_with(config: TranslateConfig, engine: Engine, source: Language) -> dict[str, Any]:
+    """What the translations depend on besides the texts."""
     # A newer CTranslate2 is no other engine.
     provenance = {key: value for key, value in engine.provenance().items() if key != "ctranslate2"}
     made_with = {
         "version": VERSION, "source": source.iso, "segment_tokens": config.segment_tokens, **provenance,
     }  # fmt: skip
-    return Job(files, source, targets, pieces, made_with)
+    return made_with | ({"columns": training_columns(config.columns)} if config.columns else {})
+
+
+def _made_in(target: Language, made_with: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same for one language: a server translates otherwise into ``pt-BR`` than into ``pt``."""
+    return made_with if target.tag == target.iso else {**made_with, "target": target.tag}
 
 
 def _plan(job: Job, engine: Engine, calls: Calls) -> None:
@@ -197,7 +206,7 @@ def _plan(job: Job, engine: Engine, calls: Calls) -> None:
     loads = {}
     for target in job.targets:
         done = 0
-        for text in segments:
+        for text in segments if calls.any_answered else ():  # the keys of a model need its weights
             call = find_call(engine.keys(Segment(text, job.source, target)), calls)
             done += counts[text] if call is not None and call.body is not None else 0
         loads[target.label] = Load(len(segments), sum(counts.values()), done)
@@ -205,14 +214,18 @@ def _plan(job: Job, engine: Engine, calls: Calls) -> None:
         piece.translate
         for file in job.files
         for row in file.rows
-        for _, text in texts(row)
+        for _, text in file.texts(row)
         for piece in job.pieces[text]
     )
     print_plan(loads, engine.parameters, every - len(segments))
 
 
 def _write(
-    config: TranslateConfig, job: Job, translator: Translator, outputs: Outputs
+    config: TranslateConfig,
+    job: Job,
+    translator: Translator,
+    outputs: Outputs,
+    made_with: Mapping[str, Any],
 ) -> dict[tuple[str, str], Summary]:
     """Translate into one language after another, and write its files as soon as it is done."""
     summaries: dict[tuple[str, str], Summary] = {}
@@ -223,7 +236,7 @@ def _write(
             summary, rows, lines = _rows(config, job, file, target, outcomes, translator.engine.label)
             summary.count_segments(outcomes[text] for text in job.segments([file]))
             summaries[name, target.label] = summary
-            outputs.write(name, encoded(file, rows), job.made_with)
+            outputs.write(name, encoded(file, rows), _made_in(target, made_with))
             _write_tables(outputs, name, target, summary, lines)
     return summaries
 
@@ -237,13 +250,16 @@ def _rows(
     engine: str,
 ) -> tuple[Summary, list[Any], list[dict[str, Any]]]:
     """The translated rows of a file, and the lines about its segments that are or were doubtful."""
+
+    def translated(name: str, text: str) -> str:
+        return put_together(job.pieces[text], outcomes)
+
     summary, rows, lines = Summary(), [], []
     for id, row in zip(file.ids(job.source), file.rows, strict=True):
         place = {"file": file.name_in(job.source, target), "language": target.label, "id": id}
         marks: list[str] = []
         found = 0
-        change = _change(job.pieces, outcomes)
-        for name, text in texts(row):
+        for name, text in file.texts(row):
             parts = [piece.text for piece in job.pieces[text] if piece.translate]
             found += len(parts)
             marks += marks_of(name, (outcomes[part] for part in parts))
@@ -257,15 +273,8 @@ def _rows(
             marks.append(NO_TEXT)
         summary.count_row(marks, dropped)
         if not dropped:
-            rows.append(marked(map_texts(row, change), id, job.source, target, engine, marks))
+            rows.append(marked(file.changed(row, translated), id, job.source, target, engine, marks))
     return summary, rows, lines
-
-
-def _change(pieces: dict[str, list[Piece]], outcomes: dict[str, Outcome]) -> Callable[[str, str], str]:
-    def change(name: str, text: str) -> str:
-        return put_together(pieces[text], outcomes)
-
-    return change
 
 
 def _write_tables(

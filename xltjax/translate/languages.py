@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ FURTHER = {
     "zho_Hant": "zh",
 }  # fmt: skip
 
+_FLORES_CODE = re.compile("[a-z]{3}_[a-z]{4}", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Language:
@@ -53,13 +56,18 @@ class Language:
         label: how it is called in names of files: its code of ISO 639, or the code of FLORES-200 that was given.
         iso: its code as all of xltjax uses it, such as ``fr``.
         flores: its code of FLORES-200, by which NLLB knows it; empty when it has none that we know.
-        name: its name in English, for prompts.
+        tag: its tag of BCP 47, with the region or script that was given, for servers: ``pt-BR``, ``zh-Hant``.
     """
 
     label: str
     iso: str
     flores: str
-    name: str
+    tag: str
+
+    @property
+    def name(self) -> str:
+        """Its name in English, for prompts, such as ``Portuguese (Brazil)``."""
+        return _name(self.tag)
 
 
 def language(given: str) -> Language:
@@ -70,36 +78,76 @@ def language(given: str) -> Language:
     """
     by_flores = {code: iso for iso, code in FLORES.items()} | FURTHER
     text = given.strip()
-    if text in by_flores:
-        iso = by_flores[text]
-        return Language(iso if FLORES.get(iso) == text else text, iso, text, _name(iso))
-    iso = find_language(text) or ""
-    stem, _, script = text.partition("_")
-    if iso and len(stem) == 3 and len(script) == 4:  # written as a code of FLORES-200
-        # NLLB has more languages than the table: its own list decides (``engines.vocabulary``).
-        if FLORES.get(iso) is None:
-            return Language(text, iso, text, _name(iso))
-        iso = ""
     if not text:
         raise UserError("a language is empty; give codes such as fr,pt,ru")
-    if not iso:
-        raise UserError(
-            f"language {given!r} is not known; the nearest code is {_nearest(text, by_flores)!r} "
-            "(give codes of ISO 639 such as fr, or of FLORES-200 such as fra_Latn)"
-        )
-    script = "Hant" if {"hant", "tw", "hk", "mo"} & {*text.lower().replace("_", "-").split("-")[1:]} else ""
-    if iso == "zh" and script:
-        return Language("zho_Hant", iso, "zho_Hant", _name(iso))
-    return Language(iso, iso, FLORES.get(iso, ""), _name(iso))
+    if _FLORES_CODE.fullmatch(text):  # in any case
+        text = text[:4].lower() + text[4:].title()
+    if text in by_flores:
+        return _of_flores(text, by_flores[text])
+    iso = find_language(text) or ""
+    if iso and _FLORES_CODE.fullmatch(text):
+        # NLLB has more languages than the table: its own list decides (``engines.vocabulary``).
+        if FLORES.get(iso) is None:
+            return Language(text, iso, text, iso)
+        iso = ""
+    if iso:
+        script, usual, region = _tag(text)
+        codes = [code for code in (FLORES.get(iso, ""), *FURTHER) if by_flores.get(code) == iso]
+        wanted = next((code for code in codes if code[4:] in (script, usual)), "")
+        if wanted in FURTHER:
+            return _of_flores(wanted, iso)
+        if wanted or not script or not codes:
+            return Language(iso, iso, FLORES.get(iso, ""), f"{iso}-{region}" if region else iso)
+    raise UserError(
+        f"language {given!r} is not known; the nearest code is {_nearest(text, iso, by_flores)!r} "
+        "(give codes of ISO 639 such as fr, or of FLORES-200 such as fra_Latn)"
+    )
 
 
-def _nearest(text: str, by_flores: Mapping[str, str]) -> str:
-    """The code that is spelled most like ``text``; of those of FLORES-200, first of all in another script."""
-    same = next((code for code in by_flores if text[:4] == code[:4] and text[3:4] == "_"), None)
-    return same or difflib.get_close_matches(text, (*FLORES, *by_flores), n=1, cutoff=0.0)[0]
-
-
-def _name(iso: str) -> str:
+def _of_flores(code: str, iso: str) -> Language:
     import langcodes
 
-    return str(langcodes.Language.get(iso).display_name("en"))
+    if FLORES.get(iso) == code:
+        return Language(iso, iso, code, iso)
+    return Language(code, iso, code, langcodes.standardize_tag(code))
+
+
+def _tag(text: str) -> tuple[str, str, str]:
+    """What a tag or a name says besides its language: the script, the usual script of the region, and the region."""
+    import langcodes
+
+    try:
+        tag = langcodes.Language.get(text.split(".")[0].replace("_", "-"))
+    except ValueError:
+        try:
+            tag = langcodes.find(text)
+        except LookupError:
+            return "", "", ""
+    usual = tag.maximize().script if tag.territory else None
+    return tag.script or "", usual or "", tag.territory or ""
+
+
+def _nearest(text: str, iso: str, by_flores: Mapping[str, str]) -> str:
+    """The code of a language in another script, of a country (``jp``), or of the name or code spelled most alike."""
+    import langcodes
+
+    same = next((code for code in by_flores if text[:4] == code[:4] and text[3:4] == "_"), None)
+    if same or iso:
+        return same or FLORES[iso]
+    if len(text) == 2 and langcodes.Language.make(territory=text.upper()).is_valid():
+        spoken = find_language(str(langcodes.Language.make(territory=text.upper()).maximize().language))
+        if spoken in FLORES and spoken != "en":  # which is also guessed for countries that there are not
+            return str(spoken)
+    names = {_name(code): code for code in FLORES}
+    found = difflib.get_close_matches(text.capitalize(), names, n=1)
+    return (
+        names[found[0]]
+        if found
+        else difflib.get_close_matches(text, (*FLORES, *by_flores), n=1, cutoff=0.0)[0]
+    )
+
+
+def _name(tag: str) -> str:
+    import langcodes
+
+    return str(langcodes.Language.get(tag).display_name("en"))

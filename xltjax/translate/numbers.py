@@ -14,6 +14,7 @@ _NUMBER = regex.compile(
 _SEPARATORS = regex.compile(r"\P{Nd}+")
 _ROMAN = regex.compile(r"(?<!\p{L})[IVXL]{1,7}(?=\p{Ll}{0,2}(?!\p{L}))")
 _LARGE_UNITS = regex.compile(r"\p{Nd}\s*[万萬億亿兆만억천千百]|[lL]akh|[cC]rore")
+_HAN = {sign: str(value) for value, sign in enumerate("一二三四五六七八九十", start=1)}
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
 
 SEVERAL_SMALL = 3
@@ -30,9 +31,9 @@ def lost_numbers(source: str, output: str) -> list[str]:
 
     Digits of every script are read, groups and decimals however separated, and times and dates part by part in any
     order. Tolerated are a Roman numeral for a number up to 89 ("20th century", "XXe siècle"), two digits for a year
-    ("1990s", "90-е"), other units ("5,000", "5 mil"), and all numbers where the output counts in units of 10,000 or
-    100,000, as in East Asia and India. Numbers up to 12 are given only where three of them or more are missing, since
-    they are often spelled out.
+    ("1990s", "90-е"), a century for its years ("1800s", "19. Jahrhundert"), Chinese digits up to ten, other units
+    ("5,000", "5 mil"), and all numbers where the output counts in units of 10,000 or 100,000, as in East Asia and
+    India. Numbers up to 12 are given only where three of them or more are missing, since they are often spelled out.
     """
     wanted = numbers(source)
     if not wanted or _LARGE_UNITS.search(output):
@@ -40,6 +41,7 @@ def lost_numbers(source: str, output: str) -> list[str]:
     written = numbers(output)
     found = {_digits(each) for number in written for each in (number, *_parts(number))}
     found |= {str(_roman(numeral)) for numeral in _ROMAN.findall(output)}
+    found |= {_HAN[sign] for sign in _HAN.keys() & set(output)}
     rounded = {each.rstrip("0") for each in found}
 
     def has(number: str) -> bool:
@@ -68,10 +70,11 @@ def _digits(number: str) -> str:
 
 
 def _year(digits: str, found: set[str]) -> bool:
-    """Whether a year is among ``found`` with its other number of digits: "1990s", "90-е"."""
+    """Whether a year is among ``found`` with its other number of digits, "1990s" as "90-е", or as its century."""
     if len(digits) == 2:
         return any(len(each) == 4 and each.endswith(digits) for each in found)
-    return len(digits) == 4 and digits[2:] in found
+    century = str(int(digits[:2]) + 1) if digits.endswith("00") else ""
+    return len(digits) == 4 and (digits[2:] in found or century in found)
 
 
 def _roman(numeral: str) -> int:

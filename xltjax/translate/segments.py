@@ -3,11 +3,11 @@
 Engines such as NLLB read a sentence or a few: they drop the later ones of a long input, repeat themselves, and take
 lines, lists and code for running text. So a text is cut into pieces. Those to be translated are groups of sentences
 within one line (``blocks`` says when several lines are one), of up to 150 tokens of the engine; everything else
-is copied: blanks, line ends, list markers, frames of tables, code, tags, formulas, addresses, numbers, pictures.
+is copied: spaces, line ends, list markers, frames of tables, code, tags, formulas, addresses, numbers, pictures.
 
 What stands inside a sentence and is copied, such as an address or `code`, cuts the sentence there: both sides are
 translated by themselves. The other way, to send the sentence whole and to see whether the address came back, keeps
-its grammar, but engines put blanks into addresses, translate the words in them and drop backticks, and placeholders
+its grammar, but engines put spaces into addresses, translate the words in them and drop backticks, and placeholders
 do not survive either; a fragment that reads a little less well is the smaller damage in data to train on. Other
 sentences are not grouped with such a fragment. Marks of emphasis, which engines mostly keep, stay in a sentence, but
 are cut off where they enclose all of it or a label in front of it (``**Note:** …``). Links keep their targets,
@@ -35,7 +35,7 @@ class Piece:
     """A part of a text.
 
     Attributes:
-        text: the part; one that is translated has no blanks at its ends.
+        text: the part; one that is translated has no spaces at its ends.
         translate: whether it is translated; otherwise it is copied.
     """
 
@@ -43,7 +43,7 @@ class Piece:
     translate: bool
 
 
-# What is invisible at the edges of a piece is copied: blanks, marks of direction, unusable characters.
+# What is invisible at the edges of a piece is copied: spaces, marks of direction, unusable characters.
 _EDGE = r"[\s\p{Z}\p{C}]"
 _LEADING = regex.compile(rf"{_EDGE}*+")
 _TRAILING = regex.compile(rf"(?r){_EDGE}*+")
@@ -86,7 +86,7 @@ def finer(text: str, source: str) -> list[Piece] | None:
 def join(pieces: Sequence[Piece], translations: Sequence[str]) -> str:
     """The text with its translated pieces replaced, all else byte for byte.
 
-    Where two segments touch, as sentences do in Chinese, and their translations are written with blanks, one is put
+    Where two segments touch, as sentences do in Chinese, and their translations are written with spaces, one is put
     between them.
 
     Args:

@@ -23,11 +23,11 @@ _STRETCH = 4000
 _BLANK = regex.compile(r"\s")
 _BEFORE = regex.compile(r"(?r)(?<![^\s(\[«„“\"'*_])(\S{1,12})\.\s*\Z")
 _UNSPACED_END = regex.compile(r"[。！？…．｡।॥၊။។」』）】》”’]\s*\Z|\s\Z")
-# A clause ends at such a mark before a blank; those of East Asia need none.
+# A clause ends at such a mark before a space; those of East Asia need none.
 _CLAUSE = regex.compile(r"[,;:–—،؛](?=\s)|\s[–—-](?=\s)|[，、；：。！？]")
 _WORD = regex.compile(r"\S+\s*")
 _CHARACTER = regex.compile(r"\X\s*")
-LONGEST_WORD = 60  # characters; what is longer and does not fit is no word of a language with blanks
+LONGEST_WORD = 60  # characters; what is longer and does not fit is no word of a language with spaces
 
 
 def sentences(text: str, language: str) -> list[Span]:
@@ -73,7 +73,7 @@ def _ends(sentence: str, abbreviations: frozenset[str]) -> bool:
 def groups(text: str, spans: Sequence[Span], fits: Fits) -> Iterator[Span]:
     """Neighbors among ``spans`` together, as many as fit; those that do not fit alone are cut.
 
-    They are cut behind clauses, where even one clause is too long between words, and where no blanks stand between
+    They are cut behind clauses, where even one clause is too long between words, and where no spaces stand between
     words, as in Chinese, between characters. A word that does not fit is left as it is.
 
     Args:

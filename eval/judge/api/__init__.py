@@ -1,1 +1,1 @@
-"""Judges behind an API: any server of Chat Completions, and OpenAI's batch files."""
+"""Judges behind an API: any server with the Chat Completions API, and OpenAI's batch files."""

@@ -75,7 +75,7 @@ def write_requests(path: Path, requests: Iterable[tuple[str, Mapping[str, Any]]]
         for part in _parts(requests):
             place = path if not written else path.with_stem(f"{path.stem}-{len(written) + 1}")
             if place.exists():
-                raise UserError(f"{place} is there already; choose another --batch-file")
+                raise UserError(f"{place} exists already; choose another --batch-file")
             stack.enter_context(atomic_write(place)).writelines(part)
             written.append((place, len(part)))
     return written

@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a server of Chat Completions.
+    """A model behind a server with the Chat Completions API.
 
     Attributes:
         model: the name of the model.
@@ -59,7 +59,7 @@ class Endpoint:
         """
         if not self.key and self.base_url == OPENAI:
             raise UserError(
-                f"set {self.variable} to your key for {OPENAI}, or name another server by --base-url"
+                f"set {self.variable} to your key for {OPENAI}, or name another server with --base-url"
             )
         host = urlsplit(self.base_url).hostname or ""
         if len(self.key) >= SHORTEST_KEY and self.base_url.startswith("http://") and not _is_local(host):
@@ -118,7 +118,7 @@ def _base_url(url: str) -> str:
     if parts.query or parts.fragment:
         raise UserError("--base-url must not have a part after ? or #, which would not be sent")
     if re.fullmatch(r"[\d.]+", host or "") and not _is_address(host or ""):
-        raise UserError("--base-url has an address that is none; it has four numbers up to 255")
+        raise UserError("--base-url has an invalid IP address, which needs four numbers up to 255")
     plain = url.strip().isprintable() and " " not in url.strip()
     if parts.scheme.lower() not in ("http", "https") or not host or not plain:
         raise UserError("--base-url must be an http(s) URL, such as http://localhost:8000/v1")

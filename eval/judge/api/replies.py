@@ -1,4 +1,4 @@
-"""What a server of Chat Completions answered to one request."""
+"""What a server with the Chat Completions API answered to one request."""
 
 from __future__ import annotations
 

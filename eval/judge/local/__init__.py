@@ -1,1 +1,1 @@
-"""Judges that run here: a chat model of LLaMA's family through our own engine."""
+"""Judges that run here: a chat model of the LLaMA family through our own engine."""

@@ -27,7 +27,7 @@ class LocalOptions:
     Attributes:
         template: the chat template; empty for the model's own.
         template_date: ISO date for a template that writes the date.
-        max_new_tokens: most tokens of an answer, EOS included.
+        max_new_tokens: the maximum number of tokens in an answer, EOS included.
         mesh: devices as DxT.
         batch_size: answers at once, over the whole mesh.
         dtype: of weights and arithmetic.
@@ -90,14 +90,14 @@ class LocalModel:
     ) -> None:
         import jax.numpy as jnp
 
-        from xltjax.converters.hf_config import llama_config, read_hf_config
+        from xltjax.converters.hf_config import read_architecture
         from xltjax.converters.models import config_directory, load_model
         from xltjax.mesh import make_mesh
 
         self._options = options
         self.source, template = locate(name, options.template)
         directory = config_directory(self.source)
-        vocab_size = llama_config(read_hf_config(directory)).vocab_size
+        vocab_size = read_architecture(directory).vocab_size
         self.tokenizer = ChatTokenizer(directory, template, vocab_size=vocab_size, date=options.template_date)
         check(self.tokenizer)
         self._mesh = make_mesh(options.mesh)
@@ -162,7 +162,7 @@ class LocalModel:
 
 
 def locate(name: str, template: str = "") -> tuple[Path, str]:
-    """The directory of a model, and the chat template: the one asked for, or the model's own.
+    """The directory of a model, and the chat template: the requested one, or the model's own.
 
     A model's own template is the one that it was trained with, if we know it, then the one that comes with its
     tokenizer, then LLaMA-2's.
@@ -196,7 +196,7 @@ def model_files(source: Path) -> list[tuple[str, int, int]]:
 def reply_tokens(tokenizer: ChatTokenizer, question: str, replies: Sequence[str]) -> list[list[int]]:
     """The token ids with which the given replies begin, tokenized as the chat template does it.
 
-    What they all have in common at the end (a blank, EOS) is left out.
+    What they all have in common at the end (a space, EOS) is left out.
 
     Raises:
         UserError: when the tokenizer gives the same ids for two of them.

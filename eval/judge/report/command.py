@@ -31,26 +31,26 @@ RATINGS = "ratings.jsonl"
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class JudgeReportConfig:
     """Settings of ``judge-report``."""
 
-    directory: tuple[str, ...] = setting((), "The --out folder of judge.", positional=True, paths=True)
+    directory: tuple[str, ...] = setting((), "The output directory of judge.", positional=True, paths=True)
     responses: tuple[str, ...] = setting(
-        (), "Files of the judged responses; those that the folder's judge.json names by default.", paths=True
+        (), "Files of the judged responses. By default those named in the folder's judge.json.", paths=True
     )
     ratings: tuple[str, ...] = setting(
-        (), "Ratings of people; the folder's ratings.jsonl by default, where there is one.", paths=True
+        (), "Ratings of people. By default the folder's ratings.jsonl, if there is one.", paths=True
     )
     scores: tuple[str, ...] = setting(
-        (), "Further scores.jsonl: of other judges of the same responses, or of modifiers.", paths=True
+        (), "Further scores.jsonl, of other judges of the same responses or of modifiers.", paths=True
     )
-    rubric: tuple[str, ...] = setting((), "Rubrics to report on; all of the folder by default.")
-    level: float = setting(0.95, "Level of the intervals, between 0 and 1.", section="Bootstrap")
-    draws: int = setting(10_000, "Resamples of the instructions.", section="Bootstrap")
-    seed: int = setting(0, "Seed of the resamples.", section="Bootstrap")
+    rubric: tuple[str, ...] = setting((), "Rubrics to report on. By default all in the folder.")
+    level: float = setting(0.95, "Confidence level of the intervals, between 0 and 1.", section="Bootstrap")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Bootstrap")
+    seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
-def run(config: ReportConfig) -> None:
+def run(config: JudgeReportConfig) -> None:
     """Report on every rubric of the folder, and write and print the tables.
 
     Raises:
@@ -83,7 +83,7 @@ def _runs(out: Path) -> dict[str, Mapping[str, Any]]:
     return runs
 
 
-def _report(name: str, record: Mapping[str, Any], out: Path, config: ReportConfig) -> None:
+def _report(name: str, record: Mapping[str, Any], out: Path, config: JudgeReportConfig) -> None:
     paths = config.responses or tuple(record["responses"])
     lost = next((path for path in paths if not Path(path).exists()), None)
     if lost:
@@ -116,7 +116,7 @@ def _report(name: str, record: Mapping[str, Any], out: Path, config: ReportConfi
 
 
 def _add_program(
-    name: str, responses: list[Response], out: Path, config: ReportConfig, tables: list[Any]
+    name: str, responses: list[Response], out: Path, config: JudgeReportConfig, tables: list[Any]
 ) -> None:
     """List where judge and program disagree, when the scores of ``modifiers`` are there."""
     found = find_disagreements(responses, _scores(out, config))
@@ -129,17 +129,17 @@ def _add_program(
     print(f"{len(found.rows)} answers on which judge and program disagree: {path}")
 
 
-def _scores(out: Path, config: ReportConfig) -> Iterator[Score]:
+def _scores(out: Path, config: JudgeReportConfig) -> Iterator[Score]:
     for path in (out, *map(Path, config.scores)):
         yield from read_scores(path / "scores.jsonl" if path.is_dir() else path)
 
 
 COMMAND = command(
-    ReportConfig,
+    JudgeReportConfig,
     run,
     name="judge-report",
-    help="How good the judges of a folder are.\n\n"
-    "Agreement of each judge with itself over repeats, with the other judges and with people, its correlation with "
-    "the length of answers, and its probes; names the criteria and languages in which it should not be trusted, "
-    "and lists the answers on which it disagrees with the program of modifiers.",
+    help="Report how good the judges in a folder are.\n\n"
+    "Shows the agreement of each judge with itself over repeats, with the other judges and with people, its "
+    "correlation with the length of answers, and its probes. Names the criteria and languages in which it should not "
+    "be trusted, and lists the answers on which it disagrees with the program that checks modifiers.",
 )

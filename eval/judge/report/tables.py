@@ -152,7 +152,7 @@ def print_report(tables: Iterable[Table], cells: Sequence[Trust]) -> None:
 
 NOTES = (
     "kappa: quadratic weights; alpha: Krippendorff, ordinal; AC2: Gwet, ordinal, on the whole scale; tau: Kendall, "
-    "ranking of models. 95 % intervals: bootstrap over instructions; correlations: Bonett and Wright. With repeats a "
+    "ranking of models. 95% intervals: bootstrap over instructions; correlations: Bonett and Wright. With repeats a "
     "score is their lower median."
 )
 

@@ -26,7 +26,7 @@ CONTENT = ("helpfulness", "modified_helpfulness", "relevant")
 ACQUITTING = ("repeats", "judges", "people", "language_probe", "copy_probe")
 
 RULE = (
-    f"Rule: a cell is not to be trusted when, on {FEWEST} answers or more, under {100 * LEAST_SCORED:.0f} % have a "
+    f"Rule: a cell is not to be trusted when, on {FEWEST} answers or more, under {100 * LEAST_SCORED:.0f}% have a "
     f"score; AC2 over repeats is under {REPEATS_AC2}, or with another judge, people or the rubric in the response's "
     f"language under {OTHERS_AC2}; the mean "
     f"differs from people's, or between both languages of the rubric, by more than {SHIFT:g} of the scale (and the "
@@ -59,7 +59,7 @@ def objections(evidence: Evidence, criterion: Criterion) -> Iterator[str]:
     span = criterion.highest - criterion.lowest
     ac2 = found.ac2.estimate if found else None
     if check == "scored" and evidence.mean is not None and evidence.mean < LEAST_SCORED:
-        yield f"only {100 * evidence.mean:.0f} % of the answers have a score"
+        yield f"only {100 * evidence.mean:.0f}% of the answers have a score"
     if check == "repeats" and ac2 is not None and ac2 < REPEATS_AC2:
         yield f"does not repeat itself (AC2 {ac2:.2f})"
     if check in ("judges", "people") and ac2 is not None and ac2 < OTHERS_AC2:

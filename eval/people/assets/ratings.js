@@ -122,7 +122,8 @@ function readExport(text, data) {
   if (found.sheet === undefined || found.schema === undefined || !Array.isArray(found.items)) throw new ImportError("error_unreadable");
   if (String(found.schema) !== known) throw new ImportError("error_schema", { other: found.schema, known });
   if (found.sheet !== data.sheet) throw new ImportError("error_sheet", { other: found.sheet, sheet: data.sheet });
-  const names = Array.isArray(found.criteria) ? found.criteria : [];
+  const given = Array.isArray(found.criteria) ? found.criteria : [];
+  const names = data.criteria.map(({ name }) => name).filter((name) => given.includes(name)); // columns may have moved
   const places = new Map(data.items.map(([item], place) => [item, place]));
   const ratings = new Map();
   for (const record of found.items) {
@@ -148,7 +149,8 @@ function parseExport(text) {
       throw new ImportError("error_unreadable");
     }
   }
-  const [names = [], ...rows] = parseTable(text);
+  const [names = [], ...rows] = parseTable(text.replace(/^sep=.\r?\n/, "")); // a line of Excel's
+  if (rows.some((row) => row.length < names.length)) throw new ImportError("error_unreadable");
   const column = (row, name) => row[names.indexOf(name)];
   const number = (cell) => (/^\d+(?:[.,]0+)?$/.test(cell ?? "") ? Number.parseInt(cell, 10) : cell);
   const criteria = names.filter((name) => name.startsWith(SCORE)).map((name) => name.slice(SCORE.length));
@@ -162,7 +164,9 @@ function parseExport(text) {
     }
     const seconds = column(row, "seconds") ? number(column(row, "seconds")) : null;
     const record = { item: column(row, "item"), order: number(column(row, "order")), scores: Object.fromEntries(scores) };
-    return { ...record, comment: column(row, "comment"), spans, seconds, check: column(row, "check") };
+    // Mail and editors may have changed the line ends of the file, also those in a comment.
+    const comment = column(row, "comment")?.replaceAll("\r\n", "\n");
+    return { ...record, comment, spans, seconds, check: column(row, "check") };
   });
   const first = rows[0] ?? [];
   // Without the apostrophe before a formula, or as it stands where it is the annotator's.

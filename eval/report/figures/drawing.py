@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import unicodedata
@@ -50,10 +51,8 @@ def require_matplotlib() -> None:
     Raises:
         UserError: which says how to install it.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError("figures need matplotlib; install it: pip install 'xltjax[report]'") from None
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("figures need matplotlib; install it: pip install 'xltjax[report]'")
 
 
 class FigureFiles:

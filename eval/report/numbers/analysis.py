@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -282,8 +282,3 @@ def _both(a: float | None, b: float | None) -> float | None:
     if a == 0 or b == 0:
         return 0.0
     return None if a is None or b is None else a * b
-
-
-def count_instructions(responses: Iterable[Response]) -> int:
-    """How many different instructions some responses answer."""
-    return len({response.instruction_id or response.id for response in responses})

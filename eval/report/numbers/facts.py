@@ -30,7 +30,7 @@ class Facts:
     ) -> str:
         """A share in percent, with its interval where it has one."""
         self._keep(what, value, "share", low, high, n)
-        text = f"{100 * value:.1f} %"
+        text = f"{100 * value:.1f}%"
         return text if low is None or high is None else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
 
     def points(

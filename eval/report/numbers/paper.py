@@ -1,4 +1,4 @@
-"""The numbers that the paper reports, to stand beside a user's own."""
+"""The numbers that the paper reports, to show beside a user's own."""
 
 from __future__ import annotations
 

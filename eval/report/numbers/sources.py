@@ -22,9 +22,10 @@ from xltjax.eval.report.content import FOREIGN, NAME, NONWORD, Passage, UnknownW
 from xltjax.eval.scores import ANSWERS, Score, read_answers, read_scores
 
 Key = tuple[str, str]  # the model and the id of a response
-PEOPLE = "people"  # the name under which all raters together stand beside the judges
+PEOPLE = "people"  # the name under which all raters together are beside the judges
 
 # Folders in which nothing of a report lies: checkpoints, results that a study has kept aside, logs.
+STAGES = "stages.json"  # in the folder of a study: the paths of the folders of its stages
 _SKIPPED = re.compile(r"\..*|checkpoints|base|logs|prompts|.*\.old-\d+")
 # Files of JSON Lines with a name of their own, which are not responses.
 _NAMED = {
@@ -167,9 +168,19 @@ def _labeled(source: str) -> tuple[str, Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    """The files under ``root``, without those of stages that a study no longer has."""
+    study = root
+    stages: set[Any] | None = None
     for folder, names, files in os.walk(root):
+        here = Path(folder)
+        if STAGES in files:
+            study, stages = here, set(read_json_object(here / STAGES).get("stages") or ())
+        is_stage = "identity.json" in files and here.is_relative_to(study)
+        if stages is not None and is_stage and here.relative_to(study).as_posix() not in stages:
+            names.clear()
+            continue
         names[:] = sorted(name for name in names if not _SKIPPED.fullmatch(name))
-        yield from (Path(folder, name) for name in sorted(files))
+        yield from (here / name for name in sorted(files))
 
 
 class _Reader:
@@ -209,7 +220,7 @@ class _Reader:
         try:
             read(path)
             self.found.files += 1
-        except _Doubled as problem:
+        except _DoubledError as problem:
             raise UserError(str(problem)) from None
         except (UserError, OSError) as problem:
             if named:
@@ -221,7 +232,7 @@ class _Reader:
         for response in iterate_responses([path]):
             known = self.found.responses.get(response.key)
             if known is not None and known.response != response.response:
-                raise _Doubled(
+                raise _DoubledError(
                     f"{path}: the model {response.model!r} has two answers under the id {response.id!r}, "
                     f"the other one in {self._origin[response.key]}; give the directories apart, each as "
                     f"NAME=DIRECTORY"
@@ -415,7 +426,7 @@ class _Reader:
         return Response(key[1], key[0], language=self._languages.get(key, ""), modifier=modifier, **texts)
 
 
-class _Doubled(UserError):
+class _DoubledError(UserError):
     """Two answers of one name, which would mix two models."""
 
 

@@ -16,7 +16,7 @@ from xltjax.eval.report.figures.plots import count_note, dot_panels, matrices
 from xltjax.eval.report.numbers.judged import Judged
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, listed, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, listed, share
 from xltjax.eval.stats.coefficients import Agreement, agreement
 from xltjax.eval.stats.intervals import Interval, resample
 from xltjax.eval.stats.mean_ratings import mean_ratings
@@ -25,24 +25,41 @@ HEADING = "Agreement of people and judges"
 ALL = "all"
 LARGEST_FIGURE = 16  # systems
 
+# By the names of raters and criterion: the ratings of the scale, and how often each pair of them was given.
+Confusions = dict[str, tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]]
+
 
 def agreement_section(context: Context, judged: Judged) -> Section:
     """The coefficients of each pair of raters, and the confusion of people with a judge."""
     judges = judged.judges
     trusted, trust = _trust(context, judges)
     if len(judges) < 2:
-        missing = "people" if PEOPLE not in judges else "a judge"
-        told = (
-            "There are no judgments of anyone."
-            if not judges
-            else f"There is one rater alone: {missing} is missing."
-        )
+        told = "There are no judgments of anyone."
+        if judges:
+            told = (
+                "There are people without a judge; how they agree with each other: python -m xltjax.eval agreement."
+                if PEOPLE in judges
+                else "There is only one rater: people are missing."
+            )
         return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
     if not rows:
         told = "No answer was rated by two raters on the same criterion."
         return Section("agreement", HEADING, (told, *trusted), (), trust)
-    table = Table(
+    figures: tuple[Figure, ...] = ()
+    if confusions:
+        figures = (_figure(context, _confusion_table(confusions), confusions),)
+    means = _means(context, judged.plain, judges)
+    tables = (
+        _coefficient_table(rows),
+        Table("agreement-means", "Mean ratings of each pair of raters", _MEAN_COLUMNS, means, _MEAN_NOTE),
+        *trust,
+    )
+    return Section("agreement", HEADING, trusted, (*figures, *_mean_figures(context, means)), tables)
+
+
+def _coefficient_table(rows: list[dict[str, Any]]) -> Table:
+    return Table(
         "agreement",
         "Agreement of each pair of raters",
         (
@@ -51,63 +68,38 @@ def agreement_section(context: Context, judged: Judged) -> Section:
             Column("criterion", "criterion"),
             Column("language", "language"),
             count("n", "n answers"),
-            share("exact", "equal ratings", interval=True),
-            *(
-                _coefficient(name, heading)
-                for name, heading in (("kappa", "kappa"), ("alpha", "alpha"), ("ac2", "AC2"))
-            ),
-            Column(
-                "difference",
-                "second minus first",
-                "+.2f",
-                numeric=True,
-                low="difference_low",
-                high="difference_high",
-            ),
+            estimate("exact", "equal ratings"),
+            estimate("kappa", "kappa", ".2f"),
+            estimate("alpha", "alpha", ".2f"),
+            estimate("ac2", "AC2", ".2f"),
+            estimate("difference", "second minus first", "+.2f"),
         ),
         rows,
         "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
-        "weights. Repeated ratings count as their rounded mean. Intervals are of 95 %: percentile bootstrap "
+        "weights. Repeated ratings count as their rounded mean. 95% intervals: percentile bootstrap "
         "over instructions.",
     )
-    figures: tuple[Figure, ...] = ()
-    if confusions:
-        data = Table(
-            "agreement-confusion",
-            "Ratings of people against those of the judge",
-            (
-                Column("panel", "raters and criterion"),
-                Column("first", "first rating", "g", numeric=True),
-                Column("second", "second rating", "g", numeric=True),
-                count("count", "answers"),
-                share("share", "share"),
-            ),
-            [
-                {
-                    "panel": name,
-                    "first": scale[i],
-                    "second": scale[j],
-                    "count": counts[i][j],
-                    "share": counts[i][j] / total,
-                }
-                for name, (scale, counts) in confusions.items()
-                for total in [sum(map(sum, counts))]
-                for i, j in itertools.product(range(len(scale)), repeat=2)
-            ],
-            "Shares of all answers with both ratings.",
-        )
-        figures = (_figure(context, data, confusions),)
-    means = _means(context, judged.plain, judges)
-    return Section(
-        "agreement",
-        HEADING,
-        trusted,
-        (*figures, *_mean_figures(context, means)),
+
+
+def _confusion_table(confusions: Confusions) -> Table:
+    rows = []
+    for name, (scale, counts) in confusions.items():
+        total = sum(map(sum, counts))
+        for i, j in itertools.product(range(len(scale)), repeat=2):
+            pair = {"first": scale[i], "second": scale[j]}
+            rows.append({"panel": name, **pair, "count": counts[i][j], "share": counts[i][j] / total})
+    return Table(
+        "agreement-confusion",
+        "Ratings of people against those of the judge",
         (
-            table,
-            Table("agreement-means", "Mean ratings of each pair of raters", _MEAN_COLUMNS, means, _MEAN_NOTE),
-            *trust,
+            Column("panel", "raters and criterion"),
+            Column("first", "first rating", "g", numeric=True),
+            Column("second", "second rating", "g", numeric=True),
+            count("count", "answers"),
+            share("share", "share"),
         ),
+        rows,
+        "Shares of all answers with both ratings.",
     )
 
 
@@ -150,23 +142,15 @@ def _trust(context: Context, judges: list[str]) -> tuple[tuple[str, ...], tuple[
     return tuple(told), (Table("judge-trust", heading, columns, rows, RULE),)
 
 
-def _coefficient(name: str, heading: str) -> Column:
-    return Column(name, heading, ".2f", numeric=True, low=f"{name}_low", high=f"{name}_high")
-
-
 _MEAN_COLUMNS = (
     Column("first", "first rater"),
     Column("second", "second rater"),
     Column("criterion", "criterion"),
     Column("system", "system"),
     count("n", "n answers"),
-    *(
-        Column(key, heading, ".2f", numeric=True, low=f"{key}_low", high=f"{key}_high")
-        for key, heading in (("mean_first", "mean of the first"), ("mean_second", "mean of the second"))
-    ),
-    Column(
-        "difference", "second minus first", "+.2f", numeric=True, low="difference_low", high="difference_high"
-    ),
+    estimate("mean_first", "mean of the first", ".2f"),
+    estimate("mean_second", "mean of the second", ".2f"),
+    estimate("difference", "second minus first", "+.2f"),
 )
 _MEAN_NOTE = f"Over the answers that both have rated, whatever their language. {BOOTSTRAP}"
 
@@ -214,93 +198,82 @@ def _mean_figures(context: Context, means: list[dict[str, Any]]) -> Iterator[Fig
             if (row["first"], row["second"]) == (PEOPLE, judge)
             for side in ("first", "second")
         ]
-        criteria = list(dict.fromkeys(row["criterion"] for row in rows))
-        systems = list(dict.fromkeys(row["system"] for row in rows))[:LARGEST_FIGURE]
-        columns = (
-            Column("system", "system"),
-            Column("criterion", "criterion"),
-            Column("rater", "rater"),
-            count("n", "n answers"),
-            Column("mean", "mean rating", ".2f", numeric=True, low="low", high="high"),
-        )
-        heading = f"Mean ratings of people and of {judge}"
         name = "agreement-means-people" + (f"-{number + 1}" if number else "")
-        note = count_note(rows, what="answers")
-        data = Table(name, heading, columns, rows, f"Over the answers that both have rated. {BOOTSTRAP}")
-        shown = [row for row in rows if row["system"] in systems]
-        highest = max(2.0, *(row["mean"] for row in rows))
+        yield _mean_figure(context, name, judge, rows)
 
-        def plot(
-            figure: Any,
-            shown: list[dict[str, Any]] = shown,
-            criteria: list[str] = criteria,
-            systems: list[str] = systems,
-            judge: str = judge,
-            note: str = note,
-            highest: float = highest,
-        ) -> None:
-            dot_panels(
-                figure,
-                shown,
-                panels={each: f"{title(each)}, score 0 to {highest:g}" for each in criteria},
-                panel_key="criterion",
-                places=systems,
-                place_key="system",
-                series={PEOPLE: Look(EMPHASIS, "o", "-"), judge: Look("#CC6677", "s", "-")},
-                series_key="rater",
-                note=f"{note} that both have rated at each pair of points; bars: 95 % intervals",
-                scale=1,
-                limits=(0, highest),
-            )
 
-        caption = (
-            f"{heading} by criterion and system, over the answers that both have rated ({note}). {BOOTSTRAP}"
+def _mean_figure(context: Context, name: str, judge: str, rows: list[dict[str, Any]]) -> Figure:
+    criteria = list(dict.fromkeys(row["criterion"] for row in rows))
+    systems = list(dict.fromkeys(row["system"] for row in rows))[:LARGEST_FIGURE]
+    columns = (
+        Column("system", "system"),
+        Column("criterion", "criterion"),
+        Column("rater", "rater"),
+        count("n", "n answers"),
+        estimate("mean", "mean rating", ".2f", prefix=""),
+    )
+    heading = f"Mean ratings of people and of {judge}"
+    note = count_note(rows, what="answers")
+    data = Table(name, heading, columns, rows, f"Over the answers that both have rated. {BOOTSTRAP}")
+    highest = max(2.0, *(row["mean"] for row in rows))
+
+    def plot(figure: Any) -> None:
+        dot_panels(
+            figure,
+            [row for row in rows if row["system"] in systems],
+            panels={each: f"{title(each)}, score 0 to {highest:g}" for each in criteria},
+            panel_key="criterion",
+            places=systems,
+            place_key="system",
+            series={PEOPLE: Look(EMPHASIS, "o", "-"), judge: Look("#CC6677", "s", "-")},
+            series_key="rater",
+            note=f"{note} that both have rated at each pair of points; bars: 95% intervals",
+            scale=1,
+            limits=(0, highest),
         )
-        size = (max(5.0, 2.6 + 1.15 * len(criteria)), 1.5 + 0.36 * len(systems))
-        yield context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
-
-Confusions = dict[str, tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]]
+    caption = (
+        f"{heading} by criterion and system, over the answers that both have rated ({note}). {BOOTSTRAP}"
+    )
+    size = (max(5.0, 2.6 + 1.15 * len(criteria)), 1.5 + 0.36 * len(systems))
+    return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
 def _rows(
     context: Context, judgments: Judgments, judges: list[str]
 ) -> tuple[list[dict[str, Any]], Confusions]:
+    """The coefficients of each pair of raters by criterion and language, and the confusion over all languages."""
     rows: list[dict[str, Any]] = []
     confusions: Confusions = {}
     items = range(len(judgments.responses))
     cluster = {item: judgments.unit(item) for item in items}
     languages = {item: judgments.responses[item].language for item in items}
-    for first, second in itertools.combinations(judges, 2):
-        for criterion in judgments.criteria.values():
-            cells = [
-                {
-                    item: None if value is None else float(round(value))
-                    for item, value in judgments.cell(judge, criterion.name, judgments.asked(judge)).items()
-                }
-                for judge in (first, second)
+    for (first, second), criterion in itertools.product(
+        itertools.combinations(judges, 2), judgments.criteria.values()
+    ):
+        cells = [_rounded(judgments, judge, criterion.name) for judge in (first, second)]
+        scale = [float(value) for value in range(criterion.lowest, criterion.highest + 1)]
+        for language in (ALL, *sorted(set(languages.values()))):
+            own = [
+                {item: v for item, v in cell.items() if language in (ALL, languages[item])} for cell in cells
             ]
-            scale = [float(value) for value in range(criterion.lowest, criterion.highest + 1)]
-            for language in (ALL, *sorted(set(languages.values()))):
-                own = [
-                    {item: v for item, v in cell.items() if language in (ALL, languages[item])}
-                    for cell in cells
-                ]
-                common = [
-                    item for item in own[0] if own[0][item] is not None and own[1].get(item) is not None
-                ]
-                if not common:
-                    continue
-                resamples = resample(
-                    {cluster[item] for cell in own for item in cell}, draws=context.analysis.draws
-                )
-                found = agreement(own, resamples, scale=scale, cluster=cluster)
-                rows.append(_row(first, second, criterion.name, language, found))
-                if language == ALL and found.confusion is not None:
-                    name = f"{first} / {second}: {title(criterion.name).lower()} (n = {found.n})"
-                    confusions[name] = found.scale, found.confusion
+            if not any(v is not None and own[1].get(item) is not None for item, v in own[0].items()):
+                continue
+            units = {cluster[item] for cell in own for item in cell}
+            resamples = resample(units, draws=context.analysis.draws)
+            found = agreement(own, resamples, scale=scale, cluster=cluster)
+            rows.append(_row(first, second, criterion.name, language, found))
+            if language == ALL and found.confusion is not None:
+                name = f"{first} / {second}: {title(criterion.name).lower()} (n = {found.n})"
+                confusions[name] = found.scale, found.confusion
     people = {name: each for name, each in confusions.items() if name.startswith(f"{PEOPLE} / ")}
     return rows, people or confusions
+
+
+def _rounded(judgments: Judgments, judge: str, criterion: str) -> dict[int, float | None]:
+    """The rating of each answer that a judge was asked about; repeated ones count as their rounded mean."""
+    cell = judgments.cell(judge, criterion, judgments.asked(judge))
+    return {item: None if value is None else float(round(value)) for item, value in cell.items()}
 
 
 def _row(first: str, second: str, criterion: str, language: str, found: Agreement) -> dict[str, Any]:

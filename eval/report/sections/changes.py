@@ -8,15 +8,8 @@ from typing import Any
 from xltjax.eval.report.content import Column, Table
 from xltjax.eval.report.numbers.sources import Material, short_json
 
-LEFT_OUT = (
-    "path",
-    "time",
-    "command",
-    "out",
-    "usage",
-    "fingerprints",
-    "model",
-)  # what differs between any two runs
+# What differs between any two runs.
+LEFT_OUT = ("path", "time", "command", "out", "usage", "fingerprints", "model")
 
 
 def settings_changes(first: Material, second: Material) -> Table | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from xltjax.eval.report.content import Column, Section, Table
+from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.metrics import axis, title
+from xltjax.eval.report.numbers.rates import Choice
 from xltjax.eval.report.numbers.systems import rate_text
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, share
 
 NO_RELEVANCE = (
     "Relevance was not scored, and language alone cannot tell an answer from a fluent text about something else: it "
@@ -25,12 +28,16 @@ _OWN_RULE = (
 def choice_section(context: Context) -> Section:
     """The rates of each configuration, with the share of draws in which each is the best."""
     chosen = [each for each in context.choices.values() if len(each.tried) > 1]
+    heading = "Choice of the learning rate"
     if not chosen:
-        return Section(
-            "rates",
-            "Choice of the learning rate",
-            ("No configuration was tried with several learning rates, so there is none to choose.",),
-        )
+        told = "No configuration was tried with several learning rates, so there is none to choose."
+        return Section("rates", heading, (told,))
+    table = _table(chosen)
+    figure = _figure(context, table, chosen[0].metric)
+    return Section("rates", heading, _sentences(context), (figure,), (table, *_other_rules(context)))
+
+
+def _table(chosen: Sequence[Choice]) -> Table:
     metric = chosen[0].metric
     rows = [
         {
@@ -54,24 +61,27 @@ def choice_section(context: Context) -> Section:
         for choice in chosen
         for place, tried in enumerate(choice.tried)
     ]
-    table = Table(
+    return Table(
         "rates",
         "Learning rates, the best first",
         (
             Column("configuration", "configuration"),
             Column("rate", "learning rate", ".1e", numeric=True),
             count("n", "n answers"),
-            Column("mean", title(metric).lower(), ".1%", numeric=True, low="low", high="high"),
+            estimate("mean", title(metric).lower(), prefix=""),
             share("spelling", "spelling"),
             share("wins", "best in the draws"),
-            Column("lead", "lead on the next", "+.1%", numeric=True, low="lead_low", high="lead_high"),
+            estimate("lead", "lead on the next", "+.1%"),
         ),
         rows,
-        "Means over the languages besides English, each of which counts alike. Best in the draws: the share "
-        "of bootstrap "
-        "draws of the instructions in which the rate has the highest mean. " + BOOTSTRAP,
+        "Means over the languages besides English, equally weighted. Best in the draws: the share of "
+        "bootstrap draws of the instructions in which the rate has the highest mean. " + BOOTSTRAP,
     )
-    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
+
+
+def _figure(context: Context, table: Table, metric: str) -> Figure:
+    rows = table.rows
+    n = count_note(rows, what="answers")
 
     def plot(figure: Any) -> None:
         dot_panels(
@@ -83,26 +93,16 @@ def choice_section(context: Context) -> Section:
             place_key="system",
             series=context.configurations,
             series_key="series",
-            note=note,
+            note=f"{n} at each point; bars: 95% intervals",
         )
 
     caption = (
         f"{title(metric)}, mean over the languages besides English, for each configuration and rate. "
-        f"{count_note(rows, what='answers')}. {BOOTSTRAP}"
+        f"{n}. {BOOTSTRAP}"
     )
-    data = Table(
-        "rates-by-configuration", "Learning rates of each configuration", table.columns, rows, table.caption
-    )
-    figure = context.figures.draw(
-        data, plot, size=(7.2, 1.6 + 0.28 * len(rows)), caption=caption, description=caption
-    )
-    return Section(
-        "rates",
-        "Choice of the learning rate",
-        _sentences(context),
-        (figure,),
-        (table, *_other_rules(context)),
-    )
+    data = replace(table, name="rates-by-configuration", title="Learning rates of each configuration")
+    size = (7.2, 1.6 + 0.28 * len(rows))
+    return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
 def _sentences(context: Context) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.facts import MINUS
 from xltjax.eval.report.numbers.metrics import SURFACE, title
 from xltjax.eval.report.numbers.systems import System
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, share
 
 ALPHA = 0.05
 MOST_PAIRS = 210  # 21 systems with each other
@@ -27,7 +27,7 @@ COLUMNS = (
     count("n", "n"),
     share("mean_a", "a"),
     share("mean_b", "b"),
-    Column("difference", "a minus b", "+.1%", numeric=True, low="low", high="high"),
+    estimate("difference", "a minus b", "+.1%", prefix=""),
     Column("p", "p", ".3f", numeric=True),
     Column("p_holm", "p (Holm)", ".3f", numeric=True),
     share("detectable", "detectable"),
@@ -166,7 +166,7 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
             series_key="series",
             zero=True,
             limits=None,
-            note=f"{count_note(shown, what='prompts')}; bars: 95 % intervals",
+            note=f"{count_note(shown, what='prompts')}; bars: 95% intervals",
         )
 
     size = (max(6.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.4 * len(pairs))

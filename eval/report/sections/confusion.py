@@ -11,7 +11,7 @@ import numpy as np
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import matrices
 from xltjax.eval.report.numbers.metrics import title
-from xltjax.eval.report.sections.context import Context, count, share
+from xltjax.eval.report.sections.context import Context, count, estimate, share
 
 HEADING = "Language confusion"
 NONE = "(none)"  # the guess for answers in no language
@@ -176,7 +176,7 @@ def _line_table(context: Context) -> Table | None:
     columns = [Column("system", "system"), Column("language", "language"), count()]
     for metric in metrics:
         columns += [
-            share(metric, title(metric).lower(), interval=True),
+            estimate(metric, title(metric).lower()),
             share(f"{metric}_coverage", "scored"),
         ]
     return Table(
@@ -184,7 +184,7 @@ def _line_table(context: Context) -> Table | None:
         "Language by line and by word",
         tuple(columns),
         rows,
-        "Means of the answers that are scored, whose share stands beside each. Word-level pass rate: "
-        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. Intervals are of 95 %: Wilson's for "
+        "Means of the answers that are scored, whose share is beside each. Word-level pass rate: "
+        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. 95% intervals: Wilson's for "
         "pass rates, bootstrap over instructions for shares; n is the number of instructions.",
     )

@@ -14,11 +14,11 @@ from xltjax.eval.report.numbers.rates import Choice
 from xltjax.eval.report.numbers.systems import System
 
 INTERVALS = (
-    "Intervals are of 95 %: Wilson's for metrics of 0 and 1, percentile bootstrap over instructions (10,000 "
+    "95% intervals: Wilson's for metrics of 0 and 1, percentile bootstrap over instructions (10,000 "
     "draws) for shares; n is the number of instructions."
 )
 BOOTSTRAP = (
-    "Intervals are of 95 %: percentile bootstrap over instructions, stratified by task, whose translations "
+    "95% intervals: percentile bootstrap over instructions, stratified by task, whose translations "
     "and seeds stay together."
 )
 
@@ -59,10 +59,17 @@ class Context:
         return self.analysis.others if REFERENCE in self.analysis.languages else []
 
 
-def share(key: str, heading: str, *, interval: bool = False) -> Column:
-    """A column of shares in percent; with an interval, of the keys ``<key>_low`` and ``<key>_high``."""
-    if interval:
-        return Column(key, heading, ".1%", numeric=True, low=f"{key}_low", high=f"{key}_high")
+def estimate(key: str, heading: str, format: str = ".1%", *, prefix: str | None = None) -> Column:
+    """A column of numbers with their intervals, of the keys ``<prefix>low`` and ``<prefix>high``.
+
+    The prefix is ``<key>_`` when it is not given, and empty where a row has one interval alone.
+    """
+    prefix = f"{key}_" if prefix is None else prefix
+    return Column(key, heading, format, numeric=True, low=f"{prefix}low", high=f"{prefix}high")
+
+
+def share(key: str, heading: str) -> Column:
+    """A column of shares in percent, without intervals."""
     return Column(key, heading, ".1%", numeric=True)
 
 

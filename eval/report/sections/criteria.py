@@ -16,7 +16,7 @@ from xltjax.eval.report.numbers.analysis import REFERENCE
 from xltjax.eval.report.numbers.judged import Judged, correct_only, present_criteria, scale_text
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
-from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, listed, share
+from xltjax.eval.report.sections.context import BOOTSTRAP, Context, count, estimate, listed, share
 
 OTHERS = "mean of the others"
 
@@ -116,10 +116,10 @@ def _figures(context: Context, judged: Judged, judge: str, rows: Sequence[dict[s
                 f"criteria-{stem}",
                 f"Criteria in English and in other languages ({judge})",
                 [row for row in own if row["group"] in groups],
-                systems,
-                criteria,
-                groups,
-                "Figure 3 of the paper",
+                systems=systems,
+                criteria=criteria,
+                series=groups,
+                source="Figure 3 of the paper",
             )
         )
     figures.append(
@@ -128,10 +128,10 @@ def _figures(context: Context, judged: Judged, judge: str, rows: Sequence[dict[s
             f"criteria-by-language-{stem}",
             f"Criteria in each language ({judge})",
             [row for row in own if row["group"] != OTHERS],
-            systems,
-            criteria,
-            context.languages,
-            "Figure 4 of the paper",
+            systems=systems,
+            criteria=criteria,
+            series=context.languages,
+            source="Figure 4 of the paper",
         )
     )
     return figures
@@ -142,13 +142,14 @@ def _dots(
     name: str,
     heading: str,
     rows: Sequence[dict[str, Any]],
+    *,
     systems: Sequence[str],
     criteria: Mapping[str, Criterion],
     series: Mapping[str, Look],
     source: str,
 ) -> Figure:
     table = Table(name, heading, _COLUMNS, rows, f"{scale_text(criteria, criteria)} {BOOTSTRAP}")
-    note = f"{count_note(rows, what='answers')} at each point; bars: 95 % intervals"
+    note = f"{count_note(rows, what='answers')} at each point; bars: 95% intervals"
     used = {key: look for key, look in series.items() if any(row["group"] == key for row in rows)}
 
     def plot(figure: Any) -> None:
@@ -181,7 +182,7 @@ _COLUMNS = (
     Column("group", "language"),
     count("n", "n answers"),
     share("coverage", "coverage"),
-    Column("mean", "mean score", ".2f", numeric=True, low="low", high="high"),
+    estimate("mean", "mean score", ".2f", prefix=""),
 )
 
 
@@ -212,7 +213,7 @@ def _convention_table(context: Context, judgments: Judgments) -> Table:
             count("counted", "counted"),
             count("failed", "no score"),
             share("coverage", "coverage"),
-            Column("mean", "mean score", ".2f", numeric=True, low="low", high="high"),
+            estimate("mean", "mean score", ".2f", prefix=""),
             Column("worst", "lower bound", ".2f", numeric=True),
             Column("best", "upper bound", ".2f", numeric=True),
         ),

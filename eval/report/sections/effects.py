@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xltjax.eval.report.content import Column, Section, Table
-from xltjax.eval.report.sections.context import Context, count
+from xltjax.eval.report.sections.context import Context, count, estimate
 
 HEADING = "What the study claims"
 VERDICTS = ("appears", "not reproduced", "the opposite", "not known")
@@ -40,7 +40,7 @@ def effects_section(context: Context) -> Section | None:
             Column("languages", "languages"),
             count("seeds", "seeds"),
             count("n", "n answers"),
-            Column("difference", "difference", "+.1%", numeric=True, low="low", high="high"),
+            estimate("difference", "difference", "+.1%", prefix=""),
             Column("margin", "margin", ".0%", numeric=True),
         ),
         rows,

@@ -15,7 +15,7 @@ from xltjax.eval.report.figures.palette import MUTED, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.judged import HELPFULNESS, Judged, correct_only
 from xltjax.eval.report.numbers.paper import paper_modifiers
-from xltjax.eval.report.sections.context import Context, count, share
+from xltjax.eval.report.sections.context import Context, count, estimate, share
 from xltjax.eval.scores import Score
 
 HEADING = "Task modifiers"
@@ -57,7 +57,7 @@ def modifiers_section(context: Context, judged: Judged) -> Section:
         told.append("No judge has scored the helpfulness of these answers (judge --criteria modifier).")
     figure = _figure(context, rows)
     tables = [_table(rows), _average_table(rows)]
-    disagreements = _disagreements(context, judged)
+    disagreements = _disagreements(context)
     if disagreements is not None:
         tables.append(disagreements)
     return Section("modifiers", HEADING, tuple(told), (figure,) if figure else (), tuple(tables))
@@ -136,27 +136,20 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             count("decided", "decided"),
             count("abstain", "abstained"),
             count("failed", "failed"),
-            Column("rate", "fulfilled", ".0%", numeric=True, low="low", high="high"),
-            Column("placebo", "placebo", ".0%", numeric=True, low="placebo_low", high="placebo_high"),
+            estimate("rate", "fulfilled", ".0%", prefix=""),
+            estimate("placebo", "placebo", ".0%"),
             Column("lift", "lift", "+.0%", numeric=True),
             Column("p_holm", "p (Holm)", ".3f", numeric=True),
             share("detectable", "detectable lift"),
-            Column("judge", "fulfilled, judge", ".0%", numeric=True, low="judge_low", high="judge_high"),
-            Column(
-                "helpfulness",
-                "helpfulness",
-                ".2f",
-                numeric=True,
-                low="helpfulness_low",
-                high="helpfulness_high",
-            ),
+            estimate("judge", "fulfilled, judge", ".0%"),
+            estimate("helpfulness", "helpfulness", ".2f"),
             Column("paper", "fulfilled, paper", ".0%", numeric=True),
             Column("paper_helpfulness", "helpfulness, paper", ".2f", numeric=True),
         ),
         rows,
-        "Rates by program over the decided answers, with 95 % Wilson intervals; lift: fulfilled minus "
+        "Rates by program over the decided answers, with 95% Wilson intervals; lift: fulfilled minus "
         "placebo on the pairs in which both are decided, with its exact McNemar test, corrected by Holm "
-        "over the modifiers of a system, language and grade. Judges: 95 % bootstrap intervals over "
+        "over the modifiers of a system, language and grade. Judges: 95% bootstrap intervals over "
         "instructions; helpfulness takes the modifier into account. Paper: Table 1, LLaMA-2-13B / Dolly-En "
         "/ FT, judged by people, other instructions.",
     )
@@ -199,7 +192,7 @@ def _average_table(rows: list[dict[str, Any]]) -> Table:
         ),
         averages,
         "Unweighted means over the modifiers that a program decides, as in the last line of the paper's "
-        "Table 1 (62 % in English, 65 % in Russian over all eleven, by people).",
+        "Table 1 (62% in English, 65% in Russian over all eleven, by people).",
     )
 
 
@@ -232,10 +225,10 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
         looks[name] = Look(look.color, "|", look.dashes) if name.endswith("placebo") else look
     modifiers = [name for name in MODIFIERS if any(row["modifier"] == name for row in shown)]
     modifiers += sorted({row["modifier"] for row in shown} - set(modifiers))
-    note = f"{count_note(shown, what='answers')} at each point; strict grade; bars: 95 % Wilson intervals"
+    note = f"{count_note(shown, what='answers')} at each point; strict grade; bars: 95% Wilson intervals"
     caption = (
         f"Task modifiers fulfilled (strict grade), by language, and the placebo rates (vertical marks) of "
-        f"{', '.join(systems)} (Table 1 of the paper). {count_note(shown, what='answers')}. Bars are 95 % "
+        f"{', '.join(systems)} (Table 1 of the paper). {count_note(shown, what='answers')}. Bars are 95% "
         "Wilson intervals."
     )
     data = Table(
@@ -246,7 +239,7 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
             Column("modifier", "modifier"),
             Column("series", "language"),
             count("n", "n decided"),
-            Column("mean", "fulfilled", ".1%", numeric=True, low="low", high="high"),
+            estimate("mean", "fulfilled", prefix=""),
         ),
         shown,
         caption,
@@ -269,7 +262,7 @@ def _figure(context: Context, rows: list[dict[str, Any]]) -> Figure | None:
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
-def _disagreements(context: Context, judged: Judged) -> Table | None:
+def _disagreements(context: Context) -> Table | None:
     analysis = context.analysis
     responses = [r for r in analysis.material.responses.values() if r.modifier is not None]
     found = find_disagreements(responses, (*analysis.material.judged, *analysis.material.scores))

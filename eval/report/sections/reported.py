@@ -9,7 +9,7 @@ from xltjax.eval.report.content import Column, Section, Table
 from xltjax.eval.report.numbers.paper import paper_rates, paper_reports, same_configuration
 from xltjax.eval.report.numbers.sources import PEOPLE
 from xltjax.eval.report.numbers.systems import rate_text
-from xltjax.eval.report.sections.context import Context, count
+from xltjax.eval.report.sections.context import Context, count, estimate
 from xltjax.eval.report.sections.criteria import OTHERS
 
 HEADING = "Beside the paper"
@@ -62,7 +62,7 @@ def reported_section(context: Context, criteria: Sequence[dict[str, Any]]) -> Se
             Column("where", "where"),
             Column("rater", "own rater"),
             count("n", "own n"),
-            Column("own", "own", ".2f", numeric=True, low="own_low", high="own_high"),
+            estimate("own", "own", ".2f"),
         ),
         rows,
         "Scores from 0 (worst) to 2 (best), averaged over the answers in the right language. The paper "
@@ -72,7 +72,7 @@ def reported_section(context: Context, criteria: Sequence[dict[str, Any]]) -> Se
     told = [*_rates(context)]
     if not any(row["own"] is not None for row in rows):
         told.append(
-            "None of these can stand beside a number of this report: that needs a configuration of the "
+            "None of these can be compared with a number of this report: that needs a configuration of the "
             "paper, scored by a judge or by people."
         )
     return Section("paper", HEADING, tuple(told), (), (table,))

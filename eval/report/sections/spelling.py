@@ -7,7 +7,7 @@ from typing import Any
 
 from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.plots import count_note, stacked_bars
-from xltjax.eval.report.sections.context import INTERVALS, Context, count, share
+from xltjax.eval.report.sections.context import INTERVALS, Context, count, estimate
 
 HEADING = "Spelling"
 PARTS = {"accepted": "accepted", "name": "names", "foreign": "foreign words", "nonword": "non-words"}
@@ -58,7 +58,7 @@ def spelling_section(context: Context) -> Section:
         Column("system", "system"),
         Column("language", "language"),
         count(),
-        *(share(part, name, interval=True) for part, name in PARTS.items()),
+        *(estimate(part, name) for part, name in PARTS.items()),
     )
     table = Table(
         "spelling",
@@ -67,7 +67,7 @@ def spelling_section(context: Context) -> Section:
         rows,
         f"Means of the shares of the words. {INTERVALS}",
     )
-    told = ["Compare models in one language, and not languages: dictionaries differ in how much they accept."]
+    told = ["Compare models within a language, not languages: dictionaries differ in how much they accept."]
     figure = _figure(context, rows, columns)
     if figure is None:
         told.append("The causes were not told apart, since the dictionary of a language is missing.")

@@ -13,6 +13,7 @@ from xltjax.eval.report.sections.context import (
     INTERVALS,
     Context,
     count,
+    estimate,
     listed,
     seeds_note,
     share,
@@ -110,8 +111,46 @@ def surface_figure(context: Context) -> Figure | None:
         and all(None not in found for found in rates.values())
         and any(len(found) > 1 for found in rates.values())
     )
-    note = f"{count_note(rows)} at each point; bars: 95 % intervals"
-    data = Table(
+    n = count_note(rows)
+    note = f"{n} at each point; bars: 95% intervals"
+    systems = [each.name for each in context.analysis.systems]
+
+    def by_rate(figure: Any) -> None:
+        rate_panels(
+            figure, rows, metrics=metrics, configurations=configurations, looks=context.languages, note=note
+        )
+
+    def by_model(figure: Any) -> None:
+        dot_panels(
+            figure,
+            rows,
+            panels=metrics,
+            panel_key="metric",
+            places=systems,
+            place_key="system",
+            series=context.languages,
+            series_key="language",
+            note=note,
+        )
+
+    if over_rates:
+        size = max(4.2, 1.1 + 1.75 * len(configurations)), 1.0 + 1.6 * len(metrics)
+        across = "over the learning rate, a panel for each configuration"
+    else:
+        size = 7.2, 1.4 + 0.3 * len(systems)
+        across = "for each model"
+    caption = (
+        f"{listed(title(metric) for metric in metrics)} {across} and a color for each language (Figure 2, left, of "
+        f"the paper). {n}. {INTERVALS}"
+    )
+    return context.figures.draw(
+        _figure_table(rows, over_rates), by_rate if over_rates else by_model, size=size, caption=caption,
+        description=caption,
+    )  # fmt: skip
+
+
+def _figure_table(rows: list[dict[str, Any]], over_rates: bool) -> Table:
+    return Table(
         "surface-by-rate" if over_rates else "surface-by-model",
         "Language, spelling and relevance by "
         + ("model, learning rate and language" if over_rates else "model and language"),
@@ -123,47 +162,11 @@ def surface_figure(context: Context) -> Figure | None:
             count(),
             count("answers", "answers"),
             share("coverage", "coverage"),
-            Column("mean", "mean", ".1%", numeric=True, low="low", high="high"),
+            estimate("mean", "mean", prefix=""),
         ),
         rows,
         INTERVALS,
     )
-    systems = [each.name for each in context.analysis.systems]
-
-    def plot(figure: Any) -> None:
-        if over_rates:
-            rate_panels(
-                figure,
-                rows,
-                metrics=metrics,
-                configurations=configurations,
-                looks=context.languages,
-                note=note,
-            )
-        else:
-            dot_panels(
-                figure,
-                rows,
-                panels=metrics,
-                panel_key="metric",
-                places=systems,
-                place_key="system",
-                series=context.languages,
-                series_key="language",
-                note=note,
-            )
-
-    size = (
-        (max(4.2, 1.1 + 1.75 * len(configurations)), 1.0 + 1.6 * len(metrics))
-        if over_rates
-        else (7.2, 1.4 + 0.3 * len(systems))
-    )
-    across = "over the learning rate, a panel for each configuration" if over_rates else "for each model"
-    caption = (
-        f"{listed(title(metric) for metric in metrics)} {across} and a color for each language (Figure 2, "
-        f"left, of the paper). {count_note(rows)}. {INTERVALS}"
-    )
-    return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
 def _wide_table(context: Context) -> Table:
@@ -195,7 +198,7 @@ def _wide_table(context: Context) -> Table:
             Column("rate", "learning rate", ".1e", numeric=True),
             Column("language", "language"),
             count(),
-            *(share(metric, title(metric).lower(), interval=True) for metric in metrics),
+            *(estimate(metric, title(metric).lower()) for metric in metrics),
         ),
         rows,
         f"Means in percent. {INTERVALS} Coverage, bounds and what was not scored: table all-metrics.",
@@ -227,7 +230,7 @@ def _long_table(context: Context) -> Table:
             count("abstain", "abstained"),
             count("failed", "failed"),
             share("coverage", "coverage"),
-            Column("mean", "mean", ".1%", numeric=True, low="low", high="high"),
+            estimate("mean", "mean", prefix=""),
             share("unscored_as_0", "lower bound"),
             share("unscored_as_1", "upper bound"),
             share("detectable", "detectable"),
@@ -293,19 +296,12 @@ def _transfer_table(context: Context) -> Table | None:
             Column("languages", "other languages"),
             count("n_english", "n English"),
             count("n_others", "n others"),
-            share("english", "English", interval=True),
-            share("others", "mean of the others", interval=True),
-            Column(
-                "difference",
-                "others minus English",
-                "+.1%",
-                numeric=True,
-                low="difference_low",
-                high="difference_high",
-            ),
+            estimate("english", "English"),
+            estimate("others", "mean of the others"),
+            estimate("difference", "others minus English", "+.1%"),
         ),
         rows,
-        "Each configuration with its best rate; every language counts alike; n: scored answers. "
+        "Each configuration with its best rate; every language has equal weight; n: scored answers. "
         + BOOTSTRAP
         + " Spelling compares dictionaries of two languages too, and so is no measure of transfer by itself.",
     )
@@ -318,8 +314,8 @@ def _low_coverage(context: Context) -> list[str]:
     worst = min(low, key=lambda row: row["coverage"])
     share_of = context.facts.percent("lowest coverage", worst["coverage"], n=worst["answers"])
     return [
-        f"{context.facts.count('cells with coverage under 98 %', len(low))} of "
-        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2 % of "
+        f"{context.facts.count('cells with coverage under 98%', len(low))} of "
+        f"{context.facts.count('cells', len(context.analysis.summary))} means leave out more than 2% of "
         f"the answers; the lowest coverage is {share_of} ({title(worst['metric']).lower()}, "
         f"{worst['model']}, {worst['language'] or '?'}). Table all-metrics has both bounds of each."
     ]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from xltjax.eval.report.content import Column, Section, Table
+from xltjax.eval.report.content import Column, Figure, Section, Table
 from xltjax.eval.report.figures.palette import EMPHASIS, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.analysis import BOTH, REFERENCE
 from xltjax.eval.report.numbers.judged import HELPFULNESS, Judged, correct_only, present_criteria
 from xltjax.eval.report.numbers.metrics import title
-from xltjax.eval.report.sections.context import Context, count
+from xltjax.eval.report.sections.context import Context, count, estimate
 from xltjax.eval.stats.intervals import Cell, resample
 
 OTHERS = "other languages"
@@ -58,69 +58,64 @@ def tasks_section(context: Context, judged: Judged) -> Section:
             f"{context.facts.count('most answers of a task', max(counts))} scored answers of a system and "
             "group of languages: too few for a conclusion about one task alone."
         )
-    table = Table(
+    table = _table(source, rows)
+    main = _main(context, rows)
+    shown = [row for row in rows if row["system"] == main and row["mean"] is not None]
+    figures = (_figure(context, source, replace(table, rows=shown), main),) if shown else ()
+    return Section("tasks", HEADING, tuple(told), figures, (table,))
+
+
+def _table(source: _Source, rows: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(
         "tasks",
-        f"{_title(source)} by task",
+        f"{title(source.name)} by task",
         (
             Column("system", "system"),
             Column("task", "task"),
             Column("group", "languages"),
             count("n", "n answers"),
-            Column(
-                "mean",
-                _title(source).lower(),
-                ".1%" if source.is_share else ".2f",
-                numeric=True,
-                low="low",
-                high="high",
-            ),
+            estimate("mean", title(source.name).lower(), ".1%" if source.is_share else ".2f", prefix=""),
         ),
         rows,
         "The mean of the answers to the task's instructions, in English and in all other languages "
-        "together. Intervals are of 95 %: percentile bootstrap over the instructions of the task.",
+        "together. 95% intervals: percentile bootstrap over the instructions of the task.",
     )
-    main = _main(context, rows)
-    shown = [row for row in rows if row["system"] == main and row["mean"] is not None]
-    if not shown:
-        return Section("tasks", HEADING, tuple(told), (), (table,))
+
+
+def _figure(context: Context, source: _Source, table: Table, main: str) -> Figure:
+    """The means of one system, which are the rows of ``table``, in English and in the other languages."""
+    rows = table.rows
     english = context.languages.get(REFERENCE, Look(EMPHASIS, "o", "-"))
     looks = {REFERENCE: english, OTHERS: Look(EMPHASIS, "s", "-")}
-    series = {name: look for name, look in looks.items() if any(row["group"] == name for row in shown)}
-    note = f"{main}; {count_note(shown, what='answers')} at each point; bars: 95 % intervals"
+    series = {name: look for name, look in looks.items() if any(row["group"] == name for row in rows)}
+    places = list(dict.fromkeys(row["task"] for row in rows))
+    n = count_note(rows, what="answers")
     scale = 100 if source.is_share else 1
     low, high = source.scale or (0, 100)
     unit = "%" if source.is_share else f"score from {low} to {high}"
-    places = [task for task in tasks if any(row["task"] == task for row in shown)]
-    caption = (
-        f"{_title(source)} by task of {main}, in English and in the other languages (Figure 2, right, of "
-        f"the paper). {count_note(shown, what='answers')} at each point. Bars are 95 % bootstrap intervals "
-        f"over instructions."
-    )
 
     def plot(figure: Any) -> None:
         dot_panels(
             figure,
-            [{**row, "panel": ""} for row in shown],
-            panels={"": f"{_title(source).lower()}, {unit}"},
+            [{**row, "panel": ""} for row in rows],
+            panels={"": f"{title(source.name).lower()}, {unit}"},
             panel_key="panel",
             places=places,
             place_key="task",
             series=series,
             series_key="group",
-            note=note,
+            note=f"{main}; {n} at each point; bars: 95% intervals",
             scale=scale,
             limits=(low, high),
         )
 
-    data = Table("tasks-of-the-main-model", f"{_title(source)} by task", table.columns, shown, table.caption)
-    figure = context.figures.draw(
-        data, plot, size=(5.6, 1.2 + 0.22 * len(places)), caption=caption, description=caption
+    caption = (
+        f"{title(source.name)} by task of {main}, in English and in the other languages (Figure 2, right, of the "
+        f"paper). {n} at each point. Bars are 95% bootstrap intervals over instructions."
     )
-    return Section("tasks", HEADING, tuple(told), (figure,), (table,))
-
-
-def _title(source: _Source) -> str:
-    return title(source.name)
+    data = replace(table, name="tasks-of-the-main-model")
+    size = (5.6, 1.2 + 0.22 * len(places))
+    return context.figures.draw(data, plot, size=size, caption=caption, description=caption)
 
 
 def _source(context: Context, judged: Judged) -> _Source | None:

@@ -126,6 +126,17 @@ _DEFAULTS = frozenset(("id", "model", "task", "language", "instruction", "instru
 _NAMES = frozenset(("id", "model", "task", "instruction_id"))
 
 
+def as_modifier(value: Any) -> dict[str, Any] | None:
+    """The modifier of a row, ``{"name": ..., "params": {...}}``; None where it has none.
+
+    Raises:
+        BadRowError: for anything else.
+    """
+    if value is not None and not (isinstance(value, dict) and isinstance(value.get("name"), str)):
+        raise BadRowError('modifier must be {"name": ..., "params": {...}}')
+    return value
+
+
 def as_name(value: Any, key: str) -> str:
     """A name as text: whole numbers, which tables and JSON write as numbers, become their digits.
 

@@ -27,7 +27,7 @@ def parse_columns(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str]:
             raise UserError(f"columns: {pair!r:.60} is not NAME=COLUMN, such as {known[0]}=question")
         if ours not in known:
             raise UserError(
-                f"columns: {ours!r:.40} is not a name of ours, which stands first; {did_you_mean(ours, known)}"
+                f"columns: {ours!r:.40} is not one of our names, which come first; {did_you_mean(ours, known)}"
             )
         if ours in columns:
             raise UserError(f"columns: {ours} is given twice")
@@ -47,7 +47,7 @@ def renamed(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def value_under(row: Mapping[str, Any], key: str, flag: str, others: str = "") -> Any:
-    """The value under a key, or under a path of keys and places in lists with full stops between.
+    """The value under a key, or under a path of keys and places in lists with periods between.
 
     Args:
         row: the row.
@@ -69,3 +69,18 @@ def value_under(row: Mapping[str, Any], key: str, flag: str, others: str = "") -
         else:
             raise BadRowError(f"there is no key {key!r:.60}, which {flag} names{others}; keys: {listed(row)}")
     return value
+
+
+def with_value(row: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of the row with another value where ``value_under`` finds one."""
+    return {**row, key: value} if key in row else _with_value(row, key.split("."), value)
+
+
+def _with_value(holder: Any, path: Sequence[str], value: Any) -> Any:
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(holder, list):
+        at = int(first)
+        return [*holder[:at], _with_value(holder[at], rest, value), *holder[at + 1 :]]
+    return {**holder, first: _with_value(holder[first], rest, value)}

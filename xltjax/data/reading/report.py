@@ -1,4 +1,4 @@
-"""Rows that are not learned as they stand: the first bad row stops, or all are counted and listed."""
+"""Rows that are not learned as they are: the first bad row stops, or all are counted and listed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NothingToLearnError(Exception):
 
 
 class RowReport:
-    """What became of the rows that are not learned as they stand.
+    """What happened to the rows that are not learned as they are.
 
     Attributes:
         skipped: (file, place, reason) of each row that is not learned, in the order of the data.
@@ -68,7 +68,7 @@ class RowReport:
             self._others[source] = files
 
     def log(self) -> None:
-        """Log which files were not read, and what became of how many rows, by file and reason."""
+        """Log which files were not read, and what happened to how many rows, by file and reason."""
         for source, files in self._others.items():
             names = ", ".join(path.name for path in files[:4]) + (", ..." if len(files) > 4 else "")
             log.info("notice: %s: files of other splits are not read: %s", source, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -82,8 +83,27 @@ def delimited_rows(
                     yield place, {name: cell for name, cell in zip(header, cells, strict=True) if name}
 
 
+def table_style(path: Path, delimiter: str) -> tuple[str, str, str]:
+    """How a table is written: the byte-order mark at its beginning or nothing, what parts its cells, its line end.
+
+    Args:
+        path: the file.
+        delimiter: see ``delimited_rows``.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    with open_text(path, newline="") as file:
+        mark = "\ufeff" if file.buffer.read(3) == codecs.BOM_UTF8 else ""
+        file.buffer.seek(0)
+        first = file.readline()
+    named = _NAMED_DELIMITER.fullmatch(first)
+    delimiter = named[1] if named else _delimiter(first, delimiter)
+    return mark, delimiter, "\r\n" if first.endswith("\r\n") else "\n"
+
+
 def _header(cells: Sequence[str], place: str) -> list[str]:
-    """The names of the columns, without blanks around them.
+    """The names of the columns, without spaces around them.
 
     Raises:
         UserError: when one comes twice.

@@ -130,14 +130,12 @@ def as_conversation(turns: Sequence[Message], note: Note) -> Conversation:
         note("turns before the first question are dropped")
     for before, turn in zip(rest[begin:], rest[begin + 1 :], strict=False):
         if turn.role == "tool" and before.role == "user":
-            raise BadRowError(
-                "a turn of a tool follows a question; it must follow an answer that calls the tool"
-            )
+            raise BadRowError("a tool turn follows a question; it must follow an answer that calls the tool")
     full = [i for i in answers if rest[i].content.strip()]
     if not full:
         raise NothingToLearnError("an empty answer")
     if not any(rest[i].learned for i in full):
-        raise NothingToLearnError("no answer that is learned, as all have weight 0 or train false")
+        raise NothingToLearnError("no answer is learned, since all have weight 0 or train false")
     empty = {i for i in answers if i < full[-1]} - {*full}
     if empty:
         note("empty answers among others are not learned")
@@ -155,7 +153,7 @@ def as_prompt(turns: Sequence[Message], note: Note) -> Conversation:
     """
     last = next((i for i in reversed(range(len(turns))) if turns[i].role == "user"), None)
     if last is None:
-        raise BadRowError("the chat has no question, a turn of the user")
+        raise BadRowError("the chat has no question (a user turn)")
     joined = _joined(turns[: last + 1], note)
     system, rest = (joined[:1], joined[1:]) if joined[0].role == "system" else ([], joined)
     begin = next(i for i, turn in enumerate(rest) if turn.role == "user")

@@ -49,8 +49,7 @@ def _wait(pool: Pool, stop: StopSignal) -> Worker:
 def _ready_to_begin(job: Job) -> bool:
     """Whether the stages that those of the job read are done; a stage over all cells makes do with some."""
     for stage in job.stages:
-        records = [Record.read(Path(job.root) / each.stage) for each in stage.upstream]
-        done = [record is not None and record.state == "done" for record in records]
+        done = [Record.of_done(Path(job.root) / each.stage) is not None for each in stage.upstream]
         if not (any(done) if stage.partial else all(done)):
             return False
     return True

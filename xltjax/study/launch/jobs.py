@@ -1,4 +1,4 @@
-"""What is run in one go: a stage, or the trainings of a sweep over learning rates."""
+"""What is run at once: a stage, or the runs of a sweep over learning rates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Job:
     """Stages that one command runs.
 
     Attributes:
-        stages: one stage, or several trainings that differ in their rates alone.
+        stages: one stage, or several training runs that differ in their rates alone.
         root: the folder of the study.
     """
 
@@ -104,11 +104,11 @@ def next_jobs(
 
     Args:
         stages: all stages, those that one needs before it.
-        states: how they stand.
+        states: the state of each stage.
         root: the folder of the study.
         begun: the paths of those that are running.
         failed: the paths of those that have failed and are not tried again.
-        slots: how many trainings can run side by side. A sweep is split when some would stay empty.
+        slots: how many training runs can run side by side. A sweep is split when some would stay empty.
     """
     hopeless = unreachable(stages, states, failed)
     free = [

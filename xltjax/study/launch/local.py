@@ -1,6 +1,6 @@
 """Running a study on this machine: cells one after another, or side by side where there are several accelerators.
 
-Without accelerators, one process runs the stages of all cells, so that each imports and compiles nothing anew. On
+Without accelerators, one process runs the stages of all cells, so that nothing is imported or compiled twice. On
 accelerators every stage gets a process and devices of its own. No process outlives this one.
 """
 
@@ -43,7 +43,7 @@ def launch(
         root: the folder of the study.
         environment: that of the processes.
         watcher: is told what happens.
-        stop: after a signal the trainings end their update and save it, and nothing else is begun.
+        stop: after a signal the training runs end their update and save it, and nothing else is begun.
 
     Returns:
         The paths of the stages that have failed, each with the reason.

@@ -7,8 +7,8 @@ later finds the jobs that are still in the queue, and submits what has failed or
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def submit(
 
     Args:
         stages: all stages, those that one needs before it.
-        states: how they stand.
+        states: the state of each stage.
         root: the folder of the study.
         options: options of sbatch as KEY=VALUE.
 
@@ -148,6 +148,8 @@ def _after(jobs: Sequence[str], parameters: Mapping[str, str]) -> dict[str, str]
 def queued_jobs(root: Path) -> dict[str, str]:
     """The ids of the jobs of the study that SLURM has not ended yet, by cell.
 
+    A copy of the folder, or one that came from another cluster, names jobs that are none of its own.
+
     Raises:
         UserError: when SLURM does not say.
     """
@@ -156,10 +158,12 @@ def queued_jobs(root: Path) -> dict[str, str]:
         return {}
     if shutil.which("squeue") is None:
         return {}
-    listed = _run(["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i %T"])
-    alive = {
-        words[0] for line in listed.splitlines() if (words := line.split()) and words[-1] != "COMPLETING"
-    }
+    listed = _run(["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i %T %o"])
+    place, alive = (root / FOLDER).resolve(), set()
+    for line in listed.splitlines():
+        job, state, command = (*line.split(maxsplit=2), "", "")[:3]
+        if state != "COMPLETING" and Path(command).resolve().is_relative_to(place):
+            alive.add(job)
     return {cell: job for cell, job in known.items() if job in alive}
 
 

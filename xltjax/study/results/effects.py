@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xltjax.common.cli import command, execute
+from xltjax.common.cli import command, entry_point
 from xltjax.common.errors import UserError
 from xltjax.common.files import atomic_write, make_output_directory
 from xltjax.common.settings import setting
@@ -35,7 +35,7 @@ COLUMNS = (
 )  # fmt: skip
 NOTES = (
     "difference: of the cells that are said to score higher, minus the others, over the answers to one question by "
-    "both models of a seed; low and high: its 95 % interval, a percentile bootstrap over questions, stratified by "
+    "both models of a seed; low and high: its 95% interval, a percentile bootstrap over questions, stratified by "
     "task, whose translations and seeds stay together. appears: the whole interval lies above minus the margin; the "
     "opposite: below it; not reproduced: neither. A claim appears when all of its comparisons do."
 )
@@ -46,14 +46,14 @@ class EffectsConfig:
     """Settings of the command."""
 
     folders: tuple[str, ...] = setting(
-        (), "Folders of stages that scored answers; those that are not done are left out.",
+        (), "Directories of stages that scored answers. Unfinished ones are left out.",
         positional=True, paths=True,
     )  # fmt: skip
     claims: str = setting("", "The study's claims.json.")
-    out: str = setting("", "Folder for effects.json, .csv and .md.")
+    out: str = setting("", "Directory for effects.json, .csv and .md.")
     level: float = setting(0.95, "Level of the intervals, between 0 and 1.")
-    draws: int = setting(10_000, "Resamples of the questions.")
-    seed: int = setting(0, "Seed of the resamples.")
+    draws: int = setting(10_000, "Number of bootstrap resamples of the questions.")
+    seed: int = setting(0, "Random seed of the resamples.")
 
 
 def effects(config: EffectsConfig) -> None:
@@ -69,7 +69,7 @@ def effects(config: EffectsConfig) -> None:
     if not 0 < config.level < 1 or config.draws < 1 or config.seed < 0:
         raise UserError("--level must be between 0 and 1, --draws at least 1 and --seed at least 0")
     asked = list(read_comparisons(Path(config.claims)))
-    folders = [folder for folder in map(Path, config.folders) if _done(folder)]
+    folders = [folder for folder in map(Path, config.folders) if Record.of_done(folder)]
     if not folders:
         raise UserError("none of the folders holds scores of a stage that is done")
     joined = join_scores(("", folder / "scores.jsonl") for folder in folders)
@@ -201,13 +201,8 @@ def _family(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _done(folder: Path) -> bool:
-    record = Record.read(folder)
-    return record is not None and record.state == "done"
-
-
 def _print(rows: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("claim", "", "metric", "higher", "lower", "difference [95 %]", "n")
+    table = Table("claim", "", "metric", "higher", "lower", "difference [95%]", "n")
     before = ""
     for row in rows:
         table.add_row(
@@ -227,12 +222,10 @@ def difference_text(row: Mapping[str, Any]) -> str:
     return text if row["low"] is None else f"{text} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
 
 
-COMMAND = command(EffectsConfig, effects, name="effects", help="Whether the claims of a study appear.")
+COMMAND = command(EffectsConfig, effects, name="effects", help="Test the claims of a study.")
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study.results.effects``."""
-    execute(COMMAND, program="python -m xltjax.study.results.effects")
+main = entry_point(COMMAND, "python -m xltjax.study.results.effects")
 
 
 if __name__ == "__main__":

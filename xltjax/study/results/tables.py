@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from xltjax.common.cli import command, execute
+from xltjax.common.cli import command, entry_point
 from xltjax.common.errors import UserError
 from xltjax.common.files import make_output_directory, read_json_object
 from xltjax.common.settings import setting
@@ -25,10 +25,10 @@ class TablesConfig:
     """Settings of the command."""
 
     folders: tuple[str, ...] = setting(
-        (), "Folders of stages that scored answers; those that are not done are left out.",
+        (), "Directories of stages that scored answers. Unfinished ones are left out.",
         positional=True, paths=True,
     )  # fmt: skip
-    out: str = setting("", "Folder for cells.csv and cells.md.")
+    out: str = setting("", "Directory for cells.csv and cells.md.")
 
 
 def tables(config: TablesConfig) -> None:
@@ -44,15 +44,14 @@ def tables(config: TablesConfig) -> None:
         raise UserError("none of the folders holds scores of a stage that is done")
     out = make_output_directory(Path(config.out))
     write_table(
-        out / "cells", rows, COLUMNS, ".4f", "Means of each cell, metric and language, with 95 % intervals."
+        out / "cells", rows, COLUMNS, ".4f", "Means of each cell, metric and language, with 95% intervals."
     )
     print(f"table of all cells: {out / 'cells.csv'}")
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of the summary of a stage that is done, with the cell that its path names."""
-    record = Record.read(folder)
-    if record is None or record.state != "done":
+    if Record.of_done(folder) is None:
         return
     *_, model, data, adaptation, rate, seed, _ = folder.parts
     cell = (model, data, adaptation, rate.removeprefix("lr-"), seed.removeprefix("seed-"))
@@ -61,13 +60,11 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 COMMAND = command(
-    TablesConfig, tables, name="tables", help="The scores of all cells of a study in one table."
+    TablesConfig, tables, name="tables", help="Write the scores of all cells of a study as one table."
 )
 
 
-def main() -> NoReturn:
-    """Entry point of ``python -m xltjax.study.results.tables``."""
-    execute(COMMAND, program="python -m xltjax.study.results.tables")
+main = entry_point(COMMAND, "python -m xltjax.study.results.tables")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Engines that translate: CTranslate2, servers of Chat Completions, and transformers, behind one interface."""
+"""Engines that translate, behind one interface: CTranslate2, Chat Completions servers, and transformers."""

@@ -54,11 +54,11 @@ class Ct2Engine(LocalEngine):
                 "Python you give by --engine-python"
             )
         super().check(languages)
-        if (self.directory / CONVERTED).is_file():
-            self._check_vocabulary(self.directory)
-        elif not python and not self._converted.is_dir() and importlib.util.find_spec("torch") is None:
+        if is_converted(self.description):
+            self._check_vocabulary(self.description)
+        elif not python and importlib.util.find_spec("torch") is None and not self._converted.is_dir():
             raise UserError(
-                f"{self.directory} is not yet converted for CTranslate2, which needs torch once: {INSTALL_TORCH}"
+                f"{self.description} is not yet converted for CTranslate2, which needs torch once: {INSTALL_TORCH}"
             )
 
     def hypotheses(
@@ -96,7 +96,7 @@ class Ct2Engine(LocalEngine):
         return self._worker.ask(**question)
 
     def _load(self) -> None:
-        model = self.directory if (self.directory / CONVERTED).is_file() else self._convert()
+        model = self.directory if is_converted(self.directory) else self._convert()
         self._ask(
             do="load",
             model=str(model.resolve()),
@@ -147,8 +147,8 @@ class Ct2Engine(LocalEngine):
         wrong = wrong or (None if lost is None else (lost, "nothing"))
         if wrong is not None:
             raise UserError(
-                f"{self.directory}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; "
-                "convert it anew, by giving the Hugging Face directory to --engine, or give its own tokenizer by "
+                f"{self.description}: the converted model has {wrong[1]!r} where the tokenizer has {wrong[0]!r}; "
+                "convert it again by giving the Hugging Face directory to --engine, or give its own tokenizer by "
                 "--tokenizer"
             )
 
@@ -228,6 +228,11 @@ def _advice(problem: str) -> str:
         )
         return f"{said}: {needed}"
     return said
+
+
+def is_converted(directory: Path) -> bool:
+    """Whether a directory holds a model that CTranslate2's converter has made."""
+    return (directory / CONVERTED).is_file() or _stored_vocabulary(directory) is not None
 
 
 def _stored_vocabulary(directory: Path) -> list[str] | None:

@@ -72,7 +72,7 @@ class Engine(Protocol):
             missing: says which ones are translated.
 
         Raises:
-            UserError: when it makes no sense to go on.
+            UserError: when it makes no sense to continue.
         """
 
     def hide(self, text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xltjax.common.errors import UserError, first_line
-from xltjax.translate.engines.ct2 import CONVERTED, INSTALL_TORCH
+from xltjax.translate.engines.ct2 import INSTALL_TORCH, is_converted
 from xltjax.translate.engines.local import LocalEngine, Options
 from xltjax.translate.languages import Language
 
@@ -32,8 +32,8 @@ class HfEngine(LocalEngine):
         if importlib.util.find_spec("torch") is None:
             raise UserError(f"--engine {self.name} needs torch: {INSTALL_TORCH}")
         super().check(languages)
-        if (self.directory / CONVERTED).is_file():
-            raise UserError(f"{self.directory} is converted for CTranslate2; give it as ct2:{self.model}")
+        if is_converted(self.description):
+            raise UserError(f"{self.description} is converted for CTranslate2; give it as ct2:{self.model}")
         if self.precision == "int8":
             raise UserError("hf: computes in float32, float16 or bfloat16; int8 is what ct2: is for")
 

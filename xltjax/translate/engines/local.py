@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xltjax.common.errors import UserError, first_line
+from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
+from xltjax.data.model_files import model_directory
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Call, request_key
 from xltjax.translate.engines.engine import Missing, Segment, body
@@ -22,7 +23,8 @@ from xltjax.translate.languages import Language
 # limit, and which batch a segment is in must not change its translation.
 LEAST_LIMIT = 256
 LONGEST = 1024  # tokens of a source; the positions for which the models were trained
-FILES = ("*.safetensors", "*.json", "*.model", "*.bin", "*.txt")
+DESCRIPTION = ("*.json", "*.model", "*.txt")  # what tells the tokens, the languages and the size of a model
+FILES = (*DESCRIPTION, "*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,25 @@ class LocalEngine(ABC):
     @functools.cached_property
     def directory(self) -> Path:
         """The directory of the model, which is downloaded when it was given by its id."""
-        return find_directory(self.model, "--engine")
+        return _find_directory(self.model, "--engine")
+
+    @functools.cached_property
+    def description(self) -> Path:
+        """The same directory, perhaps still without weights: a plan needs none."""
+        return _find_directory(self.model, "--engine", DESCRIPTION)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens of the model."""
         given = self.options.tokenizer
-        return Vocabulary(find_directory(given, "--tokenizer") if given else self.directory)
+        return Vocabulary(_find_directory(given, "--tokenizer", DESCRIPTION) if given else self.description)
 
     @property
     def parameters(self) -> float | None:
         """Of the model: by its shape, or else by the size of its file, whose numbers may have 8 bits."""
-        config = read_json_object(self.directory / "config.json")
+        config = read_json_object(self.description / "config.json")
         if "d_model" not in config:
-            file = self.directory / "model.bin"
+            file = self.description / "model.bin"
             return float(file.stat().st_size) if file.is_file() else None
         width, vocabulary = config["d_model"], config["vocab_size"]
         encoder = config["encoder_layers"] * (4 * width**2 + 2 * width * config["encoder_ffn_dim"])
@@ -123,13 +130,13 @@ class LocalEngine(ABC):
 
     def check(self, languages: Sequence[Language]) -> None:
         """See ``Engine.check``."""
-        if not (self.directory / "config.json").is_file():
-            raise UserError(f"{self.directory} holds no model: config.json is missing")
-        kind = read_json_object(self.directory / "config.json").get("model_type")
+        if not (self.description / "config.json").is_file():
+            raise UserError(f"{self.description} holds no model: config.json is missing")
+        kind = read_json_object(self.description / "config.json").get("model_type")
         if kind not in (None, "m2m_100"):
             raise UserError(
-                f"{self.directory} is a model of type {kind!r}; {self.kind}: takes NLLB and M2M100 (m2m_100), other "
-                "models translate behind a server: openai:MODEL"
+                f"{self.description} is a model of type {kind!r}; {self.kind}: takes NLLB and M2M100 (m2m_100), "
+                "other models translate behind a server: openai:MODEL"
             )
         self._codes = {language: self.vocabulary.code(language) for language in languages}
 
@@ -256,24 +263,9 @@ def batches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     return made
 
 
-def find_directory(name: str, flag: str) -> Path:
-    """The directory of a model, by its path or by the id of a model of the Hugging Face Hub, which is downloaded.
-
-    Raises:
-        UserError: when it is neither.
-    """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(f"{flag}: {name} is a file; a model is a directory")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"{flag}: the directory {name} does not exist")
-    from huggingface_hub import snapshot_download
-
+def _find_directory(name: str, flag: str, files: Sequence[str] = FILES) -> Path:
+    """The directory of a model or tokenizer, see ``model_directory``; messages name the flag that gave it."""
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except Exception as problem:  # of the hub or of its HTTP library
-        raise UserError(
-            f"{flag}: {name} is neither a directory nor a model that can be downloaded: {first_line(problem)}"
-        ) from None
+        return model_directory(str(Path(name).expanduser()), files)
+    except UserError as problem:
+        raise UserError(f"{flag}: {problem}") from None

@@ -1,4 +1,4 @@
-"""Models behind a server of Chat Completions, through the judge's client."""
+"""Models behind a server with the Chat Completions API, through the judge's client."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class ServerEngine:
         if self._prompt == TRANSLATEGEMMA:
             part = {
                 "type": "text",
-                "source_lang_code": source.iso,
-                "target_lang_code": target.iso,
+                "source_lang_code": source.tag,
+                "target_lang_code": target.tag,
                 "text": encodable(segment.text),
             }
             return [{"role": "user", "content": [part]}]

@@ -25,7 +25,7 @@ class Vocabulary:
     def __init__(self, directory: Path) -> None:
         if not any((directory / name).is_file() for name in FILES):
             raise UserError(
-                f"{directory} has no tokenizer; give the folder of the original model by --tokenizer, "
+                f"{directory} has no tokenizer; give the directory of the original model with --tokenizer, "
                 "such as --tokenizer facebook/nllb-200-3.3B"
             )
         import transformers

@@ -51,12 +51,12 @@ class Outputs:
         known = self._record["files"].get(name)
         if known is None:
             raise UserError(f"{path} exists and was not written by this command; choose another --out")
-        if path.is_dir() or sha256(path) not in known["sha256"]:
+        if path.is_dir() or sha256(path) not in known.get("sha256", ()):
             raise UserError(f"{path} was changed after it was written; move it away, or choose another --out")
         if made_with is not None and known.get("made_with") != made_with:
             changed = _difference(known.get("made_with") or {}, made_with)
             raise UserError(
-                f"{path} was translated otherwise ({changed}); move it away, or choose another --out"
+                f"{path} was translated with other settings ({changed}); move it away, or choose another --out"
             )
 
     def write(self, name: str, data: bytes, made_with: Mapping[str, Any] | None = None) -> None:

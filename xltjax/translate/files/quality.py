@@ -13,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from xltjax.eval.table_files import printable
-from xltjax.translate.work import Outcome
+from xltjax.translate.translator import Outcome
 
 UNTRANSLATED = "untranslated"  # the mark of a row with a text that has no translation
 NO_TEXT = "no_text"  # the mark of a row without a text to translate
+# What the terminal shows of a ``Summary``: these counts, and the commonest kinds of doubts.
+SHOWN_COUNTS = ("rows", "marked", "dropped", "segments", "corrected", "doubtful", "failed")
 SHOWN_KINDS = 6
 
 
@@ -105,19 +107,11 @@ def print_summary(summaries: Mapping[tuple[str, str], Summary]) -> None:
     table = Table(title="rows and different segments", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("file", "lang"):
         table.add_column(name, overflow="fold")
-    for name in ("rows", "marked", "dropped", "segments", "corrected", "doubtful", "failed"):
+    for name in SHOWN_COUNTS:
         table.add_column(name, justify="right")
     for (file, language), each in summaries.items():
-        counts = (
-            each.rows,
-            each.marked,
-            each.dropped,
-            each.segments,
-            each.corrected,
-            each.doubtful,
-            each.failed,
-        )
-        table.add_row(Text(printable(file)), language, *map(str, counts))
+        counts = (str(getattr(each, name)) for name in SHOWN_COUNTS)
+        table.add_row(Text(printable(file)), language, *counts)
     Console(width=None if Console().is_terminal else 120).print(table)
     for (file, language), each in summaries.items():
         kinds = ", ".join(f"{name} {count}" for name, count in each.doubts.most_common(SHOWN_KINDS))

@@ -2,7 +2,7 @@
 
     python -m venv label-studio && label-studio/bin/pip install label-studio
     python3.12 -m venv pearmut && pearmut/bin/pip install pearmut
-    python benchmarks/people_tools.py --label-studio label-studio/bin/label-studio --pearmut pearmut/bin/pearmut
+    python benchmarks/pages/people_tools.py --label-studio label-studio/bin/label-studio --pearmut pearmut/bin/pearmut
 
 Each tool gets answers with markup, emoji, right-to-left text, 50,000 characters and none at all, is clicked through
 in Chromium, and its exports are compared with what was clicked. --record DIRECTORY keeps the exports, as
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from browser import chromium
 from playwright.sync_api import Page, sync_playwright
 
 from xltjax.data.responses import Response
@@ -79,7 +80,7 @@ def main() -> None:
         )
         for number, text in enumerate(ANSWERS[: options.answers], start=1)
     ]
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = chromium()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)
         for name, run in (("label_studio", _label_studio), ("pearmut", _pearmut)):

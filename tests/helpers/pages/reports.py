@@ -44,7 +44,7 @@ def table(name: str = "surface", rows: int = 3) -> Table:
         for k in range(rows)
     ]
     values[-1] |= {"mean": None, "low": None, "high": None}
-    return Table(name, "Surface metrics", columns, values, "113 instructions; 95 % intervals of Wilson.")
+    return Table(name, "Surface metrics", columns, values, "113 instructions; 95% intervals of Wilson.")
 
 
 def figure(name: str = "surface-by-rate") -> Figure:
@@ -52,7 +52,7 @@ def figure(name: str = "surface-by-rate") -> Figure:
     return Figure(
         name,
         "Right language by rate",
-        "n = 113; 95 % intervals.",
+        "n = 113; 95% intervals.",
         SVG,
         table(f"{name}-data"),
         "One line that rises.",

@@ -1,4 +1,4 @@
-"""Speed of a local judge: ``python benchmarks/local_judge.py --model DIR``.
+"""Speed of a local judge: ``python benchmarks/evaluation/local_judge.py --model DIR``.
 
 Asks the six criteria about one answer to each instruction of xlt113 in four languages: 452 calls that score 2,712
 criteria. The answer is the instruction of another language, of realistic length. A model whose positions are too few

@@ -1,6 +1,6 @@
 """Time and memory of ``eval report`` for 21 models x 452 answers with all metrics and a judge, and the page's size.
 
-    python benchmarks/report.py
+    python benchmarks/pages/report.py
 
 The answers are those of ``report_page.py``. The command should take less than a minute and 1 GB, and the page should
 have less than 15 MB.

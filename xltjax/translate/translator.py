@@ -9,7 +9,7 @@ from typing import Literal
 
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
-from xltjax.eval.judge.api.client import Hopeless
+from xltjax.eval.judge.api.client import UnusableServerError
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Call
 from xltjax.eval.judge.results import find_call
@@ -65,7 +65,7 @@ class Translator:
         """Translate ``texts``, each of which is a segment, and no two of which are the same.
 
         Raises:
-            UserError: when the engine cannot go on. What is done is in the journal.
+            UserError: when the engine cannot continue. What is done is in the journal.
         """
         segments = [Segment(text, self.source, target) for text in texts]
         self._run(segments, f"translate {target.label}")
@@ -105,11 +105,11 @@ class Translator:
                     written += count if isinstance(count, int) else 0
                     rate = written / max(time.monotonic() - began, 1e-9)
                     advance(tokens[segment], note=f"{rate:,.0f} tokens/s")
-            except Hopeless as problem:
+            except UnusableServerError as problem:
                 if not made:
                     raise
                 raise UserError(
-                    f"{problem}; {made} translations of this run are kept, and the same command goes on"
+                    f"{problem}; {made} translations of this run are kept, and the same command continues"
                 ) from None
 
     def _call(self, segment: Segment) -> Call | None:

@@ -2,7 +2,7 @@
 
     python -m xltjax.study study/miniature --out runs/miniature
     python -m xltjax.eval report runs/miniature --out runs/miniature.html
-    python benchmarks/report_pictures.py runs/miniature.html docs/pictures --answer color-ocean-fr
+    python benchmarks/pages/report_pictures.py runs/miniature.html docs/pictures --answer color-ocean-fr
 
 Needs Chromium, and `pip install 'xltjax[test,report]'`.
 """
@@ -10,11 +10,11 @@ Needs Chromium, and `pip install 'xltjax[test,report]'`.
 from __future__ import annotations
 
 import argparse
-import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from browser import chromium
 from PIL import Image, ImageOps
 from playwright.sync_api import sync_playwright
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--answer", default="", help="the id of the answers that are shown")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)
         for name, width, height, more in PICTURES:

@@ -1,6 +1,6 @@
 """How fast a rating sheet with 5,000 items opens, goes on, takes a key and exports, in Chromium.
 
-    python benchmarks/people_sheet.py
+    python benchmarks/pages/people_sheet.py
 
 Needs `pip install 'xltjax[test]'` and a Chromium.
 """
@@ -8,16 +8,16 @@ Needs `pip install 'xltjax[test]'` and a Chromium.
 from __future__ import annotations
 
 import random
-import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+from browser import chromium
 from playwright.sync_api import Page, sync_playwright
 
 from xltjax.common.files import write_jsonl
-from xltjax.eval.people.sheets import SheetsSettings, run
+from xltjax.eval.people.sheets import SheetsConfig, run
 
 INSTRUCTIONS, MODELS = 715, 7
 TEXT = "the answer to this question has some words of which none says more than another one does"
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = sheet(Path(folder))
         print(f"{path.stat().st_size / 1e6:.1f} MB")
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        browser = playwright.chromium.launch(executable_path=chromium())
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         print(f"opens in {opening(page, path):.2f} s")
         report(page)
@@ -87,7 +87,7 @@ def sheet(folder: Path) -> Path:
     write_jsonl(folder / "responses.jsonl", rows)
     out = folder / "sheets"
     given = str(folder / "responses.jsonl")
-    run(SheetsSettings(responses=(given,), out=str(out), per_language=INSTRUCTIONS, annotators=1))
+    run(SheetsConfig(responses=(given,), out=str(out), per_language=INSTRUCTIONS, annotators=1))
     return out / "en-1.html"
 
 

@@ -1,6 +1,6 @@
 """Time and memory of the bootstrap: 168 cells (7 models x 4 languages x 6 criteria) x 10,000 draws.
 
-    python benchmarks/bootstrap.py
+    python benchmarks/evaluation/bootstrap.py
 
 The intervals of all cells should take less than a second. The cells are ratings of 113 instructions in 25 tasks
 with 0, 1 or 2 stars, a fifth of them missing.

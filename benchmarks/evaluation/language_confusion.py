@@ -1,4 +1,4 @@
-"""Our benchmark metrics beside the reference script: ``python benchmarks/language_confusion.py DIR``.
+"""Our benchmark metrics beside the reference script: ``python benchmarks/evaluation/language_confusion.py DIR``.
 
 ``DIR`` is a copy of the repository of the Language Confusion Benchmark (Marchisio et al., 2024), with its
 ``compute_metrics.py``, its word list and its ``outputs/*.csv``. The script's ``compute_metrics`` runs on every group
@@ -54,7 +54,9 @@ class ConfusionConfig:
 def main(config: ConfusionConfig) -> None:
     """Compare, and print both tables."""
     if len(config.folder) != 1:
-        raise UserError("give the folder of the benchmark: python benchmarks/language_confusion.py DIR")
+        raise UserError(
+            "give the folder of the benchmark: python benchmarks/evaluation/language_confusion.py DIR"
+        )
     folder = Path(config.folder[0])
     files = sorted((folder / "outputs").glob("*.csv"))
     if not files or not (folder / "compute_metrics.py").is_file():

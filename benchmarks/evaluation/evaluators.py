@@ -1,4 +1,4 @@
-"""Speed and memory of the surface metrics and the modifier checks: ``python benchmarks/evaluators.py``.
+"""Speed and memory of the surface metrics and the modifier checks: ``python benchmarks/evaluation/evaluators.py``.
 
 The answers are made of words that are drawn from the installed dictionaries with Zipf's frequencies, so that
 word verdicts are cached about as often as in real text. One word in twenty is of another language, and every

@@ -1,6 +1,6 @@
 """Time of ``eval compare``: 10 models x 5 languages x 452 answers x 10,000 draws.
 
-    python benchmarks/compare.py [--metrics 9]
+    python benchmarks/evaluation/compare.py [--metrics 9]
 
 It must take less than 10 s on a free core, from files to files. The scores are random: metrics of 0 and 1
 and shares alternate, every tenth answer of each model has no score, and the translations of one instruction belong
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xltjax.eval.comparison.command import CompareSettings, run
+from xltjax.eval.comparison.command import CompareConfig, run
 
 LANGUAGES = ("en", "fr", "pt", "ru", "de")
 METRICS = (
@@ -68,7 +68,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folders = write_scores(Path(name), 10, 452, chosen.metrics)
-        settings = CompareSettings(
+        settings = CompareConfig(
             scores=tuple(folders), out=f"{name}/out", by=(chosen.by,) if chosen.by else ()
         )
         start, busy = time.perf_counter(), time.process_time()

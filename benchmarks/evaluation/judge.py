@@ -1,4 +1,4 @@
-"""Speed and memory of ``eval judge`` against a server on the loopback: ``python benchmarks/judge.py``.
+"""Speed and memory of ``eval judge`` against a server on the loopback: ``python benchmarks/evaluation/judge.py``.
 
 The server answers every request with scores after 200 ms and runs in a process of its own. The first line is 1,000
 responses with 64 calls at once: the latency alone takes 3.1 s of it. Then the number of responses grows without any

@@ -1,4 +1,4 @@
-"""The peer's side of every case: ``transformers`` on PyTorch, SDPA, ``torch.compile``, ``peft``; same shapes.
+"""The baseline of every case: ``transformers`` on PyTorch, SDPA, ``torch.compile``, ``peft``; same shapes.
 
 It gets what is fastest for it: fused AdamW, plain causal attention in training (tokens then see other segments of
 their row, which ours prevents), by the faster of SDPA's own choice and cuDNN's kernel, no recomputation while memory

@@ -65,7 +65,7 @@ def _spans(example: Tokens) -> Iterator[tuple[int, int]]:
 
 
 def _find(config: TrainConfig, tokenizer: ChatTokenizer, report: RowReport) -> Row:
-    """The row that is asked for; rows after it are not read.
+    """The requested row; rows after it are not read.
 
     Raises:
         UserError: when there is none, or it is not learned.

@@ -77,7 +77,7 @@ def check_length(config: TrainConfig, llama: LlamaConfig) -> None:
 
 
 def check_continues(config: TrainConfig, run: Run) -> None:
-    """Refuse to go on after a last checkpoint without the state of the optimizer.
+    """Refuse to continue after a last checkpoint without the state of the optimizer.
 
     Raises:
         UserError: saying what can be done instead.
@@ -88,7 +88,7 @@ def check_continues(config: TrainConfig, run: Run) -> None:
             if checkpoints.lacks_optimizer(steps[-1]):
                 raise UserError(
                     f"{run.path} ended after update {steps[-1]} without the state of the optimizer (--keep-optimizer "
-                    f"no) and cannot go on to update {config.steps}; begin a new run with --model {run.path}"
+                    f"no) and cannot continue to update {config.steps}; start a new run with --model {run.path}"
                 )
 
 
@@ -105,7 +105,8 @@ def check_disk(config: TrainConfig, run: Run, needed: float) -> None:
     )
     # Orbax compresses; a file system without a size does not say what is free.
     if any_process(is_first() and disk.total > 0 and disk.free < COMPRESSED * needed):
+        unit, name = (GIB, "GiB") if needed > GIB / 10 else (1 << 20, "MiB")
         raise UserError(
-            f"{run.path} has room for {disk.free / GIB:.1f} GiB, and a checkpoint takes about "
-            f"{needed / GIB:.1f} GiB; free some space or choose another --out"
+            f"{run.path} has room for {disk.free / unit:.1f} {name}, and a checkpoint takes about "
+            f"{needed / unit:.1f} {name}; free some space or choose another --out"
         )

@@ -1,7 +1,7 @@
 """Size, time and memory of the report's page for 21 models x 452 answers, and how long a browser takes to open it.
 
-    python benchmarks/report_page.py
-    python benchmarks/report_page.py --models 40 --keep report.html
+    python benchmarks/pages/report_page.py
+    python benchmarks/pages/report_page.py --models 40 --keep report.html
 
 The texts are drawn at random from 20,000 made-up words, as frequent as words of natural texts are, which compress
 a little worse than real answers. The page should have less than 15 MB and open in less than 3 seconds; its making
@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import random
 import resource
-import shutil
 import statistics
 import tempfile
 import time
 from itertools import accumulate
 from pathlib import Path
 
+from browser import chromium
 from playwright.sync_api import sync_playwright
 
 from xltjax.eval.report.content import FOREIGN, NAME, NONWORD, Answer, Judgment, Passage, Report, UnknownWord
@@ -34,9 +34,8 @@ def large_report(models: int, instructions: int, seed: int) -> Report:
     draw = random.Random(seed)
     syllables = ["".join(draw.choices("abcdefghijklmnoprstuvz", k=draw.randint(2, 4))) for _ in range(900)]
     words = ["".join(draw.choices(syllables, k=draw.choice((1, 1, 2, 3)))) for _ in range(20_000)]
-    frequencies = list(
-        accumulate(1 / (rank + 3) for rank in range(len(words)))
-    )  # natural texts repeat their words
+    # Natural texts repeat their words.
+    frequencies = list(accumulate(1 / (rank + 3) for rank in range(len(words))))
 
     def text(size: int) -> str:
         drawn = draw.choices(words, cum_weights=frequencies, k=size)
@@ -93,7 +92,7 @@ def main() -> None:
 
 def open_page(path: Path) -> None:
     """Print how long a browser takes until the answers can be read, and for a search in all of them."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = chromium()
     if program is None:
         print("no Chromium: not opened")
         return

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xltjax.common.errors import UserError
-from xltjax.common.files import json_line, open_text, parse_json, read_text
-from xltjax.data.formats import read_row
+from xltjax.common.files import json_line, parse_json, read_text
+from xltjax.data.formats import NO_COLUMNS, read_row, with_our_names
 from xltjax.data.reading.files import choose_files
 from xltjax.data.reading.report import BadRowError, NothingToLearnError, RowReport
-from xltjax.data.reading.tables import DELIMITERS
+from xltjax.data.reading.tables import DELIMITERS, table_style
 from xltjax.data.rows import file_format, is_chat, iterate_rows
+from xltjax.translate.fields import Change, map_texts, texts
 from xltjax.translate.languages import Language
 
 Shape = Literal["lines", "list", "data", "single", "table", "parquet"]
-MARKS = ("translated_from", "engine", "quality")  # what a translated row says besides its id and language
 
 
 @dataclass(frozen=True)
@@ -36,49 +36,74 @@ class DataFile:
             table of texts, or in a Parquet file.
         rows: its rows that can be used, in order.
         numbers: the number of each of them in the file, from 1.
+        columns: the names that they have for our keys, see ``formats.training_columns``.
     """
 
     path: Path
     shape: Shape
     rows: Sequence[Any]
     numbers: Sequence[int]
+    columns: Mapping[str, str]
 
-    @property
-    def stem(self) -> str:
-        """The name without its suffixes."""
-        return Path(self.path.name.removesuffix(".gz")).stem
+    def texts(self, row: Any) -> list[tuple[str, str]]:
+        """The name and the text of every field of one of the rows that is translated."""
+        return texts(row, self.columns)
+
+    def changed(self, row: Any, change: Change) -> Any:
+        """One of the rows with what ``change`` makes of its texts, see ``fields.map_texts``."""
+        return map_texts(row, change, self.columns)
 
     def ids(self, source: Language) -> Iterator[Any]:
         """The id of each row, the same in all languages: its own, or else the name of the file and its number."""
-        stem = self._base(source).rstrip("._-") or self.stem
+        stem = _base(self.path, source).rstrip("._-") or _stem(self.path)
         for number, row in zip(self.numbers, self.rows, strict=True):
             own = row.get("id") if isinstance(row, dict) else None
             yield f"{stem}-{number}" if own is None or own == "" else own
 
     def name_in(self, source: Language, target: Language) -> str:
-        """The name of the translated file: ``d.fr.jsonl`` for ``d.jsonl`` and for ``d.en.jsonl``."""
-        base = self._base(source) or f"{self.stem}."
-        return base + target.label + self.path.name.removeprefix(self.stem)
-
-    def _base(self, source: Language) -> str:
-        """The name up to the language that it names; empty when it names none."""
-        names = "|".join(map(re.escape, {source.iso, source.label}))
-        named = re.fullmatch(rf"(.*[._-])(?:{names})", self.stem, re.IGNORECASE)
-        return named[1] if named else ""
+        """The name of the translated file, see ``translated_name``."""
+        return translated_name(self.path, source, target)
 
 
-def read_data(sources: Sequence[str], split: str, report: RowReport, out: Path) -> list[DataFile]:
-    """The files of the sources, with their rows.
+def translated_name(path: Path, source: Language, target: Language) -> str:
+    """The name of a file in another language: ``d.fr.jsonl`` for ``d.jsonl`` and for ``d.en.jsonl``."""
+    stem = _stem(path)
+    return (_base(path, source) or f"{stem}.") + target.label + path.name.removeprefix(stem)
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffixes."""
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def _base(path: Path, source: Language) -> str:
+    """The name up to the language that it names; empty when it names none."""
+    names = "|".join(map(re.escape, {source.iso, source.label}))
+    named = re.fullmatch(rf"(.*[._-])(?:{names})", _stem(path), re.IGNORECASE)
+    return named[1] if named else ""
+
+
+def read_data(
+    sources: Sequence[str],
+    split: str,
+    report: RowReport,
+    out: Path,
+    language: Language,
+    columns: Mapping[str, str] = NO_COLUMNS,
+) -> list[DataFile]:
+    """The files of the sources, with their rows; one that several sources cover is there once.
 
     Args:
         sources: files, directories, patterns or ids of datasets, as ``train --data`` takes them.
         split: see ``choose_files``.
         report: learns of the rows that cannot be used.
         out: the folder of the translations, which a directory or pattern may cover; they are no data.
+        language: of the data.
+        columns: the names that rows have for our keys, see ``formats.training_columns``.
 
     Raises:
-        UserError: when nothing is found, a file cannot be read, two files have one name, or a row cannot be used and
-            ``report`` stops at it.
+        UserError: when nothing is found, a file cannot be read, the translations of two files would have one name,
+            or a row cannot be used and ``report`` stops at it.
     """
     found: dict[str, DataFile] = {}
     for source in sources:
@@ -87,19 +112,22 @@ def read_data(sources: Sequence[str], split: str, report: RowReport, out: Path) 
         for path in paths:
             if path != Path(source) and out.resolve() in path.resolve().parents:
                 continue
-            if path.name in found:
+            name = translated_name(path, language, language)
+            known = found.get(name)
+            if known is None:
+                found[name] = _read(path, report, columns)
+            elif not path.samefile(known.path):
                 raise UserError(
-                    f"{path} and {found[path.name].path} have the same name; translate one after the other, each "
-                    "with an --out of its own"
+                    f"the translations of {path} and {known.path} would have the same name; translate one after the "
+                    "other, each with an --out of its own"
                 )
-            found[path.name] = _read(path, report)
     files = [file for file in found.values() if file.rows]
     if not files:
         raise UserError(f"{', '.join(sources)}: there are no rows; give a file with data")
     return files
 
 
-def _read(path: Path, report: RowReport) -> DataFile:
+def _read(path: Path, report: RowReport, columns: Mapping[str, str]) -> DataFile:
     rows: list[Any] = []
     numbers: list[int] = []
     count, first = 0, ""
@@ -112,7 +140,7 @@ def _read(path: Path, report: RowReport) -> DataFile:
     for place, row in iterate_rows(path, bad):
         first = first or place
         try:
-            read_row(row, partial(_nothing, path))
+            read_row(with_our_names(row, columns), partial(_nothing, path))
         except BadRowError as problem:
             bad(place, str(problem))
             continue
@@ -124,7 +152,7 @@ def _read(path: Path, report: RowReport) -> DataFile:
         count += 1
         rows.append(row)
         numbers.append(count)
-    return DataFile(path, _shape(path, first), rows, numbers)
+    return DataFile(path, _shape(path, first), rows, numbers, columns)
 
 
 def _nothing(path: Path, note: str) -> None:
@@ -206,13 +234,10 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    delimiter = DELIMITERS[file_format(path)]
-    with open_text(path, newline="") as file:
-        header = file.readline()
-    if delimiter == "," and "," not in header and ";" in header:
-        delimiter = ";"  # as spreadsheets write where the comma stands in decimals
+    mark, delimiter, end = table_style(path, DELIMITERS[file_format(path)])
     text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), restval="", delimiter=delimiter, lineterminator="\n")
+    text.write(mark)
+    writer = csv.DictWriter(text, _columns(rows), restval="", delimiter=delimiter, lineterminator=end)
     writer.writeheader()
     for row in rows:
         writer.writerow(
