@@ -256,6 +256,20 @@ def test_a_directory_that_is_not_empty_is_replaced_only_with_overwrite(
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_is_read_is_not_replaced(base: Path, lora_run: Path, run: Run) -> None:
+    def held() -> dict[Path, bytes]:
+        places = (base, lora_run)
+        return {path: path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
+
+    before = held()
+    for words in (
+        ("to-hf", base, base), ("to-hf", base, base.parent), ("to-flax", base, base), ("to-peft", lora_run, lora_run),
+        ("to-hf", lora_run, base, "--merge-lora"), ("to-hf", base, lora_run, "--adapter", lora_run),
+    ):  # fmt: skip
+        mistake(run(*words, "--overwrite"), "would remove", "choose another directory")
+    assert held() == before
+
+
 def test_mistakes_are_one_line_each(base: Path, lora_run: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
     mistake(run("to-hf"), "two paths are needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from xltjax.common.errors import UserError
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import LOCK, holder
 from xltjax.eval.table_files import table_console
@@ -16,6 +18,7 @@ from xltjax.study.contents import Contents
 from xltjax.study.display import blocked, duration, progress, results
 from xltjax.study.grid import Cell
 from xltjax.study.identity import Record
+from xltjax.study.launch.slurm import queued_jobs
 from xltjax.study.plan import Need, Planner
 from xltjax.study.settings import Study
 from xltjax.study.stage import Stage
@@ -79,8 +82,17 @@ def print_status(
         table.add_row(escape(cell.path), *map(escape, shown))
     table_console(WIDE).print(table)
     done = sum(state.kind == "done" for state in found.values())
-    by = holder(root / LOCK)
-    print(f"{done} of {len(stages)} stages are done; {f'running: {by}' if by else 'nothing is running'}")
+    by, queued = holder(root / LOCK), dict[str, str]()
+    with contextlib.suppress(UserError):  # SLURM may not answer for a moment
+        queued = queued_jobs(root)
+    running = (
+        f"running: {by}"
+        if by
+        else f"{len(queued)} jobs are in SLURM's queue"
+        if queued
+        else "nothing is running"
+    )
+    print(f"{done} of {len(stages)} stages are done; {running}")
     for stage in stages:
         record = Record.read(root / stage.path) if found[stage.path].kind == "to do" else None
         if record is not None and record.state == "failed":
