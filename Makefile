@@ -5,9 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DICTIONARIES := hunspell-en-us hunspell-en-gb hunspell-fr hunspell-pt-br hunspell-pt-pt hunspell-ru hunspell-de-de
+# Python compiles what it imports; compiling all that is installed would take another minute.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 TESTED := xltjax eval converters configs tests benchmarks
 
-.PHONY: quickstart study test test-all lint types format docs package clean
+.PHONY: quickstart study test test-all ready pytest-not-slow pytest-all lint types format docs package clean
 
 quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.miniature
@@ -16,11 +19,21 @@ quickstart: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 study: $(VENV)/quickstart.installed $(VENV)/dictionaries.done
 	$(BIN)/python -m xltjax.study study/miniature
 
-test: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done $(VENV)/slurm.done lint types
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+# Types are checked beside the tests, which now and then wait.
+test: ready lint
+	$(MAKE) --no-print-directory -j2 types pytest-not-slow
 
-test-all: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done $(VENV)/slurm.done lint types
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test-all: ready lint
+	$(MAKE) --no-print-directory -j2 types pytest-all
+
+pytest-not-slow: ready
+	$(PYTEST) -m "not slow"
+
+# Models are compiled as users do, with all of XLA's optimizations.
+pytest-all: ready
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(PYTEST)
+
+ready: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done $(VENV)/slurm.done
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check $(TESTED)
@@ -52,18 +65,18 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(call apt,python3-venv) && $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(PIP) --upgrade pip
 
 $(VENV)/quickstart.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[eval,report]'
+	$(PIP) -e '.[eval,report]'
 	touch $@
 
 $(VENV)/test.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[test]'
+	$(PIP) -e '.[test]'
 	touch $@ $(VENV)/quickstart.installed
 
 $(VENV)/docs.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(PIP) -e '.[docs]'
 	touch $@
 
 # Without dictionaries the spelling metric abstains; everything else works.

@@ -240,7 +240,7 @@ def compare(directory: Path, repetitions: int) -> None:
     pairs = [(measure(directory, "load"), measure(directory, "torch")) for _ in range(repetitions)]
     print(f"\nloading, {repetitions} alternating pairs, load_hf against torch load_file + load_state_dict:")
     ratios = {}
-    for kind, name in (("seconds", "wall time"), ("cpu", "processor time")):
+    for kind, name in (("seconds", "wall-clock time"), ("cpu", "CPU time")):
         ratio = [mine[kind] / theirs[kind] for mine, theirs in pairs]
         ratios[kind] = statistics.median(ratio)
         mine, theirs = (statistics.median(run[kind] for run in way) for way in zip(*pairs, strict=True))

@@ -4,7 +4,7 @@
 
 The model of ``generate_vs_hf.py`` (33.8 million parameters, float32) answers one prompt with one token in a
 new process, as ``python -m xltjax.generate`` does it. The first start compiles; the others should not.
-Each stage is printed with its end by the clock and in seconds of CPU; ``transformers`` imports torch for the
+Each stage is printed with its end in wall-clock and CPU seconds; ``transformers`` imports torch for the
 tokenizer where torch is installed, which adds to both.
 """
 
@@ -86,7 +86,9 @@ def main() -> None:
         start()
         warm = [start()["first token"] for _ in range(arguments.repeats)]
     clock, cpu = (statistics.median(times) for times in zip(*warm, strict=True))
-    print(f"warm start to the first token, medians: {clock:.2f} s by the clock, {cpu:.2f} s of CPU")
+    print(
+        f"warm start to the first token, medians: {clock:.2f} s of wall-clock time, {cpu:.2f} s of CPU time"
+    )
 
 
 def _make(root: Path, layers: int, width: int) -> None:

@@ -8,7 +8,13 @@ from typing import Any, NoReturn
 
 from xltjax.common import cli
 from xltjax.common.signals import importing
-from xltjax.converters.conversions.settings import Check, Combine, ToFlax, ToHf, ToPeft
+from xltjax.converters.conversions.settings import (
+    CheckConfig,
+    CombineConfig,
+    ToFlaxConfig,
+    ToHfConfig,
+    ToPeftConfig,
+)
 
 
 def _later(name: str) -> Callable[[Any], None]:
@@ -25,23 +31,26 @@ def _later(name: str) -> Callable[[Any], None]:
 
 COMMANDS = (
     cli.command(
-        ToFlax,
+        ToFlaxConfig,
         _later("to_flax"),
         name="to-flax",
         help="Copy a model into an Orbax checkpoint (never required).",
     ),
-    cli.command(ToHf, _later("to_hf"), name="to-hf", help="Write a run as a Hugging Face directory."),
+    cli.command(ToHfConfig, _later("to_hf"), name="to-hf", help="Write a run as a Hugging Face directory."),
     cli.command(
-        ToPeft, _later("to_peft"), name="to-peft", help="Write a LoRA run's adapters as a PEFT directory."
+        ToPeftConfig,
+        _later("to_peft"),
+        name="to-peft",
+        help="Write a LoRA run's adapters as a PEFT directory.",
     ),
     cli.command(
-        Combine,
+        CombineConfig,
         _later("combine"),
         name="combine",
         help="Combine the layers of a tuned model with those of its base or of a second tuned model.",
     ),
     cli.command(
-        Check,
+        CheckConfig,
         _later("check"),
         name="check",
         help="Compare the tensors of two models bit for bit, and their logits.",

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -109,7 +109,7 @@ def combine(
     target: Path,
     mesh: Mesh,
     *,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     max_shard_bytes: int = 5 << 30,
     overwrite: bool = False,
 ) -> list[str]:
@@ -253,7 +253,7 @@ def _check_fit(tuned: StoredModel, share: Share, *, resized: bool) -> None:
 
 
 def _tensors(
-    tuned: StoredModel, shares: Sequence[Share], mesh: Mesh, dtype: Any
+    tuned: StoredModel, shares: Sequence[Share], mesh: Mesh, dtype: DTypeLike | None
 ) -> tuple[Header, Callable[[str], np.ndarray]]:
     """The dtype and shape of every parameter of the combination by its path, and a function that reads it."""
     givers = {part: share for share in shares for part in share.parts}

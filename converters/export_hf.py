@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -33,7 +33,7 @@ def save_hf(
     *,
     base: str | Path | None = None,
     max_shard_bytes: int = 5 << 30,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     template: str | None = None,
     template_date: str = "",
     overwrite: bool = False,

@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
+from jax.typing import DTypeLike
 
 from xltjax.common.errors import UserError
 from xltjax.converters.hf_config import read_architecture
@@ -26,6 +26,9 @@ from xltjax.llama import Llama, LlamaConfig, parameters
 from xltjax.mesh import stored_spec
 
 log = logging.getLogger("xltjax")
+
+# The dtype of all parameters, or of each by its path; None keeps that of each tensor.
+Dtypes = DTypeLike | Mapping[str, DTypeLike] | None
 
 MOST_THREADS = 8  # threads that read; with accelerators, each has one tensor in host memory
 PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)  # Linux alone has the last
@@ -46,8 +49,8 @@ def load_hf(
     path: str | Path,
     mesh: Mesh,
     *,
-    dtype: Any = jnp.bfloat16,
-    compute_dtype: Any = None,
+    dtype: Dtypes = jnp.bfloat16,
+    compute_dtype: DTypeLike | None = None,
     require_finite: bool = False,
 ) -> Llama:
     """Load a Hugging Face LLaMA-family directory onto ``mesh``.
@@ -73,8 +76,8 @@ def load_hf(
         raise UserError(f"model directory {directory} does not exist")
     config = read_architecture(directory)
     tensors = map_tensors(directory)
-    each = dtype if isinstance(dtype, Mapping) else None
-    computed = compute_dtype or (None if each else dtype) or _own_dtype(tensors)
+    one, each = (None, dtype) if isinstance(dtype, Mapping) else (dtype, None)
+    computed = compute_dtype or one or _own_dtype(tensors)
     model = abstract_llama(config, mesh, computed)
     variables = {hf_name(name): variable for name, variable in parameters(model).items()}
     _drop_derived(directory, tensors, config)
@@ -98,13 +101,13 @@ def map_model(directory: Path) -> tuple[LlamaConfig, dict[str, np.ndarray]]:
     return config, {path: tensors[name] for name, (path, _) in paths.items()}
 
 
-def _own_dtype(tensors: Mapping[str, np.ndarray]) -> Any:
+def _own_dtype(tensors: Mapping[str, np.ndarray]) -> DTypeLike:
     """The dtype of the embedding, which stands for that of the model."""
     table = tensors.get(hf_name("embed.weight"))
     return jnp.float32 if table is None else table.dtype
 
 
-def abstract_llama(config: LlamaConfig, mesh: Mesh, compute_dtype: Any) -> Llama:
+def abstract_llama(config: LlamaConfig, mesh: Mesh, compute_dtype: DTypeLike) -> Llama:
     """A model whose parameters are shapes, with its vocabulary padded so that ``mesh`` divides it.
 
     Raises:
@@ -160,7 +163,7 @@ def load_variables(
     tensors: Mapping[str, np.ndarray],
     variables: Mapping[str, nnx.Variable],
     mesh: Mesh,
-    dtype: Any,
+    dtype: Dtypes,
     require_finite: bool = False,
 ) -> None:
     """Fill ``variables`` from the ``tensors`` with the same names, a few at a time.

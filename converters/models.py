@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +13,14 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
+from jax.typing import DTypeLike
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_json_object
 from xltjax.common.fingerprint import fingerprint
 from xltjax.common.model_parts import part_of
 from xltjax.converters.hf_config import read_architecture, read_hf_config
-from xltjax.converters.load import NotFiniteError, abstract_llama, load_hf
+from xltjax.converters.load import Dtypes, NotFiniteError, abstract_llama, load_hf
 from xltjax.converters.names import hf_name
 from xltjax.converters.peft import load_peft
 from xltjax.converters.safetensors_files import SAFETENSORS_DTYPES
@@ -130,8 +130,8 @@ def load_model(
     path: Path,
     mesh: Mesh,
     *,
-    dtype: Any,
-    compute_dtype: Any = None,
+    dtype: Dtypes,
+    compute_dtype: DTypeLike | None = None,
     base: str = "",
     require_finite: bool = False,
 ) -> Llama:
@@ -160,7 +160,8 @@ def load_model(
         return load_hf(path, mesh, dtype=dtype, compute_dtype=compute_dtype, require_finite=require_finite)
     if not run.partial:
         config = read_architecture(run.model_files)
-        model = abstract_llama(config, mesh, compute_dtype or dtype)
+        one = None if isinstance(dtype, Mapping) else dtype
+        model = abstract_llama(config, mesh, compute_dtype or one or jnp.float32)
         _fill(parameters(model), mesh, run, dtype, require_finite)
         return model
     base_directory = find_base(run, base)
@@ -250,7 +251,13 @@ def base_restorer(model: Llama) -> Callable[[], None]:
 
 
 def load_adapter(
-    model: Llama, path: Path, mesh: Mesh, *, base: Path, dtype: Any = None, require_finite: bool = False
+    model: Llama,
+    path: Path,
+    mesh: Mesh,
+    *,
+    base: Path,
+    dtype: DTypeLike | None = None,
+    require_finite: bool = False,
 ) -> None:
     """Add an adapter to its base ``model``: a PEFT directory, a LoRA run, or one of a run's checkpoints.
 
@@ -280,7 +287,7 @@ def load_adapter(
 
 
 def _fill(
-    variables: Mapping[str, nnx.Variable], mesh: Mesh, run: Run, dtype: Any, require_finite: bool
+    variables: Mapping[str, nnx.Variable], mesh: Mesh, run: Run, dtype: Dtypes, require_finite: bool
 ) -> None:
     """Give parameters their values at the run's step."""
     like = {

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from xltjax.common.directories import new_directory
 from xltjax.common.errors import UserError
@@ -94,7 +95,9 @@ def save_peft(
     """
     adapted = list(lora_linears(model))
     if not adapted:
-        raise UserError("the model has no LoRA adapters to write; to-hf writes whole models")
+        raise UserError(
+            "the model has no LoRA adapters to write; write it whole, as a Hugging Face directory"
+        )
     rank, scale = adapted[0][1].lora_a.shape[0], adapted[0][1].scale
     targets = {name.rsplit(".", 1)[1] for name, _ in adapted}
     layers = layers_of({part_of(name) for name, _ in adapted})
@@ -129,7 +132,7 @@ def save_peft(
 
 
 def load_peft(
-    model: Llama, path: str | Path, *, dtype: Any = jnp.float32, require_finite: bool = False
+    model: Llama, path: str | Path, *, dtype: DTypeLike = jnp.float32, require_finite: bool = False
 ) -> None:
     """Add the adapter in ``path``, which ``peft`` or ``save_peft`` wrote, to ``model``.
 

@@ -45,7 +45,7 @@ from xltjax.eval.table_files import print_legend, printable, write_table
 
 
 @dataclass(frozen=True)
-class AgreementSettings(ResponsesConfig):
+class AgreementConfig(ResponsesConfig):
     """Settings of ``agreement``."""
 
     scores: tuple[str, ...] = setting(
@@ -107,7 +107,7 @@ class Row:
         return least, least + 1 - self.coverage
 
 
-def run(config: AgreementSettings) -> None:
+def run(config: AgreementConfig) -> None:
     """Compare the raters, print the table and write ``agreement.json``, ``means`` and ``confusion``.
 
     Raises:
@@ -168,7 +168,7 @@ def run(config: AgreementSettings) -> None:
 
 
 COMMAND = command(
-    AgreementSettings,
+    AgreementConfig,
     run,
     name="agreement",
     help="Measure the agreement of judges, people and programs.\n\n"
@@ -235,7 +235,7 @@ def _rows(
     metrics: Sequence[str],
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
-    config: AgreementSettings,
+    config: AgreementConfig,
 ) -> Iterator[Row]:
     """For all languages together and for each: all raters together, when they are more than two, and each pair."""
     languages = sorted({subject.language for subject in subjects.values()} - {""})
@@ -268,7 +268,7 @@ def _self_rows(
     metrics: Sequence[str],
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
-    config: AgreementSettings,
+    config: AgreementConfig,
 ) -> Iterator[Row]:
     """Each person against herself, on the items that she was shown twice, in the languages of ``_rows``."""
     for (name, again), metric in itertools.product(read.again.items(), metrics):
@@ -292,7 +292,7 @@ def _row(
     answers: int,
     subjects: Mapping[Key, Subject],
     scale: Sequence[float] | None,
-    config: AgreementSettings,
+    config: AgreementConfig,
 ) -> Row:
     items = {item: subjects[item] for cell in cells.values() for item in cell}
     cluster = {item: subject.unit for item, subject in items.items()}
@@ -331,7 +331,7 @@ MEAN_NOTE = (
 
 
 def _mean_rows(
-    read: Raters, metrics: Sequence[str], subjects: Mapping[Key, Subject], config: AgreementSettings
+    read: Raters, metrics: Sequence[str], subjects: Mapping[Key, Subject], config: AgreementConfig
 ) -> Iterator[dict[str, Any]]:
     """For each pair of raters, metric and language: the means over all models and of each, Figure 5 of the paper.
 

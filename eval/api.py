@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,5 +114,19 @@ def _responses(given: Any, language: str, keys: RowKeys) -> list[Response]:
     if all(isinstance(item, Response) for item in items):
         return items
     if all(isinstance(item, (str, Path)) for item in items):
+        for item in items:
+            if not os.path.exists(item):
+                raise UserError(
+                    f"responses: {item!s:.200} does not exist; answers that are no files are rows, "
+                    'such as [{"response": answer} for answer in answers]'
+                )
         return read_responses(items, language, keys)
-    return responses_of(map(without_nan, items), language, keys)
+    return responses_of((_numbered(row, number) for number, row in enumerate(items, start=1)), language, keys)
+
+
+def _numbered(row: Any, number: int) -> Any:
+    """A row of ours, with its number in its id where nothing says what it answers."""
+    row = without_nan(row)
+    if isinstance(row, dict) and "response" in row and not row.keys() & {"id", "instruction", "prompt"}:
+        return {"id": f"model/{number}", **row}
+    return row

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"xltjax": ROOT / "xltjax", "xltjax.eval": ROOT / "eval", "xltjax.converters": ROOT / "converters"}
 
-COMMANDS = {"__main__", "api", "cache", "doctor"}  # files of xltjax/ that are commands
+# Files of xltjax/ that are commands, or what Python calls in their place.
+COMMANDS = {"__main__", "api", "arguments", "cache", "doctor"}
 FOLDERS_OF_COMMANDS = {"train", "generate", "chat", "miniature"}
 MODEL = {
     "mesh", "rope", "layers", "attention", "kv_cache", "llama", "lora", "partition", "checkpoint",

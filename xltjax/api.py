@@ -6,12 +6,10 @@ can correct is a ``UserError``: one line that names the argument.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from xltjax import arguments
 from xltjax.common.directories import refuse_existing
 from xltjax.common.errors import UserError, did_you_mean, for_python
 from xltjax.common.settings import build, refuse_both
@@ -26,12 +25,10 @@ from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_architecture
 from xltjax.converters.models import config_directory, find_model, load_adapter, load_model, template_of
 from xltjax.converters.peft import save_peft
-from xltjax.data.conversations import Message, half_surrogate
+from xltjax.data.conversations import Message
 from xltjax.data.formats import training_columns
 from xltjax.data.model_files import end_ids
 from xltjax.data.reading.memory import KeptRows, rows_of_frame
-from xltjax.data.reading.report import BadRowError
-from xltjax.data.reading.turns import as_prompt
 from xltjax.data.templates import TEMPLATES
 from xltjax.data.tokenizer import DEFAULT_TEMPLATE, ChatTokenizer
 from xltjax.inference.engine import Engine
@@ -48,17 +45,7 @@ from xltjax.training.trained import DTYPES
 
 PathLike = str | os.PathLike[str]
 Chat = Sequence[Mapping[str, str]]  # turns with the keys role and content
-ROLES = ("system", "user", "assistant")
 KINDS = ("bfloat16", "float16", "float32")
-PRINTED = ("plan", "show_example")  # what the command prints instead of training
-
-
-@contextlib.contextmanager
-def _naming(argument: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as problem:
-        raise UserError(f"{argument}: {problem}") from None
 
 
 class Model:
@@ -110,14 +97,14 @@ class Model:
             UserError: for an invalid argument, which the message names.
         """
         sampling = SamplingParams(
-            _number("repetition_penalty", repetition_penalty), _number("temperature", temperature),
-            _whole("top_k", top_k, 0), _number("top_p", top_p),
+            arguments.number("repetition_penalty", repetition_penalty), arguments.number("temperature", temperature),
+            arguments.whole_number("top_k", top_k, 0), arguments.number("top_p", top_p),
         )  # fmt: skip
-        _whole("seed", seed, 0)
-        asked = _list("prompts", prompts)
+        arguments.whole_number("seed", seed, 0)
+        asked = arguments.as_list("prompts", prompts)
         rows = self._rows(batch_size, len(asked))
-        room = self.llama.config.max_positions - _whole("max_new_tokens", max_new_tokens, 1)
-        conversations = [_conversation(each, f"prompts[{n}]") for n, each in enumerate(asked)]
+        room = self.llama.config.max_positions - arguments.whole_number("max_new_tokens", max_new_tokens, 1)
+        conversations = [arguments.conversation(f"prompts[{n}]", each) for n, each in enumerate(asked)]
         self._check("prompts", conversations)
         encoded = self.tokenizer.prompts(conversations)
         for index, ids in enumerate(encoded):
@@ -152,10 +139,13 @@ class Model:
         Raises:
             UserError: for an invalid argument, which the message names.
         """
-        asked = [_conversation(each, f"prompts[{n}]") for n, each in enumerate(_list("prompts", prompts))]
-        texts = _list("answers", answers)
+        asked = [
+            arguments.conversation(f"prompts[{n}]", each)
+            for n, each in enumerate(arguments.as_list("prompts", prompts))
+        ]
+        texts = arguments.as_list("answers", answers)
         for index, text in enumerate(texts):
-            _text(f"answers[{index}]", text)
+            arguments.text(f"answers[{index}]", text)
         if len(texts) != len(asked):
             raise UserError(f"answers: {len(texts)} for {len(asked)} prompts; give one for each")
         history = [tuple(dataclasses.replace(turn, learned=False) for turn in chat) for chat in asked]
@@ -174,7 +164,7 @@ class Model:
             self.mesh,
             [example.ids[:start].tolist() for example, start in zip(examples, starts, strict=True)],
             [example.ids[start:].tolist() for example, start in zip(examples, starts, strict=True)],
-            batch_size=_whole("batch_size", batch_size, 1),
+            batch_size=arguments.whole_number("batch_size", batch_size, 1),
         )
 
     @for_python
@@ -190,7 +180,7 @@ class Model:
         Raises:
             UserError: if the directory is not empty, or ``merge_lora`` does not fit the model.
         """
-        target = Path(_path("directory", directory))
+        target = Path(arguments.path("directory", directory))
         if has_lora(self.llama) != merge_lora:
             raise UserError(
                 "the model has no adapters, so there is nothing to merge; leave out merge_lora="
@@ -222,7 +212,7 @@ class Model:
         Raises:
             UserError: if the model has no adapters, the base is a run, or the directory is not empty.
         """
-        target = Path(_path("directory", directory))
+        target = Path(arguments.path("directory", directory))
         run = Run.find(self._source)
         name = str(base) or (run.base.location if run else str(self._source.resolve()))
         if has_lora(self.llama) and Run.find(name):
@@ -235,13 +225,13 @@ class Model:
     def _check(self, argument: str, conversations: Sequence[Sequence[Message]]) -> None:
         """Refuse conversations that the chat template cannot write, by their place in the argument."""
         for index, chat in enumerate(conversations):
-            with _naming(f"{argument}[{index}]"):
+            with arguments.naming(f"{argument}[{index}]"):
                 self.tokenizer.check(chat)
 
     def _rows(self, most: int, wanted: int) -> int:
         """At most ``most`` answers at once, no more than wanted, and a multiple of the mesh's data devices."""
         parts = batch_size(self.mesh)
-        if _whole("batch_size", most, 1) % parts:
+        if arguments.whole_number("batch_size", most, 1) % parts:
             raise UserError(
                 f"batch_size {most} cannot be split over {parts} data devices; give a multiple of {parts}"
             )
@@ -272,9 +262,12 @@ def open_model(
     Raises:
         UserError: naming what cannot be used.
     """
-    place, upon = _path("model", model), None if adapter is None else Path(_path("adapter", adapter))
+    place, upon = (
+        arguments.path("model", model),
+        None if adapter is None else Path(arguments.path("adapter", adapter)),
+    )
     if not isinstance(mesh, str):
-        raise UserError(f'mesh is not a string such as "2x1" but {_kind(mesh)}')
+        raise UserError(f'mesh is not a string such as "2x1" but {arguments.described(mesh)}')
     if dtype is not None and dtype not in KINDS:
         raise UserError(f"dtype {dtype!r} is not known; {did_you_mean(str(dtype), KINDS)}")
     if template is not None and template not in TEMPLATES:
@@ -351,14 +344,18 @@ def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settin
         UserError: for an invalid setting, which the message names.
         KeyboardInterrupt: if a signal stopped the run, after a checkpoint was saved.
     """
-    for name in PRINTED:
+    for name in ("plan", "show_example"):
         if settings.get(name):
             raise UserError(f"{name} prints and does not train; it belongs to python -m xltjax.train")
-    given = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in settings.items()}
-    given |= {"model": _path("model", model), "out": _path("out", out)}
+    given = {
+        key: value.tolist() if hasattr(value, "tolist") else value
+        for key, value in settings.items()
+        if value is not None
+    }
+    given |= {"model": arguments.path("model", model), "out": arguments.path("out", out)}
     rows: dict[str, KeptRows] = {}
     for name in ("data", "validation_data"):
-        value = data if name == "data" else settings.get(name)
+        value = data if name == "data" else given.get(name)
         if value is not None:
             given[name] = _sources(name, value, Path(given["out"]), rows)
     refuse_both(TrainConfig, given)
@@ -376,77 +373,12 @@ def fit(model: PathLike, data: PathLike | Sequence[Any], out: PathLike, **settin
 
 def _sources(name: str, value: Any, out: Path, rows: dict[str, KeptRows]) -> list[str]:
     """The paths that the argument ``name`` gives, or that of the file in which its rows are to be kept in ``out``."""
-    items = [value] if isinstance(value, (str, os.PathLike)) else _list(name, rows_of_frame(value))
+    items = (
+        [value] if isinstance(value, (str, os.PathLike)) else arguments.as_list(name, rows_of_frame(value))
+    )
     if any(isinstance(item, (Mapping, list)) for item in items):
         # A sweep may name its runs after their rates: then the rows are kept beside them.
         place, rate, _ = str(out).partition(RATE)
         rows[name] = KeptRows.of(name, items, Path(f"{place}_").parent if rate else out)
         return [str(rows[name].path)]
-    return [_path(f"{name}[{index}]", each) for index, each in enumerate(items)]
-
-
-def _conversation(prompt: Any, name: str) -> tuple[Message, ...]:
-    if isinstance(prompt, str):
-        return (Message("user", _text(name, prompt)),)
-    if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise UserError(f"{name} is neither a string nor a list of turns but {_kind(prompt)}")
-    turns = []
-    for turn in prompt:
-        if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-            raise UserError(f'{name}: a turn is not {{"role": ..., "content": ...}} but {_kind(turn)}')
-        if turn["role"] not in ROLES:
-            raise UserError(
-                f"{name}: role {turn['role']!r} is not known; {did_you_mean(str(turn['role']), ROLES)}"
-            )
-        turns.append(Message(turn["role"], _text(f"{name}: content", turn["content"])))
-    if turns[-1].role != "user":
-        raise UserError(f"{name} ends with a turn of the {turns[-1].role}; it must end with a user turn")
-    try:
-        return as_prompt(turns, lambda _: None)  # by the rule of training
-    except BadRowError as problem:
-        raise UserError(f"{name}: {problem}") from None
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{name} is not a string but {_kind(value)}")
-    if near := half_surrogate(value):
-        raise UserError(f"{name} contains half of a surrogate pair, at {near!r}")
-    if not value.strip():
-        raise UserError(f"{name} is empty")
-    return value
-
-
-def _list(name: str, value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
-        raise UserError(f"{name} is not a list but {_kind(value)}; put it in a list")
-    if hasattr(value, "columns"):
-        raise UserError(f"{name} is a table; give one of its columns, such as table['instruction']")
-    return list(value)
-
-
-def _path(name: str, value: Any) -> str:
-    if not isinstance(value, (str, os.PathLike)) or not str(value):
-        raise UserError(f"{name} is not a path but {_kind(value)}")
-    return os.fspath(value)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise UserError(f"{name} is not a whole number of at least {least}: {value!r:.40}")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise UserError(f"{name} is not a number but {_kind(value)}")
-    return float(value)
-
-
-def _kind(value: Any) -> str:
-    """What a value is, for a message: its type and, where short, the value."""
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = ""
-    return f"{type(value).__name__} {text}" if 0 < len(text) <= 30 else type(value).__name__
+    return [arguments.path(f"{name}[{index}]", each) for index, each in enumerate(items)]

@@ -27,10 +27,16 @@ log = logging.getLogger("xltjax")
 
 # The names of what is ours in the folder; everything else in it is never touched.
 KINDS = {
-    "compiled": (r"compiled", "programs that JAX has compiled; made again when they are needed"),
-    "ctranslate2": (r"ctranslate2", "models converted for translation; converted again when they are needed"),
-    "miniature": (r"miniature-v\d+", "the toy world with its base model; built again in a few minutes"),
-    "unfinished": (r"\.miniature-[\w-]+", "what a killed build of the miniature has left"),
+    "compiled": (r"compiled", "compiled programs, which are made again when they are needed"),
+    "ctranslate2": (
+        r"ctranslate2",
+        "models converted for translation, which are converted again when they are needed",
+    ),
+    "miniature": (
+        r"miniature-v\d+",
+        "the toy world with its base model, which is built again in a few minutes",
+    ),
+    "unfinished": (r"\.miniature-[\w-]+", "remains of an interrupted build of the miniature"),
 }
 PROGRAM = re.compile(r".+-(cache|atime)")  # the names of JAX's files
 UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
@@ -100,12 +106,12 @@ def show(kinds: Sequence[str] = ()) -> None:
         Console().print(table)
         for kind in dict.fromkeys(each.kind for each in found):
             print(f"{kind}: {KINDS[kind][1]}")
-    print(f"together: {_size(sum(each.size for each in found))}")
+    print(f"total: {_size(sum(each.size for each in found))}")
     if elsewhere := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         print(
             f"JAX_COMPILATION_CACHE_DIR is set: compiled programs are in {elsewhere}, which is not cleared here"
         )
-    print("models and data of the Hugging Face hub have a cache of their own: hf cache ls")
+    print("models and data of the Hugging Face Hub have their own cache: hf cache ls")
 
 
 def clear(kinds: Sequence[str] = ()) -> int:

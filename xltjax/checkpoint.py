@@ -49,7 +49,7 @@ class TrainState:
     optimizer: Any
 
 
-class Damaged(UserError):
+class DamagedError(UserError):
     """Files of a checkpoint are missing, cut or not what was written."""
 
 
@@ -221,11 +221,11 @@ class Checkpoints:
             UserError: when all checkpoints are damaged, or one cannot be read for another reason, such as an
                 error of the disk, weights of other shapes, or no state of the optimizer. Nothing is then changed.
         """
-        damaged: dict[int, Damaged] = {}
+        damaged: dict[int, DamagedError] = {}
         for step in sorted({*self.steps(), *numbered(self._directory)}, reverse=True):
             try:
                 state = self._restore(step, like, end)
-            except Damaged as problem:
+            except DamagedError as problem:
                 damaged[step] = problem
                 continue
             for reason in damaged.values():
@@ -325,7 +325,7 @@ class Checkpoints:
         Neither Orbax nor the storage below it notices that the bytes of an array have changed on the disk.
 
         Raises:
-            Damaged: naming the first array that differs.
+            DamagedError: naming the first array that differs.
         """
         written = (self._metadata(step).custom_metadata or {}).get(SUMS, {})
         saved = self._description(step, part)
@@ -333,7 +333,7 @@ class Checkpoints:
         known = written.get(part, {})
         for key, total in bit_sums(same).items():
             if known.get(key, total) != total:
-                raise Damaged(f"the bits of {key} are not those that were saved")
+                raise DamagedError(f"the bits of {key} are not those that were saved")
 
     def _metadata(self, step: int) -> Any:
         """What Orbax knows of a checkpoint, which it reads from many files; where nothing is written, only once."""
@@ -353,14 +353,23 @@ class Checkpoints:
         with self._explained(step):
             return {name: array.dtype for name, array in self._description(step, "weights").items()}
 
+    def weight_sums(self, step: int) -> Mapping[str, int]:
+        """The sum of the bits of each weight of a checkpoint; empty when an earlier version has written it.
+
+        Raises:
+            UserError: when the checkpoint cannot be read.
+        """
+        with self._explained(step):
+            return (self._metadata(step).custom_metadata or {}).get(SUMS, {}).get("weights", {})
+
     def _description(self, step: int, part: str) -> Mapping[str, Any]:
         """The shapes and dtypes of one part of a checkpoint."""
         try:
             found = self._metadata(step).metadata[part]
         except (KeyError, TypeError, AttributeError, ValueError) as problem:
-            raise Damaged("its description cannot be read") from problem
+            raise DamagedError("its description cannot be read") from problem
         if found is None:
-            raise Damaged("its description cannot be read")
+            raise DamagedError("its description cannot be read")
         return found
 
     @contextlib.contextmanager
@@ -370,7 +379,7 @@ class Checkpoints:
         Only what is known to come from missing or cut files counts as damage.
 
         Raises:
-            Damaged: when files of the checkpoint are missing, cut or not what was written.
+            DamagedError: when files of the checkpoint are missing, cut or not what was written.
             UserError: for any other reason.
             MemoryError: unchanged, as are the errors of an accelerator that is out of memory.
         """
@@ -379,11 +388,11 @@ class Checkpoints:
             with quiet_failures():
                 yield
         except UserError as problem:
-            if not isinstance(problem, Damaged):
+            if not isinstance(problem, DamagedError):
                 raise
             if unreadable := unreadable_file(self._directory / str(step)):
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
-            raise Damaged(f"{name} is damaged: {problem}") from None
+            raise DamagedError(f"{name} is damaged: {problem}") from None
         except Exception as problem:
             causes = causes_of(problem)
             texts = [str(cause) for cause in causes]
@@ -394,7 +403,7 @@ class Checkpoints:
                 raise UserError(f"{name} cannot be read: {unreadable}") from None
             of_files = any(isinstance(cause, (json.JSONDecodeError, FileNotFoundError)) for cause in causes)
             if of_files or any(sign in text for sign in DAMAGE for text in texts):
-                raise Damaged(f"{name} is damaged: {short_reason(causes[-1])}") from None
+                raise DamagedError(f"{name} is damaged: {short_reason(causes[-1])}") from None
             raise UserError(f"{name} cannot be read: {short_reason(causes[-1])}") from None
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from xltjax import __version__
 from xltjax.common import cli
 from xltjax.common.errors import UserError, first_line
 from xltjax.common.hardware import GIB
+from xltjax.common.provenance import installed_version
 from xltjax.common.settings import setting
 
 PACKAGES = {
@@ -42,7 +42,7 @@ LANGUAGES = ("en", "fr", "pt", "ru", "de")
 
 
 @dataclass(frozen=True)
-class Doctor:
+class DoctorConfig:
     """Settings of the check."""
 
     dictionaries: tuple[str, ...] = setting(
@@ -53,12 +53,12 @@ class Doctor:
 Finding = tuple[str, str, str]  # (what, state, remedy)
 
 
-def findings(config: Doctor) -> Iterator[Finding]:
+def findings(config: DoctorConfig) -> Iterator[Finding]:
     """Everything that is worth knowing before a long run, and what to do about what is missing."""
     yield "python", platform.python_version(), ""
-    yield "xltjax", _version("xltjax") or __version__, ""
+    yield "xltjax", installed_version("xltjax") or __version__, ""
     for package, extra in PACKAGES.items():
-        version = _version(package)
+        version = installed_version(package)
         if version:
             yield package, version, ""
         elif extra:
@@ -73,13 +73,6 @@ def findings(config: Doctor) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     yield "free memory", f"{memory / GIB:.1f} GiB", ""
     yield "free disk here", f"{shutil.disk_usage(Path.cwd()).free / GIB:.1f} GiB", ""
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _devices() -> Iterator[Finding]:
@@ -127,14 +120,14 @@ def _unseen_accelerators() -> Iterator[Finding]:
         platforms = os.environ.get("JAX_PLATFORMS", "")
         if "cpu" in platforms:
             remedy = f"JAX_PLATFORMS={platforms} is set: unset it"
-        elif not any(map(_version, plugins)):
+        elif not any(map(installed_version, plugins)):
             remedy = f"the CPU build of JAX is installed: pip install -U '{build}'"
         else:
             remedy = "JAX's build for it is installed and finds none: python -c 'import jax; jax.devices()'"
         yield what, "not used", remedy
 
 
-def _evaluators(config: Doctor) -> Iterator[Finding]:
+def _evaluators(config: DoctorConfig) -> Iterator[Finding]:
     from xltjax.eval.language import LanguageIdentifier
     from xltjax.eval.scores import Unavailable
     from xltjax.eval.spelling import Dictionaries, dictionary_folders, missing_spelling
@@ -153,7 +146,7 @@ def _evaluators(config: Doctor) -> Iterator[Finding]:
             yield f"dictionary {language}", "found", missing_spelling(language, found.paths) or ""
 
 
-def doctor(config: Doctor) -> None:
+def doctor(config: DoctorConfig) -> None:
     """Print ``findings`` as a table."""
     table = Table("", "state", "what to do")
     for what, state, remedy in findings(config):
@@ -163,7 +156,7 @@ def doctor(config: Doctor) -> None:
     Console().print(table)
 
 
-COMMAND = cli.command(Doctor, doctor, name="doctor", help="Show what is installed, found and missing.")
+COMMAND = cli.command(DoctorConfig, doctor, name="doctor", help="Show what is installed, found and missing.")
 
 
 main = cli.entry_point(COMMAND, "python -m xltjax.doctor")

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
 
 from xltjax.mesh import BATCH
 
@@ -35,7 +35,12 @@ class KVCache:
 
     @classmethod
     def empty(
-        cls, num_layers: int, num_kv_heads: int, head_dim: int, chunks: Sequence[tuple[int, int]], dtype: Any
+        cls,
+        num_layers: int,
+        num_kv_heads: int,
+        head_dim: int,
+        chunks: Sequence[tuple[int, int]],
+        dtype: DTypeLike,
     ) -> KVCache:
         """A cache of zeros; ``chunks`` are (rows, positions). Call it under ``jax.set_mesh``."""
 

@@ -52,13 +52,15 @@ def make_mesh(spec: str, processes: int = 1) -> Mesh:
     """
     sizes = parse_mesh(spec)
     needed = sizes[0] * sizes[1] * sizes[2]
-    _divide_cpu(max(needed // processes, 1))
+    started = _divide_cpu(max(needed // processes, 1))
     devices = jax.devices()
     if len(devices) < needed:
         count = len(devices)
         fitting = f"{count}x1 or 1x{count}" if count > 1 else "1x1"
+        late = ", or give this one in a new Python: JAX has started and divides the CPU no more"
         raise UserError(
             f"mesh {spec} needs {needed} devices and this machine has {count}; use --mesh {fitting}"
+            + (late if started and devices[0].platform == "cpu" else "")
         )
     if jax.process_count() > 1 and len(devices) > needed:
         raise UserError(
@@ -83,7 +85,8 @@ def cache_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _divide_cpu(count: int) -> None:
+def _divide_cpu(count: int) -> bool:
+    """Divide the CPU into ``count`` devices, if nobody else says how many; whether JAX had started before."""
     fixed = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get(
         "XLA_FLAGS", ""
     )
@@ -91,7 +94,8 @@ def _divide_cpu(count: int) -> None:
         try:
             jax.config.update("jax_num_cpu_devices", min(count, MOST_CPU_DEVICES))
         except RuntimeError:
-            return  # JAX has started: the number of its devices is fixed
+            return True  # the number of its devices is fixed
+    return False
 
 
 def mesh_of(array: jax.Array) -> Mesh:

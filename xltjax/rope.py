@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ RopeScaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
 
 
 def rope_tables(
-    positions: Array, head_dim: int, theta: float, scaling: RopeScaling | None, dtype: Any
+    positions: Array, head_dim: int, theta: float, scaling: RopeScaling | None, dtype: DTypeLike
 ) -> tuple[Array, Array]:
     """Cosines and sines [B, T, 1, H] of the rotary angles at ``positions`` [B, T].
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xltjax.eval.comparison.command import CompareSettings, run
+from xltjax.eval.comparison.command import CompareConfig, run
 
 LANGUAGES = ("en", "fr", "pt", "ru", "de")
 METRICS = (
@@ -68,7 +68,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folders = write_scores(Path(name), 10, 452, chosen.metrics)
-        settings = CompareSettings(
+        settings = CompareConfig(
             scores=tuple(folders), out=f"{name}/out", by=(chosen.by,) if chosen.by else ()
         )
         start, busy = time.perf_counter(), time.process_time()

@@ -17,7 +17,7 @@ from browser import chromium
 from playwright.sync_api import Page, sync_playwright
 
 from xltjax.common.files import write_jsonl
-from xltjax.eval.people.sheets import SheetsSettings, run
+from xltjax.eval.people.sheets import SheetsConfig, run
 
 INSTRUCTIONS, MODELS = 715, 7
 TEXT = "the answer to this question has some words of which none says more than another one does"
@@ -87,7 +87,7 @@ def sheet(folder: Path) -> Path:
     write_jsonl(folder / "responses.jsonl", rows)
     out = folder / "sheets"
     given = str(folder / "responses.jsonl")
-    run(SheetsSettings(responses=(given,), out=str(out), per_language=INSTRUCTIONS, annotators=1))
+    run(SheetsConfig(responses=(given,), out=str(out), per_language=INSTRUCTIONS, annotators=1))
     return out / "en-1.html"
 
 

@@ -13,7 +13,7 @@ Dtype = Literal["own", "bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True)
-class Conversion:
+class ConversionConfig:
     """Settings of every conversion."""
 
     src: str = setting("", SOURCE, positional=True)
@@ -23,14 +23,14 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class ToFlax(Conversion):
+class ToFlaxConfig(ConversionConfig):
     """Settings of ``to-flax``."""
 
     dtype: Dtype = setting("own", "Dtype of the parameters; own keeps the dtype of each tensor.")
 
 
 @dataclass(frozen=True)
-class ToPeft(Conversion):
+class ToPeftConfig(ConversionConfig):
     """Settings of ``to-peft``."""
 
     base: str = setting("", BASE)
@@ -40,7 +40,7 @@ class ToPeft(Conversion):
 
 
 @dataclass(frozen=True)
-class ToHf(Conversion):
+class ToHfConfig(ConversionConfig):
     """Settings of ``to-hf``."""
 
     base: str = setting("", BASE)
@@ -51,7 +51,7 @@ class ToHf(Conversion):
 
 
 @dataclass(frozen=True)
-class Combine:
+class CombineConfig:
     """Settings of ``combine``."""
 
     src: str = setting("", "The tuned model: a Hugging Face directory or id, or a run.", positional=True)
@@ -70,7 +70,7 @@ class Combine:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckConfig:
     """Settings of ``check``."""
 
     a: str = setting("", SOURCE, positional=True)

@@ -15,7 +15,13 @@ from xltjax.common.fingerprint import fingerprint
 from xltjax.converters.check import compare_models
 from xltjax.converters.combine import Recipe
 from xltjax.converters.combine import combine as combine_models
-from xltjax.converters.conversions.settings import Check, Combine, ToFlax, ToHf, ToPeft
+from xltjax.converters.conversions.settings import (
+    CheckConfig,
+    CombineConfig,
+    ToFlaxConfig,
+    ToHfConfig,
+    ToPeftConfig,
+)
 from xltjax.converters.export_hf import save_hf
 from xltjax.converters.hf_config import read_hf_config
 from xltjax.converters.models import (
@@ -37,7 +43,7 @@ from xltjax.training.config import TrainConfig
 from xltjax.training.run import Base, Run
 
 
-def to_hf(config: ToHf) -> None:
+def to_hf(config: ToHfConfig) -> None:
     """Write a model as a Hugging Face directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
@@ -69,7 +75,7 @@ def to_hf(config: ToHf) -> None:
     print(f"Hugging Face directory: {config.dst}")
 
 
-def to_peft(config: ToPeft) -> None:
+def to_peft(config: ToPeftConfig) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
@@ -89,7 +95,7 @@ def to_peft(config: ToPeft) -> None:
     print(f"PEFT directory: {config.dst}")
 
 
-def _base_name(run: Run, config: ToPeft) -> str:
+def _base_name(run: Run, config: ToPeftConfig) -> str:
     """The path or id under which PEFT finds the base of ``run``.
 
     Raises:
@@ -113,7 +119,7 @@ def _base_name(run: Run, config: ToPeft) -> str:
     return name
 
 
-def to_flax(config: ToFlax) -> None:
+def to_flax(config: ToFlaxConfig) -> None:
     """Write a model as an Orbax checkpoint, in a directory that is laid out like a run that has not trained."""
     _check_paths(config.src, config.dst)
     target = Path(config.dst)
@@ -142,7 +148,7 @@ def to_flax(config: ToFlax) -> None:
     print(f"Orbax copy: {target}")
 
 
-def combine(config: Combine) -> None:
+def combine(config: CombineConfig) -> None:
     """Write a model that is combined from the layers of others as a Hugging Face directory."""
     _check_paths(config.src, config.dst)
     refuse_existing(Path(config.dst), config.overwrite)
@@ -168,7 +174,7 @@ def combine(config: Combine) -> None:
     print(f"Hugging Face directory: {config.dst}")
 
 
-def check(config: Check) -> None:
+def check(config: CheckConfig) -> None:
     """Print the differences between two models; the exit code is 1 when one of them exceeds the tolerance, else 0."""
     _check_paths(config.a, config.b)
     if not config.tolerance >= 0:

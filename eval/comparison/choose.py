@@ -43,9 +43,14 @@ RuleName = Literal[
     "with-english",
 ]  # fmt: skip
 
+NO_RELEVANCE = (
+    "No scores of relevance for all runs: the rule uses language and spelling alone, which cannot tell an answer "
+    "from a fluent text about something else and favors rates that are too low. Run `relevance`."
+)
+
 
 @dataclass(frozen=True)
-class ChooseSettings(ResponsesConfig):
+class ChooseConfig(ResponsesConfig):
     """Settings of ``choose``."""
 
     scores: tuple[str, ...] = setting(
@@ -81,7 +86,7 @@ class ChooseSettings(ResponsesConfig):
     seed: int = setting(0, "Random seed of the split and of the resamples.", section="Statistics")
 
 
-def run(config: ChooseSettings) -> None:
+def run(config: ChooseConfig) -> None:
     """Choose a rate for each family, print the tables and write the files.
 
     Raises:
@@ -139,7 +144,7 @@ def run(config: ChooseSettings) -> None:
     print(f"choice.json, .csv and .md: {out}")
 
 
-def _read(config: ChooseSettings) -> tuple[Joined, dict[str, Candidate]]:
+def _read(config: ChooseConfig) -> tuple[Joined, dict[str, Candidate]]:
     """The scores, and the run of each model."""
     sources = find_sources(config.scores)
     models: dict[str, Candidate] = {}
@@ -209,7 +214,7 @@ def _choose_family(
     models: Mapping[float, Mapping[int, str]],
     tasks: Mapping[str, str],
     selection: frozenset[str],
-    config: ChooseSettings,
+    config: ChooseConfig,
 ) -> dict[str, Any]:
     """The choice of one family, as it is in ``choice.json``."""
     whole = _pool(joined, models)
@@ -219,25 +224,8 @@ def _choose_family(
             f"none of the {len(selection)} instructions on which to choose has answers of all runs of a family; use "
             "another --select-share or --select-on all"
         )
-    wanted = tuple(language_code(name) for name in config.languages)
-    for language in wanted:
-        if language not in pool.items:
-            raise UserError(f"--languages {language}: the runs have no answers in it")
-    languages = wanted or tuple(name for name in pool.items if name != ENGLISH)
-    if not languages:
-        raise UserError("the runs have no answers in another language than English; name it: --languages en")
-    with_english = tuple(dict.fromkeys((*languages, *(name for name in pool.items if name == ENGLISH))))
-    rule = RULES[config.rule]
-    warnings = []
-    missing = [metric for metric in rule.needs if not whole.has(metric)]
-    if missing == [RELEVANCE] and rule is USEFUL:
-        rule = IN_LANGUAGE
-        warnings.append(
-            "No scores of relevance for all runs: the rule uses language and spelling alone, which cannot tell an "
-            "answer from a fluent text about something else and favors rates that are too low. Run `relevance`."
-        )
-    elif missing:
-        raise UserError(f"--rule {rule.name} needs scores of {', '.join(missing)} for all runs and languages")
+    languages, with_english = _languages(pool, config)
+    rule, warnings = _rule(whole, config)
     tie = SPELLING if whole.has(SPELLING) else None
     if tie is None:
         warnings.append("No scores of spelling for all runs: ties go to the lower rate.")
@@ -275,7 +263,38 @@ def _choose_family(
     }
 
 
-def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseSettings) -> Resamples:
+def _languages(pool: Pool, config: ChooseConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The languages over which rates are compared, and the same with English.
+
+    Raises:
+        UserError: for a language without answers, or when there is none besides English and none is named.
+    """
+    wanted = tuple(language_code(name) for name in config.languages)
+    for language in wanted:
+        if language not in pool.items:
+            raise UserError(f"--languages {language}: the runs have no answers in it")
+    languages = wanted or tuple(name for name in pool.items if name != ENGLISH)
+    if not languages:
+        raise UserError("the runs have no answers in another language than English; name it: --languages en")
+    return languages, tuple(dict.fromkeys((*languages, *(name for name in pool.items if name == ENGLISH))))
+
+
+def _rule(pool: Pool, config: ChooseConfig) -> tuple[Rule, list[str]]:
+    """The rule of the settings, or without scores of relevance the one that needs none, with a warning.
+
+    Raises:
+        UserError: naming the scores that the rule needs.
+    """
+    rule = RULES[config.rule]
+    missing = [metric for metric in rule.needs if not pool.has(metric)]
+    if missing == [RELEVANCE] and rule is USEFUL:
+        return IN_LANGUAGE, [NO_RELEVANCE]
+    if missing:
+        raise UserError(f"--rule {rule.name} needs scores of {', '.join(missing)} for all runs and languages")
+    return rule, []
+
+
+def _resample(tasks: Mapping[str, str], names: frozenset[str], config: ChooseConfig) -> Resamples:
     return resample(names, {name: tasks[name] for name in names}, draws=config.draws, seed=config.seed)
 
 
@@ -285,7 +304,7 @@ def _ranked(
     languages: Sequence[str],
     tie: str | None,
     resamples: Resamples,
-    config: ChooseSettings,
+    config: ChooseConfig,
 ) -> list[dict[str, Any]]:
     """One row for each rate."""
     cluster = pool.joined.instructions
@@ -336,7 +355,7 @@ def _other(name: str, text: str, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     }
 
 
-def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[str]:
+def _notes(config: ChooseConfig, chosen_on: int, instructions: int) -> list[str]:
     split = (
         "All instructions were used to choose; numbers on the same instructions flatter the chosen rate a little."
         if config.select_on == "all"
@@ -355,7 +374,7 @@ def _notes(config: ChooseSettings, chosen_on: int, instructions: int) -> list[st
 
 
 COMMAND = command(
-    ChooseSettings,
+    ChooseConfig,
     run,
     name="choose",
     help="Choose the learning rate from scores.\n\n"

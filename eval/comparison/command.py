@@ -26,7 +26,7 @@ KEYS = frozenset(("families", "paired_by", "rows"))
 
 
 @dataclass(frozen=True)
-class CompareSettings(ResponsesConfig):
+class CompareConfig(ResponsesConfig):
     """Settings of ``compare``."""
 
     scores: tuple[str, ...] = setting(
@@ -66,7 +66,7 @@ class CompareSettings(ResponsesConfig):
     seed: int = setting(0, "Random seed of the resamples.", section="Statistics")
 
 
-def run(config: CompareSettings) -> None:
+def run(config: CompareConfig) -> None:
     """Compare the models, print the tables and write the files.
 
     Raises:
@@ -195,7 +195,7 @@ def _metrics(joined: Joined, wanted: Sequence[str]) -> list[str]:
 
 
 COMMAND = command(
-    CompareSettings,
+    CompareConfig,
     run,
     name="compare",
     help="Compare models, pair by pair.\n\n"

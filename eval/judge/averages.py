@@ -72,6 +72,8 @@ def _group_rows(
     cells: dict[tuple[str, str, str], Cell] = {}
     bounds: dict[tuple[str, str, str], tuple[float, float]] = {}
     for name, criterion in judgments.criteria.items():
+        if not judgments.asks(group.judge, name):
+            continue
         score = judgments.cell(group.judge, name, group.items)
         for convention, by, cell, limits in _conventions(judgments, group, criterion, score):
             cells[name, convention, by] = cell
@@ -175,9 +177,10 @@ def outcome_rows(judgments: Judgments) -> list[dict[str, Any]]:
     Responses that were not sent to the judge, since there is no answer or no instruction, count as ``not_asked``.
     """
     counts: dict[tuple[str, str, str], Counter[str]] = {}
-    for (judge, model, language, outcome), count in sorted(judgments.outcomes.items()):
-        name = outcome if outcome in OUTCOMES else "not_asked"
-        counts.setdefault((judge, model, language), Counter())[name] += count
+    for place, outcomes in judgments.outcomes.items():
+        counts[place] = Counter()
+        for outcome, count in outcomes.items():
+            counts[place][outcome if outcome in OUTCOMES else "not_asked"] += count
     return [
         {
             "judge": judge,

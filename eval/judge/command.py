@@ -19,7 +19,7 @@ from xltjax.common.settings import setting
 from xltjax.data.stored_responses import StoredResponses
 from xltjax.eval.evaluator import EvaluatorConfig
 from xltjax.eval.judge.api.batch import run_batch
-from xltjax.eval.judge.api.client import Hopeless, Limits
+from xltjax.eval.judge.api.client import Limits, UnusableServerError
 from xltjax.eval.judge.averages import outcome_rows, print_averages, rows_of, save_averages
 from xltjax.eval.judge.calls import NAME, Calls
 from xltjax.eval.judge.costs import Bill, Price, dry_run, find_price, read_prices, report, total
@@ -308,7 +308,7 @@ def _ask(judge: Judge, questions: Questions, calls: Calls, price: Price | None, 
                     if price
                     else f"{bill.tokens.input + bill.tokens.output:,.0f} tokens"
                 )
-        except Hopeless as problem:
+        except UnusableServerError as problem:
             if not made:
                 raise
             raise UserError(

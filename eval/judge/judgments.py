@@ -47,17 +47,25 @@ class Judgments:
         scores: scores of any metrics; those of judges are ``judge/<criterion>``, and ``language_correct`` is what
             fastText says.
         criteria: of the rubric; scores of other criteria are not kept.
+        rubrics: the names of criteria that one call scores, where ``criteria`` are of several rubrics.
 
     Attributes:
         has_fasttext: whether there is a score of ``language_correct``.
     """
 
     def __init__(
-        self, responses: Iterable[Response], scores: Iterable[Score], criteria: Sequence[Criterion]
+        self,
+        responses: Iterable[Response],
+        scores: Iterable[Score],
+        criteria: Sequence[Criterion],
+        rubrics: Sequence[Sequence[str]] = (),
     ) -> None:
         self.responses = StoredResponses.of(responses)
         self.criteria = {each.name: each for each in criteria}
-        self.outcomes: Counter[tuple[str, str, str, str]] = Counter()  # judge, model, language, outcome
+        self._rubrics = rubrics
+        self._ended: dict[
+            tuple[str, str, str], dict[str, Counter[str]]
+        ] = {}  # by judge, model, language: criterion
         self._columns: dict[tuple[str, str], _Column] = {}
         self._fasttext = np.full(len(self.responses), np.nan)
         self.has_fasttext = False
@@ -84,10 +92,27 @@ class Judgments:
             if name == LANGUAGE:
                 right = self._right.setdefault(judge, np.zeros(len(self.responses), np.int32))
                 right[place] += score.value > self.criteria[name].lowest
-        if name == next(iter(self.criteria)):  # all criteria of a call have one outcome
-            response = self.responses[place]
-            outcome = score.state.removeprefix("failed:")
-            self.outcomes[judge, response.model, response.language, outcome] += 1
+        response = self.responses[place]
+        ended = self._ended.setdefault((judge, response.model, response.language), {})
+        ended.setdefault(name, Counter())[score.state.removeprefix("failed:")] += 1
+
+    @property
+    def outcomes(self) -> dict[tuple[str, str, str], Counter[str]]:
+        """By judge, model and language, how the calls ended: all criteria of a call have one outcome."""
+        found = {}
+        for place, by_name in sorted(self._ended.items()):
+            found[place] = Counter[str]()
+            left = dict(by_name)
+            for names in (*self._rubrics, tuple(left)):
+                own = [left.pop(name) for name in names if name in left]
+                if own:
+                    most = max(own, key=lambda counts: counts.total())
+                    found[place].update(most)
+        return found
+
+    def asks(self, judge: str, criterion: str) -> bool:
+        """Whether there is any score of a judge on a criterion, failures included."""
+        return (judge, criterion) in self._columns
 
     def _column(self, judge: str, name: str) -> _Column:
         if (judge, name) not in self._columns:

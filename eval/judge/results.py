@@ -98,16 +98,16 @@ def save_scores(
 ) -> Iterator[Score]:
     """Write ``scores.jsonl`` and ``answers.jsonl`` under ``out``, and give every score that the first then holds.
 
-    Scores that are already there stay, unless they are of these models, these judges, this rubric's criteria and
+    Scores that are already there stay, unless they are of these responses, these judges, this rubric's criteria and
     these probes. Both files are there when the stream has ended.
     """
-    models = {response.model for response in responses}
     metrics = {PREFIX + name for name in _names(rubric)}
     names = {judge.name for judge in judges}
 
     def own(score: Score) -> bool:
-        known = score.metric in metrics and score.model in models and score.detail.get("judge") in names
-        return known and score.detail.get("probe") in (None, *probes)
+        known = score.metric in metrics and score.detail.get("judge") in names
+        mine = known and responses.place((score.model, score.id)) is not None
+        return mine and score.detail.get("probe") in (None, *probes)
 
     def scored() -> Iterator[tuple[Response, Iterable[Score]]]:
         for key, of_answer in itertools.groupby(scores, lambda score: (score.model, score.id)):

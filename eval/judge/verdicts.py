@@ -65,7 +65,7 @@ class Verdict:
     detail: str = ""
 
 
-class _Contradiction(ValueError):
+class _ContradictionError(ValueError):
     """A criterion has two values."""
 
 
@@ -98,7 +98,7 @@ def read_verdict(
         return _last_digit(rubric, content, cut)
     try:
         found = _last_scores(rubric, content)
-    except _Contradiction as problem:
+    except _ContradictionError as problem:
         return Verdict("invalid_json", detail=str(problem))
     if found is None:
         if cut:
@@ -210,7 +210,7 @@ def _scores(rubric: Rubric, value: Any) -> dict[str, Any]:
             continue
         number = _number_of(raw)
         if number is _TWO or (name in scores and scores[name] != number):
-            raise _Contradiction(f"{name} has two values")
+            raise _ContradictionError(f"{name} has two values")
         scores[name] = number
     if not scores:
         for key, inner in value.items():

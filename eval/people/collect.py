@@ -39,7 +39,7 @@ PEOPLE = "people"  # the name of all annotators together in the tables
 
 
 @dataclass(frozen=True)
-class CollectSettings:
+class CollectConfig:
     """Settings of ``collect``."""
 
     files: tuple[str, ...] = setting(
@@ -58,7 +58,7 @@ class CollectSettings:
     seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
-def run(config: CollectSettings) -> None:
+def run(config: CollectConfig) -> None:
     """Check and merge all files, then write ratings, repeats, averages, disagreements and ``collect.json``.
 
     Raises:
@@ -134,7 +134,7 @@ def _check_ours(out: Path) -> None:
 
 
 COMMAND = command(
-    CollectSettings,
+    CollectConfig,
     run,
     name="collect",
     help="Collect the ratings of people.\n\n"
@@ -144,7 +144,7 @@ COMMAND = command(
 
 
 def _averages(
-    rows: Sequence[Mapping[str, Any]], criteria: Sequence[Criterion], config: CollectSettings
+    rows: Sequence[Mapping[str, Any]], criteria: Sequence[Criterion], config: CollectConfig
 ) -> list[dict[str, Any]]:
     """Rows for all annotators together, and for each number of an annotator when there are several.
 

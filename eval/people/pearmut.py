@@ -56,8 +56,8 @@ def _records(line: Mapping[str, Any], user: str, where: str, path: Path, scales:
     items = line.get("item")
     if not isinstance(items, list) or len(items) != len(line["annotation"]):
         raise UserError(f"{path}: {where} has no item; download the annotations from Pearmut's dashboard")
-    times = [action.get("time") for action in entries(line, "actions", where, path)]
-    times = [time for time in times if isinstance(time, int | float)]
+    actions = entries(line, "actions", where, path)
+    times = [time for action in actions if isinstance(time := action.get("time"), int | float)]
     seconds = sum(min(later - earlier, LONGEST_PAUSE) for earlier, later in itertools.pairwise(times))
     share = round(float(seconds / len(items)), 3) if times else None
     remark = str(line.get("comment") or "")  # from the menu of settings

@@ -195,7 +195,7 @@ def check_criteria(names: Any, scales: Scales, path: Path) -> list[str]:
     for name in names:
         if not isinstance(name, str) or name not in scales:
             raise UserError(
-                f"{path}: the criterion {name!r} is unknown; known criteria are {', '.join(scales)}; "
+                f"{path}: the criterion {name!r} is not one of {', '.join(scales)}; "
                 "give the --criteria of the sheets"
             )
     return names

@@ -49,7 +49,7 @@ BOM = "\ufeff"  # spreadsheets take a table without it for one in an old encodin
 
 
 @dataclass(frozen=True)
-class SheetsSettings(ResponsesConfig):
+class SheetsConfig(ResponsesConfig):
     """Settings of ``sheets``."""
 
     responses: tuple[str, ...] = setting(
@@ -76,7 +76,7 @@ class SheetsSettings(ResponsesConfig):
     seed: int = setting(0, "Random seed of the sample, the order and the ids.")
 
 
-def run(config: SheetsSettings) -> None:
+def run(config: SheetsConfig) -> None:
     """Write a sheet for each language and annotator, the same for other tools, and the key of all.
 
     Raises:
@@ -111,7 +111,7 @@ def run(config: SheetsSettings) -> None:
 
 
 COMMAND = command(
-    SheetsSettings,
+    SheetsConfig,
     run,
     name="sheets",
     help="Make blinded rating sheets for people.\n\n"
@@ -121,7 +121,7 @@ COMMAND = command(
 )
 
 
-def _check(config: SheetsSettings) -> None:
+def _check(config: SheetsConfig) -> None:
     if not config.responses:
         raise UserError("no responses given: python -m xltjax.eval sheets RESPONSES... --out DIRECTORY")
     if not config.out:
@@ -168,7 +168,7 @@ def _pool(name: str, responses: Sequence[Response]) -> Sequence[Response]:
 
 
 def _sheets(
-    config: SheetsSettings,
+    config: SheetsConfig,
     responses: Sequence[Response],
     sample: Sequence[str],
     rubric: RubricFile,
@@ -246,7 +246,7 @@ def _json(document: Any) -> str:
 
 
 def _print(
-    config: SheetsSettings,
+    config: SheetsConfig,
     out: Path,
     sheets: Sequence[Sheet],
     left_out: int,

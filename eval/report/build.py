@@ -53,19 +53,8 @@ def build_report(
     Raises:
         UserError: when the sources cannot be put together.
     """
-    joined = join(materials)
-    material = joined.material
-    rates = {
-        run.name: float(run.settings["learning_rate"]) for run in material.runs if _has_rate(run.settings)
-    }
-    analysis = Analysis(joined, rates, draws)
-    context = Context(
-        analysis,
-        choices(analysis),
-        figures,
-        language_looks(language for language in analysis.languages if language) or language_looks([""]),
-        configuration_looks(analysis.configurations),
-    )
+    context = _context(materials, figures, draws)
+    analysis, material = context.analysis, context.analysis.material
     judged = Judged(analysis)
     criteria = criterion_rows(context, judged)
     surface = surface_section(context)
@@ -87,19 +76,12 @@ def build_report(
     if claimed is not None:
         sections.insert(2, claimed)  # after the rates
     if changed is not None:
-        settings = settings_changes(materials[0], materials[1])
-        told = (
-            ()
-            if settings
-            else ("No setting, tool or data differs between the two, as far as their records tell.",)
-        )
-        tables = (*((settings,) if settings else ()), *changed.tables)
-        changed = replace(changed, paragraphs=(*changed.paragraphs, *told), tables=tables)
+        changed = _with_settings(changed, settings_changes(materials[0], materials[1]))
         sections.insert(0, changed)
     scored = sum(bool(each.scores or each.judged) for each in materials)
     sections.insert(0 if scored == 2 and changed is None else len(sections), differences)
     sections += [reported_section(context, criteria), failures_section(context)]
-    question, *answer = headline(context, judged)
+    question, *answer = headline(context, judged, criteria)
     if changed is not None:
         answer.insert(
             0, changes(context, [dict(row) for row in changed.tables[-1].rows]) or changed.paragraphs[0]
@@ -117,6 +99,31 @@ def build_report(
             for model, system in analysis.system_of.items()
         },
         language_colors={name: look.color for name, look in context.languages.items() if name},
+    )
+
+
+def _with_settings(changed: Section, settings: Table | None) -> Section:
+    """The section about two sides, with what differs between their settings in front of its tables."""
+    if settings is not None:
+        return replace(changed, tables=(settings, *changed.tables))
+    told = "No setting, tool or data differs between the two, as far as their records tell."
+    return replace(changed, paragraphs=(*changed.paragraphs, told))
+
+
+def _context(materials: Sequence[Material], figures: FigureFiles, draws: int) -> Context:
+    joined = join(materials)
+    rates = {
+        run.name: float(run.settings["learning_rate"])
+        for run in joined.material.runs
+        if _has_rate(run.settings)
+    }
+    analysis = Analysis(joined, rates, draws)
+    return Context(
+        analysis,
+        choices(analysis),
+        figures,
+        language_looks(language for language in analysis.languages if language) or language_looks([""]),
+        configuration_looks(analysis.configurations),
     )
 
 

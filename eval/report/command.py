@@ -29,7 +29,7 @@ FIGURES, TABLES, SUMMARY = "figures", "tables", "summary.txt"
 
 
 @dataclass(frozen=True)
-class ReportSettings:
+class ReportConfig:
     """Settings of ``report``."""
 
     sources: tuple[str, ...] = setting(
@@ -47,7 +47,7 @@ class ReportSettings:
     draws: int = setting(10_000, "Number of bootstrap resamples of the instructions.", section="Statistics")
 
 
-def run(config: ReportSettings) -> None:
+def run(config: ReportConfig) -> None:
     """Write the page, the figures and the tables, and print the summary.
 
     Raises:
@@ -138,7 +138,7 @@ def _record(folder: Path, page: Path, files: list[str], report: Report | None = 
 
 
 COMMAND = command(
-    ReportSettings,
+    ReportConfig,
     run,
     name="report",
     help="Write a report as one HTML page.\n\n"

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from xltjax.eval.report.numbers.judged import Judged
+from xltjax.eval.report.numbers.judged import HELPFULNESS, Judged
 from xltjax.eval.report.numbers.metrics import title
 from xltjax.eval.report.numbers.sources import PEOPLE
 from xltjax.eval.report.numbers.systems import rate_text
 from xltjax.eval.report.sections.choice import NO_RELEVANCE
 from xltjax.eval.report.sections.comparisons import ALPHA, matched
 from xltjax.eval.report.sections.context import Context, listed
+from xltjax.eval.report.sections.criteria import OTHERS
 from xltjax.eval.report.sections.surface import transfer_rows
 
 MOST_NAMED = 3  # configurations in a sentence
 
 
-def headline(context: Context, judged: Judged) -> tuple[str, ...]:
-    """The question, the best rates with their certainty, what transfer costs, and what is not certain."""
-    return (_question(context), _best(context), _cost(context), _uncertain(context, judged))
+def headline(context: Context, judged: Judged, criteria: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The question, the best rates with their certainty, what transfer costs, and what is not certain.
+
+    Args:
+        context: the numbers.
+        judged: the judgments.
+        criteria: the rows of ``criterion_rows``.
+    """
+    best = _best(context) or _best_judged(context, judged, criteria)
+    return (_question(context), best, _cost(context), _uncertain(context, judged))
 
 
 def _question(context: Context) -> str:
@@ -33,10 +42,11 @@ def _question(context: Context) -> str:
 
 
 def _best(context: Context) -> str:
+    """The best rates or model by what programs have scored; empty when they have scored nothing."""
     choices = sorted(context.choices.values(), key=lambda each: -(each.tried[0].mean.estimate or 0.0))
     choices = [each for each in choices if each.tried[0].mean.estimate is not None]
     if not choices:
-        return "The answers have no scores yet, so there is nothing to say about them."
+        return ""
     if all(len(each.tried) == 1 for each in choices):
         return _best_model(context)
     told = []
@@ -90,6 +100,30 @@ def _best_model(context: Context) -> str:
     )
 
 
+def _best_judged(context: Context, judged: Judged, rows: Sequence[dict[str, Any]]) -> str:
+    """The best model by people or a judge, where no program has scored the answers."""
+    for judge in judged.judges:
+        own = [row for row in rows if row["judge"] == judge and row["mean"] is not None]
+        # In the order in which they are wanted, of those that are there.
+        for key, wanted in (("criterion", HELPFULNESS), ("group", OTHERS)):
+            found = list(dict.fromkeys(row[key] for row in own))
+            chosen = wanted if wanted in found else next(iter(found), "")
+            own = [row for row in own if row[key] == chosen]
+        if own:
+            best = max(own, key=lambda row: row["mean"])
+            criterion, group = title(best["criterion"]), best["group"]
+            mean = context.facts.score(
+                f"headline: {criterion}, {best['system']}", best["mean"], best["low"], best["high"], best["n"]
+            )
+            where = " over the languages besides English" if group == OTHERS else f" in {group}" * bool(group)
+            rank = f", the highest of {context.facts.count('systems', len(own))}" if len(own) > 1 else ""
+            return (
+                f"By {judge}, {best['system']} has {mean} in {criterion.lower()}{where}{rank}; no program has scored "
+                "the answers."
+            )
+    return "The answers have no scores yet, so there is nothing to say about them."
+
+
 def _cost(context: Context) -> str:
     rows = [
         row for row in transfer_rows(context) if row["metric"] in ("correct_and_relevant", "language_correct")
@@ -102,8 +136,8 @@ def _cost(context: Context) -> str:
     rows = [row for row in rows if row["metric"] == wanted and row["difference"] is not None]
     if not rows:
         return (
-            "What transfer costs against English cannot be said without answers in English and in another "
-            "language."
+            "What transfer costs against English cannot be said without scores of the language of answers in "
+            "English and in another language."
         )
     told = [
         f"{row['configuration']} "

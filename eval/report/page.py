@@ -21,7 +21,7 @@ from xltjax.common.files import atomic_write
 from xltjax.eval.report.content import Figure, Report, Table
 from xltjax.eval.report.drawings import inline_svg
 from xltjax.eval.report.packing import pack
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import encodable
 
 _ASSETS = "xltjax.eval.report"
 SCRIPTS = ("element.js", "data.js", "address.js", "filters.js", "answer.js", "browser.js")
@@ -92,7 +92,7 @@ def _visible(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     kept = (
-        letter for letter in printable(value) if letter in "\n\t" or letter.isprintable() or ord(letter) > 159
+        letter for letter in encodable(value) if letter in "\n\t" or letter.isprintable() or ord(letter) > 159
     )
     return "".join(kept)
 

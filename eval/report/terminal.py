@@ -11,6 +11,7 @@ from rich.table import Table as Printed
 from rich.text import Text
 
 from xltjax.eval.report.content import Report, Table
+from xltjax.eval.report.figures.drawing import label
 from xltjax.eval.table_files import printable
 
 WIDTH = 80
@@ -67,7 +68,7 @@ def _table(table: Table) -> str:
         for column in columns:
             text = column.text(row)
             if not column.numeric:
-                text = text.replace("_", " ")  # so that lines break between words
+                text = label(text.replace("_", " "), 60)  # so that lines break between words
             interval = column.interval(row).replace("%", "")
             cells.append(Text(printable(f"{text} {interval}".rstrip())))
         printed.add_row(*cells)

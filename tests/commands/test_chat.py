@@ -56,7 +56,7 @@ def test_the_answers_are_those_of_generate_to_the_same_conversation(
         capsys, monkeypatch, "Name three things\n\n  and tell me why \n/reset\n/system Be blue.\nName me\n",
         "--model", str(chat_model), *SHORT,
     )  # fmt: skip
-    assert (code, err) == (0, "a new conversation\nthe system prompt is set\n")
+    assert (code, err) == (0, "new conversation\nthe system prompt is set\n")
 
     def answers(chats: list[Any]) -> list[str]:
         number = len(list(tmp_path.iterdir()))
@@ -202,7 +202,7 @@ def test_on_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_leaves(chat_model: Path
         place = seen.index(text, place) + len(text)
 
     try:
-        until("/reset begins anew")
+        until("/reset starts a new")
         until("> ")
         for _ in range(20):  # an answer may be whole before Ctrl-C arrives
             os.write(ours, b"Name three things\n")

@@ -62,8 +62,8 @@ def test_a_gpu_that_jax_does_not_see_is_named_with_the_remedy(
     platforms: str, installed: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    version = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: "1" if name == installed else version(name))
+    version = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: "1" if name == installed else version(name))
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(
         id=0, device_kind="cpu", platform="cpu", memory_stats=lambda: None)])  # fmt: skip
     monkeypatch.setenv("JAX_PLATFORMS", platforms)

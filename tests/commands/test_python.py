@@ -118,8 +118,10 @@ def test_a_chat_has_the_tokens_of_the_written_out_template_as_rows_of_training_h
     assert example.loss_mask[len(written) :].all()
     assert not example.loss_mask[len(written) - 3 : len(written)].any()
     assert load_set(path) == [item]
-    # The same turns from Python.
+    # The same turns from Python, also under other names and in parts.
     assert _conversation(chat, "prompts[0]") == item.conversation
+    parts = [{"from": turn["role"], "value": [{"type": "text", "text": turn["content"]}]} for turn in chat]
+    assert _conversation(parts, "prompts[0]") == item.conversation
 
 
 def test_logprobs_are_the_sums_of_transformers_over_the_answer_and_its_end(
@@ -204,11 +206,13 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "an empty prompt": (lambda m, base, data, out: m.generate([" "]), r"prompts\[0\] is empty"),
     "half a character": (lambda m, base, data, out: m.generate(["\ud83d"]), r"prompts\[0\] contains half of a"),
     "an unknown role": (
-        lambda m, base, data, out: m.generate([[{"role": "bot", "content": "x"}]]), r"prompts\[0\]: role 'bot'"),
+        lambda m, base, data, out: m.generate([[{"role": "boss", "content": "x"}]]), r"prompts\[0\]: turn 1: role"),
     "a turn without content": (
-        lambda m, base, data, out: m.generate([[{"role": "user"}]]), r"prompts\[0\]: a turn is not"),
+        lambda m, base, data, out: m.generate([[{"role": "user"}]]), r"prompts\[0\]: turn 1: expected text"),
+    "an empty turn": (
+        lambda m, base, data, out: m.generate([[{"role": "user", "content": ""}]]), r"prompts\[0\]: turn 1 is empty"),
     "the last turn is an answer": (
-        lambda m, base, data, out: m.generate([[{"role": "assistant", "content": "x"}]]), r"prompts\[0\] ends with"),
+        lambda m, base, data, out: m.generate([[{"role": "assistant", "content": "x"}]]), r"prompts\[0\]: it ends"),
     "a text for a number": (
         lambda m, base, data, out: m.generate(["a"], max_new_tokens="5"), "max_new_tokens is not a whole number"),
     "no room": (lambda m, base, data, out: m.generate(["a"], max_new_tokens=5000), r"prompts\[0\] has \d+ tokens"),
@@ -231,7 +235,7 @@ MISTAKES: dict[str, tuple[Call, str]] = {
         lambda m, base, data, out: xltjax.fit(base, out / "no.jsonl", out), "data file .*no.jsonl does not exist"),
     "a seed that is a text": (lambda m, base, data, out: m.generate(["a"], seed="x"), "seed is not a whole number"),
     "a chat that is not in a list": (
-        lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is neither a s"),
+        lambda m, base, data, out: m.generate([{"role": "user", "content": "x"}]), r"prompts\[0\] is .*; a chat is"),
     "bytes for a prompt": (lambda m, base, data, out: m.generate([b"x"]), r"prompts\[0\] is neither a string"),
     "a directory without an adapter": (
         lambda m, base, data, out: xltjax.load(base, adapter=base), "adapter directory .* holds no adapter_config"),
@@ -242,7 +246,8 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a path among rows": (
         lambda m, base, data, out: xltjax.fit(base, [ROW, "x.csv"], out), r"data\[1\] is not a row, .* but str"),
     "a number for validation": (
-        lambda m, base, data, out: xltjax.fit(base, data, out, validation_data=[3]), r"validation_data\[0\] is not"),
+        lambda m, base, data, out: xltjax.fit(base, data, out, validation_data=[3], lora_rank=None),
+        r"validation_data\[0\] is not"),
     "a column that is not there": (
         lambda m, base, data, out: xltjax.fit(base, [ROW], out, columns={"prompt": "Domanda", "completion": "x"}),
         r"data\[0\]: there is no key 'Domanda', which columns= names"),
@@ -256,7 +261,8 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "a table of prompts": (
         lambda m, base, data, out: m.generate(pandas.DataFrame([ROW])), "prompts is a table; give one of its"),
     "an update that the mesh does not divide": (
-        lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT), "use tokens_per_batch= 128"),
+        lambda m, base, data, out: xltjax.fit(base, data, out, mesh="2x1", **SHORT),
+        "use tokens_per_batch=128 or accumulation=2"),
     "a number for responses": (
         lambda m, base, data, out: xltjax.evaluate(5), "responses is neither a file, nor a list"),
     "a number for metrics": (
@@ -270,6 +276,8 @@ MISTAKES: dict[str, tuple[Call, str]] = {
     "rows without a response": (lambda m, base, data, out: xltjax.evaluate([{"id": "1"}]), r"responses\[0\]: "),
     "a folder for scores": (
         lambda m, base, data, out: xltjax.evaluate(ROWS, out="x"), "unknown setting 'out'; valid: dict"),
+    "answers for responses": (
+        lambda m, base, data, out: xltjax.evaluate(["Ciao!"]), "responses: Ciao! does not exist; answers that are"),
     "a metric that asks a model": (
         lambda m, base, data, out: xltjax.evaluate(ROWS, "surface, relevance"), "metrics: relevance asks a chat"),
     "a number for data": (lambda m, base, data, out: xltjax.fit(base, 3, out), "data is not a list but int 3"),
@@ -331,6 +339,10 @@ def test_evaluate_gives_the_scores_of_the_command(tmp_path: Path) -> None:
     assert [score.row() for score in from_file] == [
         score.row() for score in read_scores(out / "scores.jsonl")
     ]
+    alone = xltjax.evaluate(
+        [{"response": row["response"]} for row in ROWS[:2]], ["language_correct"], language="fr"
+    )
+    assert [(score.id, score.value) for score in alone] == [("model/1", 1), ("model/2", 0)]
     frame = pandas.DataFrame(ROWS)  # where there is no model, NaN
     assert xltjax.evaluate(frame) == xltjax.evaluate(frame.to_dict("records")) == xltjax.evaluate(ROWS)
     scores = xltjax.evaluate(ROWS, "language_correct,modifiers")

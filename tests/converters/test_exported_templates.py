@@ -17,7 +17,7 @@ from conftest import make_hf_model
 from test_converters_command import make_run
 
 from xltjax.common.errors import UserError
-from xltjax.converters.conversions.settings import ToFlax, ToHf, ToPeft
+from xltjax.converters.conversions.settings import ToFlaxConfig, ToHfConfig, ToPeftConfig
 from xltjax.converters.conversions.work import to_flax, to_hf, to_peft
 from xltjax.data.chat_jinja import JINJA_FILE, JOINER, exported_template
 from xltjax.data.conversations import Message
@@ -263,7 +263,7 @@ def test_transformers_stops_where_we_do_and_our_generate_knows_the_template_of_a
     ours = answers(chatml_run, tmp_path / "run.jsonl")[0]
     assert ours["finish_reason"] == "stop"
     assert 6 <= ours["response_tokens"] < 12
-    to_hf(ToHf(src=str(chatml_run), dst=str(tmp_path / "hf")))
+    to_hf(ToHfConfig(src=str(chatml_run), dst=str(tmp_path / "hf")))
     assert json.loads((tmp_path / "hf" / "generation_config.json").read_text())["eos_token_id"] == [2, 701]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
     prompt = tokenizer.apply_chat_template(
@@ -278,7 +278,7 @@ def test_transformers_stops_where_we_do_and_our_generate_knows_the_template_of_a
         ours[key] for key in ("response", "prompt_tokens", "finish_reason")
     ]
     # A copy of a run keeps its template, also on the way through another copy.
-    to_flax(ToFlax(src=str(tmp_path / "hf"), dst=str(tmp_path / "flax")))
+    to_flax(ToFlaxConfig(src=str(tmp_path / "hf"), dst=str(tmp_path / "flax")))
     assert answers(tmp_path / "flax", tmp_path / "flax.jsonl")[0]["response"] == ours["response"]
 
 
@@ -291,7 +291,7 @@ def test_an_adapter_of_a_run_brings_tokenizer_template_and_ends(
     lora = make_run(tmp_path / "lora", base, rank=2)
     with (lora / "config.yaml").open("a") as settings:
         settings.write("template: alpaca\n")
-    to_peft(ToPeft(src=str(lora), dst=str(tmp_path / "adapter")))
+    to_peft(ToPeftConfig(src=str(lora), dst=str(tmp_path / "adapter")))
     assert exported_template(tmp_path / "adapter") == "alpaca"
     assert json.loads((tmp_path / "adapter" / "generation_config.json").read_text())["eos_token_id"] == 2
     chat = [Message("user", " Why </s>? ")]
@@ -301,7 +301,7 @@ def test_an_adapter_of_a_run_brings_tokenizer_template_and_ends(
     assert found == ChatTokenizer(base, "alpaca").prompt(chat)
     adapter = answers(base, tmp_path / "adapter.jsonl", adapter=(str(tmp_path / "adapter"),))[0]
     assert adapter["response"] == answers(lora, tmp_path / "lora.jsonl")[0]["response"]
-    to_hf(ToHf(src=str(base), dst=str(tmp_path / "merged"), adapter=str(tmp_path / "adapter")))
+    to_hf(ToHfConfig(src=str(base), dst=str(tmp_path / "merged"), adapter=str(tmp_path / "adapter")))
     assert exported_template(tmp_path / "merged") == "alpaca"
     assert adapter["prompt_tokens"] == len(ChatTokenizer(base, "alpaca").prompt([Message("user", "Why?")]))
 

@@ -14,7 +14,7 @@ from test_converters_command import make_run
 
 from xltjax.checkpoint import Checkpoints
 from xltjax.common.errors import UserError
-from xltjax.converters.conversions.settings import ToHf
+from xltjax.converters.conversions.settings import ToHfConfig
 from xltjax.converters.conversions.work import to_hf
 from xltjax.converters.models import load_model
 from xltjax.generate import GenerateConfig, generate
@@ -59,7 +59,7 @@ def test_generation_and_training_refuse_them_in_one_line_and_conversion_warns(
     assert not [each for each in caplog.records if "infinite" in each.getMessage()]
     assert not (tmp_path / "o.jsonl").exists()
     assert not (tmp_path / "run").exists()
-    to_hf(ToHf(src=str(broken), dst=str(tmp_path / "hf")))
+    to_hf(ToHfConfig(src=str(broken), dst=str(tmp_path / "hf")))
     assert f"warning: {NAME} holds NaN or infinite values" in [each.getMessage() for each in caplog.records]
 
 

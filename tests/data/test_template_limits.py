@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
 from xltjax.common.errors import UserError
-from xltjax.converters.conversions.settings import ToHf
+from xltjax.converters.conversions.settings import ToHfConfig
 from xltjax.converters.conversions.work import to_hf
 from xltjax.data import templates
 from xltjax.data.conversations import Message
@@ -169,7 +169,7 @@ def test_a_run_with_a_dated_template_learns_the_same_tokens_on_another_day(
     ).split("\n", 1)[1].removesuffix("\n")
     assert reference(expected, add_special_tokens=False)["input_ids"] == first.tolist()
     # And so does its export, in transformers.
-    to_hf(ToHf(src=str(tmp_path / "run"), dst=str(tmp_path / "hf")))
+    to_hf(ToHfConfig(src=str(tmp_path / "run"), dst=str(tmp_path / "hf")))
     exported = AutoTokenizer.from_pretrained(tmp_path / "hf")
     assert exported.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False).startswith(
         "Today is 26 Jul 2024.\n"

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from helpers.judge_question import TABLE_3
+from helpers.judge.question import TABLE_3
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_question import TABLE_3
+from helpers.judge.question import TABLE_3
 
 from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xltjax.common.errors import UserError
-from xltjax.doctor import Doctor, findings
+from xltjax.doctor import DoctorConfig, findings
 from xltjax.eval import spelling as module
 from xltjax.eval.scores import Unavailable
 from xltjax.eval.spelling import (
@@ -135,7 +135,7 @@ def test_the_doctor_names_missing_dictionaries_and_spellings(tmp_path, monkeypat
     monkeypatch.delenv("DICPATH", raising=False)
     write_dictionary(tmp_path, "en_US", "color")
     write_dictionary(tmp_path, "fr_FR", "chat")
-    found = {what: rest for what, *rest in findings(Doctor(dictionaries=(str(tmp_path),)))}
+    found = {what: rest for what, *rest in findings(DoctorConfig(dictionaries=(str(tmp_path),)))}
     assert found["dictionary fr"] == ["found", ""]
     assert found["dictionary en"][0] == "found"
     assert "apt install hunspell-en-us hunspell-en-gb" in found["dictionary en"][1]

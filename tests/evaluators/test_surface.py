@@ -13,7 +13,7 @@ from statsmodels.stats.power import TTestPower
 from xltjax.data.responses import Response
 from xltjax.eval import __main__ as program
 from xltjax.eval import spelling, surface
-from xltjax.eval.agreement import AgreementSettings
+from xltjax.eval.agreement import AgreementConfig
 from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
 from xltjax.eval.scores import read_scores
@@ -358,7 +358,7 @@ def test_numbered_answers_in_another_order_are_paired_by_their_instruction(
     assert {(row["n"], row["difference"]) for row in document["rows"]} == {(3, 0.0)}
 
 
-@pytest.mark.parametrize("config", [SurfaceConfig, RelevanceConfig, ModifiersConfig, AgreementSettings])
+@pytest.mark.parametrize("config", [SurfaceConfig, RelevanceConfig, ModifiersConfig, AgreementConfig])
 def test_every_evaluator_reads_files_through_one_function(tmp_path, config):
     (tmp_path / "r.csv").write_text("n;wer;text;sprache\n1;a;Oui;French\n")
     keys = {"id_key": ("n",), "model_key": "wer", "response_key": "text", "language_key": "sprache"}

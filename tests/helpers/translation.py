@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_server import JudgeServer, completion, judge_server
+from helpers.judge.server import JudgeServer, completion, judge_server
 
 from xltjax.eval.judge.api import client
 from xltjax.translate import __main__ as program

@@ -160,6 +160,18 @@ def test_models_and_prompts_that_were_moved_go_on(out: Path) -> None:
     assert list(resume(out, now, ASKED)) == ["p1"]
 
 
+def test_weights_that_were_trained_again_are_the_same(out: Path) -> None:
+    for known, goes_on in (("", False), ("d", True)):
+        before = {**SETTINGS, "weights_digest": known}
+        write_settings(out, before, {})
+        now = {**before, "weights": "c" * 64}
+        if goes_on:
+            assert list(resume(out, now, ASKED)) == ["p1"]
+        else:
+            with pytest.raises(UserError, match=r"weights \(changed\)"):
+                resume(out, now, ASKED)
+
+
 def test_a_file_of_version_0_1_is_resumed_without_what_it_did_not_record(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     path.write_text(row())

@@ -124,6 +124,14 @@ def test_outcomes_are_counted_once_per_call() -> None:
     silent = Score("a", "judge/language", None, "failed:no answer (too long)", {"judge": "j"}, "m")
     (row,) = outcome_rows(Judgments(RESPONSES, [silent], CRITERIA))
     assert (row["calls"], row["not_asked"]) == (0, 1)
+    # Another rubric of the same judge has calls of its own, and a criterion that it was not asked for has no row.
+    relevant, unasked = Criterion("relevant", (0, 1), 0, False), Criterion("tone", (0, 1), 0, False)
+    criteria = (unasked, *CRITERIA, relevant)
+    other = [Score(key, "judge/relevant", 1.0, "ok", {"judge": "j"}, "m") for key in "abc"]
+    rubrics = (("language", "helpfulness"), ("relevant",))
+    (row,) = outcome_rows(Judgments(RESPONSES, [*scores(), *other], criteria, rubrics))
+    assert (row["calls"], row["ok"]) == (10, 8)
+    assert {row["criterion"] for row in average_rows(RESPONSES, other, criteria, draws=10)} == {"relevant"}
 
 
 def test_answers_that_were_not_sampled_do_not_count() -> None:

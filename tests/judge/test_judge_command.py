@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_command import KEY, judge, lines, scores, states
-from helpers.judge_server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
+from helpers.judge.command import KEY, judge, lines, scores, states
+from helpers.judge.server import HANGS, OUTCOMES, SIX, JudgeServer, completion, judge_server, row, scores_of
 
 from xltjax.eval import __main__ as program
 
@@ -238,7 +238,7 @@ def test_other_scores_of_the_folder_stay(server: JudgeServer, tmp_path: Path) ->
     assert set(json.loads((tmp_path / "out" / "judge.json").read_text())) == {"six", "relevance"}
 
 
-def test_scores_of_models_that_are_not_given_stay(server: JudgeServer, tmp_path: Path) -> None:
+def test_scores_of_models_and_answers_that_are_not_given_stay(server: JudgeServer, tmp_path: Path) -> None:
     rows = [{**row(n, "good"), "model": model} for n in range(2) for model in ("a", "b")]
     to = ("--base-url", server.url, "--judge")
     assert judge(tmp_path, rows, *to, "openai:x") == 0
@@ -249,6 +249,8 @@ def test_scores_of_models_that_are_not_given_stay(server: JudgeServer, tmp_path:
         after = path.read_text().splitlines()
         assert before <= set(after)
         assert len(after) == len(set(after)) == count
+    assert judge(tmp_path, rows[:1], *to, "openai:x") == 0  # of a model whose other answers are not given
+    assert sorted(path.read_text().splitlines()) == sorted(after)
     answers = [(line["model"], line["id"]) for line in lines(tmp_path / "out" / "answers.jsonl")]
     assert sorted(answers) == sorted((line["model"], line["id"]) for line in rows)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_command import judge, lines, states
-from helpers.judge_server import JudgeServer, completion, judge_server, row, scores_of
+from helpers.judge.command import judge, lines, states
+from helpers.judge.server import JudgeServer, completion, judge_server, row, scores_of
 
 from xltjax.common.errors import UserError
 from xltjax.eval.judge.api import batch_files

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_command import judge, lines, states
-from helpers.judge_server import JudgeServer, judge_server, row
+from helpers.judge.command import judge, lines, states
+from helpers.judge.server import JudgeServer, judge_server, row
 
 from xltjax.eval.judge.api.dialect import DIALECTS, Dialect, Dialects
 

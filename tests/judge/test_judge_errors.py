@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_command import KEY, judge, lines, states
-from helpers.judge_server import JudgeServer, completion, judge_server, row
+from helpers.judge.command import KEY, judge, lines, states
+from helpers.judge.server import JudgeServer, completion, judge_server, row
 
 from xltjax.eval.judge.api.endpoint import read_endpoint
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.judge_command import judge, lines, states
-from helpers.judge_server import row
+from helpers.judge.command import judge, lines, states
+from helpers.judge.server import row
 
 from xltjax.eval.judge.verdicts import OUTCOMES
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from helpers.judge_command import judge as command
-from helpers.judge_command import lines
+from helpers.judge.command import judge as command
+from helpers.judge.command import lines
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.rated import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
+from helpers.pages.rated_sheets import CRITERIA, SCALES, key_rows, records, score_of, write_sheets
 from helpers.scored import write_lines
 
 from xltjax.common.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers.rated import key_rows, score_of, write_sheets
+from helpers.pages.rated_sheets import key_rows, score_of, write_sheets
 from helpers.scored import write_lines
 from sklearn.metrics import cohen_kappa_score
 

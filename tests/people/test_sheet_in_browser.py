@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers.opened_sheets import opened_sheets
-from helpers.pages import WIDE, violations
-from helpers.sheets import rows, sheets
+from helpers.pages.browser import WIDE, violations
+from helpers.pages.opened_sheets import opened_sheets
+from helpers.pages.sheets import rows, sheets
 from playwright.sync_api import Browser, expect
 
 from xltjax.common.files import read_jsonl
@@ -188,7 +188,7 @@ FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'Quot
 
 @pytest.mark.parametrize(
     ("script", "message"),
-    [(FORBIDDEN, "This browser keeps nothing"), (FULL, "The browser's storage is full")],
+    [(FORBIDDEN, "This browser saves nothing"), (FULL, "The browser's storage is full")],
 )
 def test_without_storage_the_page_warns_goes_on_and_exports(
     opening: Any, folder: Path, tmp_path: Path, script: str, message: str

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.opened_sheets import opened_sheets
-from helpers.pages import PHONE, WIDE, violations
-from helpers.sheets import HOSTILE, rows, sheets
+from helpers.pages.browser import PHONE, WIDE, violations
+from helpers.pages.opened_sheets import opened_sheets
+from helpers.pages.sheets import HOSTILE, rows, sheets
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser, expect
 

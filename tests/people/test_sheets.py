@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.sheets import HOSTILE, MODELS, rows, sheets
+from helpers.pages.sheets import HOSTILE, MODELS, rows, sheets
 
 from xltjax.common.errors import UserError
 from xltjax.common.files import read_jsonl, write_jsonl

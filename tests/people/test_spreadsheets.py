@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.rated import CRITERIA, SCALES, key_rows, records
+from helpers.pages.rated_sheets import CRITERIA, SCALES, key_rows, records
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response

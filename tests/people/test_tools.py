@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.rated import CRITERIA, SCALES
+from helpers.pages.rated_sheets import CRITERIA, SCALES
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.reports import EVIL, SVG, figure, small_report, table
+from helpers.pages.reports import EVIL, SVG, figure, small_report, table
 
 from xltjax.common.errors import UserError
 from xltjax.eval.report.content import NO_VALUE, Answer, Column, Passage, Report

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from helpers.opened_reports import READY, opened_reports
-from helpers.pages import PHONE, WIDE, violations
-from helpers.reports import EVIL, small_report, table
+from helpers.pages.browser import PHONE, WIDE, violations
+from helpers.pages.opened_reports import READY, opened_reports
+from helpers.pages.reports import EVIL, small_report, table
 from helpers.scored import answer, score, write_lines
 from playwright.sync_api import Browser, Page, expect
 
-from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.command import ReportConfig, run
 from xltjax.eval.report.content import Report
 from xltjax.eval.report.page import write_page
 
@@ -421,7 +421,7 @@ def test_the_command_makes_a_page_that_holds_all_this(opening: Any, tmp_path: Pa
         (score(row, "language_correct", k % 2) for k, row in enumerate(rows)),
     )
     run(
-        ReportSettings(
+        ReportConfig(
             sources=(str(tmp_path / "run"),), out=str(tmp_path / "report.html"), title=EVIL, draws=50
         )
     )

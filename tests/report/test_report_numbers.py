@@ -11,7 +11,7 @@ import pytest
 from helpers.scored import write_judge, write_model, write_modifiers, write_ratings, write_run, write_stage
 from statsmodels.stats.proportion import proportion_confint
 
-from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.command import ReportConfig, run
 
 LOW = "7b/dolly-en/ft/lr-1e-06/seed-0"
 HIGH = "7b/dolly-en/ft/lr-1e-05/seed-0"
@@ -51,7 +51,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a report, beside which lies its page."""
     root = tmp_path_factory.mktemp("study")
     write_study(root / "study")
-    run(ReportSettings(sources=(str(root / "study"),), out=str(root / "report.html"), draws=500))
+    run(ReportConfig(sources=(str(root / "study"),), out=str(root / "report.html"), draws=500))
     return root / "report"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.built import CORRECT, built, surface_alone, text_of
+from helpers.pages.built_reports import CORRECT, built, surface_alone, text_of
 from helpers.scored import (
     answer,
     write_judge,
@@ -23,7 +23,7 @@ from helpers.scored import (
     write_stage,
 )
 
-from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.command import ReportConfig, run
 from xltjax.eval.report.content import Report, Table
 from xltjax.eval.report.files import all_tables, cell, latex_lines
 from xltjax.eval.report.terminal import WIDTH, summary_text
@@ -147,6 +147,8 @@ CASES = [
     (surface_alone, "surface", "Not scored: spelling and relevance"),
     (people_alone, "agreement", "There are people without a judge"),
     (people_alone, "surface", "There are no scores of language"),
+    (people_alone, "headline", "By people, m has 1.50 [1.00, 2.00] in helpfulness in fr; no program has scored"),
+    (judge_without_a_score, "headline", "The answers have no scores yet"),
     (judge_without_a_score, "tasks", "There are no scores to break down"),
     (judge_without_a_score, "agreement", "How far the judge can be trusted was not examined"),
     (judge_that_was_examined, "agreement", "1 of 2 pairs of criterion and language should not be trusted"),
@@ -174,7 +176,7 @@ def test_a_missing_part_leaves_a_sentence(
 ) -> None:
     make(tmp_path)
     report = built(tmp_path)
-    assert sentence in text_of(report, section)
+    assert sentence in (" ".join(report.headline) if section == "headline" else text_of(report, section))
     for each in report.sections:
         assert each.paragraphs or each.figures or any(table.rows for table in each.tables), each.id
     assert len(report.headline) == 4
@@ -182,6 +184,27 @@ def test_a_missing_part_leaves_a_sentence(
     assert max(map(len, summary_text(report).splitlines())) <= WIDTH
     names = [table.name for table in all_tables(report)]
     assert len(names) == len(set(names))
+
+
+def test_criteria_of_ones_own_have_their_own_scale(tmp_path: Path) -> None:
+    responses_alone(tmp_path)
+    judged = {"politeness": {"fr": [4, 2, 3]}, "helpfulness": {"fr": [5, 1, 3]}}
+    write_judge(tmp_path / "judge", "m", "openai:x", judged)
+    rubric = tmp_path / "mine.yaml"
+    rubric.write_text(
+        "criteria: {politeness: {question: q, scale: [1, 4]}, helpfulness: {question: q, scale: [1, 5]}}"
+    )
+    record = json.loads((tmp_path / "judge" / "judge.json").read_text())
+    record["six"]["criteria"] = str(rubric)
+    (tmp_path / "judge" / "judge.json").write_text(json.dumps(record))
+    report = built(tmp_path)
+    (found,) = (each for each in report.sections if each.id == "criteria")
+    told = "Scores from 1 (worst) to 4 (best): politeness; from 1 (worst) to 5 (best): helpfulness."
+    assert found.figures[0].data.caption.startswith(told)
+    assert found.tables[0].caption.startswith(told)
+    assert "politeness, score" in found.figures[0].svg
+    (tasks,) = (each for each in report.sections if each.id == "tasks")
+    assert "helpfulness, score from 1 to 5" in tasks.figures[0].svg
 
 
 def write_everything(root: Path) -> None:
@@ -228,6 +251,7 @@ def test_every_figure_says_n_and_what_its_axes_are(whole: tuple[Path, Report]) -
         assert any(unit in words for unit in units), figure.name
         assert re.search(r"\bn\b", figure.caption), figure.name
         assert figure.data.rows, figure.name
+        assert "<image" not in figure.svg, figure.name  # which the page leaves out
 
 
 def numbers_in(text: str) -> set[str]:
@@ -289,9 +313,7 @@ def test_the_page_shows_what_the_table_files_hold(whole: tuple[Path, Report], tm
 
 def test_a_report_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
     surface_alone(tmp_path / "scores")
-    settings = ReportSettings(
-        sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50
-    )
+    settings = ReportConfig(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50)
     run(settings)
     folder = tmp_path / "report"
     first = {
@@ -304,9 +326,7 @@ def test_a_report_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
 
 def test_a_figure_that_is_gone_leaves_no_file(tmp_path: Path) -> None:
     surface_alone(tmp_path / "scores")
-    settings = ReportSettings(
-        sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50
-    )
+    settings = ReportConfig(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html"), draws=50)
     run(settings)
     old = tmp_path / "report" / "tables" / "old.csv"
     old.write_text("x")

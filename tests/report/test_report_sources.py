@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.built import built, surface_alone, text_of
+from helpers.pages.built_reports import built, surface_alone, text_of
 from helpers.scored import answer, score, write_lines, write_model, write_run
 
 from xltjax.common.errors import UserError
-from xltjax.eval.report.command import ReportSettings, run
+from xltjax.eval.report.command import ReportConfig, run
 from xltjax.eval.report.files import all_tables
 from xltjax.eval.report.numbers.sources import read_source
 
@@ -23,7 +23,7 @@ def test_what_is_not_a_report_of_ours_is_never_overwritten(tmp_path: Path, there
     path.parent.mkdir(exist_ok=True)
     path.write_text("{}")
     with pytest.raises(UserError, match="choose another --out"):
-        run(ReportSettings(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html")))
+        run(ReportConfig(sources=(str(tmp_path / "scores"),), out=str(tmp_path / "report.html")))
     assert path.read_text() == "{}"
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted({"scores", place.split("/")[0]})
 
@@ -42,7 +42,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, settings: dict[str, object], mess
     surface_alone(tmp_path)
     given = {"sources": (str(tmp_path),), "out": str(tmp_path / "report.html"), **settings}
     with pytest.raises(UserError, match=message) as caught:
-        run(ReportSettings(**given))  # type: ignore[arg-type]
+        run(ReportConfig(**given))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
@@ -135,7 +135,7 @@ def test_three_directories_of_the_same_answers_are_refused(tmp_path: Path) -> No
 
 
 def test_the_instructions_of_the_choice_are_left_out_of_the_other_numbers(tmp_path: Path) -> None:
-    from xltjax.eval.comparison.choose import ChooseSettings
+    from xltjax.eval.comparison.choose import ChooseConfig
     from xltjax.eval.comparison.choose import run as choose
 
     for rate, french in (("1e-06", [1] * 8), ("1e-05", [1, 0] * 4)):
@@ -144,7 +144,7 @@ def test_the_instructions_of_the_choice_are_left_out_of_the_other_numbers(tmp_pa
     scores = tuple(str(tmp_path / f"m/lr-{rate}") for rate in ("1e-06", "1e-05"))
     responses = tuple(f"{each}/responses.jsonl" for each in scores)
     choose(
-        ChooseSettings(
+        ChooseConfig(
             scores=scores, out=str(tmp_path / "choice"), responses=responses, draws=50, select_share=0.5
         )
     )

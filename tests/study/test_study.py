@@ -184,6 +184,22 @@ def test_weights_may_be_removed_once_nothing_needs_them(folder: Path) -> None:
     assert str(states[f"{CELLS[1]}/generate"]) == "done"
 
 
+def test_a_training_that_is_repeated_voids_no_answers_made_of_it(folder: Path) -> None:
+    study = open_study(folder)
+    for lost in ("train", "generate-modified"):
+        shutil.rmtree(study.root / CELLS[0] / lost)
+    begun = study.root / CELLS[0] / "generate"  # which a kill has cut
+    record = json.loads((begun / "identity.json").read_text())
+    (begun / "identity.json").write_text(json.dumps({**record, "state": "begun", "outputs": {}}))
+    answers = (begun / "responses.jsonl").read_text()
+    (begun / "responses.jsonl").write_text(answers.splitlines(keepends=True)[0])
+    outcomes = study.finish()
+    kinds = ("train", "generate", "generate-modified")
+    assert {each.path for each in outcomes} == {f"{CELLS[0]}/{kind}" for kind in kinds}
+    assert {(each.state, each.note) for each in outcomes} == {("done", "")}
+    assert (begun / "responses.jsonl").read_text() == answers
+
+
 def test_a_failing_cell_says_why_in_one_line_and_the_rest_goes_on(chat_model: Path, folder: Path) -> None:
     change(folder, "data", missing=str(folder / "absent.jsonl"), relative="data/absent.csv")
     study = open_study(folder)
@@ -212,6 +228,17 @@ def test_a_training_that_diverges_ends_neither_its_sweep_nor_the_tables(
     assert outcomes[f"{CELLS[0]}/surface"].state == "done"
     state = study.states()["tiny/dolly/ft/lr-1e+30/seed-0/train"]
     assert str(state) == f"to do because it failed: {failed[0].reason}"
+
+
+def test_a_stage_whose_log_cannot_be_written_has_failed(folder: Path) -> None:
+    study = open_study(folder)
+    for name in ("logs", f"{CELLS[0]}/surface"):
+        shutil.rmtree(study.root / name)
+    (study.root / "logs").write_text("a file")
+    found = {each.path: each for each in study.finish()}
+    assert found[f"{CELLS[0]}/surface"].state == "failed"
+    assert f"{study.root}/logs/" in found[f"{CELLS[0]}/surface"].reason
+    assert "cannot be written" in found[f"{CELLS[0]}/surface"].reason
 
 
 def test_prompts_without_a_language_are_refused_before_anything_is_trained(

@@ -239,7 +239,7 @@ def test_a_sample_of_the_rows_is_of_the_asked_size_and_follows_from_the_seed() -
     assert [corpus.names for corpus in drawn] != [corpus.names for corpus in other]
     assert [corpus.weight for corpus in drawn] == [len(corpus.examples) for corpus in drawn]
     assert [corpus.weight for corpus in draw_rows(corpora, 45, 0, weighted=True)] == [2.0, 2.0]
-    with pytest.raises(UserError, match=r"rows: 91 are asked for, and the data have 90 usable rows"):
+    with pytest.raises(UserError, match=r"rows: 91 requested, but the data have only 90 usable rows"):
         draw_rows(corpora, 91, 0, weighted=False)
     with pytest.raises(UserError, match=r"rows: 1 of 90 rows leave one of the data sources without any"):
         draw_rows(corpora, 1, 0, weighted=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_server import JudgeServer, completion, judge_server
+from helpers.judge.server import JudgeServer, completion, judge_server
 from helpers.translation import (
     LASTING,
     PASSING,

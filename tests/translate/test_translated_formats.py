@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.judge_server import JudgeServer
+from helpers.judge.server import JudgeServer
 from helpers.translation import echo, lines, translate, translator
 
 from xltjax.data.formats import read_rows

@@ -21,7 +21,8 @@ from xltjax.mesh import batch_size, cache_compilations
 log = logging.getLogger("xltjax")
 
 HELP = (
-    "/reset begins anew, /system TEXT sets the system prompt, Ctrl-C stops an answer, Ctrl-D or /exit leaves"
+    "/reset starts a new conversation, /system TEXT sets the system prompt, Ctrl-C stops an answer, "
+    "Ctrl-D or /exit leaves"
 )
 COMMANDS = ("/reset", "/system", "/help", "/exit")
 
@@ -132,7 +133,7 @@ def _obey(dialog: Dialog, command: str, rest: str) -> bool:
     command = command.strip()
     if command == "/reset":
         dialog.reset()
-        log.info("a new conversation")
+        log.info("new conversation")
     elif command == "/system":
         dialog.set_system(rest)
         log.info("the system prompt is set" if rest.strip() else "there is no system prompt")

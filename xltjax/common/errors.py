@@ -21,17 +21,25 @@ class UserError(Exception):
 
 
 def for_python(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let the messages of ``function`` name arguments (``base=``), not the flags of commands (``--base DIR``)."""
+    """Let the messages of ``function`` name arguments, not flags: ``base=`` for ``--base``, ``mesh="2x1"`` for
+    ``--mesh 2x1``.
+    """
 
     @functools.wraps(function)
     def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
             return function(*arguments, **named)
         except UserError as problem:
-            said = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_") + "=", str(problem))
+            said = re.sub(r"--([a-z][a-z-]*)(?: (\d\w*|[\w.]+=[^\s;]+))?", _as_argument, str(problem))
             raise type(problem)(said) if said != str(problem) else problem from None
 
     return called
+
+
+def _as_argument(flag: re.Match[str]) -> str:
+    """A flag, with its value where that has digits or a sign of equality, as Python writes it."""
+    value = flag[2] or ""
+    return flag[1].replace("-", "_") + "=" + (value if value.isdigit() or not value else f'"{value}"')
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

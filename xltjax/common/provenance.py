@@ -35,7 +35,7 @@ def provenance(data_files: Iterable[Path] = ()) -> dict[str, Any]:
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed_version(name) for name in PACKAGES},
         "devices": [str(device.device_kind) for device in jax.devices()],
         "data": {str(path): sha256(path) for path in data_files},
     }
@@ -47,7 +47,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of a package that is installed; None for one that is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -165,7 +165,7 @@ def draw_rows(corpora: Sequence[Corpus], count: int, seed: int, *, weighted: boo
     total = sum(len(corpus.examples) for corpus in corpora)
     if count > total:
         raise UserError(
-            f"rows: {count} are asked for, and the data have {total} usable rows; give at most {total}"
+            f"rows: {count} requested, but the data have only {total} usable rows; give at most {total}"
         )
     found = []
     for corpus, drawn in zip(corpora, _draw(corpora, count, (seed, total, count)), strict=True):

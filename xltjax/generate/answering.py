@@ -276,6 +276,7 @@ def _settings(config: GenerateConfig, source: Path, answerers: Sequence[Answerer
         "model": str(source.resolve()),
         "step": run.step if run else None,
         "weights": fingerprint(weights_directory(source)),
+        "weights_digest": run.weights_digest() if run else "",
         "adapter": [str(adapter.resolve()) for adapter in adapters],
         "adapter_step": [found.step if (found := Run.find(adapter)) else None for adapter in adapters],
         "adapter_weights": [fingerprint(weights_directory(adapter)) for adapter in adapters],

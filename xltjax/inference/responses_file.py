@@ -69,10 +69,12 @@ def resume(
         return {}
     # A file of an earlier version lacks what it did not record.
     same = {key for key in before if key in settings and before[key] == settings[key]}
+    if before.get("weights_digest") and "weights_digest" in same:
+        same.add("weights")  # of a run that was trained again
     moved = {place for place, content in PLACES.items() if content in same} | {
         "prompts"
     }  # compared one by one
-    changed = [key for key in settings if key in before and key not in same | moved]
+    changed = [key for key in settings if key in before and key not in same | moved | {"weights_digest"}]
     if changed:
         raise UserError(
             f"{out} was made with other settings: "

@@ -41,7 +41,7 @@ The same with LLaMA-2-7B on two accelerators (weights from Hugging Face, any Eng
 
 
 @dataclass(frozen=True)
-class Quickstart:
+class MiniatureConfig:
     """Settings of the command."""
 
     learning_rates: tuple[float, ...] = setting((1e-6, 1e-4, 1e-3), "Peak learning rates to compare.")
@@ -50,7 +50,7 @@ class Quickstart:
     out: str = setting("runs/quickstart", "Directory of the runs.")
 
 
-def tour(config: Quickstart) -> None:
+def tour(config: MiniatureConfig) -> None:
     """Build the miniature, then train, generate, evaluate and export, one command after another."""
     from xltjax.miniature.build import ensure  # with JAX, which --help does not need
 
@@ -93,7 +93,7 @@ def _run(command: str, *arguments: str, quiet: bool = False) -> None:
         raise UserError(f"the command above ended with exit code {done.returncode}")
 
 
-def _print_scores(config: Quickstart, runs: Sequence[Path]) -> None:
+def _print_scores(config: MiniatureConfig, runs: Sequence[Path]) -> None:
     """Print a table of language correctness and spelling, as the evaluators found them, and of right answers."""
     table = Table(title="Tuned on English only (paper, Figure 2): share of answers in %")
     table.add_column("learning rate")
@@ -123,7 +123,7 @@ def _right_answers(path: Path) -> dict[str, float]:
     return {language: sum(found) / len(found) for language, found in verdicts.items()}
 
 
-def _print_answers(config: Quickstart, runs: Sequence[Path]) -> None:
+def _print_answers(config: MiniatureConfig, runs: Sequence[Path]) -> None:
     """Print one question in every language, with the answer of the model of each learning rate."""
     by_rate: list[dict[str, dict[str, Any]]] = [
         {row["id"]: row for row in read_jsonl(run / RESPONSES)} for run in runs
@@ -137,7 +137,7 @@ def _print_answers(config: Quickstart, runs: Sequence[Path]) -> None:
 
 
 COMMAND = cli.command(
-    Quickstart,
+    MiniatureConfig,
     tour,
     name="miniature",
     help="Run the whole pipeline on an embedded toy world in four languages: train, generate, evaluate, export.",

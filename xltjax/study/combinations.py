@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from xltjax.converters.conversions.settings import Combine
+from xltjax.converters.conversions.settings import CombineConfig
 from xltjax.study.arguments import flags
 from xltjax.study.contents import COMBINED, WEIGHTS
 from xltjax.study.grid import Cell, sources
@@ -24,7 +24,7 @@ def combine(study: Study, cell: Cell, root: Path) -> Stage | None:
     changed, *experts = sources(study, cell)
     training = changed.training(study)
     given = recipe.settings
-    config = Combine(
+    config = CombineConfig(
         reset_layers=given.reset_layers,
         swap_layers=given.swap_layers,
         average_layers=given.average_layers,

@@ -146,7 +146,7 @@ def output(directory: Path, name: str) -> str | None:
     """The hash of an output of a stage; None when it is not there."""
     if name == WEIGHTS:
         run = Run.find(directory)
-        return fingerprint(run.checkpoint) if run and run.steps else None
+        return (run.weights_digest() or fingerprint(run.checkpoint)) if run and run.steps else None
     path = directory / name
     if name == COMBINED:
         return fingerprint(path) if path.is_dir() else None

@@ -41,7 +41,7 @@ class Teller:
         """Print the line of a stage that has ended."""
         self._told = time.monotonic()
         if outcome.note:
-            print(f"{outcome.path} anew, because {outcome.note}", flush=True)
+            print(f"{outcome.path} again, because {outcome.note}", flush=True)
         if outcome.state == "done":
             self._done.add(outcome.path)
             print(

@@ -19,12 +19,12 @@ from xltjax.common.settings import (
     refuse_both,
     setting,
 )
-from xltjax.eval.comparison.choose import ChooseSettings
+from xltjax.eval.comparison.choose import ChooseConfig
 from xltjax.eval.judge.command import JudgeConfig
 from xltjax.eval.judge.local.model import LOCAL_PREFIX
 from xltjax.eval.modifiers.command import ModifiersConfig
 from xltjax.eval.relevance import RelevanceConfig
-from xltjax.eval.report.command import ReportSettings
+from xltjax.eval.report.command import ReportConfig
 from xltjax.eval.surface import SurfaceConfig
 from xltjax.generate.settings import GenerateConfig
 from xltjax.study.recipes import PARTS, Recipe, check_recipes, read_recipe
@@ -42,8 +42,8 @@ OF_THE_STUDY = {
     ModifiersConfig: {"responses", "out"},
     RelevanceConfig: {"responses", "out"},
     JudgeConfig: {"responses", "out", "dry_run", "batch_file", "reparse"},
-    ChooseSettings: {"scores", "out", "runs", "responses"},
-    ReportSettings: {"sources", "out", "responses"},
+    ChooseConfig: {"scores", "out", "runs", "responses"},
+    ReportConfig: {"sources", "out", "responses"},
 }  # fmt: skip
 AXES = {"learning_rate": "learning_rates", "seed": "seeds"}
 # The names in the grid are names of directories.
@@ -100,9 +100,9 @@ class Study:
     modifiers: ModifiersConfig
     relevance: RelevanceConfig | None
     judge: JudgeConfig | None
-    choose: ChooseSettings
+    choose: ChooseConfig
     effects: tuple[Claim, ...]
-    report: ReportSettings | None
+    report: ReportConfig | None
     grid: tuple[Block, ...]
     accelerator: str
 
@@ -175,7 +175,7 @@ def _study(name: str, values: Mapping[str, Any]) -> Study:
         modifiers=_config(values, "modifiers", ModifiersConfig),
         relevance=relevance if "relevance" in values else None,
         judge=judge if "judge" in values else None,
-        choose=_config(values, "choose", ChooseSettings),
+        choose=_config(values, "choose", ChooseConfig),
         effects=read_claims(values.get("effects")),
         report=None if values.get("report") is False else _report(values),
         grid=tuple(_blocks(values.get("grid", [{}]), axes)),
@@ -271,9 +271,9 @@ def _config(values: Mapping[str, Any], key: str, config_class: type[Config]) -> 
     return build(config_class, _section(_mapping(values, key), config_class, key), notify=False)
 
 
-def _report(values: Mapping[str, Any]) -> ReportSettings:
+def _report(values: Mapping[str, Any]) -> ReportConfig:
     given = values.get("report")
-    return _config({} if given is True else values, "report", ReportSettings)
+    return _config({} if given is True else values, "report", ReportConfig)
 
 
 def _of_model(name: str, section: Any) -> dict[str, Any]:

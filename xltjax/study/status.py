@@ -54,7 +54,7 @@ def print_plan(
         f"{len(cells)} cells, {len(stages)} stages: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
     )
     more = ", and stages of which it is not known" if unknown else ""
-    print(f"to come: about {duration(total)} x devices ({study.accelerator}){more}")
+    print(f"remaining: about {duration(total)} x devices ({study.accelerator}){more}")
     for path in small:
         print(f"does not fit {study.accelerator}: {path}; see python -m xltjax.train --plan for what does")
 

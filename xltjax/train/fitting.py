@@ -210,7 +210,7 @@ def _plan(config: TrainConfig) -> None:
     if config.model == miniature.NAME or any(map(miniature.is_data, config.data)):
         if not miniature.is_built():
             print_plan(config, llama)
-            print("one epoch: known when the miniature is built, which the first training does")
+            print("one epoch: not known until the miniature is built, which the first training run does")
             return
         located = miniature.located(config)
         model, config = located.model, dataclasses.replace(located, model=config.model)

@@ -105,7 +105,8 @@ def check_disk(config: TrainConfig, run: Run, needed: float) -> None:
     )
     # Orbax compresses; a file system without a size does not say what is free.
     if any_process(is_first() and disk.total > 0 and disk.free < COMPRESSED * needed):
+        unit, name = (GIB, "GiB") if needed > GIB / 10 else (1 << 20, "MiB")
         raise UserError(
-            f"{run.path} has room for {disk.free / GIB:.1f} GiB, and a checkpoint takes about "
-            f"{needed / GIB:.1f} GiB; free some space or choose another --out"
+            f"{run.path} has room for {disk.free / unit:.1f} {name}, and a checkpoint takes about "
+            f"{needed / unit:.1f} {name}; free some space or choose another --out"
         )

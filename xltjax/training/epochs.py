@@ -87,10 +87,11 @@ def warn_of_many(seen: Passes) -> None:
         )  # fmt: skip
     if seen.updates_per_epoch < 1:
         size = math.ceil(max(seen.longest, seen.tokens / SMALL_UPDATES) / 64) * 64
+        made = round(max(seen.tokens / size, 1))
         log.warning(
-            "warning: each update sees the data about %.2g times; --sequence-length %d --tokens-per-batch %d "
-            "--accumulation 1 would make about %.0f updates of an epoch",
-            1 / seen.updates_per_epoch, size, size, max(seen.tokens / size, 1),
+            "warning: each update sees the data about %s times; --sequence-length %d --tokens-per-batch %d "
+            "--accumulation 1 would make about %d update%s of an epoch",
+            _number(1 / seen.updates_per_epoch), size, size, made, "s" * (made > 1),
         )  # fmt: skip
 
 

@@ -103,4 +103,4 @@ def _warn_of_shared_files(config: TrainConfig, sources: Sequence[str]) -> None:
         path for source in config.validation_data for path in find_files(source, default="validation")
     }
     for path in sorted(path for path in measured if path.resolve() in learned):
-        log.warning("warning: %s is learned, and the validation loss is measured on it too", path)
+        log.warning("warning: %s is used for both training and validation", path)

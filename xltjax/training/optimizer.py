@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 
-Schedule = Callable[[Any, Any], Any]  # (update number n = 1, 2, ..., peak rate) -> learning rate
+Number = Array | float
+Schedule = Callable[[Number, Number], Array]  # (update number n = 1, 2, ..., peak rate) -> learning rate
 
 
 def inverse_sqrt(timescale: float = 1.0) -> Schedule:
@@ -24,7 +26,7 @@ def linear(end: float | None, steps: int) -> Schedule:
     ``end`` is a tenth of the peak when it is None.
     """
 
-    def rate(n: Any, peak: Any) -> Any:
+    def rate(n: Number, peak: Number) -> Array:
         last = peak / 10 if end is None else end
         return peak + (last - peak) * jnp.minimum((n - 1) / steps, 1.0)
 
@@ -34,7 +36,7 @@ def linear(end: float | None, steps: int) -> Schedule:
 def cosine(end: float | None, steps: int) -> Schedule:
     """lr(n) = end + (peak - end) (1 + cos(pi (n - 1) / steps)) / 2, then ``end``; see ``linear``."""
 
-    def rate(n: Any, peak: Any) -> Any:
+    def rate(n: Number, peak: Number) -> Array:
         last = peak / 10 if end is None else end
         return last + (peak - last) * (1 + jnp.cos(jnp.pi * jnp.minimum((n - 1) / steps, 1.0))) / 2
 
@@ -69,7 +71,7 @@ def adamw(
     eps: float,
     weight_decay: float,
     clip_norm: float,
-    moments: Any = jnp.float32,
+    moments: DTypeLike = jnp.float32,
 ) -> optax.GradientTransformation:
     """AdamW without its learning rate: ``apply_updates`` multiplies the updates by -lr(n).
 
@@ -84,10 +86,10 @@ def adamw(
     )
 
 
-def _stored_in(transform: optax.GradientTransformation, dtype: Any) -> optax.GradientTransformation:
+def _stored_in(transform: optax.GradientTransformation, dtype: DTypeLike) -> optax.GradientTransformation:
     """``transform`` computing in float32 with its state kept in ``dtype`` (optax can do this for one moment only)."""
 
-    def cast(state: Any, to: Any) -> Any:
+    def cast(state: Any, to: DTypeLike) -> Any:
         return jax.tree.map(lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
 
     def init(params: Any) -> Any:

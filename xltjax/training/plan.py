@@ -235,7 +235,8 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
     console.print(memory)
     devices = math.prod(parse_mesh(config.mesh))
     updates = f"{config.steps} updates at {ASSUMED_MFU:.0%} of peak"
-    fit = Table("accelerator", "attention", unit, "remat", "fits", updates, "nearest setting")
+    fit = Table("accelerator", "attention", unit, "remat", "fits", updates)
+    advice = []
     for column in fit.columns[:4]:
         column.no_wrap = True
     for name, accelerator in ACCELERATORS.items():
@@ -247,15 +248,19 @@ def print_plan(config: TrainConfig, llama: LlamaConfig, tokenizer: ChatTokenizer
         own = make_plan(dataclasses.replace(config, remat=remat), llama)
         fit.add_row(
             name, own.attention[name][0], f"{own.total(name) / size:.2f}", remat, "yes" if fits else "no",
-            _duration(seconds), "" if fits else _advice(config, llama, name),
+            _duration(seconds),
         )  # fmt: skip
+        if not fits:
+            advice.append(f"to fit {name}: {_advice(config, llama, name)}")
     console.print(fit)
+    for line in advice:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     work = f"{plan.flops / 1e12:,.1f} TFLOP" if plan.flops >= 1e12 else f"{plan.flops / 1e9:,.1f} GFLOP"
     console.print(f"one update: {plan.tokens:,} tokens at most, {work}")
     if config.epochs and seen is None:
         console.print(
-            f"how many updates {config.epochs:g} epochs are is known where the model's tokenizer is here; the times "
-            f"above are of {config.steps}"
+            f"the number of updates in {config.epochs:g} epochs is known only if the tokenizer is on this machine; "
+            f"the times above are for {config.steps} updates"
         )
     if seen is not None:
         console.print(str(seen), soft_wrap=True, highlight=False)
@@ -280,7 +285,7 @@ def _duration(seconds: float) -> str:
 def _advice(config: TrainConfig, llama: LlamaConfig, accelerator: str) -> str:
     nearest = fitting_settings(config, llama, accelerator)
     if nearest is None:
-        return "none of those tried; use --lora-rank 16"
+        return "no setting was found; try --lora-rank 16"
     before, after = dataclasses.asdict(config), dataclasses.asdict(nearest)
     changed = {key: value for key, value in after.items() if value != before[key]}
     return " ".join(

@@ -8,6 +8,7 @@ model), ``base/`` (config and tokenizer of the base model, which travel with eve
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 from jax import Array
+from jax.typing import DTypeLike
 
 from xltjax.checkpoint import Checkpoints, numbered
 from xltjax.common.errors import UserError
@@ -198,7 +200,9 @@ class Run:
         """The checkpoints, to read from; with ``keep`` also to write to, keeping so many of the newest."""
         return Checkpoints(self.path / CHECKPOINTS, keep)
 
-    def weights(self, like: Mapping[str, Any], dtype: Any = None) -> dict[str, Array]:
+    def weights(
+        self, like: Mapping[str, Any], dtype: DTypeLike | Mapping[str, DTypeLike] | None = None
+    ) -> dict[str, Array]:
         """The weights at ``step`` by dotted path, laid out as ``like``.
 
         Args:
@@ -214,6 +218,18 @@ class Run:
             kinds = dtype if isinstance(dtype, Mapping) else dict.fromkeys(like, dtype)
             wanted = {name: each.update(dtype=kinds[name] or stored[name]) for name, each in like.items()}
             return checkpoints.read(step, "weights", wanted)
+
+    def weights_digest(self) -> str:
+        """A hash of the weights at ``step``, which are the same after the same training; empty when it is not known.
+
+        The fingerprint of a checkpoint's files is another each time that they are written.
+
+        Raises:
+            UserError: when there is no such checkpoint.
+        """
+        with contextlib.closing(self.checkpoints()) as checkpoints:
+            sums = checkpoints.weight_sums(self.step)
+        return hashlib.sha256(json.dumps(sorted(sums.items())).encode()).hexdigest() if sums else ""
 
     def check_resumable(
         self, config: TrainConfig, sources: Sequence[str], fingerprint: str, model_files: Path | None = None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from xltjax.attention.choice import choose, record
 from xltjax.attention.problem import Problem
+from xltjax.checkpoint import TrainState
 from xltjax.common.errors import UserError
 from xltjax.common.hardware import accelerator_of, device_memory
-from xltjax.data.packing import PackedData
+from xltjax.data.packing import Batch, PackedData
 from xltjax.data.tokenizer import ChatTokenizer
 from xltjax.llama import Llama, LlamaConfig, use_attention
 from xltjax.lora import add_lora, merge
@@ -23,7 +26,7 @@ from xltjax.training.examples import Examples
 from xltjax.training.optimizer import Schedule, adamw, make_schedule
 from xltjax.training.plan import least_recomputation
 from xltjax.training.samples import Samples
-from xltjax.training.step import in_host_memory, make_train_step
+from xltjax.training.step import Metrics, in_host_memory, make_train_step
 from xltjax.training.trained import DTYPES, trained_parts
 from xltjax.training.validation import Validation
 
@@ -51,8 +54,8 @@ class Setup:
     validation: Validation | None
     samples: Samples | None
     rebuild: Rebuild
-    transform: Any
-    update: Any
+    transform: optax.GradientTransformation
+    update: Callable[[TrainState, Weights, Batch, Any], tuple[TrainState, Metrics]]
     start: Weights
     frozen: Weights
     flops_per_token: float

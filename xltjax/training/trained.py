@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from xltjax.common.model_parts import find_parts, part_of, short
 from xltjax.llama import Llama, LlamaConfig, parameters
@@ -40,7 +41,7 @@ def with_plain_layers(config: TrainConfig, llama: LlamaConfig) -> TrainConfig:
     return dataclasses.replace(config, train_layers=short(trained_parts(config, llama)))
 
 
-def stored_dtypes(config: TrainConfig, llama: LlamaConfig) -> Any:
+def stored_dtypes(config: TrainConfig, llama: LlamaConfig) -> DTypeLike | Mapping[str, DTypeLike]:
     """The dtype in which the model is loaded: weights that are not trained are stored as they compute.
 
     Returns:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 # Translated tokens per second of one core, times billions of parameters, with beam 4: measured with NLLB's shape of
-# 600M parameters on two quiet cores (benchmarks/translate.py).
+# 600M parameters on two idle cores (benchmarks/translate.py).
 CT2_A_CORE = 20.0
 HF_A_CORE = 5.8
 # An estimate: NLLB-3.3B in float16 on an H100.

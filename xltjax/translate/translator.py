@@ -9,7 +9,7 @@ from typing import Literal
 
 from xltjax.common.errors import UserError
 from xltjax.common.progress import progress
-from xltjax.eval.judge.api.client import Hopeless
+from xltjax.eval.judge.api.client import UnusableServerError
 from xltjax.eval.judge.calls import Calls
 from xltjax.eval.judge.questions import Call
 from xltjax.eval.judge.results import find_call
@@ -105,7 +105,7 @@ class Translator:
                     written += count if isinstance(count, int) else 0
                     rate = written / max(time.monotonic() - began, 1e-9)
                     advance(tokens[segment], note=f"{rate:,.0f} tokens/s")
-            except Hopeless as problem:
+            except UnusableServerError as problem:
                 if not made:
                     raise
                 raise UserError(

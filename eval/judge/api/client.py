@@ -59,7 +59,7 @@ class Limits:
     max_tokens: int
 
 
-class Hopeless(UserError):
+class UnusableServerError(UserError):
     """Asking further makes no sense, whatever the question."""
 
 
@@ -129,7 +129,8 @@ class ApiJudge:
         """See ``Judge.answers``; a call that fails is retried with growing delays before it ends as a failure.
 
         Raises:
-            Hopeless: when the server refuses the key or the model, wants the requests sent elsewhere, or is gone.
+            UnusableServerError: when the server refuses the key or the model, wants the requests sent elsewhere,
+                or is gone.
         """
         with asyncio.Runner() as runner:
             stream = self._stream(iter(questions))
@@ -214,7 +215,7 @@ class ApiJudge:
         """The client, whose own retries are off.
 
         Raises:
-            Hopeless: when it finds fault with the URL.
+            UnusableServerError: when it finds fault with the URL.
         """
         import openai
 
@@ -232,7 +233,7 @@ class ApiJudge:
         except Exception as problem:
             if type(problem).__name__ != "InvalidURL":  # of httpx or httpx2
                 raise
-            raise Hopeless(f"--base-url {url} is not a URL: {first_line(problem)}") from None
+            raise UnusableServerError(f"--base-url {url} is not a URL: {first_line(problem)}") from None
 
     async def _call(self, client: openai.AsyncOpenAI, question: Asked) -> Call:
         began, attempts, retries = time.monotonic(), 0, 0
@@ -298,15 +299,15 @@ class ApiJudge:
         """A call has failed for good.
 
         Raises:
-            Hopeless: when the others would fail too.
+            UnusableServerError: when the others would fail too.
         """
         endpoint, said = self._endpoint, self._said(reply)
         if reply.code in OUT_OF_CREDIT:
-            raise Hopeless(
+            raise UnusableServerError(
                 f"{endpoint.host}: the account of the key in {endpoint.variable} has no credit left"
             )
         if reply.problem == UNREACHED and self._answered == answered:  # nobody else got an answer meanwhile
-            raise Hopeless(
+            raise UnusableServerError(
                 f"no server answers at {endpoint.base_url} ({said}); start it, or correct --base-url"
             )
         if self._answered:
@@ -317,21 +318,23 @@ class ApiJudge:
                 if endpoint.key
                 else f"wants a key: set {endpoint.variable}"
             )
-            raise Hopeless(f"{endpoint.host} {wrong} (HTTP {reply.status})")
+            raise UnusableServerError(f"{endpoint.host} {wrong} (HTTP {reply.status})")
         if 300 <= reply.status < 400:
-            raise Hopeless(
+            raise UnusableServerError(
                 f"{endpoint.base_url} sends requests elsewhere ({said}), where the key is not taken; "
                 "if you trust that server, give it as --base-url"
             )
         if reply.status in (404, 405):
-            raise Hopeless(
+            raise UnusableServerError(
                 f"{endpoint.base_url} has no model {endpoint.model!r}, or no Chat Completions there "
                 f"(HTTP {reply.status}: {said})"
             )
         if 400 <= reply.status < 500 and reply.status not in RETRIED:
             self._refused += 1
             if self._refused >= REFUSED_QUESTIONS:
-                raise Hopeless(f"{endpoint.host} refuses every request (HTTP {reply.status}: {said})")
+                raise UnusableServerError(
+                    f"{endpoint.host} refuses every request (HTTP {reply.status}: {said})"
+                )
 
     # --- one request ---
 

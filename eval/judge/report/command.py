@@ -31,7 +31,7 @@ RATINGS = "ratings.jsonl"
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class JudgeReportConfig:
     """Settings of ``judge-report``."""
 
     directory: tuple[str, ...] = setting((), "The output directory of judge.", positional=True, paths=True)
@@ -50,7 +50,7 @@ class ReportConfig:
     seed: int = setting(0, "Random seed of the resamples.", section="Bootstrap")
 
 
-def run(config: ReportConfig) -> None:
+def run(config: JudgeReportConfig) -> None:
     """Report on every rubric of the folder, and write and print the tables.
 
     Raises:
@@ -83,7 +83,7 @@ def _runs(out: Path) -> dict[str, Mapping[str, Any]]:
     return runs
 
 
-def _report(name: str, record: Mapping[str, Any], out: Path, config: ReportConfig) -> None:
+def _report(name: str, record: Mapping[str, Any], out: Path, config: JudgeReportConfig) -> None:
     paths = config.responses or tuple(record["responses"])
     lost = next((path for path in paths if not Path(path).exists()), None)
     if lost:
@@ -116,7 +116,7 @@ def _report(name: str, record: Mapping[str, Any], out: Path, config: ReportConfi
 
 
 def _add_program(
-    name: str, responses: list[Response], out: Path, config: ReportConfig, tables: list[Any]
+    name: str, responses: list[Response], out: Path, config: JudgeReportConfig, tables: list[Any]
 ) -> None:
     """List where judge and program disagree, when the scores of ``modifiers`` are there."""
     found = find_disagreements(responses, _scores(out, config))
@@ -129,13 +129,13 @@ def _add_program(
     print(f"{len(found.rows)} answers on which judge and program disagree: {path}")
 
 
-def _scores(out: Path, config: ReportConfig) -> Iterator[Score]:
+def _scores(out: Path, config: JudgeReportConfig) -> Iterator[Score]:
     for path in (out, *map(Path, config.scores)):
         yield from read_scores(path / "scores.jsonl" if path.is_dir() else path)
 
 
 COMMAND = command(
-    ReportConfig,
+    JudgeReportConfig,
     run,
     name="judge-report",
     help="Report how good the judges in a folder are.\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def _saved(canvas: Any, format: str, metadata: dict[str, Any]) -> bytes:
 def label(text: str, longest: int = 34) -> str:
     """A name as a figure shows it: on one line, without what fonts do not have, cut in the middle when long."""
     text = " ".join(printable(text).split())
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    longest = longest * len(text) // (len(text) + wide) if wide else longest
     half = longest // 2
     return text if len(text) <= longest else f"{text[: half - 1]}…{text[-half:]}"
 

@@ -126,7 +126,7 @@ def dot_panels(
     series_key: str,
     note: str,
     scale: float = 100,
-    limits: tuple[float, float] | None = (0, 100),
+    limits: tuple[float, float] | Mapping[str, tuple[float, float]] | None = (0, 100),
     zero: bool = False,
 ) -> None:
     """Panels side by side: dots with intervals, a line for each place, a color for each series.
@@ -142,7 +142,7 @@ def dot_panels(
         series_key: which key tells them apart.
         note: under the drawing.
         scale: what values are multiplied by.
-        limits: of the values' axis; None lets the data decide.
+        limits: of the values' axis, of all panels or by the value of ``panel_key``; None lets the data decide.
         zero: whether there is a line at 0.
     """
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -166,16 +166,15 @@ def dot_panels(
                 label=name or "?",
             )
         if limits is not None:
-            margin = 0.03 * (limits[1] - limits[0])
-            panel.set_xlim(limits[0] - margin, limits[1] + margin)
-            if limits[1] - limits[0] < 10:  # scores of few levels
-                panel.set_xticks(range(int(limits[0]), int(limits[1]) + 1))
+            low, high = limits[key] if isinstance(limits, Mapping) else limits
+            margin = 0.03 * (high - low)
+            panel.set_xlim(low - margin, high + margin)
+            if high - low < 10:  # scores of few levels
+                panel.set_xticks(range(int(low), int(high) + 1))
         if zero:
             panel.axvline(0, color=MUTED, linewidth=0.9)
         panel.set_xlabel("\n".join(textwrap.wrap(axis_label, max(14, 62 // len(panels)))))
-    axes[0].set_yticks(
-        range(len(places)), ["\n".join(label(line, 44) for line in place.split("\n")) for place in places]
-    )
+    axes[0].set_yticks(range(len(places)), ["\n".join(map(label, place.split("\n"))) for place in places])
     axes[0].set_ylim(len(places) - 0.5, -0.5)
     if len(series) > 1:
         _legend(figure, axes[0], series)
@@ -232,7 +231,9 @@ def matrices(
     lines = -(-len(panels) // columns)
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for panel, (title, shares) in zip(axes.flat, panels.items(), strict=False):
-        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        lines_at, columns_at = (np.arange(size + 1) - 0.5 for size in shares.shape)
+        # Shapes, as a page shows no images.
+        panel.pcolormesh(columns_at, lines_at, shares, cmap="Blues", vmin=0, vmax=1, edgecolors="face")
         for i, j in np.ndindex(shares.shape):
             if shares[i, j] > 0:
                 color = "white" if shares[i, j] > 0.5 else "black"
@@ -240,6 +241,7 @@ def matrices(
                     j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=color, fontsize=7.5
                 )
         panel.set_title("\n".join(textwrap.wrap(label(title, 60), 30)))
+        panel.set_ylim(len(down) - 0.5, -0.5)
         panel.set_xticks(range(len(across)), [label(each, 12) for each in across])
         panel.set_yticks(range(len(down)), [label(each, 12) for each in down])
         panel.grid(visible=False)

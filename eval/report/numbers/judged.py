@@ -67,7 +67,7 @@ class Judged:
         for key, response in analysis.material.responses.items():
             if wanted(key):
                 responses.append(analysis.pooled(response))
-        return Judgments(responses, self._scores(wanted), self.criteria)
+        return Judgments(responses, self._scores(wanted), self.criteria, analysis.material.rubrics)
 
     def _scores(self, wanted: Callable[[Key], bool]) -> Iterator[Score]:
         analysis = self._analysis

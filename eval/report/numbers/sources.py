@@ -100,6 +100,7 @@ class Material:
         evidence: by answer.
         said: by answer, what judges and people wrote.
         criteria: of the rubrics, by name.
+        rubrics: the names of the criteria of each rubric.
         runs: the run directories.
         stages: the stages of studies.
         choices: what ``eval choose`` wrote.
@@ -120,6 +121,7 @@ class Material:
     evidence: dict[Key, Evidence] = field(default_factory=dict)
     said: dict[Key, list[Said]] = field(default_factory=dict)
     criteria: dict[str, Criterion] = field(default_factory=dict)
+    rubrics: list[tuple[str, ...]] = field(default_factory=list)
     runs: list[TrainedRun] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
     choices: list[Mapping[str, Any]] = field(default_factory=list)
@@ -218,7 +220,7 @@ class _Reader:
         try:
             read(path)
             self.found.files += 1
-        except _Doubled as problem:
+        except _DoubledError as problem:
             raise UserError(str(problem)) from None
         except (UserError, OSError) as problem:
             if named:
@@ -230,7 +232,7 @@ class _Reader:
         for response in iterate_responses([path]):
             known = self.found.responses.get(response.key)
             if known is not None and known.response != response.response:
-                raise _Doubled(
+                raise _DoubledError(
                     f"{path}: the model {response.model!r} has two answers under the id {response.id!r}, "
                     f"the other one in {self._origin[response.key]}; give the directories apart, each as "
                     f"NAME=DIRECTORY"
@@ -290,6 +292,7 @@ class _Reader:
                 continue
             rubric = load_rubric(run["criteria"], preset=run["preset"], language=run["rubric_language"])
             self.found.criteria |= {each.name: each for each in rubric.criteria}
+            self.found.rubrics.append(tuple(each.name for each in rubric.criteria))
             for judge, about in run.get("judges", {}).items():
                 self.found.judges[f"{judge} ({name})"] = {
                     **about,
@@ -423,7 +426,7 @@ class _Reader:
         return Response(key[1], key[0], language=self._languages.get(key, ""), modifier=modifier, **texts)
 
 
-class _Doubled(UserError):
+class _DoubledError(UserError):
     """Two answers of one name, which would mix two models."""
 
 

@@ -118,6 +118,7 @@ def join(materials: Sequence[Material]) -> Joined:
             "choices",
             "effects",
             "trust",
+            "rubrics",
             "generations",
             "problems",
         ):

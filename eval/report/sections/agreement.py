@@ -39,7 +39,7 @@ def agreement_section(context: Context, judged: Judged) -> Section:
             told = (
                 "There are people without a judge; how they agree with each other: python -m xltjax.eval agreement."
                 if PEOPLE in judges
-                else "There is one rater alone: people are missing."
+                else "There is only one rater: people are missing."
             )
         return Section("agreement", HEADING, (told, *trusted), (), trust)
     rows, confusions = _rows(context, judged.plain, judges)
@@ -76,7 +76,7 @@ def _coefficient_table(rows: list[dict[str, Any]]) -> Table:
         ),
         rows,
         "kappa: Cohen's with quadratic weights; alpha: Krippendorff's, ordinal; AC2: Gwet's with ordinal "
-        "weights. Repeated ratings count as their rounded mean. Intervals are of 95%: percentile bootstrap "
+        "weights. Repeated ratings count as their rounded mean. 95% intervals: percentile bootstrap "
         "over instructions.",
     )
 

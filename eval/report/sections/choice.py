@@ -74,7 +74,7 @@ def _table(chosen: Sequence[Choice]) -> Table:
             estimate("lead", "lead on the next", "+.1%"),
         ),
         rows,
-        "Means over the languages besides English, each of which counts alike. Best in the draws: the share of "
+        "Means over the languages besides English, equally weighted. Best in the draws: the share of "
         "bootstrap draws of the instructions in which the rate has the highest mean. " + BOOTSTRAP,
     )
 

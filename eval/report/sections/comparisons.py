@@ -8,6 +8,7 @@ from typing import Any
 
 from xltjax.eval.comparison.rows import TOGETHER
 from xltjax.eval.report.content import Column, Figure, Section, Table
+from xltjax.eval.report.figures.drawing import label
 from xltjax.eval.report.figures.palette import EMPHASIS, MUTED, Look
 from xltjax.eval.report.figures.plots import count_note, dot_panels
 from xltjax.eval.report.numbers.facts import MINUS
@@ -133,7 +134,7 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
     shown = [
         {
             **row,
-            "pair": f"{row['a']}\n{MINUS} {row['b']}",
+            "pair": f"{label(row['a'])}\n{MINUS} {label(row['b'])}",
             "mean": row["difference"],
             "series": "significant"
             if row["p_holm"] is not None and row["p_holm"] < ALPHA
@@ -168,5 +169,5 @@ def _figure(context: Context, rows: Sequence[dict[str, Any]], id: str, heading: 
             note=f"{count_note(shown, what='prompts')}; bars: 95% intervals",
         )
 
-    size = (max(5.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.4 * len(pairs))
+    size = (max(6.0, 3.2 + 1.6 * len(metrics)), 1.6 + 0.4 * len(pairs))
     return context.figures.draw(data, plot, size=size, caption=caption, description=caption)

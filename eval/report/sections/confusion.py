@@ -66,6 +66,7 @@ def confusion_section(context: Context) -> Section:
         best[:8],
         counts,
         Table("language-confusion-matrix", "Expected and found languages", columns, shown, caption),
+        len(best),
     )
     told = () if lines is not None else ("There are no scores of lines or words.",)
     return Section("confusion", HEADING, told, (figure,), tuple(tables))
@@ -86,7 +87,11 @@ def _counts(context: Context) -> dict[str, dict[str, Counter[str]]]:
 
 
 def _figure(
-    context: Context, systems: Sequence[str], counts: Mapping[str, Mapping[str, Counter[str]]], data: Table
+    context: Context,
+    systems: Sequence[str],
+    counts: Mapping[str, Mapping[str, Counter[str]]],
+    data: Table,
+    of: int,
 ) -> Figure:
     expected = [
         language for language in context.analysis.languages if any(language in counts[s] for s in systems)
@@ -116,9 +121,10 @@ def _figure(
         if min(numbers) != max(numbers)
         else f"n = {numbers[0]} answers"
     )
+    first = f" (the first {len(systems)} of {of})" if len(systems) < of else ""
     caption = (
         "Percentages of the answers by expected (lines) and found language (columns), for the best rate of "
-        f"each configuration; {n} in each line. {OTHER}: all languages that have no column."
+        f"each configuration{first}; {n} in each line. {OTHER}: all languages that have no column."
     )
 
     def plot(figure: Any) -> None:
@@ -178,7 +184,7 @@ def _line_table(context: Context) -> Table | None:
         "Language by line and by word",
         tuple(columns),
         rows,
-        "Means of the answers that are scored, whose share stands beside each. Word-level pass rate: "
-        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. Intervals are of 95%: Wilson's for "
+        "Means of the answers that are scored, whose share is beside each. Word-level pass rate: "
+        "Arabic, Chinese, Hindi, Japanese, Korean and Russian alone. 95% intervals: Wilson's for "
         "pass rates, bootstrap over instructions for shares; n is the number of instructions.",
     )

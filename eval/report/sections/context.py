@@ -14,11 +14,11 @@ from xltjax.eval.report.numbers.rates import Choice
 from xltjax.eval.report.numbers.systems import System
 
 INTERVALS = (
-    "Intervals are of 95%: Wilson's for metrics of 0 and 1, percentile bootstrap over instructions (10,000 "
+    "95% intervals: Wilson's for metrics of 0 and 1, percentile bootstrap over instructions (10,000 "
     "draws) for shares; n is the number of instructions."
 )
 BOOTSTRAP = (
-    "Intervals are of 95%: percentile bootstrap over instructions, stratified by task, whose translations "
+    "95% intervals: percentile bootstrap over instructions, stratified by task, whose translations "
     "and seeds stay together."
 )
 

@@ -150,10 +150,6 @@ def _dots(
 ) -> Figure:
     table = Table(name, heading, _COLUMNS, rows, f"{scale_text(criteria, criteria)} {BOOTSTRAP}")
     note = f"{count_note(rows, what='answers')} at each point; bars: 95% intervals"
-    limits = (
-        min(each.lowest for each in criteria.values()),
-        max(each.highest for each in criteria.values()),
-    )
     used = {key: look for key, look in series.items() if any(row["group"] == key for row in rows)}
 
     def plot(figure: Any) -> None:
@@ -171,7 +167,7 @@ def _dots(
             series_key="group",
             note=note,
             scale=1,
-            limits=limits,
+            limits={name: (each.lowest, each.highest) for name, each in criteria.items()},
         )
 
     caption = f"{heading}: {listed(criteria)}; {source}. {count_note(rows, what='answers')}. {BOOTSTRAP}"

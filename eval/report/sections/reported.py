@@ -72,7 +72,7 @@ def reported_section(context: Context, criteria: Sequence[dict[str, Any]]) -> Se
     told = [*_rates(context)]
     if not any(row["own"] is not None for row in rows):
         told.append(
-            "None of these can stand beside a number of this report: that needs a configuration of the "
+            "None of these can be compared with a number of this report: that needs a configuration of the "
             "paper, scored by a judge or by people."
         )
     return Section("paper", HEADING, tuple(told), (), (table,))

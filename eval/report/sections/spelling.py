@@ -67,7 +67,7 @@ def spelling_section(context: Context) -> Section:
         rows,
         f"Means of the shares of the words. {INTERVALS}",
     )
-    told = ["Compare models in one language, and not languages: dictionaries differ in how much they accept."]
+    told = ["Compare models within a language, not languages: dictionaries differ in how much they accept."]
     figure = _figure(context, rows, columns)
     if figure is None:
         told.append("The causes were not told apart, since the dictionary of a language is missing.")

@@ -301,7 +301,7 @@ def _transfer_table(context: Context) -> Table | None:
             estimate("difference", "others minus English", "+.1%"),
         ),
         rows,
-        "Each configuration with its best rate; every language counts alike; n: scored answers. "
+        "Each configuration with its best rate; every language has equal weight; n: scored answers. "
         + BOOTSTRAP
         + " Spelling compares dictionaries of two languages too, and so is no measure of transfer by itself.",
     )

@@ -78,7 +78,7 @@ def _table(source: _Source, rows: Sequence[Mapping[str, Any]]) -> Table:
         ),
         rows,
         "The mean of the answers to the task's instructions, in English and in all other languages "
-        "together. Intervals are of 95%: percentile bootstrap over the instructions of the task.",
+        "together. 95% intervals: percentile bootstrap over the instructions of the task.",
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xltjax.common.errors import UserError
 from xltjax.study.identity import Record
 from xltjax.study.launch.devices import gpus, has_tpu
 from xltjax.study.launch.jobs import Job, Outcome
@@ -172,9 +173,10 @@ def outcomes_of(
     if lost is None:  # it died when all was done; the command will find that out
         return list(outcomes)
     reason = next(each.reason for each in outcomes if each.path == lost.path) or "it was interrupted"
-    record = Record.read(root / lost.path)
-    if record is not None and record.state == "begun":
-        record.ended(reason=reason).write(root / lost.path)
+    with contextlib.suppress(OSError, UserError):  # the disk may be full
+        record = Record.read(root / lost.path)
+        if record is not None and record.state == "begun":
+            record.ended(reason=reason).write(root / lost.path)
     return [
         replace(each, state="failed", reason=reason) if each.path == lost.path else each for each in outcomes
     ]

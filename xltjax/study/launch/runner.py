@@ -32,8 +32,18 @@ INTERRUPTED = (130, 143)
 
 def run(job: Job) -> list[Outcome]:
     """Run the stages of a job that can be begun, and write down how each ended."""
-    root, began = Path(job.root), time.monotonic()
     outcomes: list[Outcome] = []
+    try:
+        _run(job, outcomes)
+    except OSError as problem:  # the log or a record, such as when the disk is full
+        reason = f"{problem.filename or job.log} cannot be written: {problem.strerror}"
+        ended = {outcome.path for outcome in outcomes}
+        outcomes += [Outcome(each.path, "failed", reason) for each in job.stages if each.path not in ended]
+    return outcomes
+
+
+def _run(job: Job, outcomes: list[Outcome]) -> None:
+    root, began = Path(job.root), time.monotonic()
     notes: dict[str, str] = {}
     begun: list[Stage] = []
     contents = Contents(fetch=True)
@@ -59,9 +69,8 @@ def run(job: Job) -> list[Outcome]:
             print(f"\n$ {shown(words)}", flush=True)
             code = call(words)
             seconds = (time.monotonic() - began) / len(begun)
-            outcomes += _end(begun, root, code, seconds, _complaint(job.log, start, code), notes)
+            _end(outcomes, begun, root, code, seconds, _complaint(job.log, start, code), notes)
         gc.collect()  # the arrays of a model are on circles of references
-    return outcomes
 
 
 def _words(job: Job, stages: Sequence[Stage], root: Path) -> list[str]:
@@ -106,10 +115,11 @@ def _spoiled(stage: Stage, directory: Path, before: Record) -> list[str]:
 
 
 def _end(
-    stages: Sequence[Stage], root: Path, code: int, seconds: float, complaint: str, notes: dict[str, str]
-) -> list[Outcome]:
+    outcomes: list[Outcome], stages: Sequence[Stage], root: Path, code: int, seconds: float, complaint: str,
+    notes: dict[str, str],
+) -> None:  # fmt: skip
     """Write down how the stages of a command ended. The first of a sweep that is not complete has failed."""
-    outcomes, stopped = [], False
+    stopped = False
     for stage in stages:
         directory = root / stage.path
         record = Record.read(directory)
@@ -124,7 +134,6 @@ def _end(
             record.ended(reason=complaint, seconds=seconds).write(directory)
             outcomes.append(Outcome(stage.path, "failed", complaint, seconds, notes[stage.path]))
             stopped = True
-    return outcomes
 
 
 def finished(stage: Stage, directory: Path, code: int = 0) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.pages import WIDE, Watched
+from helpers.pages.browser import WIDE, Watched
 from playwright.sync_api import Browser, BrowserContext, expect
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers.pages import WIDE, Watched
+from helpers.pages.browser import WIDE, Watched
 from playwright.sync_api import Browser, Locator
 
 READY = "#browser:not([aria-busy])"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from helpers.reports import EVIL
+from helpers.pages.reports import EVIL
 from helpers.scored import answer
 
 from xltjax.common.files import write_jsonl
-from xltjax.eval.people.sheets import SheetsSettings, run
+from xltjax.eval.people.sheets import SheetsConfig, run
 
 MODELS = ("sekret-alfa-13b/dolly", "sekret-beta", "Sekret Gamma")
 HOSTILE = {
@@ -47,5 +47,5 @@ def sheets(folder: Path, answers: list[dict[str, Any]] | None = None, **settings
     path = folder / "a run" / "responses-of-sekret.jsonl"
     write_jsonl(path, rows() if answers is None else answers)
     given: dict[str, Any] = {"per_language": 6, "annotators": 1, "repeats": 2}
-    run(SheetsSettings(responses=(str(path),), out=str(folder / "sheets"), **{**given, **settings}))
+    run(SheetsConfig(responses=(str(path),), out=str(folder / "sheets"), **{**given, **settings}))
     return folder / "sheets"
