@@ -421,7 +421,7 @@ def test_another_region_is_another_translation(server: JudgeServer, tmp_path: Pa
     assert translate(data, *flags(server, tmp_path / "out", "--to", "pt-BR")) == 0
     assert "into Portuguese (Brazil)." in server.bodies[0]["messages"][0]["content"]
     assert translate(data, *flags(server, tmp_path / "out", "--to", "pt")) == 2
-    assert "was translated otherwise (target: 'pt-BR', now None)" in capsys.readouterr().err
+    assert "(target: 'pt-BR', now None)" in capsys.readouterr().err
 
 
 def test_translated_data_are_read_by_surface_as_they_are(tmp_path: Path) -> None:
