@@ -363,6 +363,9 @@ def test_the_plan_counts_and_sends_nothing(server: JudgeServer, tmp_path: Path, 
     assert translate(data, *flags(server, tmp_path / "out", "--to", "fr,ru", "--plan")) == 0
     said = capsys.readouterr().out
     assert "2 segments are repetitions" in said
+    assert (
+        translate(data, "--to", "fr", "--engine", "openai:m", "--out", tmp_path / "out", "--plan") == 0
+    )  # no key
     assert "hours" in said
     assert server.bodies == []
     assert not (tmp_path / "out").exists()
