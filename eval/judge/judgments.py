@@ -104,8 +104,9 @@ class Judgments:
             found[place] = Counter[str]()
             left = dict(by_name)
             for names in (*self._rubrics, tuple(left)):
-                own = [left.pop(name) for name in names if name in left]
-                found[place] += max(own, key=lambda counts: counts.total(), default=Counter())
+                own = [left.pop(name) for name in names if name in left] or [Counter[str]()]
+                largest = max(own, key=lambda counts: counts.total())
+                found[place] += largest
         return found
 
     def asks(self, judge: str, criterion: str) -> bool:
