@@ -104,9 +104,10 @@ class Judgments:
             found[place] = Counter[str]()
             left = dict(by_name)
             for names in (*self._rubrics, tuple(left)):
-                own = [left.pop(name) for name in names if name in left] or [Counter[str]()]
-                largest = max(own, key=lambda counts: counts.total())
-                found[place] += largest
+                own = [left.pop(name) for name in names if name in left]
+                if own:
+                    most = max(own, key=lambda counts: counts.total())
+                    found[place].update(most)
         return found
 
     def asks(self, judge: str, criterion: str) -> bool:
