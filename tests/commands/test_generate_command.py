@@ -76,7 +76,7 @@ def test_answers_of_a_run_that_went_on_are_not_mixed(
     caplog.clear()
     a_run(tmp_path / "run", chat_model, step=2, steps=2)
     before = out.read_bytes()
-    with pytest.raises(UserError, match=r"step \(was 1, now 2\), weights \(changed\)"):
+    with pytest.raises(UserError, match=r"settings: step \(was 1, now 2\); choose"):
         generate(config)
     assert caplog.records == []
     assert out.read_bytes() == before

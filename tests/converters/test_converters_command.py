@@ -282,7 +282,7 @@ def test_mistakes_are_one_line_each(base: Path, lora_run: Path, tmp_path: Path, 
     mistake(run("to-hf", lora_run, out, "--adapter", base), "adapters already")
     mistake(run("to-hf", base, out, "--adapter", base), "adapter_config.json does not exist")
     mistake(run("to-peft", base, out), "is not a run or a checkpoint of xltjax")
-    mistake(run("to-peft", make_run(tmp_path / "full", base), out), "has no LoRA adapters", "to-hf")
+    mistake(run("to-peft", make_run(tmp_path / "full", base), out), "has no LoRA adapters", "write it whole")
     mistake(run("to-hf", base, out, "--mesh", "3x1"), "model width cannot be split over 3 data devices")
     mistake(run("to-hf", base, out, "--mesh", "64x1"), "needs 64 devices")
     mistake(run("to-hf", base, out, "--dtype", "int8"), "'int8' is not known")
