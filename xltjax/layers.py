@@ -19,24 +19,25 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import CustomVJPPrimal
 from jax.sharding import PartitionSpec as P
 
-from xltjax.attention.cudnn import FORWARD
-from xltjax.attention.problem import NAME
+from xltjax.attention.cudnn import CUDNN_FORWARD
+from xltjax.attention.problem import ATTENTION_OUTPUT
 from xltjax.mesh import BATCH, used_spec
 
 ACTIVATIONS = P(BATCH, None, None)  # [B, T, D]
 Layout = Literal["oi", "io"]  # of a weight: [out, in] or [in, out]
 
 Checkpointing = Literal["none", "attention", "dots", "block"]  # from the most memory to the least
-LINEAR = "linear"  # the outputs of linear layers, in policies of activation checkpointing
-KEPT = jax.checkpoint_policies.save_only_these_names
+LINEAR_OUTPUT = "linear"  # the outputs of linear layers, in policies of activation checkpointing
+KEEP = jax.checkpoint_policies.save_only_these_names
 # What the forward pass of a block keeps for the backward pass, which computes the rest again. Names and not "dots":
 # of a layer with an adapter the sum is kept, not both products.
 CHECKPOINT_POLICIES: dict[str, Callable[..., Any] | None] = {
     "block": None,  # the input of each block
-    "dots": KEPT(LINEAR),  # and the outputs of its linear layers
+    "dots": KEEP(LINEAR_OUTPUT),  # and the outputs of its linear layers
     # and what attention needs for its backward pass, which cuDNN gives without a name
     "attention": jax.checkpoint_policies.save_from_both_policies(
-        KEPT(LINEAR, NAME), lambda primitive, *_, **options: primitive.name == FORWARD
+        KEEP(LINEAR_OUTPUT, ATTENTION_OUTPUT),
+        lambda primitive, *_, **options: primitive.name == CUDNN_FORWARD,
     ),
 }
 
@@ -109,7 +110,7 @@ class Linear(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """[B, T, in] -> [B, T, out]."""
         y = self.matmul(x)
-        return checkpoint_name(y if self.bias is None else y + use(self.bias, x.dtype), LINEAR)
+        return checkpoint_name(y if self.bias is None else y + use(self.bias, x.dtype), LINEAR_OUTPUT)
 
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""

@@ -118,7 +118,8 @@ class Attention(nnx.Module):
         self.k_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
         self.v_proj = declare_linear((kv_heads, width), ("heads", "embed"), config.qkv_bias)
         self.o_proj = declare_linear((width, heads), ("embed", "heads"), config.o_bias)
-        self.qkv = nnx.data(None)  # takes the place of three layers while decoding, see ``inference.layout``
+        # Takes the place of three layers while decoding, see ``inference.layout``.
+        self.qkv = nnx.data(None)
         self.head_dim = config.head_dim
         self.window = config.window_of(layer)
         self.wanted: WantedKernel = "auto"  # the kernel for whole rows, see ``use_attention``
@@ -152,9 +153,8 @@ class MLP(nnx.Module):
         self.gate_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
         self.up_proj = declare_linear((wide, narrow), ("mlp", "embed"), config.mlp_bias)
         self.down_proj = declare_linear((narrow, wide), ("embed", "mlp"), config.mlp_bias)
-        self.gate_up = nnx.data(
-            None
-        )  # takes the place of two layers while decoding, see ``inference.layout``
+        # Takes the place of two layers while decoding, see ``inference.layout``.
+        self.gate_up = nnx.data(None)
 
     def __call__(self, x: Array) -> Array:
         """[B, T, D] -> [B, T, D]."""

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from xltjax.common.model_parts import TARGETS, check_targets, part_of
-from xltjax.layers import LINEAR, Layout, Linear, matmul, use
+from xltjax.layers import LINEAR_OUTPUT, Layout, Linear, matmul, use
 from xltjax.llama import Llama
 from xltjax.mesh import mesh_of, sharding, stored_spec
 
@@ -52,7 +52,7 @@ class LoRALinear(Linear):
     def matmul(self, x: Array) -> Array:
         """The layer without its bias."""
         y = super().matmul(x)
-        low = checkpoint_name(matmul(self.drop(x), use(self.lora_a, x.dtype), None), LINEAR)
+        low = checkpoint_name(matmul(self.drop(x), use(self.lora_a, x.dtype), None), LINEAR_OUTPUT)
         # The narrow factor is scaled: the wide product would be read and written once more in each pass.
         return y + matmul(low * self.scale, use(self.lora_b, x.dtype), self.split)
 

@@ -70,12 +70,12 @@ def write_prompts(cache: LayerCache, k: Array, v: Array, slots: Array) -> LayerC
         for chunk in cache:
             length = min(chunk[0].shape[2], k.shape[1] - first)
             if length > 0:
-                chunk = tuple(
-                    old.at[slots, :, :length].set(
-                        new[:, first : first + length].swapaxes(1, 2).astype(old.dtype), mode="drop"
-                    )
-                    for old, new in zip(chunk, (k, v), strict=True)
-                )  # type: ignore[assignment]
+                new = (x[:, first : first + length].swapaxes(1, 2) for x in (k, v))
+                keys, values = (
+                    old.at[slots, :, :length].set(x.astype(old.dtype), mode="drop")
+                    for old, x in zip(chunk, new, strict=True)
+                )
+                chunk = (keys, values)
             written.append(chunk)
             first += chunk[0].shape[2]
         return tuple(written)

@@ -39,11 +39,6 @@ class Choice:
     against: dict[Kernel, str]
 
     @property
-    def has_mask(self) -> bool:
-        """Whether a mask of B x T x T is in memory, where rows hold several segments."""
-        return self.kernel == "cudnn"
-
-    @property
     def needs_segments(self) -> bool:
         """Whether the kernel must be told the most segments of a row."""
         return self.kernel == "cudnn-packed"

@@ -20,7 +20,9 @@ PACKED_CUDNN = 90600  # the first version for which jax tests the packed layout
 # needed 15 GiB, and one of its kernels took two thirds of the time of attention (an H200, cuDNN 9.19).
 MOST_SEGMENTS = 32
 GROUPED_JAX = (0, 12)  # earlier ones step through keys as far as through queries (jax#39521)
-FORWARD = "dot_product_attention_fwd_wrapper"  # jax's name of the forward pass, for activation checkpointing
+CUDNN_FORWARD = (
+    "dot_product_attention_fwd_wrapper"  # jax's name of the forward pass, for activation checkpointing
+)
 
 
 def cudnn_obstacle(problem: Problem, device: Device) -> str:

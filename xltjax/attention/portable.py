@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
-from xltjax.attention.problem import NAME
+from xltjax.attention.problem import ATTENTION_OUTPUT
 
 BLOCK = 256  # queries at once
 SCORE_BYTES = 1 << 28  # most memory for scores on one device
@@ -38,7 +38,7 @@ def portable_attention(q: Array, k: Array, v: Array, segment_ids: Array, window:
     def forward(q: Array, k: Array, v: Array, segment_ids: Array) -> tuple[Array, Any]:
         out, lse = _by_heads(partial(_forward, window=window), q, k, v, segment_ids)
         # With both kept, activation checkpointing need not run the forward pass again.
-        out, lse = checkpoint_name(out, NAME), checkpoint_name(lse, NAME)
+        out, lse = checkpoint_name(out, ATTENTION_OUTPUT), checkpoint_name(lse, ATTENTION_OUTPUT)
         return out, (q, k, v, segment_ids, out, lse)
 
     def backward(saved: Any, gradient: Array) -> tuple[Array, Array, Array, None]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 
-NAME = "attention"  # of what a kernel keeps for its backward pass, in policies of activation checkpointing
+ATTENTION_OUTPUT = (
+    "attention"  # of what a kernel keeps for its backward pass, in policies of activation checkpointing
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from xltjax.attention.problem import NAME, Device, Problem
+from xltjax.attention.problem import ATTENTION_OUTPUT, Device, Problem
 
 LANES = 128  # blocks are multiples of it
 WIDEST_BLOCK = 512
@@ -63,7 +63,7 @@ def splash_attention(
             block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block,
             block_kv_dq=block,
         ),
-        residual_checkpoint_name=NAME,
+        residual_checkpoint_name=ATTENTION_OUTPUT,
         interpret=interpret,
     )  # fmt: skip
 

@@ -36,10 +36,10 @@ from xltjax.data.model_files import end_ids, tokenizer_hashes
 from xltjax.data.prompt_sets import Instruction, load_set
 from xltjax.data.responses import Response
 from xltjax.data.tokenizer import ChatTokenizer
+from xltjax.generate.requests import Answerer, Prompt, Request
+from xltjax.generate.responses_file import check_ours, resume, write_settings
 from xltjax.generate.settings import GenerateConfig, directory_name
 from xltjax.inference.engine import Answer, Engine, check_slots
-from xltjax.inference.requests import Answerer, Prompt, Request
-from xltjax.inference.responses_file import check_ours, resume, write_settings
 from xltjax.llama import use_attention
 from xltjax.mesh import cache_compilations, make_mesh
 from xltjax.miniature import NAME, model_path, prompts_path

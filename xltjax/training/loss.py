@@ -56,11 +56,11 @@ def _chunked_loss(
 def _forward(vocab_size: int, chunk: int, *given: Any) -> tuple[Array, Saved]:
     """The loss, and its gradients for the output layer (float32) and the hidden states.
 
-    ``given`` is the output layer, the hidden states, targets and mask; every array with the word whether its gradient
-    is asked for (``symbolic_zeros``).
+    ``given`` is the output layer, the hidden states, targets and mask; each array comes with a flag that
+    says whether its gradient is needed (``symbolic_zeros``).
     """
-    frozen = not any(each.perturbed for each in jax.tree.leaves(given[0], is_leaf=_has_word))
-    output_layer, hidden, targets, mask = jax.tree.map(lambda each: each.value, given, is_leaf=_has_word)
+    frozen = not any(each.perturbed for each in jax.tree.leaves(given[0], is_leaf=_is_primal))
+    output_layer, hidden, targets, mask = jax.tree.map(lambda each: each.value, given, is_leaf=_is_primal)
 
     def logits_of(layer: OutputLayer | None, x: Array) -> Array:
         return vocabulary_logits(output_layer if layer is None else layer, x, vocab_size)
@@ -99,8 +99,8 @@ def _backward(
 _chunked_loss.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def _has_word(each: Any) -> bool:
-    """Whether ``each`` is an array with the word whether its gradient is asked for."""
+def _is_primal(each: Any) -> bool:
+    """Whether ``each`` is an array with the flag that says whether its gradient is needed."""
     return isinstance(each, CustomVJPPrimal)
 
 

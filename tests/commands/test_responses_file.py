@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xltjax.common.errors import UserError
-from xltjax.inference.responses_file import check_ours, resume, write_settings
+from xltjax.generate.responses_file import check_ours, resume, write_settings
 
 SETTINGS: dict[str, Any] = {
     "model": "m",
