@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import xltjax
-from xltjax.api import Model, _conversation, _sources
+from xltjax.api import Model, _sources
+from xltjax.arguments import conversation
 from xltjax.common.cli import execute
 from xltjax.data.formats import read_rows
 from xltjax.data.prompt_sets import load_set
@@ -119,9 +120,9 @@ def test_a_chat_has_the_tokens_of_the_written_out_template_as_rows_of_training_h
     assert not example.loss_mask[len(written) - 3 : len(written)].any()
     assert load_set(path) == [item]
     # The same turns from Python, also under other names and in parts.
-    assert _conversation(chat, "prompts[0]") == item.conversation
+    assert conversation("prompts[0]", chat) == item.conversation
     parts = [{"from": turn["role"], "value": [{"type": "text", "text": turn["content"]}]} for turn in chat]
-    assert _conversation(parts, "prompts[0]") == item.conversation
+    assert conversation("prompts[0]", parts) == item.conversation
 
 
 def test_logprobs_are_the_sums_of_transformers_over_the_answer_and_its_end(
