@@ -26,11 +26,11 @@ test: ready lint
 test-all: ready lint
 	$(MAKE) --no-print-directory -j2 types pytest-all
 
-pytest-not-slow: ready
+pytest-not-slow:
 	$(PYTEST) -m "not slow"
 
 # Models are compiled as users do, with all of XLA's optimizations.
-pytest-all: ready
+pytest-all:
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(PYTEST)
 
 ready: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done $(VENV)/slurm.done

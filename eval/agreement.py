@@ -41,7 +41,7 @@ from xltjax.eval.stats.coefficients import Agreement, agreement, system_tau
 from xltjax.eval.stats.intervals import Interval, resample
 from xltjax.eval.stats.mean_ratings import mean_ratings
 from xltjax.eval.summary import LISTED_ANSWERS, LOW_COVERAGE, left_out_note
-from xltjax.eval.table_files import print_legend, printable, write_table
+from xltjax.eval.table_files import print_legend, printable, table_console, write_table
 
 
 @dataclass(frozen=True)
@@ -400,12 +400,9 @@ def _left_out(
 
 
 def _print(rows: Sequence[Row], level: float, left_out: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 160  # a file has no width to fit
+    console = table_console(160, plain=True)
     notes: dict[str, None] = {}
     for names in dict.fromkeys(row.raters for row in rows):
         title = "agreement of " + ", ".join(names)

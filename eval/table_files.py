@@ -1,4 +1,4 @@
-"""Tables as CSV, Markdown and LaTeX files."""
+"""Tables as CSV, Markdown and LaTeX files, and the console on which they are printed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xltjax.common.files import atomic_write
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LEGEND_WIDTH = 80  # columns of the texts under tables
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tabs and line ends
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")  # what Markdown would take for the beginning of HTML
+
+
+def table_console(width: int, *, plain: bool = False) -> Console:
+    """Where tables are printed: as wide as the terminal, or ``width`` columns where the output is a file or a pipe.
+
+    Args:
+        width: in columns.
+        plain: take square brackets and the like in texts as they are.
+    """
+    from rich.console import Console
+
+    rich = not plain
+    console = Console(highlight=rich, markup=rich, emoji=rich)
+    return console if console.is_terminal else Console(width=width, highlight=rich, markup=rich, emoji=rich)
 
 
 def print_legend(*texts: str) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +19,7 @@ from xltjax.eval.summary import (
     detectable_by_metric,
     left_out_note,
 )
-from xltjax.eval.table_files import print_legend, printable
+from xltjax.eval.table_files import print_legend, printable, table_console
 
 Column = tuple[str, str, bool]  # metric, heading, whether its interval is shown
 
@@ -36,7 +34,7 @@ def print_summary(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, Sequen
         rows: the rows that ``save_results`` returns.
         tables: the columns of each table, by its title.
     """
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = table_console(120)
     groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["model"], row["language"]), {})[row["metric"]] = row

@@ -250,17 +250,11 @@ def open_model(
 ) -> Model:
     """``load`` for commands: its messages name flags.
 
-    Args:
-        model: as for ``load``, and so are the others.
-        adapter: see there.
-        mesh: see there.
-        dtype: see there.
-        template: see there.
-        base: see there.
-        date: ISO date for a template that writes the date; that of the training, or today, by default.
+    The arguments are those of ``load``, and ``date``, the ISO date for a template that writes the date; that of the
+    training, or today, by default.
 
     Raises:
-        UserError: naming what cannot be used.
+        UserError: for an invalid argument, which the message names.
     """
     place, upon = (
         arguments.path("model", model),

@@ -261,7 +261,7 @@ class Checkpoints:
             if end is None or step < end:
                 raise UserError(
                     f"checkpoint {step} in {self._directory} has no state of the optimizer (--keep-optimizer no), so "
-                    "that training cannot go on from it; start a new run, whose --model may be this one"
+                    "that training cannot continue from it; start a new run, whose --model may be this one"
                 )
             count = jax.device_put(jnp.int32(step), like.step.sharding)
             return TrainState(count, self.read(step, "weights", like.weights), like.optimizer)

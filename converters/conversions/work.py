@@ -45,8 +45,7 @@ from xltjax.training.run import Base, Run
 
 def to_hf(config: ToHfConfig) -> None:
     """Write a model as a Hugging Face directory."""
-    _check_paths(config.src, config.dst)
-    refuse_existing(Path(config.dst), config.overwrite)
+    _check_target(config, config.base, config.adapter)
     most = _shard_bytes(config.max_shard_gib)
     mesh = make_mesh(config.mesh)  # a mistake in it is found before a model is fetched
     source = find_model(model_path(config.src))
@@ -77,8 +76,7 @@ def to_hf(config: ToHfConfig) -> None:
 
 def to_peft(config: ToPeftConfig) -> None:
     """Write the adapters of a LoRA run as a PEFT directory."""
-    _check_paths(config.src, config.dst)
-    refuse_existing(Path(config.dst), config.overwrite)
+    _check_target(config, config.base)
     mesh = make_mesh(config.mesh)
     source = find_model(config.src)
     run = Run.open(source)
@@ -121,9 +119,8 @@ def _base_name(run: Run, config: ToPeftConfig) -> str:
 
 def to_flax(config: ToFlaxConfig) -> None:
     """Write a model as an Orbax checkpoint, in a directory that is laid out like a run that has not trained."""
-    _check_paths(config.src, config.dst)
+    _check_target(config)
     target = Path(config.dst)
-    refuse_existing(target, config.overwrite)
     mesh = make_mesh(config.mesh)
     source = find_model(model_path(config.src))
     dtype = None if config.dtype == "own" else jnp.dtype(config.dtype)
@@ -150,8 +147,7 @@ def to_flax(config: ToFlaxConfig) -> None:
 
 def combine(config: CombineConfig) -> None:
     """Write a model that is combined from the layers of others as a Hugging Face directory."""
-    _check_paths(config.src, config.dst)
-    refuse_existing(Path(config.dst), config.overwrite)
+    _check_target(config, config.base, config.expert, config.expert_base)
     recipe = Recipe(
         model=model_path(config.src),
         base=model_path(config.base),
@@ -200,6 +196,22 @@ def _shard_bytes(gib: float) -> int:
     if not gib > 0:
         raise UserError(f"max_shard_gib must be more than 0, not {gib:g}")
     return int(gib * (1 << 30))
+
+
+def _check_target(config: ToHfConfig | ToPeftConfig | ToFlaxConfig | CombineConfig, *others: str) -> None:
+    """Refuse a place that is taken, or whose replacement would remove what is read, or the base that a run needs.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    _check_paths(config.src, config.dst)
+    target = Path(config.dst)
+    refuse_existing(target, config.overwrite)
+    read = [Path(name) for name in (config.src, *others) if name and Path(name).exists()]
+    bases = [Path(run.base.location) for place in read if (run := Run.find(place)) and run.partial]
+    for place in (*read, *bases, Path.cwd()):
+        if place.resolve().is_relative_to(target.resolve()):
+            raise UserError(f"replacing {target} would remove {place}; choose another directory")
 
 
 def _check_paths(source: str, target: str) -> None:

@@ -9,7 +9,6 @@ given, by fastText too. ``wrong_is_lowest`` counts a response in the wrong langu
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from xltjax.eval.judge.rubrics import LANGUAGE, Criterion
 from xltjax.eval.judge.verdicts import OUTCOMES
 from xltjax.eval.scores import Score
 from xltjax.eval.stats.intervals import Cell, conditional_variants, mean_intervals, wilson_interval
-from xltjax.eval.table_files import print_legend, printable, write_table
+from xltjax.eval.table_files import print_legend, printable, table_console, write_table
 
 CONVENTIONS = ("correct_only", "wrong_is_lowest", "everything")
 COLUMNS = (
@@ -216,11 +215,10 @@ def print_averages(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping
     Of the other conventions only those stand below that give other means.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = table_console(160)
     for judge in dict.fromkeys(row["judge"] for row in rows):
         mine = [row for row in rows if row["judge"] == judge]
         names = list(dict.fromkeys(row["criterion"] for row in mine))

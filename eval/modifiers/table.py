@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +19,7 @@ from xltjax.eval.stats.comparisons import holm, mcnemar
 from xltjax.eval.stats.intervals import wilson_interval
 from xltjax.eval.stats.power import detectable_between_models, minimal_detectable_difference, within_scale
 from xltjax.eval.summary import BOUNDS_NOTE, LOW_COVERAGE, detectable_text, left_out_note
-from xltjax.eval.table_files import print_legend, printable, write_table
+from xltjax.eval.table_files import print_legend, printable, table_console, write_table
 
 GRADES = ("strict", "loose")
 COLUMNS = (
@@ -189,7 +187,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str
             "-" if strict["lift"] is None else f"{100 * strict['lift']:+.0f}",
             "-" if strict["p_holm"] is None else f"{strict['p_holm']:.3f}",
         )
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = table_console(160)
     console.print(table)
     bounds = f"Bounds, where under {100 * LOW_COVERAGE:g}% are scored: {BOUNDS_NOTE}."
     # Both grades of a verdict have the same state.

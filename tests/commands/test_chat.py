@@ -82,7 +82,7 @@ def test_the_answers_are_those_of_generate_to_the_same_conversation(
     [
         (
             "Why " * 150 + "\nWhy?\n", SHORT, 0,
-            "error: the conversation has .* tokens .* 12 more than the 512 positions .*; /reset begins",
+            "error: the conversation has .* tokens .* 12 more than the 512 positions .*; /reset starts",
         ),
         ("/rest\n", SHORT, 0, "error: unknown command /rest; did you mean '/reset'"),
         ("/exit\nWhy?\n", SHORT, 0, "^$"),

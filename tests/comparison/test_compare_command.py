@@ -19,12 +19,10 @@ from statsmodels.stats.multitest import multipletests
 
 from xltjax.common.errors import UserError
 from xltjax.data.responses import Response
-from xltjax.eval.comparison import report
 from xltjax.eval.comparison.command import COMMAND
 from xltjax.eval.modifiers import command as modifiers
 from xltjax.eval.scores import Score, abstain
 from xltjax.eval.summary import save_results
-from xltjax.eval.table_files import latex_text
 
 Values = dict[str, float | None]
 
@@ -360,19 +358,6 @@ def test_files_are_read_back_and_latex_compiles_in_form(tmp_path: Path) -> None:
     assert len(columns) == 1
     assert len(body[0].removeprefix("\\begin{tabular}{").rstrip("}")) == columns.pop() + 1
     assert max(map(len, output.splitlines()[:-1])) <= 80
-
-
-def test_numbers_are_short_and_keep_their_sign() -> None:
-    assert [report.number(x) for x in (-0.1234, 0.0, 0.9999, 2.5, -1.0)] == [
-        "−.123",
-        ".000",
-        "1.000",
-        "2.500",
-        "−1.000",
-    ]
-    assert [report.number(x, sign=True) for x in (0.5, 0.0, -1e-9)] == ["+.500", ".000", ".000"]
-    assert [report.p_value(x) for x in (1.0, 0.0123, 1e-5)] == ["1.000", ".012", "<.001"]
-    assert latex_text("a_b [x] <y> 5% − {z}\\") == "a\\_b {[}x{]} $<$y$>$ 5\\% $-$ \\{z\\}\\textbackslash{}"
 
 
 def test_a_family_too_large_for_the_draws_is_named(tmp_path: Path) -> None:

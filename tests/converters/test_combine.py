@@ -315,8 +315,8 @@ def test_no_model_is_overwritten(
     before = bits(two)
     swap = ("--swap-layers", "0", "--expert", two)
     mistake(run("combine", tuned, two, *swap), "is not empty")
-    mistake(run("combine", tuned, two, *swap, "--overwrite"), "is one of the models to combine")
-    mistake(run("combine", tuned, tuned, *swap, "--overwrite"), "is one of the models to combine")
+    mistake(run("combine", tuned, two, *swap, "--overwrite"), "would remove")
+    mistake(run("combine", tuned, tuned, *swap, "--overwrite"), "would remove")
     assert bits(two) == before
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("mine")

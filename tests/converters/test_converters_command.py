@@ -256,6 +256,20 @@ def test_a_directory_that_is_not_empty_is_replaced_only_with_overwrite(
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_is_read_is_not_replaced(base: Path, lora_run: Path, run: Run) -> None:
+    def held() -> dict[Path, bytes]:
+        places = (base, lora_run)
+        return {path: path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
+
+    before = held()
+    for words in (
+        ("to-hf", base, base), ("to-hf", base, base.parent), ("to-flax", base, base), ("to-peft", lora_run, lora_run),
+        ("to-hf", lora_run, base, "--merge-lora"), ("to-hf", base, lora_run, "--adapter", lora_run),
+    ):  # fmt: skip
+        mistake(run(*words, "--overwrite"), "would remove", "choose another directory")
+    assert held() == before
+
+
 def test_mistakes_are_one_line_each(base: Path, lora_run: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
     mistake(run("to-hf"), "two paths are needed")
@@ -284,9 +298,15 @@ def test_mistakes_are_one_line_each(base: Path, lora_run: Path, tmp_path: Path, 
 
 LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
 from xltjax.converters.__main__ import main
-main()
+most, command, source, *targets = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), resource.RLIM_INFINITY))
+for target in targets:
+    sys.argv[1:] = [command, source, target, "--overwrite"]
+    try:
+        main()
+    except SystemExit as ended:
+        print(ended.code, file=sys.stderr)
 """
 
 
@@ -296,18 +316,16 @@ def test_running_out_of_room_leaves_nothing_under_the_final_name(
 ) -> None:
     """A limit on the size of files stands for a full disk, which a test cannot make everywhere."""
     most, source = (4_000, lora_run) if command == "to-peft" else (60_000, base)  # some tensors fit
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "mine").touch()
-    for target in ("new", "old"):
-        arguments = [str(most), command, source, tmp_path / target, "--overwrite"]
-        # The cache of compiled programs would meet the limit too.
-        alone = {"JAX_NUM_CPU_DEVICES": "1", "JAX_ENABLE_COMPILATION_CACHE": "false"}
-        done = subprocess.run(
-            [sys.executable, "-c", LIMITED, *arguments],
-            capture_output=True, text=True, check=False, env={**os.environ, **alone},
-        )  # fmt: skip
-        path = tmp_path / target
-        reason = f"error: {path} could not be written: File too large; nothing was left there\n"
-        assert (done.returncode, done.stderr) == (2, reason)
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    (old / "mine").touch()
+    # The cache of compiled programs would meet the limit too.
+    alone = {"JAX_NUM_CPU_DEVICES": "1", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(most), command, source, new, old],
+        capture_output=True, text=True, check=True, env={**os.environ, **alone},
+    )  # fmt: skip
+    reason = "error: {} could not be written: File too large; nothing was left there\n2\n"
+    assert done.stderr == reason.format(new) + reason.format(old)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    assert (tmp_path / "old" / "mine").exists()
+    assert (old / "mine").exists()

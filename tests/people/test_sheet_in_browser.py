@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,11 @@ def test_an_import_goes_on_elsewhere_and_asks_before_it_replaces(
     first.page.keyboard.type("=1+1")
     first.press("Escape Enter 1 1 1 1 1 1 Enter 0 0")
     files = [first.export(tmp_path), first.export(tmp_path, "Save as a table (CSV)")]
+    with files[1].open(encoding="utf-8-sig", newline="") as file:
+        table = [row[::-1] for row in csv.reader(file)]  # columns that were moved
+    with files[1].open("w", encoding="utf-8", newline="") as file:
+        file.write("sep=,\r\n")  # as Excel writes it
+        csv.writer(file).writerows(table)
     for path in files:
         second = opening(folder / "en-1.html")
         assert second.give(path) == f"{path.name}: ratings taken over for 3 items."
@@ -130,6 +136,7 @@ def test_an_import_of_anything_else_is_refused_by_name(opening: Any, folder: Pat
     opened = opening(folder / "en-1.html")
     opened.press("2 2 2 2 2 2")
     good = json.loads(opened.export(tmp_path).read_text(encoding="utf-8"))
+    table = opened.export(tmp_path, "Save as a table (CSV)").read_text(encoding="utf-8")
     other = opening(folder / "fr-1.html")
     other.press("2")
     other.press("e")
@@ -154,6 +161,7 @@ def test_an_import_of_anything_else_is_refused_by_name(opening: Any, folder: Pat
             json.dumps({**good, "schema": 0}),
             "old.json has format 0, and this sheet reads format 1.",
         ),
+        ("cut.csv", table[:-20], "cut.csv is not an export of a rating sheet, or was cut off."),
         ("cut.json", json.dumps(good)[:-20], "cut.json is not an export of a rating sheet, or was cut off."),
         ("odd.csv", "a,b\n1,2\n", "odd.csv is not an export of a rating sheet, or was cut off."),
         ("empty.json", "", "empty.json is not an export"),

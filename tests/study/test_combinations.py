@@ -170,8 +170,12 @@ def test_on_slurm_a_combined_cell_waits_for_the_jobs_of_those_that_it_is_made_of
     assert options[swap]["dependency"] == f"singleton,afterany:{queue[ft]}:{queue[expert]}"
     assert submit().submitted == {}
     waiting = queue[swap]
+    log = study.root / "slurm" / "submitit" / f"{queue[expert]}_0_log.out"
+    log.parent.mkdir()
+    log.touch()
     del queue[expert]  # it was canceled
     again = submit()
+    assert again.ended == {expert: log}
     assert set(again.submitted) == {expert, swap, "all-cells"}
     assert waiting in canceled
     assert options[swap]["dependency"].endswith(f":{queue[ft]}:{queue[expert]}")

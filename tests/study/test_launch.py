@@ -16,6 +16,7 @@ import pytest
 from helpers.small_study import SmallStudy, command, kill, results
 
 from xltjax.common.locks import holder
+from xltjax.study.launch import pool
 
 CELLS = ("tiny/dolly/ft/lr-0.001/seed-0", "tiny/dolly/ft/lr-0.01/seed-0")
 LONGEST = 120.0  # seconds after which a test that waits fails
@@ -99,6 +100,14 @@ def test_ten_kills_at_random_instants_change_no_bit(finished_study: Path, tmp_pa
     said = process.communicate()[0]
     assert process.returncode == 0, said
     assert results(tmp_path / str(studies)) == expected
+
+
+def test_a_process_that_hangs_does_not_keep_the_study_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "GRACE", 0.1)
+    worker = pool.Worker(os.environ)
+    worker.signal(signal.SIGSTOP)
+    worker.end()
+    assert worker.code() == -signal.SIGKILL
 
 
 def test_a_signal_ends_the_study_and_leaves_the_rest_to_do(finished_study: Path, tmp_path: Path) -> None:

@@ -297,8 +297,8 @@ def test_translations_by_another_engine_are_not_replaced(
         (("--to", "Frnch"), "the nearest code is 'fr'"),
         (("--to", "sr-Latn"), "language 'sr-Latn' is not known; the nearest code is 'srp_Cyrl'"),
         (("--to", "pt,pt-BR"), "--to names Portuguese (Brazil) twice"),
-        (("--to", "en"), "--to en is the language of the data"),
-        (("--to", "English"), "is the language of the data"),
+        (("--to", "en"), "--to en is the source language"),
+        (("--to", "English"), "is the source language"),
         (("--to", "fr,fra_Latn"), "--to names French twice"),
         (("--engine", "ct:x"), "--engine 'ct:x' is not known; give ct2:DIR"),
         (("--engine", "ct2:"), "name the model, such as ct2:facebook/nllb-200-3.3B"),
@@ -363,6 +363,9 @@ def test_the_plan_counts_and_sends_nothing(server: JudgeServer, tmp_path: Path, 
     assert translate(data, *flags(server, tmp_path / "out", "--to", "fr,ru", "--plan")) == 0
     said = capsys.readouterr().out
     assert "2 segments are repetitions" in said
+    assert (
+        translate(data, "--to", "fr", "--engine", "openai:m", "--out", tmp_path / "out", "--plan") == 0
+    )  # no key
     assert "hours" in said
     assert server.bodies == []
     assert not (tmp_path / "out").exists()
@@ -421,7 +424,7 @@ def test_another_region_is_another_translation(server: JudgeServer, tmp_path: Pa
     assert translate(data, *flags(server, tmp_path / "out", "--to", "pt-BR")) == 0
     assert "into Portuguese (Brazil)." in server.bodies[0]["messages"][0]["content"]
     assert translate(data, *flags(server, tmp_path / "out", "--to", "pt")) == 2
-    assert "was translated otherwise (target: 'pt-BR', now None)" in capsys.readouterr().err
+    assert "(target: 'pt-BR', now None)" in capsys.readouterr().err
 
 
 def test_translated_data_are_read_by_surface_as_they_are(tmp_path: Path) -> None:

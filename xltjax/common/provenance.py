@@ -71,5 +71,6 @@ def _git() -> dict[str, Any] | None:
 
 
 def _run(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
+    # A lock would be in the way of the user's own git, and stays behind where this process is killed.
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -159,7 +159,8 @@ def _submit(config: StudyConfig, every: Sequence[Stage], found: Mapping[str, Sta
 
     submission = submit(every, found, root, config.slurm)
     for cell, job in submission.submitted.items():
-        print(f"submitted: {cell} (job {job})")
+        before = f"; its last job ended early: {log}" if (log := submission.ended.get(cell)) else ""
+        print(f"submitted: {cell} (job {job}){before}")
     done = sum(state.kind == "done" for state in found.values())
     count, queued = len(submission.submitted), len(submission.queued)
     print(f"{done} of {len(every)} stages are done; {count} jobs submitted, {queued} were in the queue")

@@ -107,13 +107,14 @@ def results(found: Mapping[str, State], root: Path) -> Iterator[str]:
 
 def _chosen(root: Path) -> Iterator[str]:
     """A line for the learning rate that was chosen for each family."""
-    for family, found in read_json_object(root / "choose" / "choice.json")["families"].items():
-        if len(found["rates"]) < 2:
-            continue
+    families = read_json_object(root / "choose" / "choice.json")["families"]
+    several = {family: found for family, found in families.items() if len(found["rates"]) > 1}
+    for family, found in several.items():
         wins = next(rate["wins"] for rate in found["rates"] if rate["chosen"])
         value = f"{found['learning_rate']:g} by rule {found['rule']}, in {100 * wins:.0f}% of the resamples"
         yield f"learning rate of {family}: {value}"
-    yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
+    if several:
+        yield f"how sure that is, and what other rules choose: {root / 'choose' / 'choice.md'}"
 
 
 def _effects(root: Path) -> Iterator[str]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xltjax.common.errors import UserError
 from xltjax.common.hardware import GIB
 from xltjax.common.locks import LOCK, holder
+from xltjax.eval.table_files import table_console
 from xltjax.study.contents import Contents
 from xltjax.study.display import blocked, duration, progress, results
 from xltjax.study.grid import Cell
 from xltjax.study.identity import Record
+from xltjax.study.launch.slurm import queued_jobs
 from xltjax.study.plan import Need, Planner
 from xltjax.study.settings import Study
 from xltjax.study.stage import Stage
@@ -48,7 +51,7 @@ def print_plan(
             total += (need.seconds or 0) * stage.devices
             unknown = unknown or (need.seconds is None and stage.devices > 0)
             small += [] if need.fits else [stage.path]
-    _console().print(table)
+    table_console(WIDE).print(table)
     counts = Counter(state.kind for state in found.values())
     print(
         f"{len(cells)} cells, {len(stages)} stages: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
@@ -77,10 +80,19 @@ def print_status(
         row = [by_path.get(f"{cell.path}/{kind}") for kind in kinds]
         shown = [_standing(each, found[each.path], root, contents) if each else "" for each in row]
         table.add_row(escape(cell.path), *map(escape, shown))
-    _console().print(table)
+    table_console(WIDE).print(table)
     done = sum(state.kind == "done" for state in found.values())
-    by = holder(root / LOCK)
-    print(f"{done} of {len(stages)} stages are done; {f'running: {by}' if by else 'nothing is running'}")
+    by, queued = holder(root / LOCK), dict[str, str]()
+    with contextlib.suppress(UserError):  # SLURM may not answer for a moment
+        queued = queued_jobs(root)
+    running = (
+        f"running: {by}"
+        if by
+        else f"{len(queued)} jobs are in SLURM's queue"
+        if queued
+        else "nothing is running"
+    )
+    print(f"{done} of {len(stages)} stages are done; {running}")
     for stage in stages:
         record = Record.read(root / stage.path) if found[stage.path].kind == "to do" else None
         if record is not None and record.state == "failed":
@@ -103,8 +115,3 @@ def _standing(stage: Stage, state: State, root: Path, contents: Contents) -> str
     if record is not None and record.state == "begun" and holder(path.with_name(f".{path.name}.lock")):
         return f"running: {progress(stage, root, contents)}"
     return "failed" if record is not None and record.state == "failed" else "to do"
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)

@@ -144,7 +144,9 @@ def make_engine(config: TranslateConfig) -> Engine:
         from xltjax.translate.engines.server import ServerEngine
 
         limits = Limits(config.concurrency, config.timeout, config.retries, config.max_tokens)
-        return ServerEngine(config.engine, config.base_url, config.key_variable, limits, config.prompt)
+        return ServerEngine(
+            config.engine, config.base_url, config.key_variable, limits, config.prompt, plan=config.plan
+        )
     raise UserError(
         f"--engine {config.engine!r} is not known; give ct2:DIR, openai:MODEL or hf:DIR ({did_you_mean(kind, KINDS)})"
     )

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from xltjax.eval.table_files import table_console
 
 # Translated tokens per second of one core, times billions of parameters, with beam 4: measured with NLLB's shape of
 # 600M parameters on two idle cores (benchmarks/translate.py).
@@ -48,7 +49,7 @@ def print_plan(loads: Mapping[str, Load], parameters: float | None, repeated: in
         table.add_column(name, justify="left" if name == "lang" else "right")
     for language, load in loads.items():
         table.add_row(language, f"{load.segments:,}", f"{load.tokens:,}", f"{load.done:,}")
-    console = Console(width=None if Console().is_terminal else 120)
+    console = table_console(120)
     console.print(table)
     print(f"{repeated:,} segments are repetitions, which are not translated again")
     left = sum(load.tokens - load.done for load in loads.values())

@@ -12,7 +12,7 @@ from xltjax.common.files import atomic_write
 from xltjax.eval.judge.report.evidence import Evidence
 from xltjax.eval.judge.report.trust import DO_NOT_TRUST, NO_OBJECTION, RULE, Trust
 from xltjax.eval.stats.intervals import Interval
-from xltjax.eval.table_files import markdown_cell, print_legend, printable
+from xltjax.eval.table_files import markdown_cell, print_legend, printable, table_console
 
 Table = tuple[str, tuple[str, ...], list[list[str]]]  # title, headings, rows
 
@@ -126,12 +126,9 @@ def save_report(
 
 def print_report(tables: Iterable[Table], cells: Sequence[Trust]) -> None:
     """Print the tables, and how many cells have which status."""
-    from rich.console import Console
     from rich.table import Table as RichTable
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 160
+    console = table_console(160, plain=True)
     for title, headings, rows in map(_without_constants, tables):
         console.print(printable(title))
         table = RichTable(box=None, padding=(0, 2, 0, 0))

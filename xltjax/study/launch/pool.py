@@ -21,6 +21,7 @@ from xltjax.study.launch.devices import gpus, has_tpu
 from xltjax.study.launch.jobs import Job, Outcome
 
 TICK = 1.0  # seconds between two looks at what is running
+GRACE = 5.0  # seconds for a process to end when its input does
 
 
 class Worker:
@@ -72,7 +73,11 @@ class Worker:
         """End the process at once."""
         with contextlib.suppress(BrokenPipeError):
             self._jobs.close()
-        self._process.wait()
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # it hangs, for example in a file system that does not answer
+            self._process.kill()
+            self._process.wait()
         self.replies.close()
 
 

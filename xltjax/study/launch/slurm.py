@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ from xltjax.study.stage import Stage
 if TYPE_CHECKING:  # which imports JAX
     from xltjax.study.state import State
 
-FOLDER = "slurm"
+PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
+FOLDER, LOGS = "slurm", "submitit"
 ALL_CELLS = "all-cells"  # the job over all cells
 MOST_TIMEOUTS = 1000  # a stage resumes itself, so a job may be requeued as often as its time runs out
 SAVING = 80.0  # seconds for a training to end its update and save it; SLURM gives 90
@@ -74,10 +75,12 @@ class Submission:
     Attributes:
         submitted: the ids of the new jobs by cell.
         queued: the ids of those that were in the queue before.
+        ended: the logs of earlier jobs of the cells that are submitted again.
     """
 
     submitted: Mapping[str, str]
     queued: Mapping[str, str]
+    ended: Mapping[str, Path] = field(default_factory=dict)
 
 
 def submit(
@@ -100,6 +103,9 @@ def submit(
     queue = queued_jobs(root)
     submitted: dict[str, str] = {}
     kept: dict[str, str] = {}
+    logs = {
+        cell: root / FOLDER / LOGS / f"{job}_0_log.out" for cell, job in known.items() if cell not in queue
+    }
     chains: dict[str, list[Stage]] = {}
     for stage in stages:
         if stage.cell and states[stage.path].kind != "done" and stage.path not in hopeless:
@@ -131,7 +137,10 @@ def submit(
             waiting = _after([*kept.values(), *submitted.values()], parameters)
             submitted[ALL_CELLS] = known[ALL_CELLS] = _submit(executor, ALL_CELLS, over_all, root, waiting)
             _write_jobs(root, known)
-    return Submission(submitted, kept)
+    again = submitted.keys() & chains.keys()
+    return Submission(
+        submitted, kept, {cell: log for cell, log in logs.items() if cell in again and log.is_file()}
+    )
 
 
 def _cell(path: str) -> str:
@@ -209,10 +218,10 @@ def _executor(root: Path) -> Any:
         from submitit import SlurmExecutor
     except ImportError:
         raise UserError("--launcher slurm needs submitit: pip install 'xltjax[study]'") from None
-    try:
-        return SlurmExecutor(root / FOLDER / "submitit", max_num_timeout=MOST_TIMEOUTS)
-    except RuntimeError:
-        raise UserError("there is no SLURM here (srun is not found); use --launcher local") from None
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            raise UserError(f"there is no SLURM here ({program} is not found); use --launcher local")
+    return SlurmExecutor(root / FOLDER / LOGS, max_num_timeout=MOST_TIMEOUTS)
 
 
 def _submit(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -23,7 +22,7 @@ from xltjax.common.settings import setting
 from xltjax.eval.comparison.joined import Joined, join_scores
 from xltjax.eval.stats.comparisons import compare
 from xltjax.eval.stats.intervals import Cell, resample
-from xltjax.eval.table_files import write_table
+from xltjax.eval.table_files import table_console, write_table
 from xltjax.study.identity import Record
 from xltjax.study.results.comparisons import Comparison, read_comparisons
 
@@ -210,8 +209,7 @@ def _print(rows: Sequence[Mapping[str, Any]]) -> None:
             escape(row["higher"]), escape(row["lower"]), difference_text(row), str(row.get("n", "")),
         )  # fmt: skip
         before = row["claim"]
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    table_console(160).print(table)
 
 
 def difference_text(row: Mapping[str, Any]) -> str:

@@ -52,6 +52,7 @@ class ServerEngine:
         key_variable: the environment variable of its key.
         limits: how it is asked.
         prompt: a key of ``PROMPTS``, ``translategemma``, or a file with ``{source}``, ``{target}`` and ``{text}``.
+        plan: whether the server is not going to be asked, so that no key is needed.
 
     Raises:
         UserError: for a name, URL or prompt that cannot be used.
@@ -59,8 +60,11 @@ class ServerEngine:
 
     parameters: float | None = None  # which nobody says
 
-    def __init__(self, name: str, base_url: str, key_variable: str, limits: Limits, prompt: str) -> None:
+    def __init__(
+        self, name: str, base_url: str, key_variable: str, limits: Limits, prompt: str, *, plan: bool = False
+    ) -> None:
         self.name = name
+        self._plan = plan
         # The address does not count: the same model may be served on another host tomorrow.
         endpoint = replace(
             read_endpoint(name, base_url, key_variable, flag="--engine"), identity="any server"
@@ -72,7 +76,8 @@ class ServerEngine:
 
     def check(self, languages: Sequence[Language]) -> None:
         """See ``Engine.check``; which languages the model knows is not known."""
-        self._client.check()
+        if not self._plan:
+            self._client.check()
 
     def count(self, text: str) -> int:
         """See ``Engine.count``."""

@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xltjax.eval.table_files import printable
+from xltjax.eval.table_files import printable, table_console
 from xltjax.translate.translator import Outcome
 
 UNTRANSLATED = "untranslated"  # the mark of a row with a text that has no translation
@@ -112,7 +111,7 @@ def print_summary(summaries: Mapping[tuple[str, str], Summary]) -> None:
     for (file, language), each in summaries.items():
         counts = (str(getattr(each, name)) for name in SHOWN_COUNTS)
         table.add_row(Text(printable(file)), language, *counts)
-    Console(width=None if Console().is_terminal else 120).print(table)
+    table_console(120).print(table)
     for (file, language), each in summaries.items():
         kinds = ", ".join(f"{name} {count}" for name, count in each.doubts.most_common(SHOWN_KINDS))
         print(f"{printable(file)} {language}: doubts left: {kinds or 'none'}")
