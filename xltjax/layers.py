@@ -30,7 +30,7 @@ Checkpointing = Literal["none", "attention", "dots", "block"]  # from the most m
 LINEAR_OUTPUT = "linear"  # the outputs of linear layers, in policies of activation checkpointing
 KEEP = jax.checkpoint_policies.save_only_these_names
 # What the forward pass of a block keeps for the backward pass, which computes the rest again. Names and not "dots":
-# of a layer with an adapter the sum is kept, not both products.
+# of a layer with an adapter the sum is kept, not both matmuls.
 CHECKPOINT_POLICIES: dict[str, Callable[..., Any] | None] = {
     "block": None,  # the input of each block
     "dots": KEEP(LINEAR_OUTPUT),  # and the outputs of its linear layers
@@ -70,7 +70,7 @@ def matmul(x: Array, weight: Array, split: str | None, layout: Layout = "oi") ->
 def _matmul_forward(
     x: CustomVJPPrimal, weight: CustomVJPPrimal, split: str | None, layout: Layout
 ) -> tuple[Array, tuple[Array | None, Array]]:
-    """The product, and what its gradients need: the input only where the weight is trained."""
+    """The matmul, and what its gradients need: the input only where the weight is trained."""
     kept = x.value if weight.perturbed else None
     return matmul(x.value, weight.value, split, layout), (kept, weight.value)
 
@@ -80,7 +80,7 @@ def _matmul_backward(
 ) -> tuple[Array, Array | None]:
     """The gradients that JAX derives too, but on CPU that of the weight is computed from the narrower side.
 
-    There XLA copies the operand that is multiplied transposed, which is the one whose axis the product has first. An
+    There XLA copies the operand that is multiplied transposed, which is the one whose axis the result has first. An
     update of adapters is 10 % faster when that is the narrower one.
     """
     x, weight = saved
@@ -127,7 +127,7 @@ class Linear(nnx.Module):
 
 
 class JoinedLinear(Linear):
-    """Linear layers of the same input as one, [y1, y2, ...] = x [W1, W2, ...]^T: one large product for several.
+    """Linear layers of the same input as one, [y1, y2, ...] = x [W1, W2, ...]^T: one large matmul for several.
 
     Every device holds its own part of each weight, one after the other.
     """

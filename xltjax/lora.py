@@ -53,7 +53,7 @@ class LoRALinear(Linear):
         """The layer without its bias."""
         y = super().matmul(x)
         low = checkpoint_name(matmul(self.drop(x), use(self.lora_a, x.dtype), None), LINEAR_OUTPUT)
-        # The narrow factor is scaled: the wide product would be read and written once more in each pass.
+        # The narrow factor is scaled: the wide output would be read and written once more in each pass.
         return y + matmul(low * self.scale, use(self.lora_b, x.dtype), self.split)
 
     def drop(self, x: Array) -> Array:

@@ -313,8 +313,8 @@ def test_training_says_when_it_uses_another_template_than_the_model_was_trained_
     for template in ("chatml", "llama-2"):
         _tell_template(TrainConfig(model=str(chatml_run), template=template), chatml_run)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{chatml_run} was trained with the chat template 'chatml'; this run uses 'llama-2' (--template chatml goes "
-        "on with it)"
+        f"{chatml_run} was trained with the chat template 'chatml'; this run uses 'llama-2' (--template chatml "
+        "continues with it)"
     ]
 
 

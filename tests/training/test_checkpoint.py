@@ -176,7 +176,7 @@ def fail_to_load(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
 def test_other_shapes_are_no_damage(rank: int, run: Path) -> None:
     before = contents(run.parent)
     with pytest.raises(
-        UserError, match=rf"of another model or other adapters: .* \(4, 300\), and \({rank}, 300\)"
+        UserError, match=rf"belongs to another model or other adapters: .* \(4, 300\), and \({rank}, 300\)"
     ):
         restored(run, state(0, rank))
     other = TrainState(jnp.int32(0), {"embed.weight": jnp.zeros((8, 4))}, {"count": jnp.int32(0)})

@@ -16,7 +16,7 @@ from xltjax.llama import Llama, parameters
 from xltjax.lora import LoRALinear
 from xltjax.mesh import sharding, used_spec
 
-# Layers of the same input, which become one product.
+# Layers of the same input, which become one matmul.
 JOINED = (("attention", "qkv", ("q_proj", "k_proj", "v_proj")), ("mlp", "gate_up", ("gate_proj", "up_proj")))
 SPARE = 0.5  # of the free memory, which the copies of joined weights may take; caches need the rest
 
@@ -24,7 +24,7 @@ SPARE = 0.5  # of the free memory, which the copies of joined weights may take; 
 def decode_layout(model: Llama, mesh: Mesh) -> Llama:
     """A new model whose parameters are gathered over ``data`` and stored as the platform multiplies them fastest.
 
-    Layers of the same input become one product, unless they have adapters or there is no room for the copies of their
+    Layers of the same input become one matmul, unless they have adapters or there is no room for the copies of their
     weights: a step of one answer is a few hundred small kernels, and this makes them fewer. On CPU linear layers keep
     their weights as [in, out], by which XLA multiplies few rows 20 to 35 % faster.
 
