@@ -106,7 +106,7 @@ def test_the_plan_of_a_small_model_has_units_that_show_it(
     assert f"{plan.flops / 1e9:,.1f} GFLOP" in out
     assert "less than 1 s" in out
     assert "0.0" not in out
-    assert "one epoch: known when the miniature is built" in out
+    assert "one epoch: not known until the miniature is built" in out
     # Once it is built, the number of epochs is known.
     built = tmp_path / f"miniature-v{VERSION}"
     shutil.copytree(chat_model, built / "model")
