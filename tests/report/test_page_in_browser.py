@@ -61,7 +61,8 @@ def test_the_policy_forbids_what_the_page_does_not_need(opening: Any, small: Pat
             }
             document.body.setAttribute("onclick", "window.broken = 9");
             document.body.click();
-            await new Promise((done) => setTimeout(done, 100));
+            for (let turn = 0; turn < 200 && blocked.length < 7; turn++)
+                await new Promise((done) => setTimeout(done, 50));
             return [blocked.sort(), window.broken ?? null, getComputedStyle(document.body).display];
         }"""
     )
