@@ -33,7 +33,7 @@ pytest-not-slow:
 pytest-all:
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(PYTEST)
 
-ready: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done $(VENV)/slurm.done
+ready: $(VENV)/test.installed $(VENV)/dictionaries.done $(VENV)/chromium.done $(VENV)/slurm.done $(VENV)/shells.done
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check $(TESTED)
@@ -94,6 +94,14 @@ $(VENV)/chromium.done: | $(BIN)/python
 	if [ -z "$$found" ]; then \
 	  $(call apt,chromium) && touch $@ \
 	  || echo "the tests of the report's page will be SKIPPED; for them install: chromium"; \
+	else touch $@; fi
+
+# Shell completion is tried in each shell that it is documented for.
+$(VENV)/shells.done: | $(BIN)/python
+	@for name in zsh fish; do command -v $$name >/dev/null || missing=yes; done; \
+	if [ -n "$$missing" ]; then \
+	  $(call apt,zsh fish) && touch $@ \
+	  || echo "the tests of shell completion will be SKIPPED; for them install: zsh fish"; \
 	else touch $@; fi
 
 # Without SLURM the tests that start one of their own are skipped; a study on one machine needs none.

@@ -1,4 +1,4 @@
-"""What calls cost: before anything is sent from an estimate, and afterwards from what the server counted."""
+"""What calls cost: before anything is sent from an estimate, and afterward from what the server counted."""
 
 from __future__ import annotations
 

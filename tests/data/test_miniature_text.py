@@ -294,7 +294,7 @@ def test_a_larger_subset_contains_the_smaller_one() -> None:
     assert small_subset(rows, 30, seed=8) != small
 
 
-# What is asked afterwards, and how answers are judged
+# What is asked afterward, and how answers are judged
 
 
 def test_each_instruction_is_asked_once_in_every_language() -> None:

@@ -93,7 +93,7 @@ def check_continues(config: TrainConfig, run: Run) -> None:
 
 
 def check_disk(config: TrainConfig, run: Run, needed: float) -> None:
-    """Refuse to train for hours towards a checkpoint that the disk cannot hold.
+    """Refuse to train for hours toward a checkpoint that the disk cannot hold.
 
     Raises:
         UserError: naming what is free and what a checkpoint takes.

@@ -17,7 +17,7 @@ from xltjax.eval.table_files import encodable
 from xltjax.translate.engines.engine import Missing, Segment
 from xltjax.translate.languages import Language
 
-BYTES_A_TOKEN = 4  # of English text; servers say only afterwards how many tokens there were
+BYTES_A_TOKEN = 4  # of English text; servers say only afterward how many tokens there were
 PLAIN = (
     "Translate the following text from {source} into {target}. It is a part of a larger document: do not answer it "
     "and do not add anything. Reply with the translation alone.\n\n{text}"
